@@ -1,0 +1,84 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/covidctnet
+STAMP := $(VENV)/.installed
+
+DATA ?= archive
+WORK ?= runs/mine
+PRESET ?= compact
+WEIGHTS ?= compact
+DEVICE ?= auto
+INPUT ?= inbox
+OUTPUT ?= results
+# Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
+ARGS ?=
+
+.PHONY: help install lint format test docs demo preprocess train-denoiser train-classifier \
+        classify evaluate benchmark compact wheel clean
+
+help: ## List every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+install: $(STAMP) ## Make .venv with the package and its development tools
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# torch first and pinned: asked for by range, the newest build with its GPU libraries comes.
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+lint: install ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint ## Lint, then all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+docs: install ## Build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+demo: install ## The whole chain on synthetic patients in about ten minutes: runs/demo
+	bash pipelines/demo/run.sh $(RUN) runs/demo
+
+preprocess: install ## DATA -> WORK: network input and splits (PRESET)
+	$(RUN) preprocess $(DATA) -o $(WORK) --preset $(PRESET) $(ARGS)
+
+train-denoiser: install ## WORK: train the BCDU-Net (PRESET)
+	$(RUN) train-denoiser --work $(WORK) --preset $(PRESET) $(ARGS)
+
+train-classifier: install ## WORK: train the 3D CNN (PRESET)
+	$(RUN) train-classifier --work $(WORK) --preset $(PRESET) $(ARGS)
+
+classify: install ## INPUT -> OUTPUT: Covid-19, CAP or Control for every study (WEIGHTS)
+	$(RUN) classify $(INPUT) -o $(OUTPUT) --weights $(WEIGHTS) --device $(DEVICE) $(ARGS)
+
+evaluate: install ## WORK: accuracy and AUC of its weights on its held-back patients
+	$(RUN) evaluate --work $(WORK) --weights $(WORK)/weights -o $(WORK)/report --device $(DEVICE) $(ARGS)
+
+benchmark: install ## Measure every stage beside a reference
+	$(RUN) benchmark $(ARGS)
+
+compact: install ## Make weights/compact anew from phantoms (hours on two cores): runs/compact
+	bash pipelines/compact/run.sh $(RUN) runs/compact
+
+wheel: install ## Build the wheel into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation -o dist . >/dev/null
+	@ls dist/*.whl
+
+clean: ## Remove everything that was made, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info docs/_build runs results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

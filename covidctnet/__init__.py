@@ -1,0 +1,63 @@
+"""Chest CT to Covid-19, CAP or Control, the way of CovidCTNet. Research software, no medical device.
+
+The names below are loaded when they are first used: importing the package loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from covidctnet._version import __version__
+
+if TYPE_CHECKING:
+    from covidctnet.batch import classify_studies
+    from covidctnet.classify import CovidCTNet
+    from covidctnet.errors import CohortError, CovidCTNetError, StudyError, UsageError, WeightsError
+    from covidctnet.io import Study, find_studies, read_study, read_volume
+    from covidctnet.preprocess import PreprocessSettings, preprocess
+    from covidctnet.results import Failure, Label, Prediction
+    from covidctnet.volume import Source, Volume
+
+__all__ = [
+    "CohortError",
+    "CovidCTNet",
+    "CovidCTNetError",
+    "Failure",
+    "Label",
+    "Prediction",
+    "PreprocessSettings",
+    "Source",
+    "Study",
+    "StudyError",
+    "UsageError",
+    "Volume",
+    "WeightsError",
+    "__version__",
+    "classify_studies",
+    "find_studies",
+    "preprocess",
+    "read_study",
+    "read_volume",
+]
+
+_HOMES = {
+    "batch": ("classify_studies",),
+    "classify": ("CovidCTNet",),
+    "errors": ("CohortError", "CovidCTNetError", "StudyError", "UsageError", "WeightsError"),
+    "io": ("Study", "find_studies", "read_study", "read_volume"),
+    "preprocess": ("PreprocessSettings", "preprocess"),
+    "results": ("Failure", "Label", "Prediction"),
+    "volume": ("Source", "Volume"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

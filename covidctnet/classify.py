@@ -1,0 +1,176 @@
+"""The whole chain on one scan: Hounsfield units in, three probabilities out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from covidctnet import __version__
+from covidctnet.denoise import pick_device, residual_volume
+from covidctnet.errors import StudyError
+from covidctnet.lungs import lung_mask
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.residual import DepthPlan
+from covidctnet.results import Label, Prediction
+from covidctnet.volume import Volume
+from covidctnet.weights import Weights, load_weights
+
+__all__ = ["CovidCTNet", "check_chest"]
+
+# The smallest adult lungs with disease and the largest breath: outside, it is no chest.
+LUNGS_ML = (600.0, 11000.0)
+# A scan that shows lungs over a shorter way than this shows a part of them.
+MIN_LUNGS_LENGTH_MM = 80.0
+# Share of the largest lung cross-section that may still touch an end of the scan.
+CUT_SHARE = 0.10
+PICTURE_SLICES = 3
+
+
+def check_chest(volume: Volume, lungs: np.ndarray) -> tuple[str, ...]:
+    """Refuse what is no chest; flag what is half of one.
+
+    Args:
+        volume: In any units, with its geometry.
+        lungs: Lung mask of its shape.
+
+    Returns:
+        Flags: ``lungs_cut`` when lung reaches the first or the last slice.
+
+    Raises:
+        StudyError: ``NOT_CHEST`` when there are no two lungs of a plausible volume.
+    """
+    areas = lungs.sum(axis=(1, 2))
+    millilitres = float(areas.sum()) * volume.voxel_ml
+    length_mm = float(np.count_nonzero(areas)) * volume.spacing[0]
+    if not LUNGS_ML[0] <= millilitres <= LUNGS_ML[1] or length_mm < MIN_LUNGS_LENGTH_MM:
+        raise StudyError(
+            "NOT_CHEST",
+            f"wanted a whole chest with {LUNGS_ML[0]:.0f}-{LUNGS_ML[1]:.0f} ml of lung over at "
+            f"least {MIN_LUNGS_LENGTH_MM:.0f} mm, found {millilitres:.0f} ml over {length_mm:.0f} "
+            "mm. Give a chest CT.",
+            study=volume.source.study,
+        )
+    cut = max(areas[0], areas[-1]) > CUT_SHARE * areas.max()
+    return ("lungs_cut",) if cut else ()
+
+
+class CovidCTNet:
+    """Preprocessing, denoiser, residual and classifier with one set of weights.
+
+    Args:
+        weights: Loaded weights; their card brings the preprocessing they were trained with.
+        device: See `covidctnet.denoise.pick_device`.
+    """
+
+    def __init__(self, weights: Weights, *, device: str = "auto") -> None:
+        self.weights = weights
+        self.device = pick_device(device)
+        self.settings = PreprocessSettings(**weights.card["preprocessing"])
+        self.denoiser = weights.denoiser().to(self.device, memory_format=torch.channels_last)
+        self.classifier = weights.classifier().to(self.device)
+        self.depth: int = weights.card["architecture"]["classifier"]["depth"]
+
+    @classmethod
+    def load(cls, name: str | Path = "compact", *, device: str = "auto") -> CovidCTNet:
+        """Load shipped weights by name, or one's own from a folder.
+
+        Args:
+            name: ``compact``, or a folder with a ``card.json``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+
+        Raises:
+            WeightsError: If they are missing, incomplete or not what their card says.
+            UsageError: If there is no such device.
+        """
+        return cls(load_weights(name), device=device)
+
+    @property
+    def weights_digest(self) -> str:
+        """Twelve hexadecimal digits that name the weights and their settings."""
+        return self.weights.digest
+
+    @property
+    def synthetic_only(self) -> bool:
+        """Whether these weights have seen synthetic patients only."""
+        return bool(self.weights.card["synthetic_only"])
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What a result must carry to be repeated."""
+        return {
+            "covidctnet": __version__,
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "weights": self.weights.name,
+            "weights_digest": self.weights.digest,
+            "card": dict(self.weights.card),
+        }
+
+    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
+        """Classify one scan.
+
+        Args:
+            volume: In HU, canonical orientation.
+            images: Keep the slices with the largest residual for a picture.
+
+        Raises:
+            StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "preprocess"):
+            unit = preprocess(volume, self.settings)
+        with _timed(seconds, "gate"):
+            window = (self.settings.low_hu, self.settings.high_hu)
+            lungs = lung_mask(unit, window_hu=window)
+            flags = (*volume.source.flags, *check_chest(unit, lungs))
+        with _timed(seconds, "denoise"):
+            residual, shown = residual_volume(unit, self.denoiser, depth=self.depth)
+        with _timed(seconds, "classify"), torch.inference_mode():
+            tensor = torch.from_numpy(residual.array.copy())[None, None].to(self.device)
+            logits = self.classifier(tensor)[0].double()
+            probabilities = torch.softmax(logits, dim=0).tolist()
+        return Prediction(
+            study=volume.source.study,
+            probabilities={label: probabilities[label] for label in Label},
+            flags=tuple(dict.fromkeys(flags)),
+            seconds=seconds,
+            weights=self.weights.digest,
+            notes=(*volume.source.notes, *residual.steps),
+            images=_pictures(residual, shown, lungs) if images else None,
+        )
+
+
+def _pictures(residual: Volume, shown: np.ndarray, lungs: np.ndarray) -> Mapping[str, object]:
+    """The slices with the most residual within the lungs, feet to head."""
+    centres = DepthPlan.linear(len(lungs), len(shown)).centres
+    inside = lungs[np.round(centres).astype(int)]
+    score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
+    chosen: list[int] = []
+    # Neighbours show the same lesion: keep the chosen ones apart.
+    apart = max(1, len(shown) // 12)
+    for index in np.argsort(-score, kind="stable").tolist():
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+        if len(chosen) == PICTURE_SLICES:
+            break
+    chosen.sort()
+    height_mm = [float((residual.affine @ [index, 0, 0, 1])[2]) for index in chosen]
+    return {
+        "input": shown[chosen],
+        "denoised": shown[chosen] - residual.array[chosen],
+        "residual": residual.array[chosen].copy(),
+        "slice_mm": height_mm,
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start

@@ -1,0 +1,113 @@
+"""The denoiser at work: a study's slices in, what a healthy lung would look like out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from covidctnet.errors import UsageError
+from covidctnet.residual import DepthPlan
+from covidctnet.volume import Volume
+
+__all__ = ["denoise", "denoise_slices", "pick_device", "residual_volume"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device that `name` means.
+
+    Args:
+        name: ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        UsageError: If the name is unknown or this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device must be auto, cpu, cuda, cuda:1 or mps, got {name!r}") from None
+    count = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if (device.index or 0) >= count.get(device.type, 0):
+        raise UsageError(
+            f"device {name!r} is not on this machine "
+            f"({torch.cuda.device_count()} CUDA devices found). Use --device auto."
+        )
+    return device
+
+
+@torch.inference_mode()
+def denoise_slices(denoiser: nn.Module, slices: np.ndarray, *, batch: int = 4) -> np.ndarray:
+    """Run the denoiser over slices.
+
+    Args:
+        denoiser: In evaluation mode, on the device that does the work.
+        slices: float32 in [0, 1], shape (slice, row, column).
+        batch: Slices a step; on a CPU small batches stay in the cache.
+
+    Returns:
+        float32, the same shape.
+    """
+    parameter = next(denoiser.parameters())
+    out = np.empty(slices.shape, dtype=np.float32)
+    for start in range(0, len(slices), batch):
+        block = torch.from_numpy(np.ascontiguousarray(slices[start : start + batch], np.float32))
+        block = block[:, None].to(parameter.device, memory_format=torch.channels_last)
+        out[start : start + batch] = denoiser(block)[:, 0].float().cpu().numpy()
+    return out
+
+
+def denoise(volume: Volume, denoiser: nn.Module, *, batch: int = 4) -> Volume:
+    """Every slice of a volume, denoised.
+
+    Args:
+        volume: In ``unit``.
+        denoiser: In evaluation mode.
+        batch: Slices a step.
+    """
+    volume.expect("unit", by="denoise")
+    return volume.then("denoised", denoise_slices(denoiser, volume.array, batch=batch))
+
+
+def residual_volume(
+    volume: Volume, denoiser: nn.Module, *, depth: int, batch: int = 4
+) -> tuple[Volume, np.ndarray]:
+    """Input minus denoised, signed, at the depth the classifier reads.
+
+    Only the slices that the interpolation to `depth` reads are denoised, which is exact.
+
+    Args:
+        volume: In ``unit``, shape (slice, row, column).
+        denoiser: In evaluation mode.
+        depth: Slices wanted.
+        batch: Slices a step.
+
+    Returns:
+        The residual, units ``residual``, shape (depth, row, column), and the input at the same
+        depth, float32, for pictures.
+    """
+    volume.expect("unit", by="residual_volume")
+    plan = DepthPlan.linear(len(volume.array), depth)
+    slices = np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)
+    residual = plan.apply(slices - denoise_slices(denoiser, slices, batch=batch))
+    affine = volume.affine.copy()
+    step = len(volume.array) / depth
+    affine[:3, 3] += affine[:3, 0] * ((step - 1) / 2)
+    affine[:3, 0] *= step
+    return (
+        volume.then(
+            f"residual (input minus denoised) brought from {len(volume.array)} to {depth} slices, "
+            "linear",
+            residual,
+            affine=affine,
+            units="residual",
+        ),
+        plan.apply(slices),
+    )

@@ -1,0 +1,164 @@
+"""Where the lungs are, from density and shape alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from covidctnet.volume import Volume
+
+# Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
+# one half. Denser lesions come back by closing.
+AIR_BELOW_HU = -400.0
+# The work is done on a grid of about this size; a lung border is smooth on that scale.
+GRID_MM = 3.0
+# Airways out of the mediastinum and loops of bowel hang on by bridges thinner than this.
+BRIDGE_MM = 5.0
+# Vessels and small consolidations that the threshold cut out; larger ones stay out (stated limit).
+CLOSING_MM = 12.5
+# A second lung smaller than this share of the first is bowel, stomach or a piece of airway.
+MIN_SHARE_OF_LARGEST = 0.12
+
+# A larger hole in a slice is the dome of the liver or the heart.
+MAX_HOLE_MM2 = 600.0
+# Lungs that touch part when this much is taken off their surface.
+JUNCTION_RADII_MM = (0.0, 2.6, 5.1, 7.6, 10.1, 12.6, 15.1)
+
+# A smaller mask is a gas bubble, no lung.
+MIN_LUNGS_ML = 50.0
+
+_IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
+_IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+
+
+def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> np.ndarray:
+    """Both lungs with their vessels and smaller lesions, without the large airways' trunk.
+
+    Args:
+        volume: In HU, or windowed to [0, 1] (`window_hu` then says what 0 and 1 were), canonical
+            orientation.
+        window_hu: Window of a volume in ``unit``, ignored for HU.
+
+    Returns:
+        bool, the shape of `volume.array`; all False when there is no lung.
+
+    Differs from a learned segmentation in: a consolidation that reaches the pleura over more than
+    about a centimetre is left out.
+    """
+    array = volume.array
+    threshold = AIR_BELOW_HU
+    if volume.units == "unit":
+        low, high = window_hu
+        threshold = (AIR_BELOW_HU - low) / (high - low)
+    elif volume.units != "HU":
+        volume.expect("HU", by="lung_mask")
+
+    spacing = np.array(volume.spacing)
+    zoom = np.maximum(1, np.round(GRID_MM / spacing)).astype(int)
+    coarse = _block_mean(array, tuple(int(z) for z in zoom))
+    grid_mm = spacing * zoom
+    mask = _coarse_lungs(coarse < threshold, grid_mm)
+    if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
+        return np.zeros(array.shape, dtype=bool)
+    return _enlarge(mask, tuple(int(z) for z in zoom), array.shape)
+
+
+def _coarse_lungs(air: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
+    labels, _ = ndimage.label(air, structure=_IN_PLANE)
+    outside = np.unique(
+        np.concatenate(
+            [labels[:, e, :].ravel() for e in (0, -1)] + [labels[:, :, e].ravel() for e in (0, -1)]
+        )
+    )
+    inside = air & ~np.isin(labels, outside[outside > 0])
+
+    core = ndimage.binary_erosion(inside, _ball(BRIDGE_MM / 2, grid_mm), border_value=1)
+    labels, count = ndimage.label(core)
+    if count == 0:
+        return core
+    sizes = np.bincount(labels.ravel())[1:]
+    keep = np.flatnonzero(sizes >= MIN_SHARE_OF_LARGEST * sizes.max()) + 1
+    keep = keep[np.argsort(sizes[keep - 1])[::-1][:2]]
+    core = np.isin(labels, keep)
+    lungs = ndimage.binary_dilation(core, _ball(BRIDGE_MM, grid_mm)) & inside
+
+    whole = np.zeros_like(lungs)
+    for lung in _apart(lungs, grid_mm):
+        closed = _close(lung, CLOSING_MM, grid_mm)
+        whole |= closed | _small_holes(closed, grid_mm)
+    return whole
+
+
+def _apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
+    """Right and left lung, also where they touch in front of the heart.
+
+    Closing both at once would bridge the mediastinum, and filling holes would then take the heart.
+    """
+    depth = ndimage.distance_transform_edt(lungs, sampling=grid_mm)
+    for radius_mm in JUNCTION_RADII_MM:
+        seeds, count = ndimage.label(depth > radius_mm)
+        sizes = np.bincount(seeds.ravel(), minlength=2)[1:]
+        large = np.flatnonzero(sizes >= MIN_SHARE_OF_LARGEST * max(sizes.max(), 1)) + 1
+        if count and len(large) == 2:
+            nearest = ndimage.distance_transform_edt(
+                ~np.isin(seeds, large),
+                sampling=grid_mm,
+                return_distances=False,
+                return_indices=True,
+            )
+            owner = seeds[tuple(nearest)]
+            return [lungs & (owner == label) for label in large]
+    return [lungs]
+
+
+def _small_holes(mask: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
+    """Holes in the slices of the mask: vessels, nodules, consolidation; not the liver's dome."""
+    holes = np.stack([ndimage.binary_fill_holes(plane) for plane in mask]) & ~mask
+    labels, _ = ndimage.label(holes, structure=_IN_PLANE)
+    area_mm2 = np.bincount(labels.ravel()) * grid_mm[1] * grid_mm[2]
+    return holes & (area_mm2 <= MAX_HOLE_MM2)[labels]
+
+
+def _close(mask: np.ndarray, radius_mm: float, grid_mm: np.ndarray) -> np.ndarray:
+    """Closing with a ball by distances: the cost does not grow with the radius."""
+    margin = np.ceil(radius_mm / grid_mm).astype(int) + 1
+    padded = np.pad(mask, [(m, m) for m in margin], mode="edge")
+    grown = ndimage.distance_transform_edt(~padded, sampling=grid_mm) <= radius_mm
+    closed = ndimage.distance_transform_edt(grown, sampling=grid_mm) > radius_mm
+    inner = tuple(slice(m, -m) for m in margin)
+    return closed[inner] | mask
+
+
+def _ball(radius_mm: float, grid_mm: np.ndarray) -> np.ndarray:
+    reach = np.maximum(1, np.round(radius_mm / grid_mm)).astype(int)
+    axes = np.ogrid[tuple(slice(-r, r + 1) for r in reach)]
+    squared = sum(((a / r) ** 2 for a, r in zip(axes, reach, strict=True)), np.zeros(()))
+    return np.asarray(squared <= 1)
+
+
+def _block_mean(array: np.ndarray, zoom: tuple[int, int, int]) -> np.ndarray:
+    """Mean over blocks of `zoom` voxels; the last block of an axis may be smaller."""
+    out = array
+    for axis, step in enumerate(zoom):
+        if step == 1:
+            continue
+        starts = np.arange(0, out.shape[axis], step)
+        sums = np.add.reduceat(out, starts, axis=axis, dtype=np.float32)
+        counts = np.diff(np.append(starts, out.shape[axis])).astype(np.float32)
+        out = sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])
+    return out
+
+
+def _enlarge(mask: np.ndarray, zoom: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """The mask on the fine grid: linear between block centres, cut at one half."""
+    soft = mask.astype(np.float32)
+    for axis, (step, size) in enumerate(zip(zoom, shape, strict=True)):
+        if step == 1:
+            continue
+        position = np.clip((np.arange(size) + 0.5) / step - 0.5, 0, soft.shape[axis] - 1)
+        lower = np.minimum(np.floor(position).astype(int), max(soft.shape[axis] - 2, 0))
+        upper = np.minimum(lower + 1, soft.shape[axis] - 1)
+        weight = (position - lower).astype(np.float32)
+        weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+        soft = soft.take(lower, axis) * (1 - weight) + soft.take(upper, axis) * weight
+    return soft > 0.5

@@ -1,0 +1,232 @@
+"""Preprocessed studies as the networks eat them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+
+from covidctnet.denoise import pick_device, residual_volume
+from covidctnet.errors import UsageError
+from covidctnet.evaluation.splits import Splits
+from covidctnet.io.store import Store, StoredStudy
+from covidctnet.progress import track
+from covidctnet.weights import load_weights
+
+__all__ = ["ResidualData", "SliceData", "WorkFolder"]
+
+_LOG = logging.getLogger(__name__)
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class WorkFolder:
+    """Where a training run keeps what it makes.
+
+    Args:
+        path: Holds ``preprocessed/``, ``splits.json``, ``denoiser/``, ``residuals/``,
+            ``classifier/`` and ``weights/``, as they come.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.preprocessed = self.path / "preprocessed"
+        self.splits_file = self.path / "splits.json"
+        self.weights = self.path / "weights"
+
+    def studies(self, split: str) -> list[StoredStudy]:
+        """Preprocessed studies of a split.
+
+        Raises:
+            UsageError: If there are none, or one has gone missing.
+        """
+        wanted = Splits.load(self.splits_file).studies(split)
+        stored = {study.id: study for study in Store(self.preprocessed).index()}
+        missing = [study for study in wanted if study not in stored]
+        if missing:
+            raise UsageError(
+                f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
+                f"(first: {missing[0]}). Run preprocess again."
+            )
+        return [stored[study] for study in wanted]
+
+
+class SliceData(pl.LightningDataModule):
+    """Slices of the Control patients set aside for the denoiser, with their lungs.
+
+    A batch is (slices, lungs), both float32 (batch, 1, row, column), slices in [0, 1].
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled.
+        batch_size: Slices a step and process.
+        workers: Loader processes; the memory-mapped slices need few.
+        validation_slices: Slices a validation patient gives, evenly spaced.
+    """
+
+    def __init__(
+        self, work: Path, batch_size: int = 8, workers: int = 0, validation_slices: int = 24
+    ) -> None:
+        super().__init__()
+        self.work = WorkFolder(work)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.validation_slices = validation_slices
+
+    def setup(self, stage: str) -> None:
+        """Open the memory maps."""
+        train = self.work.studies("denoiser_train")
+        val = self.work.studies("denoiser_val")
+        self.train: Dataset[Pair] = ConcatDataset([_Slices(s, None) for s in train])
+        self.val: Dataset[Pair] = ConcatDataset([_Slices(s, self.validation_slices) for s in val])
+
+    def train_dataloader(self) -> DataLoader[Pair]:
+        """All slices, shuffled afresh every epoch."""
+        return _loader(self.train, self.batch_size, self.workers, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Pair]:
+        """The same slices every time."""
+        return _loader(self.val, self.batch_size, self.workers, shuffle=False)
+
+
+class ResidualData(pl.LightningDataModule):
+    """Residuals of the frozen denoiser, made once and kept, with their labels.
+
+    A batch is (residuals, labels): float32 (batch, 1, slice, row, column) and int64 (batch,).
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled and the denoiser was trained in.
+        denoiser: Weights folder or name; the one in the work folder by default.
+        depth: Slices of the residual.
+        batch_size: Scans a step and process.
+        workers: Loader processes.
+        device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        denoiser: str | None = None,
+        depth: int = 50,
+        batch_size: int = 16,
+        workers: int = 0,
+        device: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.work = WorkFolder(work)
+        self.weights = load_weights(denoiser or self.work.weights)
+        self.depth = depth
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = device
+
+    @property
+    def size(self) -> int:
+        """Rows and columns of a residual."""
+        return int(self.weights.card["preprocessing"]["size"])
+
+    @property
+    def store(self) -> Store:
+        """Residuals of exactly this denoiser at this depth."""
+        key = self.weights.card["files"]["denoiser.safetensors"]["sha256"][:12]
+        return Store(self.work.path / "residuals" / f"{key}-{self.depth}")
+
+    def prepare_data(self) -> None:
+        """Make the residuals that are missing; only one process a machine does."""
+        studies = [s for split in ("train", "val", "test") for s in self._studies(split)]
+        store = self.store
+        missing = [s for s in studies if not store.has(s.content_key, s.settings_digest)]
+        if not missing:
+            return
+        _LOG.info("making residuals of %d studies", len(missing))
+        device = pick_device(self.device)
+        network = self.weights.denoiser().to(device, memory_format=torch.channels_last)
+        for study in track(missing, "residuals"):
+            residual, _ = residual_volume(study.volume(), network, depth=self.depth)
+            store.put_like(study, residual)
+
+    def setup(self, stage: str) -> None:
+        """Open the memory maps."""
+        kept = {study.id: study for study in self.store.index()}
+        self.splits: Mapping[str, Dataset[Pair]] = {
+            split: _Residuals([kept[s.id] for s in self._studies(split)])
+            for split in ("train", "val", "test")
+        }
+
+    def train_dataloader(self) -> DataLoader[Pair]:
+        """All scans, shuffled afresh every epoch."""
+        return _loader(self.splits["train"], self.batch_size, self.workers, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Pair]:
+        """The validation scans, in order."""
+        return _loader(self.splits["val"], self.batch_size, self.workers, shuffle=False)
+
+    def _studies(self, split: str) -> list[StoredStudy]:
+        return self.work.studies(split)
+
+
+class _Slices(Dataset[Pair]):
+    """Slices of one study; `count` evenly spaced ones, or all."""
+
+    def __init__(self, study: StoredStudy, count: int | None) -> None:
+        self.study = study
+        total = study.shape[0]
+        wanted = min(count or total, total)
+        self.indices = np.unique(np.linspace(0, total - 1, wanted).round().astype(int))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> Pair:
+        index = int(self.indices[item])
+        clean = self.study.slice(index)
+        lungs = self.study.lungs_slice(index)
+        return torch.from_numpy(clean)[None], torch.from_numpy(lungs)[None]
+
+
+class _Residuals(Dataset[Pair]):
+    """Whole residuals with their labels."""
+
+    def __init__(self, studies: list[StoredStudy]) -> None:
+        self.studies = studies
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __getitem__(self, item: int) -> Pair:
+        study = self.studies[item]
+        array = np.array(study.volume().array, dtype=np.float32)
+        return torch.from_numpy(array)[None], torch.tensor(int(study.label), dtype=torch.int64)
+
+
+class _EpochShuffle(torch.utils.data.Sampler[int]):
+    """A permutation that depends on seed and epoch only, so that a resumed run repeats it."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield from np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before every epoch."""
+        self.epoch = epoch
+
+
+def _loader(
+    dataset: Dataset[Pair], batch_size: int, workers: int, *, shuffle: bool
+) -> DataLoader[Pair]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=_EpochShuffle(len(dataset)) if shuffle else None,  # type: ignore[arg-type]
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

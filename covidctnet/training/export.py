@@ -1,0 +1,132 @@
+"""From a finished training run to weights with a card."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from covidctnet import __version__
+from covidctnet.errors import CohortError
+from covidctnet.evaluation.splits import Splits
+from covidctnet.io.store import StoredStudy
+from covidctnet.training.data import ResidualData, SliceData, WorkFolder
+from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.volume import SYNTHETIC_NOTE
+from covidctnet.weights import load_weights, save_weights
+
+__all__ = ["export_classifier", "export_denoiser"]
+
+
+def export_denoiser(
+    task: DenoiserTask,
+    data: SliceData,
+    metrics: Mapping[str, Any],
+    *,
+    command: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Write ``denoiser.safetensors`` and a card into the work folder's ``weights``."""
+    work = data.work
+    studies = [s for split in ("denoiser_train", "denoiser_val") for s in work.studies(split)]
+    card = {
+        **_origin(),
+        "architecture": {"denoiser": task.architecture},
+        "preprocessing": _one_preprocessing(studies),
+        "synthetic_only": _synthetic_only(studies),
+        "training": {
+            "denoiser": {
+                "command": command,
+                "data": _describe(work, studies),
+                "config": config,
+            }
+        },
+        "metrics": {"denoiser": dict(metrics)},
+    }
+    save_weights(work.weights, denoiser=task.network, classifier=None, card=card)
+
+
+def export_classifier(
+    task: ClassifierTask,
+    data: ResidualData,
+    metrics: Mapping[str, Any],
+    *,
+    command: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Complete the work folder's ``weights`` with the classifier."""
+    studies = [s for split in ("train", "val") for s in data.work.studies(split)]
+    old = data.weights.card
+    card = {
+        **old,
+        **_origin(),
+        "architecture": {**old["architecture"], "classifier": task.architecture},
+        "synthetic_only": bool(old["synthetic_only"]) and _synthetic_only(studies),
+        "training": {
+            **old["training"],
+            "classifier": {
+                "command": command,
+                "data": _describe(data.work, studies),
+                "config": config,
+            },
+        },
+        "metrics": {**old["metrics"], "classifier": dict(metrics)},
+    }
+    if _one_preprocessing(studies) != old["preprocessing"]:
+        raise CohortError(
+            "the denoiser was trained with other preprocessing than the classifier's studies. "
+            "Run preprocess and train-denoiser again."
+        )
+    denoiser = data.weights.denoiser()
+    save_weights(data.work.weights, denoiser=denoiser, classifier=task.network, card=card)
+
+
+def _origin() -> dict[str, Any]:
+    """When, with what and from which commit; the commit only in a checkout of this project."""
+    commit = None
+    here = Path(__file__).resolve().parents[2]
+    if (here / ".git").exists():
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        commit = found.stdout.strip() or None
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "covidctnet": __version__,
+        "torch": torch.__version__,
+        "licence": "Apache-2.0",
+    }
+
+
+def _one_preprocessing(studies: list[StoredStudy]) -> Mapping[str, Any]:
+    settings = {study.settings_digest: study.settings for study in studies}
+    if len(settings) != 1:
+        raise CohortError(
+            f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
+            "Run preprocess again with one set of settings."
+        )
+    return dict(next(iter(settings.values())))
+
+
+def _synthetic_only(studies: list[StoredStudy]) -> bool:
+    return all(SYNTHETIC_NOTE in study.notes for study in studies)
+
+
+def _describe(work: WorkFolder, studies: list[StoredStudy]) -> dict[str, Any]:
+    splits = Splits.load(work.splits_file)
+    kinds = "synthetic patients (phantoms)" if _synthetic_only(studies) else "patients"
+    return {
+        "kind": kinds,
+        "splits_digest": splits.digest,
+        "patients": {k: dict(v) for k, v in splits.counts().items()},
+        "studies": len(studies),
+        "sites": sorted({study.site for study in studies if study.site}),
+    }

@@ -1,0 +1,213 @@
+"""Training from the command line: LightningCLI around a task and its data."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse import Namespace
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from covidctnet.denoise import pick_device
+from covidctnet.errors import UsageError
+from covidctnet.training.data import ResidualData, SliceData, WorkFolder
+from covidctnet.training.export import export_classifier, export_denoiser
+from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+
+__all__ = ["train_classifier", "train_denoiser"]
+
+_LOG = logging.getLogger(__name__)
+
+# Lightning counts the cores and asks for as many loader processes. Memory-mapped slices need none
+# on a CPU, and `--data.workers` is there for those who do.
+_ADVICE = (
+    ".*does not have many workers.*",
+    ".*The number of training batches.*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+)
+
+
+class _TrainCLI(LightningCLI):
+    """A LightningCLI without subcommands that keeps its files in the work folder."""
+
+    stage: str = ""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="checkpoint to resume from exactly: a file, or `last` for the last of this folder",
+        )
+        parser.add_argument(
+            "--device",
+            type=str | None,
+            default=None,
+            help="auto, cpu, cuda, cuda:1 or mps; short for --trainer.accelerator and .devices",
+        )
+        parser.add_argument(
+            "--patience",
+            type=int,
+            default=20,
+            help="epochs without a better val_loss before training stops early",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config
+        work = Path(config.data.work)
+        if not work.is_dir():
+            raise UsageError(
+                f"the work folder {work.name!r} does not exist; run covidctnet preprocess first"
+            )
+        config.trainer.default_root_dir = str(work / self.stage)
+        if config.device:
+            device = pick_device(config.device)
+            config.trainer.accelerator = "gpu" if device.type == "cuda" else device.type
+            config.trainer.devices = 1 if device.index is None else [device.index]
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        folder = Path(self.config.trainer.default_root_dir)
+        if self.config.trainer.logger in (None, True):
+            kwargs["logger"] = [
+                CSVLogger(str(folder), name="log", version=""),
+                TensorBoardLogger(str(folder), name="tensorboard", version=""),
+            ]
+        trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.extend(
+            [
+                ModelCheckpoint(
+                    dirpath=folder / "checkpoints",
+                    filename="best",
+                    monitor="val_loss",
+                    save_last=True,
+                    enable_version_counter=False,
+                ),
+                EarlyStopping("val_loss", patience=self.config.patience),
+            ]
+        )
+        # Lightning wants checkpoints to run after everything else.
+        trainer.callbacks.sort(key=lambda callback: isinstance(callback, ModelCheckpoint))
+        if not sys.stderr.isatty():
+            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, TQDMProgressBar)]
+        return trainer
+
+
+class _DenoiserCLI(_TrainCLI):
+    stage = "denoiser"
+
+
+class _ClassifierCLI(_TrainCLI):
+    stage = "classifier"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.depth", "model.depth")
+        parser.link_arguments("data", "model.size", lambda data: data.size, apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        super().before_instantiate_classes()
+        if self.config.device:
+            self.config.data.device = self.config.device
+
+
+def train_denoiser(arguments: Sequence[str], *, program: str, command: str) -> Path:
+    """Train the denoiser on the Control patients set aside for it.
+
+    Args:
+        arguments: Command-line flags (``--data.work``, ``--model.base``, ``--trainer.devices`` ...).
+        program: Name shown in the help.
+        command: The whole command, for the card of the weights.
+
+    Returns:
+        The weights folder, with ``denoiser.safetensors`` and its card.
+    """
+    cli = _fit(_DenoiserCLI, DenoiserTask, SliceData, arguments, program)
+    return _export(cli, export_denoiser, command)
+
+
+def train_classifier(arguments: Sequence[str], *, program: str, command: str) -> Path:
+    """Train the classifier on the residuals of the frozen denoiser.
+
+    Args:
+        arguments: Command-line flags.
+        program: Name shown in the help.
+        command: The whole command, for the card of the weights.
+
+    Returns:
+        The weights folder, complete now.
+    """
+    cli = _fit(_ClassifierCLI, ClassifierTask, ResidualData, arguments, program)
+    return _export(cli, export_classifier, command)
+
+
+def _fit(
+    cli_class: type[_TrainCLI],
+    task: type[pl.LightningModule],
+    data: type[pl.LightningDataModule],
+    arguments: Sequence[str],
+    program: str,
+) -> _TrainCLI:
+    with warnings.catch_warnings():
+        for advice in _ADVICE:
+            warnings.filterwarnings("ignore", message=advice)
+        cli = cli_class(
+            task,
+            data,
+            args=list(arguments),
+            run=False,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": program, "description": task.__doc__.splitlines()[0]},
+            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 10},
+        )
+        cli.trainer.fit(
+            cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
+        )
+    return cli
+
+
+def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
+    """The best network as weights with a card; one process writes, all know where."""
+    work: WorkFolder = cli.datamodule.work
+    best = Path(cli.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    if cli.trainer.is_global_zero:
+        state = torch.load(best, map_location="cpu", weights_only=True)
+        network = cli.model.network.to("cpu")
+        prefix = "network."
+        network.load_state_dict(
+            {
+                k.removeprefix(prefix): v
+                for k, v in state["state_dict"].items()
+                if k.startswith(prefix)
+            }
+        )
+        metrics = {k: round(float(v), 6) for k, v in cli.trainer.callback_metrics.items()}
+        metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
+        export(cli.model, cli.datamodule, metrics, command=command, config=_plain(cli.config))
+        _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
+    cli.trainer.strategy.barrier()
+    return work.weights
+
+
+def _plain(config: Namespace) -> dict[str, Any]:
+    """The settings that decide the result, without folders."""
+    model = config.model.as_dict()
+    trainer = {
+        k: config.trainer[k]
+        for k in ("max_epochs", "max_steps", "precision", "limit_train_batches")
+    }
+    return {
+        "model": model,
+        "batch_size": config.data.batch_size,
+        "trainer": trainer,
+        "seed": config.seed_everything,
+    }

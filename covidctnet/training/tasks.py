@@ -1,0 +1,218 @@
+"""What the two networks learn, as Lightning modules."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.results import Label
+from covidctnet.training.augment import vary_residuals, vary_slices
+from covidctnet.training.noise import NoiseSettings, corrupt
+
+__all__ = ["ClassifierTask", "DenoiserTask"]
+
+# Share of the steps over which the learning rate rises from a tenth.
+WARM_UP_SHARE = 0.03
+# A voxel counts as painted when it was changed by this much of the window (42 HU).
+PAINTED = 0.03
+
+Schedule = Literal["constant", "cosine"]
+
+
+class _SeededTask(pl.LightningModule):
+    """A task whose every random draw is a function of seed, step and rank.
+
+    Dropout, augmentation and noise therefore repeat exactly when a run is resumed, wherever it
+    was interrupted, and differ between the processes of a distributed run.
+    """
+
+    def __init__(self, seed: int, learning_rate: float, schedule: Schedule) -> None:
+        super().__init__()
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.schedule: Schedule = schedule
+
+    def generator(self, stage: int, step: int) -> torch.Generator:
+        """A fresh generator on this module's device for one step of a stage."""
+        rank = self.trainer.global_rank if self._trainer is not None else 0
+        mixed = hash((self.seed, stage, step, rank)) % 2**63
+        return torch.Generator(device=self.device).manual_seed(mixed)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(self.generator(0, self.global_step).initial_seed() % 2**63)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        if self.schedule == "constant":
+            return optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        warm_up = max(1, round(WARM_UP_SHARE * steps))
+
+        def factor(step: int) -> float:
+            rise = min(1.0, 0.1 + 0.9 * step / warm_up)
+            fall = 0.5 * (1 + torch.cos(torch.tensor(min(step / steps, 1.0) * torch.pi)).item())
+            return rise * fall
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class DenoiserTask(_SeededTask):
+    """BCDU-Net learns to give back the healthy slice under the noise.
+
+    Args:
+        base: Width of the first level; 64 in the original.
+        depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
+        bidirectional: Let the ConvLSTMs read both ways.
+        gates: Gate activation of the ConvLSTMs.
+        learning_rate: Of Adam, at its highest.
+        schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
+        loss: ``l1``; ``bce`` is the published code's.
+        lungs_weight: Weight of the mean loss within the lungs beside that over the slice.
+        noise: The noise recipe.
+        augment: Vary the slices (mirror, turn, zoom, density, grain).
+        seed: Of everything random in a step.
+    """
+
+    def __init__(
+        self,
+        base: int = 16,
+        depth: Literal[1, 3] = 3,
+        bidirectional: bool = True,
+        gates: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
+        learning_rate: float = 1e-3,
+        schedule: Schedule = "cosine",
+        loss: Literal["l1", "bce"] = "l1",
+        lungs_weight: float = 1.0,
+        noise: NoiseSettings = NoiseSettings(),  # noqa: B008  (frozen)
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, learning_rate, schedule)
+        self.architecture = {
+            "base": base,
+            "depth": depth,
+            "bidirectional": bidirectional,
+            "gates": gates,
+        }
+        self.network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss
+        self.lungs_weight = lungs_weight
+        self.noise = noise
+        self.augment = augment
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        """Denoise a batch (batch, 1, row, column)."""
+        return self.network(slices)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        generator = self.generator(1, self.global_step)
+        clean, lungs = batch
+        if self.augment:
+            clean, lungs = vary_slices(clean, lungs, generator=generator)
+        noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)
+        loss = self._loss(self._denoise(noisy), clean, lungs)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        clean, lungs = batch
+        # The same noise in every epoch: the curve shows the network, not the dice.
+        noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))
+        output = self._denoise(noisy)
+        residual = noisy - output
+        painted = (noise.abs() > PAINTED) & (lungs > 0.5)
+        healthy = (noise.abs() <= PAINTED) & (lungs > 0.5)
+        scores = {
+            "val_loss": self._loss(output, clean, lungs),
+            "val_residual_painted": _mean_where(residual, painted),
+            "val_residual_healthy": _mean_where(residual.abs(), healthy),
+            # A network that never leaves a constant shows it here.
+            "val_output_spread": output.std(),
+        }
+        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(clean))
+
+    def _denoise(self, noisy: torch.Tensor) -> torch.Tensor:
+        return self.network(noisy.contiguous(memory_format=torch.channels_last)).float()
+
+    def _loss(self, output: torch.Tensor, clean: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
+        if self.loss == "bce":
+            # log(0) of a saturated sigmoid would be an infinite loss.
+            each = F.binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), clean, reduction="none")
+        else:
+            each = (output - clean).abs()
+        return each.mean() + self.lungs_weight * (each * lungs).sum() / lungs.sum().clamp_min(1)
+
+
+class ClassifierTask(_SeededTask):
+    """The 3D CNN learns the class from the residual of the frozen denoiser.
+
+    Args:
+        base: Filters of the first two layers; 8 in the paper.
+        depth: Slices of the residual.
+        size: Rows and columns of it.
+        learning_rate: Of Adam, at its highest.
+        schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
+        augment: Vary the residuals (mirror, shift, scale).
+        seed: Of everything random in a step.
+    """
+
+    def __init__(
+        self,
+        base: int = 8,
+        depth: int = 50,
+        size: int = 240,
+        learning_rate: float = 1e-4,
+        schedule: Schedule = "cosine",
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, learning_rate, schedule)
+        self.architecture = {"base": base, "depth": depth, "size": size}
+        self.network = CNN3D(base=base, depth=depth, size=size, classes=len(Label))
+        self.augment = augment
+        self.criterion = nn.CrossEntropyLoss()
+
+    def forward(self, residual: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, label) of residuals (batch, 1, slice, row, column)."""
+        return self.network(residual)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        residual, label = batch
+        if self.augment:
+            residual = vary_residuals(residual, generator=self.generator(1, self.global_step))
+        logits = self.network(residual).float()
+        loss = self.criterion(logits, label)
+        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_accuracy", _accuracy(logits, label), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        residual, label = batch
+        logits = self.network(residual).float()
+        scores = {
+            "val_loss": self.criterion(logits, label),
+            "val_accuracy": _accuracy(logits, label),
+        }
+        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(label))
+
+
+def _accuracy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    return (logits.argmax(dim=1) == label).float().mean()
+
+
+def _mean_where(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return (values * where).sum() / where.sum().clamp_min(1)

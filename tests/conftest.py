@@ -1,0 +1,23 @@
+import os
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real scans for development, beside the project or where COVIDCTNET_TEST_DATA says."""
+    folder = Path(os.environ.get("COVIDCTNET_TEST_DATA", _SHARED / "data"))
+    if not folder.is_dir():
+        pytest.skip("real scans are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """Keras networks with random weights and the outputs that Keras gave."""
+    if not (_SHARED / "oracles").is_dir():
+        pytest.skip("Keras oracles are not here")
+    return _SHARED / "oracles"
