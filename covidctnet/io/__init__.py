@@ -1,0 +1,11 @@
+"""Files to volumes, and back: every input is read right, or refused by name.
+
+What is still to come has its place: archives (.zip) in `discover`, a child process with limits on
+memory and time around `read_study`.
+"""
+
+from covidctnet.io.discover import Found, Study, find_studies
+from covidctnet.io.inspect import describe
+from covidctnet.io.read import read_study, read_volume
+
+__all__ = ["Found", "Study", "describe", "find_studies", "read_study", "read_volume"]

@@ -1,0 +1,152 @@
+"""The last step of every reader: canonical orientation, a look at the HU, flags, the digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.io.hu import as_hu, check_hu
+from covidctnet.volume import Source, Volume
+
+__all__ = ["Canonical", "canonical", "volume_of"]
+
+THICK_SLICES_MM = 5.0
+FEW_SLICES = 30
+# More voxels are no chest CT: 512 x 512 x 4096, 2 GB.
+MAX_VOXELS = 2**30
+# Axes further than this from their patient axis count as odd.
+ODD_DEGREES = 20.0
+# Directions further from a right angle than this are sheared.
+SHEAR_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """An array in canonical orientation.
+
+    Attributes:
+        array: Shape (slice, row, column), contiguous.
+        affine: From (slice, row, column, 1) to LPS mm.
+        axes: Which axis of the input each axis was.
+        flipped: Whether it was turned round.
+        degrees: Largest angle between an axis and its patient axis.
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    axes: tuple[int, ...]
+    flipped: tuple[bool, ...]
+    degrees: float
+
+
+def canonical(array: np.ndarray, affine: np.ndarray) -> Canonical:
+    """Turn an array so that its axes run feet to head, front to back, right to left.
+
+    Voxels are moved, never computed: obliquity stays in the affine.
+
+    Args:
+        array: Three axes, any meaning.
+        affine: 4 x 4, from (index on each axis, 1) to LPS mm.
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    # Patient axes wanted along (slice, row, column): z, y, x.
+    axes = max(
+        permutations(range(3)),
+        key=lambda p: sum(abs(directions[2 - k, axis]) for k, axis in enumerate(p)),
+    )
+    flipped = tuple(bool(directions[2 - k, axis] < 0) for k, axis in enumerate(axes))
+    turned = affine.astype(np.float64)
+    for k, axis in enumerate(axes):
+        if flipped[k]:
+            turned[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+    for k, axis in enumerate(axes):
+        turned[:3, k] = affine[:3, axis] * (-1 if flipped[k] else 1)
+    view = array.transpose(axes)[tuple(slice(None, None, -1 if f else 1) for f in flipped)]
+    cosines = [abs(directions[2 - k, axis]) for k, axis in enumerate(axes)]
+    degrees = float(np.degrees(np.arccos(np.clip(min(cosines), 0.0, 1.0))))
+    return Canonical(np.ascontiguousarray(view), turned, axes, flipped, degrees)
+
+
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether the axes of an affine are not at right angles."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)
+
+
+def volume_of(
+    array: np.ndarray,
+    affine: np.ndarray,
+    *,
+    study: str,
+    reader: str,
+    notes: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+    is_patient_order: bool = False,
+) -> Volume:
+    """The volume that a reader hands on.
+
+    Args:
+        array: HU, three axes, any orientation; may be written to.
+        affine: From its indices to LPS mm.
+        study: Short id.
+        reader: ``dicom``, ``nifti`` or ``itk``.
+        notes: What the reader decided.
+        flags: The reader's reservations.
+        is_patient_order: Whether axes are (slice, row, column) of a scanner, so that turning them
+            is worth a flag.
+
+    Raises:
+        StudyError: ``NOT_HU``.
+    """
+    turned = canonical(array, affine)
+    hu, more = as_hu(turned.array)
+    check_hu(hu)
+    found = set(flags)
+    spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
+    if spacing[0] > THICK_SLICES_MM + 1e-3:
+        found.add("thick_slices")
+    if hu.shape[0] < FEW_SLICES:
+        found.add("few_slices")
+    is_turned = turned.axes != (0, 1, 2) or any(turned.flipped[1:])
+    if turned.degrees > ODD_DEGREES or (is_patient_order and is_turned):
+        found.add("odd_orientation")
+    if is_patient_order and is_turned:
+        more = (*more, "slices were turned to the canonical orientation by their matrix")
+    source = Source(
+        study=study,
+        digest=_digest(hu, turned.affine),
+        reader=reader,
+        notes=(*notes, *more),
+        flags=tuple(sorted(found)),
+    )
+    return Volume(hu, turned.affine, "HU", source)
+
+
+def check_size(shape: tuple[int, ...]) -> None:
+    """Refuse what no scanner makes, before anything is allocated.
+
+    Raises:
+        StudyError: ``ABSURD_SIZE``.
+    """
+    voxels = 1
+    for n in shape:
+        voxels *= int(n)
+    if voxels > MAX_VOXELS or max(shape) > 4096:
+        raise StudyError(
+            "ABSURD_SIZE",
+            f"a chest CT has at most {MAX_VOXELS} voxels and 4096 along an axis, the header claims "
+            f"{' x '.join(str(n) for n in shape)}. Check the file.",
+        )
+
+
+def _digest(array: np.ndarray, affine: np.ndarray) -> str:
+    """SHA-256 over type, shape, voxels and the affine to 1e-4 mm."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.data if array.flags.c_contiguous else array.tobytes())
+    # Adding 0.0 turns -0.0 into 0.0.
+    digest.update((np.round(affine, 4) + 0.0).tobytes())
+    return digest.hexdigest()

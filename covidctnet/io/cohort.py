@@ -1,0 +1,180 @@
+"""A labelled archive: which study belongs to which patient, label, site and split."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.io.discover import Study, find_studies
+from covidctnet.results import Label
+
+__all__ = ["CohortStudy", "read_cohort"]
+
+_REQUIRED = ("study", "patient", "label")
+_OPTIONAL = ("site", "split")
+
+
+@dataclass(frozen=True)
+class CohortStudy:
+    """One labelled study.
+
+    Attributes:
+        study: Its files.
+        path: Where it lies, below the archive.
+        patient: The archive's name for the patient; may be a real one, so never shown.
+        label: Its class.
+        site: Where it was scanned, if told.
+        split: Which split it must be in, if told.
+    """
+
+    study: Study
+    path: Path
+    patient: str
+    label: Label
+    site: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    where: str
+    path: Path
+    patient: str
+    label: Label
+    site: str | None = None
+    split: str | None = None
+
+
+def read_cohort(root: Path) -> tuple[CohortStudy, ...]:
+    """Read an archive's layout: ``cohort.csv``, or a folder a class.
+
+    ``cohort.csv`` has the columns study (path relative to the archive), patient, label and, if
+    wanted, site and split. Without it, the folders ``Control``, ``Covid-19`` and ``CAP`` (case
+    does not matter) hold a folder or file a patient; folders of other names are ignored.
+
+    Args:
+        root: The archive.
+
+    Returns:
+        Sorted by path; a patient may have several studies.
+
+    Raises:
+        UsageError: If there is no such folder.
+        CohortError: If neither layout is there, or it contradicts itself.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UsageError(f"wanted the folder of a labelled archive, {str(root)!r} is none")
+    table = root / "cohort.csv"
+    rows = list(_rows_of_table(root, table) if table.is_file() else _rows_of_folders(root))
+    _check_patients(rows)
+    cohort = [study for row in rows for study in _studies(row)]
+    seen: dict[str, str] = {}
+    for entry, where in cohort:
+        if entry.study.id in seen:
+            raise CohortError(
+                f"{where} and {seen[entry.study.id]} hold the same study. Remove one of them."
+            )
+        seen[entry.study.id] = where
+    return tuple(sorted((e for e, _ in cohort), key=lambda e: (str(e.path), e.study.id)))
+
+
+def _rows_of_folders(root: Path) -> Iterator[_Row]:
+    folders: dict[Path, Label] = {}
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and not folder.is_symlink():
+            try:
+                folders[folder] = Label.parse(folder.name)
+            except CohortError:
+                continue
+    if not folders:
+        names = ", ".join(f"{label.title}/" for label in Label)
+        raise CohortError(f"wanted {names} or cohort.csv in the archive, found none of them")
+    for folder, label in folders.items():
+        entries = [
+            e for e in sorted(folder.iterdir()) if not e.name.startswith(".") and not e.is_symlink()
+        ]
+        if not entries:
+            raise CohortError(f"{folder.name}/ is empty; wanted a folder or file for every patient")
+        for number, entry in enumerate(entries, start=1):
+            where = f"entry {number} of {len(entries)} in {folder.name}/"
+            yield _Row(where, entry, _patient_name(entry), label)
+
+
+def _patient_name(entry: Path) -> str:
+    name = entry.name
+    if entry.is_file():
+        for suffix in (".gz", ".nii", ".mha", ".nrrd", ".dcm"):
+            name = name.removesuffix(suffix)
+    return name
+
+
+def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
+    try:
+        # utf-8-sig: spreadsheets put a mark at the start.
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="surplus")
+            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+            missing = [name for name in _REQUIRED if name not in names]
+            if missing:
+                raise CohortError(f"cohort.csv lacks the columns {', '.join(missing)}")
+            reader.fieldnames = names
+            records = list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        raise CohortError("cohort.csv is no comma-separated table in UTF-8") from None
+    if not records:
+        raise CohortError("cohort.csv has no rows; wanted one for every study")
+    inside = root.resolve()
+    for number, record in enumerate(records, start=2):
+        where = f"cohort.csv line {number}"
+        cells = {name: (record.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+        empty = [name for name in _REQUIRED if not cells[name]]
+        if empty or "surplus" in record:
+            raise CohortError(
+                f"{where}: wanted {', '.join(_REQUIRED)}, "
+                + (f"{', '.join(empty)} is empty" if empty else "got more cells than columns")
+            )
+        path = root / cells["study"]
+        if not path.resolve().is_relative_to(inside):
+            raise CohortError(f"{where}: the path leaves the archive; give one relative to it")
+        if not path.exists():
+            raise CohortError(f"{where}: the study is missing; check its path")
+        try:
+            label = Label.parse(cells["label"])
+        except CohortError as error:
+            raise CohortError(f"{where}: {error}") from None
+        yield _Row(
+            where, path, cells["patient"], label, cells["site"] or None, cells["split"] or None
+        )
+
+
+def _check_patients(rows: list[_Row]) -> None:
+    labels: dict[str, _Row] = {}
+    splits: dict[str, _Row] = {}
+    for row in rows:
+        first = labels.setdefault(row.patient, row)
+        if first.label is not row.label:
+            raise CohortError(
+                f"{row.where}: its patient is {row.label} here and {first.label} in {first.where}. "
+                "Give a patient one label."
+            )
+        if row.split is not None:
+            first = splits.setdefault(row.patient, row)
+            if first.split != row.split:
+                raise CohortError(
+                    f"{row.where}: its patient is in split {row.split} here and in {first.split} "
+                    f"in {first.where}. Give a patient one split."
+                )
+
+
+def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
+    found = find_studies(row.path)
+    if not found:
+        raise CohortError(f"{row.where} holds no scan; remove it or add its files")
+    return [
+        (CohortStudy(study, row.path, row.patient, row.label, row.site, row.split), row.where)
+        for study in found
+    ]

@@ -1,0 +1,282 @@
+"""Studies under folders and files: grouped by what the files say, never by their names."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from covidctnet.errors import UsageError
+from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
+
+__all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
+
+_LOG = logging.getLogger(__name__)
+
+MAX_DEPTH = 32
+MAX_FILES = 2_000_000
+Format = Literal["dicom", "nifti", "itk"]
+
+_DICOM_NAMES = (".dcm", ".dicom", ".ima")
+_NIFTI_NAMES = (".nii", ".nii.gz")
+_ITK_NAMES = (".mha", ".mhd", ".nrrd", ".nhdr")
+# Files of other kinds, by how they begin: JPEG, PNG, PDF, zip, gzip, TIFF, GIF, XML and HTML.
+_KNOWN_OTHERS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"%PDF",
+    b"PK\x03\x04",
+    b"\x1f\x8b",
+    b"II*\0",
+    b"MM\0*",
+    b"GIF8",
+    b"<",
+)
+_PRINTABLE = frozenset(range(32, 256)) | frozenset(b"\t\n\r\f")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Files that belong together, not yet read.
+
+    Attributes:
+        id: 12 hexadecimal digits, see `covidctnet.volume.Source`.
+        path: The folder or file; may carry a patient's name, so shown in results.csv only.
+        format: Which reader takes it.
+        files: All of its files, sorted; damaged ones included.
+        series_uid: The only series to look at, when every series is a study of its own.
+    """
+
+    id: str
+    path: Path
+    format: Format
+    files: tuple[Path, ...]
+    series_uid: str | None = field(default=None, repr=False)
+
+    @property
+    def series(self) -> str | None:
+        """Opaque key of that series, fit to be shown; None when the study is whole."""
+        return None if self.series_uid is None else series_key(self.series_uid)
+
+
+@dataclass(frozen=True)
+class Found(Sequence[Study]):
+    """What lies under some paths: a sequence of studies, and what was passed over.
+
+    Attributes:
+        studies: In a fixed order.
+        reasons: Number of files and links passed over, by reason.
+    """
+
+    studies: tuple[Study, ...]
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> int:
+        """Number of files and links passed over."""
+        return sum(self.reasons.values())
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __getitem__(self, item):  # type: ignore[no-untyped-def]
+        return self.studies[item]
+
+
+def study_id(study_uid: str) -> str:
+    """Short id of a DICOM study."""
+    return hashlib.sha256(study_uid.encode()).hexdigest()[:12]
+
+
+def content_id(path: Path) -> str:
+    """Short id of a file that carries no UID: from its content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool = False) -> Found:
+    """Find the studies under some paths.
+
+    DICOM files are grouped by StudyInstanceUID over all folders; a NIfTI, MHA or NRRD file is a
+    study. Other files are passed over and counted. Links to files and folders are not followed.
+    A DICOM file that cannot be parsed joins the study of its folder, which is refused when it is
+    read; in a folder of no study or of several it becomes a study of its own, and that is refused.
+
+    Args:
+        paths: Folders, files, or both, in any mix.
+        every_series: A study for every series instead of one for all of them.
+
+    Returns:
+        Studies sorted by path and id, each once, whichever paths led to it.
+
+    Raises:
+        UsageError: If a path does not exist, or a tree is deeper or larger than any archive.
+    """
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    skipped: Counter[str] = Counter()
+    files = sorted(set(_walk([Path(path) for path in paths], skipped)))
+    dicom: list[Path] = []
+    others: list[tuple[Path, Format]] = []
+    claimed: list[Path] = []
+    unknown: list[Path] = []
+    for path in files:
+        kind = _kind(path)
+        if kind == "dicom":
+            dicom.append(path)
+        elif kind == "damaged":
+            claimed.append(path)
+        elif kind == "unknown":
+            unknown.append(path)
+        elif kind == "junk":
+            skipped["not a scan"] += 1
+        else:
+            others.append((path, kind))
+    # Series are often written without suffixes: what looks like their files by name is one of them.
+    habits = {(path.parent, _suffix(path)) for path in dicom}
+    for path in unknown:
+        if (path.parent, _suffix(path)) in habits:
+            claimed.append(path)
+        else:
+            skipped["not a scan"] += 1
+    studies = _dicom_studies(dicom, claimed, skipped, every_series)
+    studies += _file_studies(others, skipped)
+    studies.sort(key=lambda s: (str(s.path), s.id))
+    if skipped:
+        counts = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
+        _LOG.debug("%d studies found; passed over: %s", len(studies), counts)
+    return Found(tuple(studies), dict(skipped))
+
+
+def _walk(roots: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
+    count = 0
+    for root in roots:
+        if not root.exists():
+            raise UsageError(
+                f"wanted a folder or a file, {str(root)!r} does not exist. Check the spelling."
+            )
+        # The caller may name a link; only links found on the way are not followed.
+        start = root.resolve()
+        if start.is_file():
+            yield start
+            continue
+        for folder, folders, names in os.walk(start, followlinks=False):
+            here = Path(folder)
+            if len(here.relative_to(start).parts) >= MAX_DEPTH and folders:
+                raise UsageError(f"folders lie more than {MAX_DEPTH} deep. Give a folder below.")
+            links = [name for name in folders if (here / name).is_symlink()]
+            skipped.update({"links": len(links)} if links else {})
+            folders.sort()
+            for name in sorted(names):
+                path = here / name
+                if path.is_symlink():
+                    skipped["links"] += 1
+                elif path.is_file():
+                    count += 1
+                    if count > MAX_FILES:
+                        raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
+                    yield path
+
+
+def _suffix(path: Path) -> str:
+    """What a name ends in; the parts of a UID are no suffix."""
+    suffix = path.suffix.lower()
+    return "" if suffix[1:].isdigit() else suffix
+
+
+def _kind(path: Path) -> Format | Literal["damaged", "unknown", "junk"]:
+    """What a file is: by its content, and by its name only where the content is silent."""
+    name = path.name.lower()
+    if name.startswith("."):
+        return "junk"
+    if name.endswith(_NIFTI_NAMES):
+        return "nifti"
+    if name.endswith(_ITK_NAMES):
+        return "itk"
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        # Reading its study will say so.
+        return "damaged" if name.endswith(_DICOM_NAMES) else "junk"
+    if looks_like_dicom(head):
+        return "dicom"
+    if head.startswith(_KNOWN_OTHERS):
+        return "junk"
+    if name.endswith(_DICOM_NAMES):
+        return "damaged"
+    return "junk" if head and _PRINTABLE.issuperset(head) else "unknown"
+
+
+def _dicom_studies(
+    files: Sequence[Path], claimed: Sequence[Path], skipped: Counter[str], every_series: bool
+) -> list[Study]:
+    members: dict[tuple[str, str | None], list[Path]] = {}
+    ct: set[tuple[str, str | None]] = set()
+    homes: dict[Path, set[tuple[str, str | None]]] = {}
+    damaged: list[Path] = list(claimed)
+    for path in files:
+        try:
+            found = identify(path)
+        except NotDicomError:
+            skipped["directories of media"] += 1
+            continue
+        except (DamagedFileError, OSError):
+            damaged.append(path)
+            continue
+        key = (found.study_uid, found.series_uid if every_series else None)
+        members.setdefault(key, []).append(path)
+        homes.setdefault(path.parent, set()).add(key)
+        if found.sop_class == CT_IMAGE or found.sop_class in ENHANCED_CT:
+            ct.add(key)
+    if every_series:
+        # Series that hold no CT are worth an answer only where a study has nothing else.
+        with_ct = {study for study, _ in ct}
+        members = {k: v for k, v in members.items() if k in ct or k[0] not in with_ct}
+    orphans: dict[Path, list[Path]] = {}
+    for path in sorted(damaged):
+        keys = [key for key in homes.get(path.parent, ()) if key in members]
+        if len({study_uid for study_uid, _ in keys}) == 1:
+            # It may be a slice of any series of the study.
+            for key in keys:
+                members[key].append(path)
+        else:
+            orphans.setdefault(path.parent, []).append(path)
+    studies = []
+    for (study_uid, series_uid), group in members.items():
+        text = study_uid if series_uid is None else f"{study_uid}\n{series_uid}"
+        studies.append(_dicom_study(study_id(text), group, series_uid))
+    for group in orphans.values():
+        digest = hashlib.sha256("".join(_safe_id(path) for path in group).encode())
+        studies.append(_dicom_study(digest.hexdigest()[:12], group, None))
+    return studies
+
+
+def _dicom_study(identity: str, files: Sequence[Path], series_uid: str | None) -> Study:
+    folders = sorted({str(path.parent) for path in files})
+    path = Path(os.path.commonpath(folders)) if len(files) > 1 else files[0]
+    return Study(identity, path, "dicom", tuple(sorted(files)), series_uid)
+
+
+def _safe_id(path: Path) -> str:
+    try:
+        return content_id(path)
+    except OSError:
+        return path.name
+
+
+def _file_studies(files: Sequence[tuple[Path, Format]], skipped: Counter[str]) -> list[Study]:
+    studies: dict[str, Study] = {}
+    for path, kind in files:
+        identity = _safe_id(path)
+        if identity in studies:
+            skipped["copies"] += 1
+        else:
+            studies[identity] = Study(identity, path, kind, (path,))
+    return list(studies.values())

@@ -1,0 +1,320 @@
+"""A DICOM file as elements: parsed by pydicom, converted by hand, one at a time, without a word."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import math
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import BinaryIO, Literal, overload
+
+from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException
+from pydicom.filereader import read_dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+__all__ = [
+    "DEFLATED",
+    "PARSE_ERRORS",
+    "PIXELS",
+    "AbsurdFileError",
+    "DamagedFileError",
+    "NotDicomError",
+    "PixelElement",
+    "binary",
+    "comparable",
+    "digest",
+    "inflated",
+    "items",
+    "looks_like_dicom",
+    "meta_text",
+    "number",
+    "numbers",
+    "parse",
+    "raw",
+    "tag_of",
+    "text",
+    "texts",
+]
+
+# A deflated data set may inflate to this much: a large enhanced series, no more.
+MAX_INFLATED_BYTES = 512 * 2**20
+UNDEFINED_LENGTH = 0xFFFFFFFF
+DEFLATED = "1.2.840.10008.1.2.1.99"
+FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_PIXEL_GROUP_START = FLOAT_PIXELS
+_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN"
+    b" UR US UT UV".split()
+)
+_LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT"}
+# A broken file makes the parser fail in any of these ways; RecursionError is deep nesting.
+PARSE_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    NotImplementedError,
+    BytesLengthException,
+    RecursionError,
+    struct.error,
+    zlib.error,
+)
+_LOCK = threading.RLock()
+
+
+class NotDicomError(Exception):
+    """The content is something else."""
+
+
+class DamagedFileError(Exception):
+    """The content is DICOM, and broken."""
+
+    code = "CORRUPT_SLICE"
+
+
+class AbsurdFileError(DamagedFileError):
+    """The content is DICOM, and claims what no scanner makes."""
+
+    code = "ABSURD_SIZE"
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """The element that holds the pixels: its tag, where its value begins, its bytes."""
+
+    tag: int
+    start: int
+    length: int
+    is_big_endian: bool
+
+
+@cache
+def tag_of(keyword: str) -> int:
+    """The tag that a keyword of the standard names."""
+    return int(tag_for_keyword(keyword) or 0)
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file that begins with `head` (132 bytes or more) is DICOM, with preamble or not."""
+    if head[128:132] == b"DICM":
+        return True
+    if head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and head[4:6] in _VRS:
+        return True
+    is_implicit = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
+    return is_implicit and 0 < int.from_bytes(head[4:8], "little") <= 256
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence pydicom of odd values (length, character set) in this thread; all are judged here.
+
+    It also logs what it warns of, and cites the header: a patient's name would reach the terminal.
+    """
+    thread = threading.get_ident()
+
+    def is_from_elsewhere(_: logging.LogRecord) -> bool:
+        return threading.get_ident() != thread
+
+    logger = logging.getLogger("pydicom")
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.addFilter(is_from_elsewhere)
+        try:
+            yield
+        finally:
+            logger.removeFilter(is_from_elsewhere)
+
+
+def parse(
+    file: BinaryIO, tags: list[int], *, find_pixels: bool = True
+) -> tuple[Dataset, PixelElement | None]:
+    """The elements with these tags, and where the pixels lie; nothing behind is read.
+
+    Raises:
+        NotDicomError: If the file holds something else.
+        DamagedFileError: If it cannot be parsed.
+    """
+    head = file.read(2048)
+    if not looks_like_dicom(head):
+        raise NotDicomError("no DICOM content")
+    file.seek(0)
+    try:
+        with _quiet():
+            if DEFLATED.encode() in head:
+                file = inflated(file)
+                data = _inflated_dataset(file, tags)
+            else:
+                data = dcmread(file, stop_before_pixels=True, specific_tags=list(tags), force=True)
+            if not find_pixels:
+                return data, None
+            _check_lengths(data)
+            return data, _pixel_element(file)
+    except PARSE_ERRORS as e:
+        raise DamagedFileError(f"its header cannot be parsed ({type(e).__name__})") from None
+
+
+def inflated(file: BinaryIO) -> BinaryIO:
+    """The data set of a deflated file, inflated, without the file's meta group.
+
+    Raises:
+        DamagedFileError: If it inflates beyond any image, or is cut short.
+    """
+    file.seek(0)
+    head = file.read(144)
+    if head[132:138] != b"\x02\x00\x00\x00UL":
+        raise DamagedFileError("a deflated file without the length of its meta group")
+    file.seek(144 + int.from_bytes(head[140:144], "little"))
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+    except zlib.error:
+        raise DamagedFileError("its deflated data set is broken") from None
+    if not inflater.eof:
+        kind = AbsurdFileError if inflater.unconsumed_tail else DamagedFileError
+        raise kind("its deflated data set is cut short or inflates beyond any image")
+    return io.BytesIO(content)
+
+
+def _inflated_dataset(file: BinaryIO, tags: list[int]) -> Dataset:
+    data = read_dataset(
+        file,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _vr, _length: tag >= _PIXEL_GROUP_START,
+        specific_tags=list(tags),
+    )
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = UID(DEFLATED)
+    return data
+
+
+def _check_lengths(data: Dataset) -> None:
+    """The parser hands on what is left of a value when the file ends within it."""
+    for item in data.elements():
+        value = item.value
+        if not isinstance(item, RawDataElement) or item.length == UNDEFINED_LENGTH:
+            continue
+        if isinstance(value, bytes) and len(value) != item.length:
+            raise DamagedFileError("it ends amid its header")
+
+
+def _pixel_element(file: BinaryIO) -> PixelElement | None:
+    """Where the pixels lie: the parser stopped in front of their element, or at the end."""
+    place = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    if place > size:
+        raise DamagedFileError("it ends amid its header")
+    file.seek(place)
+    head = file.read(12)
+    if len(head) < 8:
+        if head.strip(b"\0"):
+            raise DamagedFileError("it ends amid its header")
+        return None
+    is_big_endian = head[:2] == b"\x7f\xe0"
+    order: Literal["big", "little"] = "big" if is_big_endian else "little"
+    tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    if tag not in PIXEL_TAGS:
+        raise DamagedFileError("its header breaks off before the pixels")
+    if head[4:6] in _LONG_VRS:
+        return PixelElement(tag, place + 12, int.from_bytes(head[8:12], order), is_big_endian)
+    if head[4:6] in _VRS:
+        raise DamagedFileError("its pixels have an impossible type")
+    return PixelElement(tag, place + 8, int.from_bytes(head[4:8], order), is_big_endian)
+
+
+def meta_text(data: Dataset, keyword: str) -> str:
+    """A UID of the file's meta group; empty when missing."""
+    meta = getattr(data, "file_meta", None)
+    item = None if meta is None else meta.get_item(tag_of(keyword))
+    value = None if item is None else item.value
+    if isinstance(value, bytes):
+        return value.decode("ascii", errors="replace").strip(" \0")
+    return str(value or "")
+
+
+def raw(data: Dataset, keyword: str) -> bytes:
+    """The value as it stands in the file: conversion would validate, warn, or guess a charset."""
+    item = data.get_item(tag_of(keyword))
+    value = None if item is None else item.value
+    return value.strip(b" \0") if isinstance(value, bytes) else b""
+
+
+def text(data: Dataset, keyword: str) -> str:
+    """A value as plain text; empty when missing."""
+    return raw(data, keyword).decode("ascii", errors="replace").strip()
+
+
+def texts(data: Dataset, keyword: str) -> tuple[str, ...]:
+    """The parts of a value, in capitals, empty ones left out."""
+    return tuple(part.strip().upper() for part in text(data, keyword).split("\\") if part.strip())
+
+
+def digest(data: Dataset, keyword: str) -> str:
+    """Digest of a value that must not be kept itself; empty when missing."""
+    value = raw(data, keyword).strip(b" ^=").upper()
+    return hashlib.sha256(value).hexdigest()[:16] if value else ""
+
+
+def number(data: Dataset, keyword: str) -> float | None:
+    """A single decimal number; None when missing or malformed."""
+    found = numbers(data, keyword, 1)
+    return found[0] if found else None
+
+
+def numbers(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Decimal text as finite numbers; None when missing, malformed or of another count."""
+    try:
+        values = tuple(float(part) for part in text(data, keyword).split("\\"))
+    except ValueError:
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+@overload
+def binary(data: Dataset, keyword: str, *, default: int = ..., signed: bool = ...) -> int: ...
+@overload
+def binary(
+    data: Dataset, keyword: str, *, default: int | None, signed: bool = ...
+) -> int | None: ...
+def binary(
+    data: Dataset, keyword: str, *, default: int | None = 0, signed: bool = False
+) -> int | None:
+    """A binary 16-bit value, in the byte order of its file."""
+    item = data.get_item(tag_of(keyword))
+    value = None if item is None else item.value
+    if not isinstance(value, bytes) or len(value) < 2:
+        return default
+    is_little_endian = getattr(item, "is_little_endian", True)
+    return int.from_bytes(value[:2], "little" if is_little_endian else "big", signed=signed)
+
+
+def comparable(data: Dataset, keyword: str) -> str:
+    """Text or number, as something to compare."""
+    item = data.get_item(tag_of(keyword))
+    value = None if item is None else item.value
+    return value.hex() if isinstance(value, bytes) else ""
+
+
+def items(data: Dataset, keyword: str) -> list[Dataset]:
+    """Items of a sequence; none when missing."""
+    tag = tag_of(keyword)
+    if tag not in data:
+        return []
+    with _quiet():
+        value = data[tag].value
+    return list(value) if isinstance(value, Sequence) else []

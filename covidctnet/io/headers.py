@@ -1,0 +1,379 @@
+"""DICOM headers, one value a frame: what geometry and voxels will need, and nothing about whom."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from covidctnet.io.elements import (
+    PARSE_ERRORS,
+    AbsurdFileError,
+    DamagedFileError,
+    NotDicomError,
+    PixelElement,
+    binary,
+    comparable,
+    digest,
+    items,
+    meta_text,
+    number,
+    numbers,
+    parse,
+    tag_of,
+    text,
+    texts,
+)
+
+__all__ = [
+    "ENCAPSULATED_LENGTH",
+    "Frame",
+    "Identity",
+    "PixelFormat",
+    "identify",
+    "read_frames",
+    "series_key",
+]
+
+# No scanner makes larger images; a header that claims more is wrong, or meant to exhaust memory.
+MAX_SIDE = 4096
+MAX_FRAMES = 4096
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+DICOMDIR = "1.2.840.10008.1.3.10"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+IMPLICIT = "1.2.840.10008.1.2"
+LOSSY_SYNTAXES = (
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.203",
+)
+ENCAPSULATED_LENGTH = 0xFFFFFFFF
+# What `covidctnet.phantom` writes as Manufacturer: pixels that were computed, not measured.
+PHANTOM_MANUFACTURER = "covidctnet phantom"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which study and series a file belongs to."""
+
+    study_uid: str
+    series_uid: str
+    sop_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class PixelFormat:
+    """How the pixels of a file are stored.
+
+    Attributes:
+        syntax: Transfer syntax UID.
+        tag: Of the element that holds the pixels, or 0 when there is none.
+        start: Byte where its value begins, in the file (in the inflated data set when deflated).
+        length: Bytes of its value; `ENCAPSULATED_LENGTH` when it is made of fragments.
+        is_big_endian: Of native pixels.
+        rows: Of a frame.
+        columns: Of a frame.
+        frames: In the file.
+        samples: A pixel; 3 is colour.
+        bits_allocated: Container of a sample.
+        bits_stored: Bits that mean something.
+        high_bit: Place of the highest of them.
+        is_signed: Two's complement.
+        photometric: MONOCHROME1 and 2 are grey.
+        padding: Lowest and highest stored value that mean no measurement.
+    """
+
+    syntax: str
+    tag: int
+    start: int
+    length: int
+    is_big_endian: bool
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    is_signed: bool
+    photometric: str
+    padding: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of a file.
+
+    Attributes:
+        file: Where it is.
+        index: Which frame of the file, from 0.
+        pixels: How the file stores them.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        sop_uid: SOPInstanceUID.
+        sop_class: SOP class UID.
+        patient: Digests of id and name, each empty when the header has none.
+        frame_of_reference: UID, or empty.
+        image_type: ORIGINAL, PRIMARY, AXIAL and the like.
+        position: Of the centre of the first voxel, LPS mm, or None.
+        orientation: Direction cosines of growing column and growing row index, or None.
+        spacing: Between rows and between columns, mm, or None.
+        slope: Of the rescaling to HU, or None.
+        intercept: Of the rescaling to HU, or None.
+        rescale_type: Unit that the header claims; empty means HU.
+        marks: What may tell two images of one place apart, by name.
+        kernel: Reconstruction kernel as the header spells it.
+        has_contrast: Whether an agent is named.
+        is_lossy: Whether some step on the way was lossy.
+        is_synthetic: Whether the phantom of this package made it.
+    """
+
+    file: Path
+    index: int
+    pixels: PixelFormat
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    patient: tuple[str, str]
+    frame_of_reference: str
+    image_type: tuple[str, ...]
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    marks: tuple[tuple[str, str], ...]
+    kernel: str
+    has_contrast: bool
+    is_lossy: bool
+    is_synthetic: bool
+
+
+# What may tell two images of one place apart, most telling first.
+_MARKS = (
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "KVP",
+    "ConvolutionKernel",
+    "ImageType",
+    "SliceThickness",
+)
+_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_KEYWORDS = (
+    *_MARKS,
+    *_FUNCTIONAL_GROUPS,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "PatientName",
+    "Manufacturer",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
+    "LossyImageCompression",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+)
+_IDENTITY_TAGS = [
+    tag_of(k) for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+]
+_ALL_TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
+
+
+def series_key(series_uid: str) -> str:
+    """What stands for a series where its UID must not."""
+    return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
+
+
+def identify(path: Path) -> Identity:
+    """Study and series of a file; reads its first kilobytes.
+
+    Raises:
+        NotDicomError: If it holds something else, or a directory of a medium.
+        DamagedFileError: If it is DICOM and cannot be parsed, or does not say its study.
+    """
+    with path.open("rb") as file:
+        # A file cut short behind its UIDs still belongs to its study, which is then refused.
+        data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
+    sop_class = text(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    if sop_class == DICOMDIR:
+        raise NotDicomError("a directory of a medium")
+    study = text(data, "StudyInstanceUID")
+    if not study:
+        raise DamagedFileError("no StudyInstanceUID")
+    return Identity(study, text(data, "SeriesInstanceUID"), sop_class)
+
+
+def read_frames(path: Path) -> tuple[Frame, ...]:
+    """The images of a file, from its header; no pixel is decoded.
+
+    Returns:
+        One value a frame; a single one for objects that hold no image, with no pixel format tag.
+
+    Raises:
+        NotDicomError: If it holds something else.
+        DamagedFileError: If it cannot be parsed, or claims an absurd size.
+    """
+    with path.open("rb") as file:
+        data, element = parse(file, _ALL_TAGS)
+    try:
+        return _frames(path, data, element)
+    # Broken sequences surface only when they are opened, as any of these.
+    except PARSE_ERRORS as e:
+        raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
+
+
+def _frames(path: Path, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
+    sop_class = text(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    pixels = _pixel_format(data, element)
+    common: dict[str, Any] = {
+        "file": path,
+        "pixels": pixels,
+        "study_uid": text(data, "StudyInstanceUID"),
+        "series_uid": text(data, "SeriesInstanceUID"),
+        "sop_uid": text(data, "SOPInstanceUID"),
+        "sop_class": sop_class,
+        "patient": (digest(data, "PatientID"), digest(data, "PatientName")),
+        "frame_of_reference": text(data, "FrameOfReferenceUID"),
+        "has_contrast": bool(text(data, "ContrastBolusAgent"))
+        or tag_of("ContrastBolusAgentSequence") in data,
+        "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,
+        "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
+    }
+    if not sop_class and not text(data, "StudyInstanceUID"):
+        raise DamagedFileError("its header says neither what it is nor whose study")
+    is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
+    if is_ct and (element is None or 0 in (pixels.rows, pixels.columns)):
+        # Cut short between two elements, a file looks whole; a CT without pixels never is.
+        raise DamagedFileError("it has no pixels")
+    if sop_class in ENHANCED_CT:
+        return _enhanced_frames(data, common)
+    if sop_class == CT_IMAGE and pixels.frames != 1:
+        raise DamagedFileError(f"a CT image holds one frame, it claims {pixels.frames}")
+    return (
+        Frame(
+            **common,
+            index=0,
+            image_type=texts(data, "ImageType"),
+            position=numbers(data, "ImagePositionPatient", 3),
+            orientation=numbers(data, "ImageOrientationPatient", 6),
+            spacing=numbers(data, "PixelSpacing", 2),
+            slope=number(data, "RescaleSlope"),
+            intercept=number(data, "RescaleIntercept"),
+            rescale_type=text(data, "RescaleType"),
+            marks=tuple((keyword, text(data, keyword)) for keyword in _MARKS),
+            kernel=text(data, "ConvolutionKernel"),
+        ),
+    )
+
+
+def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]:
+    """Frames of an enhanced CT: what is not said for a frame is said for all."""
+    count = common["pixels"].frames
+    shared = items(data, "SharedFunctionalGroupsSequence")[:1]
+    each = items(data, "PerFrameFunctionalGroupsSequence")
+    if len(each) != count:
+        raise DamagedFileError(f"it claims {count} frames and describes {len(each)}")
+
+    def group(item: Dataset, sequence: str) -> Dataset:
+        for source in (item, *shared):
+            if found := items(source, sequence):
+                return found[0]
+        return Dataset()
+
+    frames = []
+    for index, item in enumerate(each):
+        content = group(item, "FrameContentSequence")
+        value = group(item, "PixelValueTransformationSequence")
+        kernel = text(group(item, "CTReconstructionSequence"), "ConvolutionKernel")
+        types = texts(group(item, "CTImageFrameTypeSequence"), "FrameType")
+        keywords = ("FrameAcquisitionNumber", "TemporalPositionIndex", "FrameAcquisitionDateTime")
+        frames.append(
+            Frame(
+                **common,
+                index=index,
+                image_type=types or texts(data, "ImageType"),
+                position=numbers(group(item, "PlanePositionSequence"), "ImagePositionPatient", 3),
+                orientation=numbers(
+                    group(item, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
+                ),
+                spacing=numbers(group(item, "PixelMeasuresSequence"), "PixelSpacing", 2),
+                slope=number(value, "RescaleSlope"),
+                intercept=number(value, "RescaleIntercept"),
+                rescale_type=text(value, "RescaleType"),
+                marks=(
+                    *((keyword, comparable(content, keyword)) for keyword in keywords),
+                    ("ConvolutionKernel", kernel),
+                    ("FrameType", "\\".join(types)),
+                ),
+                kernel=kernel,
+            )
+        )
+    return tuple(frames)
+
+
+def _pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:
+    rows, columns = binary(data, "Rows"), binary(data, "Columns")
+    frames = int(number(data, "NumberOfFrames") or 1)
+    if max(rows, columns) > MAX_SIDE or not 0 < frames <= MAX_FRAMES:
+        raise AbsurdFileError(
+            f"it claims {frames} frames of {rows} x {columns}; "
+            f"{MAX_FRAMES} of {MAX_SIDE} x {MAX_SIDE} are the most that is read"
+        )
+    allocated = binary(data, "BitsAllocated")
+    stored = binary(data, "BitsStored") or allocated
+    is_signed = binary(data, "PixelRepresentation") == 1
+    syntax = meta_text(data, "TransferSyntaxUID")
+    if not syntax and element is not None and element.length != ENCAPSULATED_LENGTH:
+        syntax = BIG_ENDIAN if element.is_big_endian else IMPLICIT
+    lowest = binary(data, "PixelPaddingValue", default=None, signed=is_signed)
+    limit = binary(data, "PixelPaddingRangeLimit", default=lowest, signed=is_signed)
+    return PixelFormat(
+        syntax=syntax,
+        tag=element.tag if element else 0,
+        start=element.start if element else 0,
+        length=element.length if element else 0,
+        is_big_endian=element.is_big_endian if element else False,
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        samples=binary(data, "SamplesPerPixel") or 1,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=binary(data, "HighBit", default=stored - 1),
+        is_signed=is_signed,
+        photometric=text(data, "PhotometricInterpretation"),
+        padding=None
+        if lowest is None or limit is None
+        else (min(lowest, limit), max(lowest, limit)),
+    )

@@ -1,0 +1,181 @@
+"""What is known of a study before a voxel is decoded: for a person who wonders about an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
+from covidctnet.io.dicom import Survey, survey
+from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.read import read_study
+from covidctnet.io.series import Dropped, Stack
+
+__all__ = ["describe", "inspect_paths", "render"]
+
+
+def describe(study: Study) -> dict[str, Any]:
+    """What a study holds and what would be done with it; no names, ids or dates.
+
+    DICOM is judged by its headers; pixels are decoded only to tell copies of slices, so a series
+    that is called readable may still be refused for its voxels. Other formats are read whole.
+
+    Returns:
+        Plain values, ready for JSON: ``study``, ``format``, ``files``; ``series``, one entry a
+        stack of images (``key``, ``kind``, ``images``, ``matrix``, ``spacing_mm``,
+        ``orientation``, ``kernel``, ``chosen``, ``why``); ``outcome``, ``readable`` or
+        ``refused``, then with ``code`` and ``message``; ``geometry`` of the volume, ``flags`` and
+        ``notes``.
+    """
+    told: dict[str, Any] = {
+        "study": study.id,
+        "format": study.format,
+        "files": len(study.files),
+        "series": [],
+        "outcome": "readable",
+        "code": None,
+        "message": None,
+        "geometry": None,
+        "flags": [],
+        "notes": [],
+    }
+    try:
+        if study.format == "dicom":
+            seen = survey(study.files, series_uid=study.series_uid)
+            told["series"] = [
+                *(_stack(stack, "", False) for stack in seen.stacks),
+                *map(_dropped, seen.dropped),
+            ]
+            _choose(seen, told)
+        else:
+            volume = read_study(study)
+            told["geometry"] = {"shape": list(volume.shape), "spacing_mm": _mm(volume.spacing)}
+            told["flags"] = list(volume.source.flags)
+            told["notes"] = list(volume.source.notes)
+    except StudyError as error:
+        told.update(outcome="refused", code=error.code, message=error.message)
+    return told
+
+
+def inspect_paths(paths: Sequence[Path | str] | Path | str) -> dict[str, Any]:
+    """`describe` for every study under some paths, and what was passed over.
+
+    Returns:
+        ``studies``; ``skipped``, a number of files, and ``reasons``, the same by reason; ready for
+        JSON.
+
+    Raises:
+        UsageError: If a path does not exist.
+    """
+    found = find_studies(paths)
+    return {
+        "studies": [describe(study) for study in found],
+        "skipped": found.skipped,
+        "reasons": dict(found.reasons),
+    }
+
+
+def render(told: dict[str, Any]) -> str:
+    """The result of `inspect_paths` for a person to read."""
+    lines: list[str] = []
+    for study in told["studies"]:
+        lines.append(f"study {study['study']}  {study['format']}, {study['files']} files")
+        for series in study["series"]:
+            mark = "*" if series["chosen"] else " "
+            text = f" {mark} {series['key']:<11} {series['images']} x {series['kind']}"
+            if series["matrix"]:
+                text += f" of {_times(series['matrix'])}, {series['orientation']}"
+            if series["spacing_mm"]:
+                text += f", {_times(series['spacing_mm'])} mm, {series['kernel']} kernel"
+            lines.append(text + (f" ({series['why']})" if series["why"] else ""))
+        if study["geometry"]:
+            shape, spacing = study["geometry"]["shape"], study["geometry"]["spacing_mm"]
+            flags = f", flagged {', '.join(study['flags'])}" if study["flags"] else ""
+            lines.append(f"   readable: {_times(shape)} voxels of {_times(spacing)} mm{flags}")
+        if study["outcome"] == "refused":
+            lines.append(f"   refused: {study['code']}: {study['message']}")
+        lines += [f"   note: {note}" for note in study["notes"]]
+    if not told["studies"]:
+        lines.append("no study found")
+    lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
+    return "\n".join(lines)
+
+
+def _choose(seen: Survey, told: dict[str, Any]) -> None:
+    """Which stack would be read, and why the others would not."""
+    best, dropped = seen.choose()
+    why = {(d.key, d.images): d.why for d in dropped}
+    told["series"] = [
+        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
+        *map(_dropped, seen.dropped),
+    ]
+    assert best.placement is not None  # a chosen stack has no fault
+    first = best.frames[0].pixels
+    told["geometry"] = {
+        "shape": [len(best.frames), first.rows, first.columns],
+        "spacing_mm": _spacing(best),
+    }
+    told["flags"] = _flags(best)
+    told["notes"] = list(best.notes)
+
+
+def _stack(stack: Stack, why: str, is_chosen: bool) -> dict[str, Any]:
+    first = stack.frames[0].pixels
+    return {
+        "key": stack.key,
+        "kind": "CT" if stack.is_original else "derived CT",
+        "images": len(stack.frames),
+        "matrix": [first.rows, first.columns],
+        "spacing_mm": _spacing(stack),
+        "orientation": stack.direction,
+        "kernel": stack.kernel,
+        "chosen": is_chosen,
+        "why": stack.fault.code if stack.fault else why,
+    }
+
+
+def _dropped(dropped: Dropped) -> dict[str, Any]:
+    return {
+        "key": dropped.key,
+        "kind": dropped.what,
+        "images": dropped.images,
+        "matrix": [],
+        "spacing_mm": [],
+        "orientation": "unknown",
+        "kernel": "unknown",
+        "chosen": False,
+        "why": dropped.why,
+    }
+
+
+def _flags(stack: Stack) -> list[str]:
+    """The reservations that headers can tell; the same rules as for volumes."""
+    assert stack.placement is not None
+    turned = np.diag(stack.placement.axes[::-1])
+    is_odd = turned[1:].min() < 0 or np.abs(turned).min() < np.cos(np.radians(ODD_DEGREES))
+    flags = {
+        "contrast": any(f.has_contrast for f in stack.frames),
+        "few_slices": len(stack.frames) < FEW_SLICES,
+        "lossy": any(f.is_lossy for f in stack.frames),
+        "odd_orientation": bool(is_odd),
+        "thick_slices": stack.placement.step_mm > THICK_SLICES_MM + 1e-3,
+    }
+    return sorted(name for name, is_set in flags.items() if is_set)
+
+
+def _spacing(stack: Stack) -> list[float]:
+    if stack.placement is None:
+        return []
+    return _mm((stack.placement.step_mm, *stack.placement.pixel_mm))
+
+
+def _mm(values: Sequence[float]) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,235 @@
+"""NIfTI to a volume through nibabel; the only place that turns RAS into LPS.
+
+nibabel reads what the header says and asks little; so every field that decides where a voxel lies
+or what it means is asked here first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.io.canonical import check_size, is_sheared, volume_of
+from covidctnet.io.geometry import MIN_SLICES
+from covidctnet.volume import Volume
+
+__all__ = ["ras_to_lps", "read_nifti"]
+
+# Corners of the image may differ by this between qform and sform: float32 rounding, no more.
+FORMS_TOLERANCE_MM = 0.1
+SPACING_TOLERANCE = 1e-2
+# Extensions of the header are smaller.
+MAX_OFFSET = 2**24
+_FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+Header = nib.Nifti1Header | nib.Nifti2Header
+
+
+def ras_to_lps(affine: np.ndarray) -> np.ndarray:
+    """An affine to RAS mm as one to LPS mm, and the other way round.
+
+    Args:
+        affine: 4 x 4.
+    """
+    return np.asarray(_FLIP @ affine)
+
+
+def read_nifti(path: Path, study: str) -> Volume:
+    """Read a NIfTI-1 or NIfTI-2 file that holds one volume in HU.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        study: Short id.
+
+    Raises:
+        StudyError: ``CORRUPT_FILE``, ``NO_GEOMETRY``, ``ABSURD_SIZE``, ``NOT_HU``, ``NO_RESCALE``,
+            ``OVERLAPPING_ACQUISITIONS`` for several volumes, ``TOO_FEW_SLICES``.
+    """
+    header, content = _load(path)
+    shape = _shape(header)
+    affine, notes = _affine(header, shape)
+    slope, intercept = _scaling(header)
+    stored = _voxels(header, content, shape)
+    if slope != 1 or intercept != 0:
+        stored = stored.astype(np.float64) * slope + intercept
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise StudyError(
+            "NOT_HU", "wanted finite HU, the file holds NaN or Inf. Export it from the source."
+        )
+    if min(shape) < MIN_SLICES:
+        raise StudyError(
+            "TOO_FEW_SLICES",
+            f"wanted at least {MIN_SLICES} voxels along every axis, got "
+            f"{' x '.join(map(str, shape))}. Give the whole scan.",
+        )
+    return volume_of(stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes)
+
+
+def _load(path: Path) -> tuple[Header, bytes]:
+    """The header, and the whole file, inflated within what the header allows."""
+    try:
+        with path.open("rb") as file:
+            is_zipped = file.read(2) == b"\x1f\x8b"
+        opener = gzip.open if is_zipped else open
+        with opener(path, "rb") as stream:
+            head = stream.read(540)
+            header = _header(head)
+            shape = _shape(header)
+            wanted = _offset(header) + int(np.prod(shape)) * header.get_data_dtype().itemsize
+            content = head + stream.read(max(0, wanted - len(head)))
+            if is_zipped and len(content) >= wanted:
+                # Reading on to the end makes gzip compare its checksum; a bomb stops at the cap.
+                while rest := stream.read(2**20):
+                    wanted += len(rest)
+                    if wanted > len(content) + 2**26:
+                        raise StudyError(
+                            "CORRUPT_FILE", "far more data than the header says. Export it again."
+                        )
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise StudyError(
+            "CORRUPT_FILE", "wanted a whole file, its compressed data break off. Export it again."
+        ) from None
+    except OSError as error:
+        raise StudyError(
+            "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
+        ) from None
+    return header, content
+
+
+def _header(head: bytes) -> Header:
+    size = {348: 0, 540: 1}
+    for order in ("little", "big"):
+        kind = size.get(int.from_bytes(head[:4], order))
+        if kind is None:
+            continue
+        cls = (nib.Nifti1Header, nib.Nifti2Header)[kind]
+        length = (348, 540)[kind]
+        magic = head[344:348] if kind == 0 else head[4:8]
+        if len(head) < length or magic[:3] not in (b"n+1", b"n+2"):
+            break
+        return cls(head[:length], endianness="<" if order == "little" else ">", check=False)
+    raise StudyError(
+        "CORRUPT_FILE", "wanted a NIfTI file in one part, the header is none. Export it again."
+    )
+
+
+def _shape(header: Header) -> tuple[int, int, int]:
+    dim = [int(n) for n in header["dim"]]
+    count = dim[0]
+    if not 1 <= count <= 7 or any(n < 1 for n in dim[1 : count + 1]):
+        raise StudyError("CORRUPT_FILE", f"wanted three dimensions, got {dim}. Export it again.")
+    shape = dim[1 : count + 1]
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        raise StudyError(
+            "OVERLAPPING_ACQUISITIONS" if len(shape) > 3 else "TOO_FEW_SLICES",
+            f"wanted one volume, got an image of {' x '.join(map(str, shape))}. "
+            "Give one three-dimensional image.",
+        )
+    check_size(tuple(shape[:3]))
+    try:
+        dtype = header.get_data_dtype()
+    except (KeyError, nib.spatialimages.HeaderDataError):
+        raise StudyError("CORRUPT_FILE", "the type of the voxels is unknown.") from None
+    if dtype.kind not in "iuf":
+        raise StudyError("NOT_HU", f"wanted one real number a voxel, got {dtype}. Give a CT in HU.")
+    return shape[0], shape[1], shape[2]
+
+
+def _scaling(header: Header) -> tuple[float, float]:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or np.isnan(slope):
+        return 1.0, 0.0
+    if np.isinf(slope) or not np.isfinite(intercept):
+        raise StudyError(
+            "NO_RESCALE",
+            f"wanted a finite scaling, got slope {slope:g} and intercept {intercept:g}. "
+            "Export it again.",
+        )
+    return slope, intercept
+
+
+def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    q_code, s_code = int(header["qform_code"]), int(header["sform_code"])
+    if q_code <= 0 and s_code <= 0:
+        raise StudyError(
+            "NO_GEOMETRY",
+            "wanted a qform or an sform, both codes are 0. Convert the scan again from DICOM.",
+        )
+    forms = []
+    try:
+        # nibabel warns of odd quaternions and units; the matrix itself is judged below.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if q_code > 0:
+                forms.append(header.get_qform())
+            if s_code > 0:
+                forms.append(header.get_sform())
+    except (ValueError, nib.spatialimages.HeaderDataError, np.linalg.LinAlgError):
+        raise StudyError(
+            "NO_GEOMETRY", "its qform is no rotation. Convert the scan again from DICOM."
+        ) from None
+    corners = np.array(
+        [
+            [i, j, k, 1]
+            for i in (0, shape[0] - 1)
+            for j in (0, shape[1] - 1)
+            for k in (0, shape[2] - 1)
+        ]
+    ).T
+    if not all(np.isfinite(form).all() for form in forms):
+        raise StudyError("NO_GEOMETRY", "its affine is not finite. Convert the scan again.")
+    if len(forms) == 2:
+        apart = np.abs((forms[0] - forms[1]) @ corners).max()
+        if apart > FORMS_TOLERANCE_MM:
+            raise StudyError(
+                "NO_GEOMETRY",
+                f"qform and sform disagree by up to {apart:.3g} mm. "
+                "Decide which is right and write both alike.",
+            )
+    affine = np.asarray(forms[-1], dtype=np.float64)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    zooms = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
+    if min(spacing) < 1e-3 or is_sheared(affine):
+        raise StudyError(
+            "NO_GEOMETRY",
+            "wanted axes at right angles, the affine is sheared or flat. Resample it.",
+        )
+    if np.abs(spacing / np.maximum(zooms, 1e-6) - 1).max() > SPACING_TOLERANCE:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"pixdim says {' x '.join(f'{z:.3g}' for z in zooms)} mm, the affine "
+            f"{' x '.join(f'{s:.3g}' for s in spacing)} mm. Convert the scan again from DICOM.",
+        )
+    if int(header["xyzt_units"]) & 7 not in (0, 2):
+        raise StudyError("NO_GEOMETRY", "wanted millimetres, the file counts in other units.")
+    note = "sform" if s_code > 0 else "qform"
+    return affine, (f"geometry from the {note}",)
+
+
+def _offset(header: Header) -> int:
+    offset = float(header["vox_offset"])
+    least = 352 if int(header["sizeof_hdr"]) == 348 else 544
+    if not least <= offset <= MAX_OFFSET or not offset.is_integer():
+        raise StudyError(
+            "CORRUPT_FILE", f"voxels cannot begin at byte {offset:g}. Export the file again."
+        )
+    return int(offset)
+
+
+def _voxels(header: Header, content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    dtype = header.get_data_dtype()
+    offset = _offset(header)
+    count = int(np.prod(shape))
+    if len(content) < offset + count * dtype.itemsize:
+        raise StudyError(
+            "CORRUPT_FILE",
+            f"wanted {count * dtype.itemsize} bytes of voxels, the file holds "
+            f"{max(0, len(content) - offset)}. Export it again.",
+        )
+    array = np.frombuffer(content, dtype, count=count, offset=offset)
+    return array.astype(dtype.newbyteorder("=")).reshape(shape, order="F")

@@ -1,0 +1,90 @@
+"""A study, or the only study under a path, as a volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.dicom import read_dicom
+from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.itk import read_itk
+from covidctnet.io.nifti import read_nifti
+from covidctnet.volume import Volume
+
+__all__ = ["read_study", "read_volume"]
+
+
+def read_study(
+    study: Study, *, series: str | None = None, allow_gaps: bool = False, untilt: bool = False
+) -> Volume:
+    """Read a study to HU in canonical orientation, or refuse it.
+
+    Args:
+        study: From `find_studies`.
+        series: Key of the DICOM series to read (`describe` shows them); the rule in
+            `covidctnet.io.series` chooses by default.
+        allow_gaps: Resample unevenly spaced slices to even steps, flagged ``gaps_resampled``.
+        untilt: Undo the shear of a tilted gantry, flagged ``untilted``.
+
+    Returns:
+        Volume in HU with the study's id, what was decided as notes, and flags.
+
+    Raises:
+        StudyError: With the code of the reason; the study is named.
+    """
+    try:
+        if study.format == "dicom":
+            return read_dicom(
+                study.files,
+                study.id,
+                series=series,
+                series_uid=study.series_uid,
+                allow_gaps=allow_gaps,
+                undo_tilt=untilt,
+            )
+        if series is not None:
+            raise StudyError("UNKNOWN_SERIES", "only DICOM studies have series; leave it out.")
+        reader = read_nifti if study.format == "nifti" else read_itk
+        return reader(study.files[0], study.id)
+    except StudyError as error:
+        raise error.of_study(study.id) from None
+    except MemoryError:
+        raise StudyError(
+            "OUT_OF_MEMORY",
+            "the scan does not fit into memory. Close other programs.",
+            study=study.id,
+        ) from None
+
+
+def read_volume(
+    path: Path | str,
+    *,
+    series: str | None = None,
+    allow_gaps: bool = False,
+    untilt: bool = False,
+) -> Volume:
+    """Read the only study under a path to HU in canonical orientation.
+
+    Args:
+        path: Folder of a DICOM study, a DICOM, NIfTI, MHA or NRRD file.
+        series: See `read_study`.
+        allow_gaps: See `read_study`.
+        untilt: See `read_study`.
+
+    Raises:
+        UsageError: If the path does not exist, or holds several studies.
+        StudyError: ``NOT_CT`` if it holds none; whatever the study is refused for.
+    """
+    found = find_studies(path)
+    if not found:
+        raise StudyError(
+            "NOT_CT",
+            f"wanted a chest CT, found nothing readable ({found.skipped} files passed over). "
+            "Give a folder of DICOM files, or a NIfTI, MHA or NRRD file.",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"wanted one study, found {len(found)}. Give the folder of one of them, or use "
+            "find_studies and read_study for all."
+        )
+    return read_study(found[0], series=series, allow_gaps=allow_gaps, untilt=untilt)

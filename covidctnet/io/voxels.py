@@ -1,0 +1,290 @@
+"""DICOM pixels to Hounsfield units, bit by bit."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.io.codecs import DECODERS
+from covidctnet.io.elements import DEFLATED, PIXELS, DamagedFileError, inflated
+from covidctnet.io.headers import ENCAPSULATED_LENGTH, Frame, PixelFormat
+from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
+
+__all__ = ["SYNTAXES", "read_hu", "same_pixels"]
+
+# Files are read and native pixels converted by this many threads: both release the lock.
+THREADS = 2
+# A declared padding value that is this close to air, or above everything, needs no second look.
+CREDIBLE_PADDING_HU = (-900.0, 3000.0)
+
+_NATIVE = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.2",
+    DEFLATED,
+)
+ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
+SYNTAXES = frozenset({*_NATIVE, ENCAPSULATED_NATIVE, *DECODERS})
+_INT16 = np.iinfo(np.int16)
+
+
+def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode frames and rescale each with its own slope and intercept.
+
+    Args:
+        frames: Of one matrix, in the order wanted.
+
+    Returns:
+        HU, shape (frame, row, column), int16 when exact and float32 else; notes.
+
+    Raises:
+        StudyError: ``CORRUPT_SLICE`` with the number of the slice.
+    """
+    first = frames[0].pixels
+    shape = (len(frames), first.rows, first.columns)
+    is_whole = all(
+        float(f.slope or 0).is_integer() and float(f.intercept or 0).is_integer() for f in frames
+    ) and all(f.pixels.tag == PIXELS for f in frames)
+    out = np.empty(shape, dtype=np.int16 if is_whole else np.float32)
+    padding = _padding_of(frames)
+    places: dict[Path, list[int]] = {}
+    for i, frame in enumerate(frames):
+        places.setdefault(frame.file, []).append(i)
+
+    def fill(place: list[int]) -> int:
+        try:
+            stored = _decode([frames[i] for i in place])
+        except DamagedFileError as error:
+            # A file name may carry a patient's name; the number and the place do not.
+            where = frames[place[0]].position
+            height = f" (z = {where[2]:.1f})" if where else ""
+            raise StudyError(
+                "CORRUPT_SLICE",
+                f"wanted whole slices, slice {place[0] + 1} of {len(frames)}{height} is damaged: "
+                f"{error}. Export the series again.",
+            ) from None
+        return sum(
+            _rescale(raw, frames[i], padding, out[i]) for i, raw in zip(place, stored, strict=True)
+        )
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            padded = sum(pool.map(fill, places.values()))
+        except OverflowError:
+            out = np.empty(shape, dtype=np.float32)
+            padded = sum(pool.map(fill, places.values()))
+    return out, (f"{padded} padding voxels set to -1024 HU",) if padded else ()
+
+
+def same_pixels(one: Frame, other: Frame) -> bool:
+    """Whether two frames hold the same stored values, whatever their transfer syntax."""
+    if (one.slope, one.intercept) != (other.slope, other.intercept):
+        return False
+    try:
+        (a,), (b,) = _decode([one]), _decode([other])
+    except DamagedFileError:
+        # A damaged slice is no copy; reading its stack will tell.
+        return False
+    return a.shape == b.shape and bool((a == b).all())
+
+
+def _padding_of(frames: Sequence[Frame]) -> bool:
+    """Whether the declared padding value is to be believed.
+
+    A value amid the tissues that no corner shows is a header's default, not padding.
+    """
+    declared = [f for f in frames if f.pixels.padding is not None and f.pixels.tag == PIXELS]
+    if not declared:
+        return False
+    low, high = CREDIBLE_PADDING_HU
+    doubtful = [
+        f
+        for f in declared
+        if low < (f.pixels.padding or (0, 0))[0] * f.slope + f.intercept < high  # type: ignore[operator]
+    ]
+    if not doubtful:
+        return True
+    try:
+        (stored,) = _decode([doubtful[len(doubtful) // 2]])
+    except DamagedFileError:
+        # It is refused when its turn comes.
+        return False
+    first, last = doubtful[len(doubtful) // 2].pixels.padding or (0, 0)
+    corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return bool(((corners >= first) & (corners <= last)).any())
+
+
+def _rescale(raw: np.ndarray, frame: Frame, has_padding: bool, out: np.ndarray) -> int:
+    """Stored values to HU into `out`; returns how many voxels were padding."""
+    slope, intercept = frame.slope, frame.intercept
+    assert slope is not None and intercept is not None  # the series was refused otherwise
+    low, high = sorted((float(raw.min()) * slope, float(raw.max()) * slope))
+    limits = frame.pixels.padding if has_padding else None
+    has_low = low + intercept < PADDING_BELOW_HU
+    padding = None
+    if limits is not None:
+        padding = (raw >= limits[0]) & (raw <= limits[1])
+    if has_low:
+        thin = raw * slope + intercept < PADDING_BELOW_HU
+        padding = thin if padding is None else padding | thin
+    if out.dtype == np.int16:
+        if low + intercept < _INT16.min or high + intercept > _INT16.max:
+            if padding is None or not padding.any():
+                raise OverflowError
+            measured = raw[~padding]
+            if measured.size and measured.max() * slope + intercept > _INT16.max:
+                raise OverflowError
+        if slope == 1:
+            # Wrapping is harmless: what is in range comes out right, the rest is padding.
+            np.add(raw, np.int64(intercept), out=out, casting="unsafe", dtype=np.int64)
+        else:
+            out[...] = raw.astype(np.int64) * int(slope) + int(intercept)
+    else:
+        out[...] = raw.astype(np.float64) * slope + intercept
+    if padding is None:
+        return 0
+    out[padding] = AIR_HU
+    return int(padding.sum())
+
+
+def _decode(frames: Sequence[Frame]) -> list[np.ndarray]:
+    """Stored values of frames of one file, as signed or unsigned numbers, shape (row, column).
+
+    Raises:
+        DamagedFileError: If they cannot be read.
+    """
+    pixels, path = frames[0].pixels, frames[0].file
+    try:
+        with path.open("rb") as file:
+            return _stored(file, pixels, [frame.index for frame in frames])
+    except OSError as error:
+        raise DamagedFileError(error.strerror or type(error).__name__) from None
+
+
+def _stored(file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int]) -> list[np.ndarray]:
+    if pixels.tag == 0:
+        raise DamagedFileError("it has no pixels")
+    if pixels.length == ENCAPSULATED_LENGTH:
+        encoded = _encapsulated_frames(file, pixels)
+        if pixels.syntax == ENCAPSULATED_NATIVE:
+            return [_native(encoded[i], pixels) for i in wanted]
+        return [_decompressed(encoded[i], pixels) for i in wanted]
+    if pixels.syntax not in _NATIVE:
+        raise DamagedFileError("its pixels are not in the syntax that the header names")
+    if pixels.syntax == DEFLATED:
+        file = inflated(file)
+    size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
+    needed, row = size * pixels.frames, size // pixels.rows
+    # Some bytes behind the last row are harmless; a whole row tells of another matrix.
+    if not needed <= pixels.length < needed + row:
+        raise DamagedFileError(
+            f"it declares {pixels.length} bytes of pixels, its matrix needs {needed}"
+        )
+    arrays = []
+    for index in wanted:
+        file.seek(pixels.start + index * size)
+        arrays.append(_native(file.read(size), pixels))
+    return arrays
+
+
+def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
+    """Uncompressed bytes as numbers."""
+    if pixels.tag != PIXELS:
+        kind = {32: "f4", 64: "f8"}.get(pixels.bits_allocated)
+    else:
+        kind = {16: "u2", 32: "u4"}.get(pixels.bits_allocated)
+    if kind is None:
+        raise DamagedFileError(f"{pixels.bits_allocated} bits a pixel are not read")
+    dtype = np.dtype(kind).newbyteorder(">" if pixels.is_big_endian else "<")
+    size = pixels.rows * pixels.columns * dtype.itemsize
+    if len(content) < size:
+        raise DamagedFileError(f"it ends after {len(content)} of {size} bytes of pixels")
+    array = np.frombuffer(content, dtype, count=pixels.rows * pixels.columns)
+    array = array.reshape(pixels.rows, pixels.columns)
+    if pixels.is_big_endian:
+        array = array.astype(dtype.newbyteorder("="))
+    if pixels.tag != PIXELS:
+        if not np.isfinite(array).all():
+            raise DamagedFileError("it holds numbers that are not finite")
+        return array
+    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit)
+
+
+def _significant(array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int) -> np.ndarray:
+    """The stored bits alone, sign extended: above them anything may stand."""
+    container = array.dtype.itemsize * 8
+    if not 0 < bits <= container or not bits - 1 <= high_bit < container:
+        raise DamagedFileError(f"{bits} bits up to bit {high_bit} do not fit in {container}")
+    if pixels.is_signed:
+        array = array.view(f"i{array.dtype.itemsize}")
+    if bits == container:
+        return array
+    array = np.left_shift(array, container - 1 - high_bit)
+    return np.right_shift(array, container - bits)
+
+
+def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
+    """The compressed stream of every frame, put together from its fragments.
+
+    Source: DICOM PS3.5, A.4.
+    """
+    file.seek(pixels.start)
+    fragments: list[bytes] = []
+    starts: list[int] = []
+    offset = 0
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            raise DamagedFileError("it ends amid its pixels")
+        if head[:4] == b"\xfe\xff\xdd\xe0":
+            break
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != b"\xfe\xff\x00\xe0" or length == ENCAPSULATED_LENGTH:
+            raise DamagedFileError("its compressed pixels are broken")
+        content = file.read(length)
+        if len(content) < length:
+            raise DamagedFileError("it ends amid its pixels")
+        fragments.append(content)
+        starts.append(offset)
+        offset += 8 + length
+    if len(fragments) < 2:
+        raise DamagedFileError("its compressed pixels are empty")
+    table, fragments = fragments[0], fragments[1:]
+    if pixels.frames == 1:
+        return [b"".join(fragments)]
+    if len(fragments) == pixels.frames:
+        return fragments
+    offsets = np.frombuffer(table[: len(table) // 4 * 4], "<u4").tolist()
+    places = [start - starts[1] for start in starts[1:]]
+    if len(offsets) != pixels.frames or not set(offsets) <= set(places) or offsets[0] != 0:
+        raise DamagedFileError(f"{len(fragments)} fragments for {pixels.frames} frames, no table")
+    firsts = [places.index(offset) for offset in offsets]
+    ends = [*firsts[1:], len(fragments)]
+    return [b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True)]
+
+
+def _decompressed(stream: bytes, pixels: PixelFormat) -> np.ndarray:
+    try:
+        decoded = DECODERS[pixels.syntax](stream, pixels)
+    # The codecs tell of broken streams with these.
+    except (RuntimeError, ValueError, LookupError, TypeError, MemoryError, struct.error) as e:
+        raise DamagedFileError(
+            f"its compressed pixels cannot be decoded ({type(e).__name__})"
+        ) from None
+    count = pixels.rows * pixels.columns
+    width = len(decoded.content) // count
+    if width not in (1, 2, 4) or len(decoded.content) != width * count:
+        raise DamagedFileError(
+            f"its compressed pixels are {len(decoded.content)} bytes, wanted {count} numbers"
+        )
+    if decoded.is_signed and not pixels.is_signed:
+        raise DamagedFileError("its compressed pixels are signed, its header says unsigned")
+    array = np.frombuffer(decoded.content, f"<u{width}").reshape(pixels.rows, pixels.columns)
+    bits = min(pixels.bits_stored, decoded.precision)
+    return _significant(array, pixels, bits, bits - 1)

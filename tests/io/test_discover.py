@@ -1,0 +1,186 @@
+"""What is found under paths, and what is passed over."""
+
+import pickle
+
+import pytest
+
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.io import find_studies, read_study, read_volume
+from covidctnet.io.discover import study_id
+
+from . import series
+
+
+def test_studies_are_grouped_over_nested_folders(tmp_path):
+    series.write(tmp_path / "a" / "b", study="one", name="x/{}.dcm")
+    series.write(tmp_path / "a" / "c", study="two", name="{}")
+    found = find_studies(tmp_path)
+    assert {s.id for s in found} == {study_id(series.uid("one")), study_id(series.uid("two"))}
+    assert [len(s.files) for s in found] == [12, 12]
+    assert all(s.format == "dicom" and len(s.id) == 12 for s in found)
+
+
+def test_one_study_spread_over_folders_is_one(tmp_path):
+    paths = series.write(tmp_path)
+    for k, path in enumerate(paths):
+        (tmp_path / str(k)).mkdir()
+        path.rename(tmp_path / str(k) / "slice")
+    assert read_volume(tmp_path).shape == series.SHAPE
+
+
+def test_the_same_study_by_two_paths_is_found_once(tmp_path):
+    series.write(tmp_path / "a")
+    found = find_studies([tmp_path, tmp_path / "a", tmp_path / "a" / ".." / "a"])
+    assert [len(s.files) for s in found] == [12]
+    assert list(find_studies(tmp_path)) == list(find_studies(str(tmp_path)))
+
+
+def test_junk_is_skipped_by_content_and_counted(tmp_path):
+    series.write(tmp_path)
+    (tmp_path / ".DS_Store").write_bytes(bytes(500))
+    (tmp_path / "Thumbs.db").write_bytes(bytes(range(256)))
+    (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(300))
+    (tmp_path / "report.dcm").write_bytes(b"%PDF-1.4" + bytes(300))
+    (tmp_path / "random").write_bytes(bytes((i * 7919) % 251 for i in range(5000)))
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "nothing").write_text("")
+    found = find_studies(tmp_path)
+    assert found.skipped == 7 and dict(found.reasons) == {"not a scan": 7}
+    assert read_study(found[0]).shape == series.SHAPE
+
+
+def test_a_directory_of_a_medium_is_skipped(tmp_path):
+    series.write(tmp_path)
+    ds = series.a_slice(series.a_scan()[0], 0)
+    del ds.SOPClassUID
+    ds.SOPClassUID = "1.2.840.10008.1.3.10"
+    series.save(ds, tmp_path / "DICOMDIR")
+    found = find_studies(tmp_path)
+    assert found.reasons == {"directories of media": 1}
+    assert len(found) == 1
+
+
+def test_links_are_not_followed(tmp_path):
+    series.write(tmp_path / "real")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "folder").symlink_to(tmp_path / "real")
+    (tmp_path / "here" / "file").symlink_to(next((tmp_path / "real").iterdir()))
+    found = find_studies(tmp_path / "here")
+    assert len(found) == 0
+    assert found.reasons == {"links": 2}
+    # A link that the caller names is meant.
+    (tmp_path / "named").symlink_to(tmp_path / "real")
+    assert len(find_studies(tmp_path / "named")) == 1
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    series.write(tmp_path / "a")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert len(find_studies(tmp_path)) == 1
+
+
+def test_a_missing_path_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match=r"'.*nowhere' does not exist"):
+        find_studies(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_holds_nothing(tmp_path):
+    assert list(find_studies(tmp_path)) == []
+    with pytest.raises(StudyError, match=r"NOT_CT.*nothing readable"):
+        read_volume(tmp_path)
+
+
+def test_reading_a_folder_of_two_studies_tells_how_many(tmp_path):
+    series.write(tmp_path / "a", study="one")
+    series.write(tmp_path / "b", study="two")
+    with pytest.raises(UsageError, match="wanted one study, found 2"):
+        read_volume(tmp_path)
+
+
+def test_folders_nested_too_deeply_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("covidctnet.io.discover.MAX_DEPTH", 3)
+    series.write(tmp_path / "a" / "b" / "c" / "d")
+    with pytest.raises(UsageError, match="more than 3 deep"):
+        find_studies(tmp_path)
+
+
+def test_too_many_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("covidctnet.io.discover.MAX_FILES", 5)
+    series.write(tmp_path)
+    with pytest.raises(UsageError, match="more than 5 files"):
+        find_studies(tmp_path)
+
+
+def test_a_damaged_file_never_vanishes(tmp_path):
+    series.write(tmp_path / "good", study="good")
+    paths = series.write(tmp_path / "bad", study="bad")
+    paths[3].write_bytes(b"")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "x.dcm").write_bytes(bytes(128) + b"DICM" + b"\x02\x00")
+    found = find_studies(tmp_path)
+    assert len(found) == 3
+    codes = {}
+    for study in found:
+        try:
+            codes[study.id] = read_study(study).shape
+        except StudyError as error:
+            codes[study.id] = error.code
+    assert codes.pop(study_id(series.uid("good"))) == series.SHAPE
+    assert codes.pop(study_id(series.uid("bad"))) == "CORRUPT_SLICE"
+    assert list(codes.values()) == ["CORRUPT_SLICE"]
+
+
+def test_a_damaged_file_amid_several_studies_is_one_of_its_own(tmp_path):
+    series.write(tmp_path, study="one", name="a{}.dcm")
+    series.write(tmp_path, study="two", name="b{}.dcm")
+    (tmp_path / "c.dcm").write_bytes(b"")
+    found = find_studies(tmp_path)
+    assert sorted(len(s.files) for s in found) == [1, 12, 12]
+    for study in found:
+        if len(study.files) == 12:
+            assert read_study(study).shape == series.SHAPE
+        else:
+            with pytest.raises(StudyError, match="CORRUPT_SLICE"):
+                read_study(study)
+
+
+@pytest.mark.parametrize("name", ["IM{:04d}", "1.2.840.{:d}"])
+@pytest.mark.parametrize("content", [b"", bytes(5000)])
+def test_a_damaged_last_slice_without_a_suffix_never_vanishes(tmp_path, name, content):
+    paths = series.write(tmp_path, name=name)
+    (tmp_path / "README").write_text("A text is no slice.")
+    paths[-1].write_bytes(content)
+    found = find_studies(tmp_path)
+    assert len(found) == 1 and found.skipped == 1
+    with pytest.raises(StudyError, match="CORRUPT_SLICE"):
+        read_study(found[0])
+
+
+def test_an_mhd_is_a_study_too(tmp_path):
+    (tmp_path / "scan.mhd").write_text("ObjectType = Image\nElementDataFile = scan.raw\n")
+    assert [s.format for s in find_studies(tmp_path)] == ["itk"]
+
+
+def test_a_file_cut_behind_its_uids_harms_only_its_own_study(tmp_path):
+    series.write(tmp_path, study="good", name="g{}.dcm")
+    paths = series.write(tmp_path, study="bad", name="b{}.dcm")
+    content = paths[3].read_bytes()
+    paths[3].write_bytes(content[: content.index(b"\x28\x00\x10\x00US") + 20])
+    found = {s.id: s for s in find_studies(tmp_path)}
+    assert read_study(found[study_id(series.uid("good"))]).shape == series.SHAPE
+    with pytest.raises(StudyError, match="CORRUPT_SLICE"):
+        read_study(found[study_id(series.uid("bad"))])
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    series.write(tmp_path)
+    found = find_studies(tmp_path)
+    found[0].files[2].unlink()
+    with pytest.raises(StudyError, match="UNREADABLE"):
+        read_study(found[0])
+
+
+def test_a_study_travels_to_another_process(tmp_path):
+    series.write(tmp_path)
+    study = find_studies(tmp_path)[0]
+    assert pickle.loads(pickle.dumps(study)) == study
