@@ -1,0 +1,300 @@
+"""Weights as safetensors with a JSON card that says what they are, and proves it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from covidctnet.errors import WeightsError
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.results import Label
+from covidctnet.shipped import weights_root
+
+__all__ = ["Weights", "list_weights", "load_weights", "save_weights", "verify_weights"]
+
+CARD = "card.json"
+CARD_VERSION = 1
+_NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"denoiser": BCDUNet, "classifier": CNN3D}
+)
+# What a card must hold before anything else is looked at.
+_REQUIRED = ("card_version", "architecture", "preprocessing", "classes", "synthetic_only", "files")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A card and the bytes it vouches for.
+
+    Attributes:
+        name: Of the folder.
+        card: Architecture, preprocessing, classes, training data, metrics, hashes.
+        digest: Twelve hexadecimal digits that change with any weight or setting.
+    """
+
+    name: str
+    card: Mapping[str, Any]
+    digest: str
+    _files: Mapping[str, bytes] = field(repr=False)
+
+    def denoiser(self) -> BCDUNet:
+        """The denoiser, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If the weights do not fit the card's architecture.
+        """
+        network = self._build("denoiser")
+        assert isinstance(network, BCDUNet)
+        return network
+
+    def classifier(self) -> CNN3D:
+        """The classifier, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If there is none yet, or it does not fit the card's architecture.
+        """
+        network = self._build("classifier")
+        assert isinstance(network, CNN3D)
+        return network
+
+    def _build(self, kind: str) -> nn.Module:
+        architecture = self.card["architecture"].get(kind)
+        if architecture is None:
+            raise WeightsError(
+                f"weights {self.name!r} hold no {kind}, wanted denoiser and classifier. "
+                f"Run covidctnet train-{kind} first."
+            )
+        try:
+            network = _outline(kind, architecture)
+            state = load_safetensors(self._files[f"{kind}.safetensors"])
+            network.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in state.items()},
+                strict=True,
+                assign=True,
+            )
+        except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise WeightsError(
+                f"{kind} of weights {self.name!r} is not the architecture its card names "
+                f"({line}). Get the folder anew."
+            ) from None
+        return network.eval()
+
+
+def load_weights(name: str | Path) -> Weights:
+    """Read weights and check every hash before any weights are parsed.
+
+    Args:
+        name: Name of shipped weights, or a folder with a ``card.json``.
+
+    Raises:
+        WeightsError: If the folder or a file is missing, a hash is wrong, the card is of another
+            version or damaged, or the classes stand in another order than ours.
+    """
+    folder = _find(name)
+    card = _read_card(folder)
+    files: dict[str, bytes] = {}
+    for file, entry in card["files"].items():
+        try:
+            files[file] = (folder / file).read_bytes()
+        except OSError as error:
+            raise WeightsError(
+                f"weights {folder.name!r} lack a readable {file}, which their card names "
+                f"({type(error).__name__}). Get the folder anew."
+            ) from None
+        found = hashlib.sha256(files[file]).hexdigest()
+        if found != entry["sha256"]:
+            raise WeightsError(
+                f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
+                f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Get the folder anew."
+            )
+    return Weights(folder.name, MappingProxyType(card), _digest(card), MappingProxyType(files))
+
+
+def verify_weights(name: str | Path) -> Weights:
+    """Load weights and build both networks: everything that can be wrong with them.
+
+    Args:
+        name: Name of shipped weights, or a folder.
+
+    Raises:
+        WeightsError: Whatever is wrong.
+    """
+    weights = load_weights(name)
+    for kind in weights.card["architecture"]:
+        weights._build(kind)
+    return weights
+
+
+def list_weights() -> tuple[Weights, ...]:
+    """The shipped weights, by name."""
+    return tuple(load_weights(folder) for folder in _shipped())
+
+
+def save_weights(
+    folder: Path,
+    *,
+    denoiser: BCDUNet,
+    classifier: CNN3D | None,
+    card: Mapping[str, Any],
+) -> Weights:
+    """Write weights and their card, each whole or not at all, the card last.
+
+    A folder whose writing was cut off between two files is refused by `load_weights`: its card
+    vouches for other bytes.
+
+    Args:
+        folder: Created when needed; weights that are there are replaced.
+        denoiser: Its weights.
+        classifier: Its weights, if there are any yet.
+        card: Everything about them but version, classes and hashes, which are filled in.
+
+    Returns:
+        What was written, read back.
+
+    Raises:
+        WeightsError: If the card names another architecture than the networks have.
+        OSError: If the disk is full or not ours; nothing half-written stays.
+    """
+    networks: dict[str, nn.Module] = {"denoiser": denoiser}
+    if classifier is not None:
+        networks["classifier"] = classifier
+    _compare(networks, card["architecture"])
+    blobs = {
+        f"{kind}.safetensors": save_safetensors(
+            {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        )
+        for kind, network in networks.items()
+    }
+    files = {
+        file: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+        for file, blob in blobs.items()
+    }
+    full = {
+        **card,
+        "card_version": CARD_VERSION,
+        "classes": [label.title for label in Label],
+        "files": files,
+    }
+    text = json.dumps(full, indent=1, sort_keys=True) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[tuple[Path, Path]] = []
+    try:
+        for file, blob in {**blobs, CARD: text.encode()}.items():
+            part = folder / f".{file}.{os.getpid()}.part"
+            parts.append((part, folder / file))
+            part.write_bytes(blob)
+        for part, final in parts:
+            part.replace(final)
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+    for kind in _NETWORKS.keys() - networks.keys():
+        # Weights that the new card does not know are no part of it any more.
+        (folder / f"{kind}.safetensors").unlink(missing_ok=True)
+    return load_weights(folder)
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """The card of a folder, if it is one of ours."""
+    label = folder.name
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"weights {label!r} have no readable {CARD} ({type(error).__name__}). "
+            "Get the folder anew."
+        ) from None
+    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise WeightsError(
+            f"the card of weights {label!r} lacks {', '.join(missing)}. Get the folder anew."
+        )
+    if card["card_version"] != CARD_VERSION:
+        raise WeightsError(
+            f"the card of weights {label!r} is version {card['card_version']}, this package reads "
+            f"{CARD_VERSION}. Install the package that wrote it."
+        )
+    wanted = [k.title for k in Label]
+    if card["classes"] != wanted:
+        raise WeightsError(
+            f"weights {label!r} tell {card['classes']} apart, wanted {wanted} in this order. "
+            "Train the classifier anew with this package."
+        )
+    architecture, files = card["architecture"], card["files"]
+    if not all(isinstance(entry, dict) for entry in (architecture, files, card["preprocessing"])):
+        raise WeightsError(
+            f"the card of weights {label!r} wants mappings for architecture, files and "
+            "preprocessing, got something else. Get the folder anew."
+        )
+    named = {f"{kind}.safetensors" for kind in architecture.keys() & _NETWORKS.keys()}
+    if files.keys() != named or architecture.keys() - _NETWORKS.keys():
+        raise WeightsError(
+            f"the card of weights {label!r} wants one known file a network, got networks "
+            f"{', '.join(sorted(architecture)) or 'none'} and files "
+            f"{', '.join(sorted(files)) or 'none'}. Get the folder anew."
+        )
+    if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
+        raise WeightsError(
+            f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."
+        )
+    return card
+
+
+def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:
+    """Refuse to write a card that its own weights would contradict."""
+    if architecture.keys() != networks.keys():
+        raise WeightsError(
+            f"the card describes {', '.join(architecture) or 'no network'}, the networks given "
+            f"are {', '.join(networks)}. Describe each network that is saved, and no other."
+        )
+    for kind, network in networks.items():
+        wanted = {k: v.shape for k, v in _outline(kind, architecture[kind]).state_dict().items()}
+        if wanted != {k: v.shape for k, v in network.state_dict().items()}:
+            raise WeightsError(
+                f"the {kind} is not the architecture that the card names "
+                f"({dict(architecture[kind])}). Describe the network that is saved."
+            )
+
+
+def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
+    """A network without memory: no time goes into starting weights that are replaced at once."""
+    with torch.device("meta"):
+        return _NETWORKS[kind](**architecture)
+
+
+def _digest(card: Mapping[str, Any]) -> str:
+    """Of everything that decides an answer: the weights, their architecture, the preprocessing."""
+    deciding = {k: card[k] for k in ("architecture", "preprocessing", "classes")}
+    deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _find(name: str | Path) -> Path:
+    """A shipped folder by its name, else a folder by its path."""
+    for folder in _shipped():
+        if folder.name == str(name):
+            return folder
+    folder = Path(name)
+    if not folder.is_dir():
+        known = ", ".join(f.name for f in _shipped()) or "none"
+        raise WeightsError(
+            f"no weights {folder.name!r}: neither shipped ({known}) nor a folder with a {CARD}"
+        )
+    return folder
+
+
+def _shipped() -> list[Path]:
+    root = weights_root()
+    return sorted(f for f in root.iterdir() if (f / CARD).is_file()) if root.is_dir() else []

@@ -1,0 +1,193 @@
+import json
+
+import pytest
+import torch
+
+from covidctnet.errors import WeightsError
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
+
+ARCHITECTURE = {
+    "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"},
+    "classifier": {"base": 1, "depth": 34, "size": 40},
+}
+
+
+def networks():
+    torch.manual_seed(0)
+    return BCDUNet(**ARCHITECTURE["denoiser"]), CNN3D(**ARCHITECTURE["classifier"])
+
+
+def a_card(**changes):
+    return {
+        "architecture": ARCHITECTURE,
+        "preprocessing": {"size": 40},
+        "synthetic_only": True,
+        **changes,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    denoiser, classifier = networks()
+    save_weights(tmp_path / "mine", denoiser=denoiser, classifier=classifier, card=a_card())
+    return tmp_path / "mine"
+
+
+def edit(folder, **changes):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, **changes}))
+
+
+def test_saved_networks_come_back_bit_for_bit(folder):
+    denoiser, classifier = networks()
+    weights = verify_weights(folder)
+    for saved, loaded in ((denoiser, weights.denoiser()), (classifier, weights.classifier())):
+        assert not loaded.training
+        for key, tensor in saved.state_dict().items():
+            assert torch.equal(tensor.float(), loaded.state_dict()[key].float()), key
+    x = torch.rand(1, 1, 16, 16)
+    assert torch.equal(denoiser.eval()(x), weights.denoiser()(x))
+
+
+def test_one_flipped_bit_is_noticed(folder):
+    file = folder / "denoiser.safetensors"
+    blob = bytearray(file.read_bytes())
+    blob[-1] ^= 1
+    file.write_bytes(blob)
+    with pytest.raises(
+        WeightsError, match=r"is not what its card vouches for.*Get the folder anew"
+    ):
+        load_weights(folder)
+
+
+def test_the_digest_follows_weights_and_settings_but_not_remarks(folder):
+    before = load_weights(folder).digest
+    edit(folder, metrics={"accuracy": 0.5})
+    assert load_weights(folder).digest == before
+    edit(folder, preprocessing={"size": 48})
+    assert load_weights(folder).digest != before
+
+
+def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
+    card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
+    save_weights(tmp_path / "half", denoiser=networks()[0], classifier=None, card=card)
+    weights = load_weights(tmp_path / "half")
+    assert weights.denoiser()
+    with pytest.raises(WeightsError, match=r"hold no classifier.*train-classifier"):
+        weights.classifier()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"card_version": 99}, "version 99, this package reads 1"),
+        ({"classes": ["CAP", "Control", "Covid-19"]}, "in this order"),
+        ({"files": {"evil.pkl": {"sha256": ""}}}, "one known file a network"),
+        ({"files": {"../x.safetensors": {"sha256": ""}}}, "one known file a network"),
+        ({"files": {}}, "files none"),
+        ({"architecture": {"oracle": {}}, "files": {}}, "one known file a network"),
+        (
+            {"files": {"denoiser.safetensors": {}, "classifier.safetensors": {}}},
+            "lacks the SHA-256",
+        ),
+        ({"architecture": []}, "wants mappings"),
+        ({"preprocessing": "none"}, "wants mappings"),
+    ],
+)
+def test_a_card_that_is_not_ours_is_refused(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(WeightsError, match=message):
+        load_weights(folder)
+
+
+def test_weights_of_another_architecture_are_refused(folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["architecture"]["denoiser"]["base"] = 4
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="not the architecture its card names"):
+        verify_weights(folder)
+
+
+@pytest.mark.parametrize("architecture", [{"base": "wide"}, {"depth": 2}, {"colour": "red"}])
+def test_an_architecture_that_cannot_be_built_is_refused(folder, architecture):
+    edit(folder, architecture={**ARCHITECTURE, "denoiser": architecture})
+    with pytest.raises(WeightsError, match="not the architecture its card names"):
+        load_weights(folder).denoiser()
+
+
+def test_a_card_that_its_networks_contradict_is_never_written(tmp_path):
+    denoiser, classifier = networks()
+    wider = {**ARCHITECTURE, "classifier": {**ARCHITECTURE["classifier"], "base": 2}}
+    with pytest.raises(WeightsError, match="classifier is not the architecture"):
+        save_weights(
+            tmp_path / "w",
+            denoiser=denoiser,
+            classifier=classifier,
+            card=a_card(architecture=wider),
+        )
+    with pytest.raises(WeightsError, match="describes denoiser, classifier, the networks given"):
+        save_weights(tmp_path / "w", denoiser=denoiser, classifier=None, card=a_card())
+    assert not (tmp_path / "w").exists()
+
+
+def test_saving_a_denoiser_alone_takes_the_old_classifier_away(folder):
+    card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
+    save_weights(folder, denoiser=networks()[0], classifier=None, card=card)
+    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "denoiser.safetensors"]
+
+
+def test_a_write_that_was_cut_off_between_two_files_is_noticed(folder):
+    card = (folder / "card.json").read_text()
+    torch.manual_seed(1)
+    other = BCDUNet(**ARCHITECTURE["denoiser"])
+    save_weights(folder, denoiser=other, classifier=networks()[1], card=a_card())
+    (folder / "card.json").write_text(card)
+    with pytest.raises(WeightsError, match="is not what its card vouches for"):
+        load_weights(folder)
+
+
+def test_a_missing_file_or_card_is_refused(folder):
+    (folder / "classifier.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"lack a readable classifier\.safetensors"):
+        load_weights(folder)
+    (folder / "card.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"no readable card\.json"):
+        load_weights(folder)
+    (folder / "card.json").write_text("[]")
+    with pytest.raises(WeightsError, match="lacks card_version"):
+        load_weights(folder)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(WeightsError, match="no weights 'nonesuch': neither shipped"):
+        load_weights("nonesuch")
+
+
+def test_a_full_disk_leaves_the_old_weights_whole(folder, monkeypatch):
+    from pathlib import Path
+
+    before = load_weights(folder).digest
+    real = Path.write_bytes
+
+    def full(self, blob):
+        if "classifier" in self.name:
+            raise OSError(28, "No space left on device")
+        return real(self, blob)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    denoiser, classifier = BCDUNet(2, 1), networks()[1]
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(folder, denoiser=denoiser, classifier=classifier, card=a_card())
+    assert load_weights(folder).digest == before
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "card.json",
+        "classifier.safetensors",
+        "denoiser.safetensors",
+    ]
+
+
+def test_every_shipped_set_of_weights_is_whole():
+    for weights in list_weights():
+        verified = verify_weights(weights.name)
+        assert set(verified.card["architecture"]) == {"denoiser", "classifier"}
