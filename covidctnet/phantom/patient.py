@@ -1,0 +1,215 @@
+"""One synthetic patient: anatomy, lesions and scan, with the truth beside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from covidctnet.phantom.lesions import (
+    CONSOLIDATION,
+    CONSOLIDATION_FROM,
+    GROUND_GLASS,
+    GROUND_GLASS_FROM,
+    OTHER_LESION,
+    Lesion,
+    lesion_fields,
+    plan_lesions,
+)
+from covidctnet.phantom.scanner import SCANNERS, Raster, Scanner, acquire, resample
+from covidctnet.phantom.thorax import LOBES, Thorax, lung_fields
+from covidctnet.phantom.tissue import render
+from covidctnet.results import Label
+from covidctnet.volume import Source, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A synthetic chest CT and everything that is known of it.
+
+    Attributes:
+        volume: HU, int16, canonical orientation.
+        lungs: Both lungs with their vessels and lesions, bool, the shape of the volume.
+        lesions: uint8: 0 none, 1 ground glass, 2 consolidation, 3 other (nodule, band, emphysema,
+            dependent haze, pleural fluid).
+        label: The class that was drawn.
+        findings: What was drawn, for tables: ``pattern``, ``count``, ``kinds``, ``lobes``,
+            ``sides``, ``lung_ml``, ``ground_glass_percent``, ``consolidation_percent``.
+        seed: That made it.
+        scanner: Name of the scanner.
+        protocol: The scanner as it scanned: matrix and spacing asked for are in it.
+    """
+
+    volume: Volume
+    lungs: np.ndarray
+    lesions: np.ndarray
+    label: Label
+    findings: Mapping[str, Any]
+    seed: int
+    scanner: str
+    protocol: Scanner
+
+
+def make_phantom(
+    label: Label,
+    seed: int,
+    *,
+    scanner: Scanner = SCANNERS["cobalt"],
+    matrix: int | None = None,
+    spacing_mm: float | None = None,
+) -> Phantom:
+    """A patient with `label`, scanned.
+
+    The patient depends on `label` and `seed` alone: another scanner, matrix or spacing shows the
+    same body with the same lesions.
+
+    Args:
+        label: What the patient has.
+        seed: Of everything random, from 0.
+        scanner: Who scans.
+        matrix: Rows and columns instead of the scanner's; the field of view stays.
+        spacing_mm: Between slices instead of the scanner's; the slice thickness follows when the
+            slices would otherwise overlap or leave gaps.
+
+    Raises:
+        ValueError: If `matrix` is below 16, `spacing_mm` not positive or `seed` negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if matrix is not None and matrix < 16:
+        raise ValueError(f"matrix must be at least 16, got {matrix}")
+    if spacing_mm is not None and not spacing_mm > 0:
+        raise ValueError(f"spacing_mm must be above 0, got {spacing_mm}")
+    body_rng, lesion_rng, scan_rng = (
+        np.random.default_rng([seed, int(label), part]) for part in range(3)
+    )
+    thorax = Thorax.draw(body_rng)
+    plan, pattern = plan_lesions(label, thorax, lesion_rng)
+    raster = _raster(thorax, scanner, matrix, spacing_mm, scan_rng)
+    protocol = _protocol(scanner, matrix, spacing_mm)
+    fields = lung_fields(thorax.build, raster.anatomy)
+    lesions = lesion_fields(plan, thorax, fields)
+    tissue = render(thorax, fields, lesions)
+    array = acquire(tissue.hu, raster, protocol, rng=scan_rng)
+    lungs, codes = _truth(tissue.lungs, lesions.dense, lesions.other, lesions.fluid, raster)
+    affine = _affine(raster)
+    source = Source(
+        study=hashlib.sha256(f"phantom {seed} {int(label)} {scanner.name}".encode()).hexdigest()[
+            :12
+        ],
+        digest=hashlib.sha256(array.tobytes() + affine.tobytes()).hexdigest(),
+        reader="phantom",
+        notes=("synthetic patient",),
+    )
+    for truth in (lungs, codes):
+        truth.setflags(write=False)
+    return Phantom(
+        volume=Volume(array, affine, "HU", source, ("made a synthetic chest CT",)),
+        lungs=lungs,
+        lesions=codes,
+        label=label,
+        findings=_findings(plan, pattern, lungs, codes, affine),
+        seed=seed,
+        scanner=scanner.name,
+        protocol=protocol,
+    )
+
+
+def _raster(
+    thorax: Thorax,
+    scanner: Scanner,
+    matrix: int | None,
+    spacing_mm: float | None,
+    rng: np.random.Generator,
+) -> Raster:
+    """Field of view and slices, as a technician would set them."""
+    low, high = thorax.build.height_range
+    shift = thorax.build.shift
+    field_mm = scanner.matrix * rng.uniform(*scanner.pixel_mm)
+    # Large patients get a large field; a little skin may be cut off.
+    wanted = 2.0 * (thorax.build.half_width + thorax.build.muscle + 0.6 * thorax.build.fat)
+    field_mm = float(
+        np.clip(
+            max(field_mm, wanted),
+            scanner.matrix * scanner.pixel_mm[0],
+            scanner.matrix * scanner.pixel_mm[1],
+        )
+    )
+    side = scanner.matrix if matrix is None else matrix
+    return Raster.of(
+        scanner,
+        matrix=side,
+        spacing_mm=scanner.spacing_mm if spacing_mm is None else spacing_mm,
+        pixel_mm=field_mm / side,
+        height_mm=(low + shift[0] - rng.uniform(0, 25.0), high + shift[0] + rng.uniform(0, 14.0)),
+        centre_mm=(shift[1] + rng.normal(4.0, 4.0), shift[2] + rng.normal(0.0, 4.0)),
+    )
+
+
+def _protocol(scanner: Scanner, matrix: int | None, spacing_mm: float | None) -> Scanner:
+    """The scanner with what was asked for instead of its own settings."""
+    from dataclasses import replace
+
+    if matrix is not None:
+        scanner = replace(scanner, matrix=matrix)
+    if spacing_mm is not None:
+        scanner = replace(scanner, spacing_mm=spacing_mm, thickness_mm=spacing_mm)
+    return scanner
+
+
+def _truth(
+    lungs: np.ndarray, dense: np.ndarray, other: np.ndarray, fluid: np.ndarray, raster: Raster
+) -> tuple[np.ndarray, np.ndarray]:
+    """Masks at the voxels: lungs (bool) and lesion codes (uint8)."""
+    inside = np.zeros(raster.voxels.shape, dtype=bool)
+    codes = np.zeros(raster.voxels.shape, dtype=np.uint8)
+    fields = (lungs, dense, other, fluid)
+    for i, (lung, ill, odd, wet) in enumerate(
+        zip(*(resample(field, raster) for field in fields), strict=True)
+    ):
+        inside[i] = lung > 0.5
+        codes[i][ill > GROUND_GLASS_FROM] = GROUND_GLASS
+        codes[i][ill > CONSOLIDATION_FROM] = CONSOLIDATION
+        codes[i][odd > 0.3] = OTHER_LESION
+        codes[i][~inside[i] & (wet <= 0.5)] = 0
+    return inside, codes
+
+
+def _affine(raster: Raster) -> np.ndarray:
+    slices, rows, columns = raster.voxels.pitch
+    affine = np.eye(4)
+    affine[:3, :3] = [[0, 0, columns], [0, rows, 0], [slices, 0, 0]]
+    affine[:3, 3] = [raster.voxels.x[0], raster.voxels.y[0], raster.voxels.z[0]]
+    return affine
+
+
+def _findings(
+    plan: tuple[Lesion, ...],
+    pattern: str,
+    lungs: np.ndarray,
+    codes: np.ndarray,
+    affine: np.ndarray,
+) -> Mapping[str, Any]:
+    voxels = max(int(lungs.sum()), 1)
+    kinds = [lesion.kind for lesion in plan]
+    placed = [lesion for lesion in plan if lesion.kind not in ("emphysema", "dependent")]
+    return MappingProxyType(
+        {
+            "pattern": pattern,
+            "count": len(plan),
+            "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+            "lobes": sorted({LOBES[lesion.lobe] for lesion in placed}),
+            "sides": sorted({LOBES[lesion.lobe].split()[0] for lesion in placed}),
+            "lung_ml": round(voxels * abs(np.linalg.det(affine[:3, :3])) / 1000.0, 1),
+            "ground_glass_percent": round(
+                100.0 * float(np.count_nonzero(codes == GROUND_GLASS)) / voxels, 3
+            ),
+            "consolidation_percent": round(
+                100.0 * float(np.count_nonzero(codes == CONSOLIDATION)) / voxels, 3
+            ),
+        }
+    )
