@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from covidctnet.errors import UsageError
+
+__all__ = ["remove_leftovers", "write_whole"]
+
+_SUFFIX = ".unfinished"
+
+
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file so that no reader ever sees a part of it.
+
+    The bytes go to a temporary file beside `path`, which takes its name once they are all on disk.
+
+    Args:
+        path: The file to write or replace; its folder exists.
+        content: The bytes, whole or in pieces.
+
+    Raises:
+        UsageError: If the disk is full or refuses; `path` is then as it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    pieces = [content] if isinstance(content, bytes) else content
+    try:
+        with temporary.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the one call that is atomic on every system
+    except OSError as error:
+        raise UsageError(
+            f"wanted to write {path.name} into the results folder, got: "
+            f"{error.strerror or type(error).__name__}. Make room or pick another folder, then run "
+            "again: answers already written are kept."
+        ) from error
+    finally:
+        # Gone already when all went well; left by an error or an interrupt otherwise.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed run left half-written in `folder`."""
+    for path in folder.glob(f".*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,148 @@
+"""The page a person reads: everything in one file that opens offline."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from covidctnet.report.pictures import HU_PER_UNIT, KINDS, RESIDUAL_LIMIT, residual_stops
+from covidctnet.report.record import Record
+from covidctnet.report.words import STATUS_WORDS, flag_words
+from covidctnet.results import Label
+
+__all__ = ["EMBEDDED_BYTES", "render_page"]
+
+EMBEDDED_BYTES = 32_000_000
+"""Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
+
+# What a reader looks for comes first.
+_READING_ORDER = (Label.COVID19, Label.CAP, Label.CONTROL)
+
+
+def render_page(
+    records: Sequence[Record],
+    *,
+    runs: Mapping[str, Mapping[str, Any]],
+    picture_of: Callable[[Record], bytes | None],
+) -> Iterator[bytes]:
+    """The page in pieces of UTF-8.
+
+    Args:
+        records: In the order of the page.
+        runs: Provenance by the key that the records name.
+        picture_of: The WebP of a record, asked for one at a time so that memory stays flat.
+
+    Returns:
+        Pieces; none holds a path, a name or a date.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(
+        files("covidctnet.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    answered = [record for record in records if record.probabilities]
+    unanswered = sorted(
+        (record for record in records if not record.probabilities),
+        key=lambda record: (record.status, record.code, record.order),
+    )
+    statuses = Counter(record.status for record in records)
+    labels = Counter(record.label for record in answered)
+    used = {record.run: runs[record.run] for record in records if record.run in runs}
+    stream = template.stream(
+        total=len(records),
+        statuses=[(name, statuses[name], words) for name, words in STATUS_WORDS.items()],
+        labels=[
+            {
+                "title": x.title,
+                "key": x.key,
+                "count": labels[x],
+                "share": _share(labels[x], answered),
+            }
+            for x in _READING_ORDER
+        ],
+        answered_total=len(answered),
+        rows=_rows(answered, picture_of),
+        unanswered=unanswered,
+        several_weights=len({record.weights for record in answered}) > 1,
+        synthetic_only=any(run.get("synthetic_only") for run in used.values()),
+        kinds=[kind.capitalize() for kind in KINDS],
+        stops=residual_stops(),
+        limit_hu=round(RESIDUAL_LIMIT * HU_PER_UNIT),
+        hu_per_unit=round(HU_PER_UNIT),
+        runs=[_run_facts(run) for run in used.values()],
+    )
+    stream.enable_buffering(64)
+    return (piece.encode() for piece in stream)
+
+
+def _rows(
+    records: Sequence[Record], picture_of: Callable[[Record], bytes | None]
+) -> Iterator[dict[str, Any]]:
+    room = EMBEDDED_BYTES
+    for record in records:
+        label = record.label
+        assert label is not None
+        source = None
+        if record.picture:
+            picture = picture_of(record)
+            if picture is not None:
+                source = f"studies/{record.picture}"
+                if len(picture) * 4 / 3 <= room:
+                    text = base64.b64encode(picture).decode()
+                    source = f"data:image/webp;base64,{text}"
+                    room -= len(text)
+        heights = ", ".join(f"{height:.0f}" for height in record.slice_mm)
+        yield {
+            "study": record.study,
+            "status": record.status,
+            "label": label.title,
+            "key": label.key,
+            "picture": source,
+            "heights": heights.replace("-", "−"),
+            "slices": max(1, len(record.slice_mm)),
+            "bars": [
+                {
+                    "title": x.title,
+                    "key": x.key,
+                    "top": x is label,
+                    "width": round(100 * record.probabilities[x.key], 2),
+                    "text": _percent(record.probabilities[x.key]),
+                }
+                for x in _READING_ORDER
+            ],
+            "flags": [flag_words(flag) for flag in record.flags],
+            "seconds": f"{record.total_seconds:.1f}",
+            "stages": ", ".join(f"{stage} {value:.2f}" for stage, value in record.seconds.items()),
+            "weights": record.weights,
+        }
+
+
+def _percent(probability: float) -> str:
+    """A percentage that never claims certainty by rounding."""
+    percent = 100 * probability
+    if percent > 99.9:
+        return "> 99.9 %"
+    if percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %"
+
+
+def _share(count: int, among: Sequence[Record]) -> float:
+    return round(100 * count / len(among), 2) if among else 0.0
+
+
+def _run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What of a run's provenance a reader of the page may want."""
+    model = run.get("model", {})
+    facts = [
+        ("covidctnet", run.get("covidctnet", "")),
+        ("weights", model.get("weights", "")),
+        ("digest of weights and settings", run.get("weights_digest", "")),
+        ("device", model.get("device", "")),
+        *((name, version) for name, version in run.get("libraries", {}).items()),
+    ]
+    return [(name, str(value)) for name, value in facts if value]

@@ -1,0 +1,233 @@
+"""What is kept of one study's answer: a line of the table, an entry of the JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from covidctnet.report.words import flag_words
+from covidctnet.results import Failure, Label, Prediction
+
+__all__ = ["COLUMNS", "Record", "StudyLike", "fingerprint_of", "record_of"]
+
+COLUMNS = (
+    "study",
+    "source_path",
+    "status",
+    "code",
+    "message",
+    "label",
+    *(f"p_{label.key}" for label in Label),
+    "seconds",
+    "weights",
+)
+
+
+class StudyLike(Protocol):
+    """What a record needs to know of a study."""
+
+    @property
+    def id(self) -> str:
+        """Short study id; unique among the studies of one run."""
+
+    @property
+    def path(self) -> Path:
+        """Where it was found."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files it is made of."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One study's answer, as it is kept.
+
+    Attributes:
+        study: Short study id.
+        source_path: Where the study was found; never shown on the page.
+        fingerprint: Digest of the names and sizes of its files: when it changes, ask again.
+        status: ``classified``, ``flagged``, ``refused`` or ``failed``.
+        code: Reason of a refusal or failure; the flags of a flagged study.
+        message: One line for a person.
+        shown_message: The same without file names, for the page.
+        probabilities: By the key of the label; empty without an answer.
+        flags: Reservations, machine-readable.
+        notes: What the reader and the stages did.
+        seconds: Wall-clock seconds by stage, in the order they ran.
+        weights: Digest of the weights and their settings.
+        run: Key of the provenance this answer was made with.
+        order: Place in the table, counted from the folder's first answer.
+        answered: Moment of the answer, UTC, ISO 8601.
+        slice_mm: Heights of the slices in the picture, in patient millimetres.
+        picture: File name of the picture beside the record, or empty.
+    """
+
+    study: str
+    source_path: str
+    fingerprint: str
+    status: str
+    code: str = ""
+    message: str = ""
+    shown_message: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    weights: str = ""
+    run: str = ""
+    order: int = 0
+    answered: str = ""
+    slice_mm: tuple[float, ...] = ()
+    picture: str = ""
+
+    @property
+    def label(self) -> Label | None:
+        """The most probable label, or None without an answer."""
+        if not self.probabilities:
+            return None
+        return max(Label, key=lambda label: self.probabilities[label.key])
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all stages together."""
+        return sum(self.seconds.values())
+
+    @property
+    def file_stem(self) -> str:
+        """Name of the record's file, without its ending."""
+        return _safe_stem(self.study)
+
+    def to_row(self) -> tuple[str, ...]:
+        """Cells of the table, in the order of `COLUMNS`, safe to open in a spreadsheet."""
+        label = self.label
+        cells = (
+            self.study,
+            self.source_path,
+            self.status,
+            self.code,
+            self.message,
+            label.title if label is not None else "",
+            *(f"{self.probabilities[x.key]:.6f}" if self.probabilities else "" for x in Label),
+            f"{self.total_seconds:.3f}",
+            self.weights,
+        )
+        return tuple(_harmless(cell) for cell in cells)
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that `json` writes and `from_json` reads back."""
+        label = self.label
+        return {**asdict(self), "label": label.title if label is not None else None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Record:
+        """The record that `to_json` made `value` of.
+
+        Raises:
+            TypeError, KeyError, ValueError: If it made it not.
+        """
+        known = {f.name: value[f.name] for f in fields(cls)}
+        for name in ("flags", "notes", "slice_mm"):
+            known[name] = tuple(known[name])
+        if known["probabilities"]:
+            known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in Label}
+        return cls(**known)
+
+
+def record_of(
+    study: StudyLike,
+    outcome: Prediction | Failure,
+    *,
+    seconds: Mapping[str, float],
+    weights: str,
+    run: str,
+    order: int,
+    answered: str,
+    picture: bytes | None,
+) -> Record:
+    """The record of what came of a study."""
+    common: dict[str, Any] = {
+        "study": study.id,
+        "source_path": str(study.path),
+        "fingerprint": fingerprint_of(study),
+        "status": outcome.status,
+        "seconds": {stage: round(float(value), 4) for stage, value in seconds.items()},
+        "weights": weights,
+        "run": run,
+        "order": order,
+        "answered": answered,
+    }
+    if isinstance(outcome, Failure):
+        message = _one_line(outcome.message)
+        return Record(
+            **common,
+            code=outcome.code,
+            message=message,
+            shown_message=_without_file_names(message, study),
+        )
+    message = " ".join(flag_words(flag) for flag in outcome.flags)
+    images = outcome.images if picture and outcome.images else {}
+    heights: Any = images.get("slice_mm") or ()
+    return Record(
+        **common,
+        code=" ".join(outcome.flags),
+        message=message,
+        shown_message=message,
+        probabilities={label.key: outcome.probabilities[label] for label in Label},
+        flags=outcome.flags,
+        notes=outcome.notes,
+        slice_mm=tuple(round(float(height), 2) for height in heights),
+        picture=_picture_name(study.id, picture) if picture else "",
+    )
+
+
+def fingerprint_of(study: StudyLike) -> str:
+    """Digest of the names and sizes of a study's files.
+
+    Names without folders, so that a moved study keeps it. A file that cannot be asked counts with
+    its name alone.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(study.files, key=lambda path: (path.name, str(path))):
+        try:
+            size = path.stat().st_size
+        except OSError:
+            size = -1
+        digest.update(f"{path.name}\0{size}\0".encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _safe_stem(study: str) -> str:
+    """A file name that is safe on every system, different for different studies."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", study)[:64]
+    if safe == study:
+        return safe
+    return f"{safe}-{hashlib.sha256(study.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def _picture_name(study: str, picture: bytes) -> str:
+    """Named after its content, so that a new picture never stands beside an old record."""
+    return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
+
+
+def _harmless(cell: str) -> str:
+    """The cell, kept from being run as a formula by a spreadsheet."""
+    cell = cell.encode(errors="backslashreplace").decode()
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _without_file_names(message: str, study: StudyLike) -> str:
+    """The message without the study's paths: people name files after patients."""
+    paths = (study.path, *study.files)
+    names = {text for path in paths for text in (str(path), path.name) if len(text) > 2}
+    for name in sorted((n for n in names if n in message), key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", message)
+    return message
