@@ -1,4 +1,6 @@
-"""Chest CT to Covid-19, CAP or Control, the way of CovidCTNet. Research software, no medical device.
+"""Chest CT to Covid-19, CAP or Control, the way of CovidCTNet.
+
+Research software, no medical device.
 
 The names below are loaded when they are first used: importing the package loads no torch.
 """

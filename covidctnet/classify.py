@@ -116,7 +116,8 @@ class CovidCTNet:
         """Classify one scan.
 
         Args:
-            volume: In HU, canonical orientation.
+            volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
+                settings as these weights.
             images: Keep the slices with the largest residual for a picture.
 
         Raises:
@@ -124,7 +125,14 @@ class CovidCTNet:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit = preprocess(volume, self.settings)
+            unit = volume if volume.units == "unit" else preprocess(volume, self.settings)
+            if unit.shape[1:] != (self.settings.size, self.settings.size):
+                raise StudyError(
+                    "WRONG_SIZE",
+                    f"these weights want slices of {self.settings.size} x {self.settings.size}, "
+                    f"got {unit.shape[1]} x {unit.shape[2]}. Preprocess with their settings.",
+                    study=volume.source.study,
+                )
         with _timed(seconds, "gate"):
             window = (self.settings.low_hu, self.settings.high_hu)
             lungs = lung_mask(unit, window_hu=window)

@@ -8,14 +8,14 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from covidctnet import __version__
 from covidctnet.errors import CovidCTNetError, UsageError
 from covidctnet.progress import bar
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import ArgumentParser
 
 __all__ = ["main"]
 

@@ -41,7 +41,7 @@ class SplitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.denoiser_controls < 1 and 0 < self.validation and 0 <= self.test):
+        if not (0 < self.denoiser_controls < 1 and self.validation > 0 and self.test >= 0):
             raise UsageError(
                 "shares must be positive (test may be 0) and denoiser_controls below 1, got "
                 f"{self.denoiser_controls}, {self.validation}, {self.test}"

@@ -17,7 +17,7 @@ from covidctnet.io.store import StoredStudy
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import SYNTHETIC_NOTE
-from covidctnet.weights import load_weights, save_weights
+from covidctnet.weights import save_weights
 
 __all__ = ["export_classifier", "export_denoiser"]
 

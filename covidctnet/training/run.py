@@ -123,7 +123,7 @@ def train_denoiser(arguments: Sequence[str], *, program: str, command: str) -> P
     """Train the denoiser on the Control patients set aside for it.
 
     Args:
-        arguments: Command-line flags (``--data.work``, ``--model.base``, ``--trainer.devices`` ...).
+        arguments: Command-line flags (``--data.work``, ``--trainer.devices`` ...).
         program: Name shown in the help.
         command: The whole command, for the card of the weights.
 
@@ -183,12 +183,9 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
         state = torch.load(best, map_location="cpu", weights_only=True)
         network = cli.model.network.to("cpu")
         prefix = "network."
+        parameters = state["state_dict"].items()
         network.load_state_dict(
-            {
-                k.removeprefix(prefix): v
-                for k, v in state["state_dict"].items()
-                if k.startswith(prefix)
-            }
+            {k.removeprefix(prefix): v for k, v in parameters if k.startswith(prefix)}
         )
         metrics = {k: round(float(v), 6) for k, v in cli.trainer.callback_metrics.items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}

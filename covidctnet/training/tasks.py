@@ -117,6 +117,7 @@ class DenoiserTask(_SeededTask):
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
     ) -> torch.Tensor:
+        """Paint noise onto healthy slices and have it taken off."""
         generator = self.generator(1, self.global_step)
         clean, lungs = batch
         if self.augment:
@@ -127,6 +128,7 @@ class DenoiserTask(_SeededTask):
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Loss, and how well painted and healthy lung are told apart."""
         clean, lungs = batch
         # The same noise in every epoch: the curve shows the network, not the dice.
         noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))
@@ -191,6 +193,7 @@ class ClassifierTask(_SeededTask):
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
     ) -> torch.Tensor:
+        """Cross-entropy of the class."""
         residual, label = batch
         if self.augment:
             residual = vary_residuals(residual, generator=self.generator(1, self.global_step))
@@ -201,6 +204,7 @@ class ClassifierTask(_SeededTask):
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Cross-entropy and accuracy on the validation patients."""
         residual, label = batch
         logits = self.network(residual).float()
         scores = {

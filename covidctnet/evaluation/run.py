@@ -1,0 +1,220 @@
+"""Weights against labelled patients: predictions, figures, tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.evaluation.metrics import Estimate, Scores, score
+from covidctnet.evaluation.splits import Splits
+from covidctnet.io import read_study
+from covidctnet.io.cohort import read_cohort
+from covidctnet.io.store import Store
+from covidctnet.results import Failure, Label, Prediction
+from covidctnet.volume import Volume
+
+if TYPE_CHECKING:
+    from covidctnet.classify import CovidCTNet
+
+__all__ = ["evaluate_data", "evaluate_work"]
+
+Progress = Callable[[int, int], None]
+Case = tuple[Label, str, Callable[[], Volume]]
+
+
+def evaluate_work(
+    work: Path,
+    model: CovidCTNet,
+    output: Path,
+    *,
+    split: str = "test",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> str:
+    """Evaluate on the held-back patients of a work folder.
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled.
+        model: What is evaluated; its preprocessing must be the folder's.
+        output: Receives ``predictions.csv``, ``evaluation.json`` and ``evaluation.md``.
+        split: Which patients.
+        seed: Of the bootstrap.
+        progress: Called with (done, total).
+
+    Returns:
+        The table in Markdown.
+    """
+    wanted = set(Splits.load(work / "splits.json").studies(split))
+    stored = [s for s in Store(work / "preprocessed").index() if s.id in wanted]
+    if not stored:
+        raise UsageError(
+            f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
+        )
+    if {s.settings_digest for s in stored} != {model.settings.digest}:
+        raise UsageError(
+            "the work folder was preprocessed otherwise than these weights want. Give the weights "
+            "that were trained in it, or use --data with the original scans."
+        )
+    cases: list[Case] = [(s.label, s.id, s.volume) for s in stored]
+    return _evaluate(cases, len(cases), model, output, seed, progress)
+
+
+def evaluate_data(
+    data: Path,
+    model: CovidCTNet,
+    output: Path,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> str:
+    """Evaluate on a labelled folder, from the original files on.
+
+    Args:
+        data: See `covidctnet.io.cohort.read_cohort`.
+        model: What is evaluated.
+        output: Receives ``predictions.csv``, ``evaluation.json`` and ``evaluation.md``.
+        seed: Of the bootstrap.
+        progress: Called with (done, total).
+
+    Returns:
+        The table in Markdown.
+    """
+    cohort = read_cohort(data)
+    cases = ((e.label, e.study.id, lambda e=e: read_study(e.study)) for e in cohort)
+    return _evaluate(cases, len(cohort), model, output, seed, progress)
+
+
+def _evaluate(
+    cases: Iterable[Case],
+    total: int,
+    model: CovidCTNet,
+    output: Path,
+    seed: int,
+    progress: Progress | None,
+) -> str:
+    if output.exists() and not output.is_dir():
+        raise UsageError("the output is a file; give a folder")
+    output.mkdir(parents=True, exist_ok=True)
+    answered: list[tuple[Label, Prediction]] = []
+    failed: list[tuple[Label, Failure]] = []
+    for done, (label, outcome) in enumerate(_outcomes(cases, model), start=1):
+        if isinstance(outcome, Prediction):
+            answered.append((label, outcome))
+        else:
+            failed.append((label, outcome))
+        if progress:
+            progress(done, total)
+    if not answered:
+        raise CohortError(f"none of {total} studies got an answer (first: {failed[0][1].message})")
+    truth = np.array([label for label, _ in answered])
+    probabilities = np.array([[p.probabilities[k] for k in Label] for _, p in answered])
+    scores = score(truth, probabilities, rng=np.random.default_rng(seed))
+    table = _table(scores, model, failed)
+    _write(output / "predictions.csv", _predictions(answered, failed))
+    _write(output / "evaluation.json", json.dumps(_plain(scores, model, failed), indent=1) + "\n")
+    _write(output / "evaluation.md", table + "\n")
+    return table
+
+
+def _outcomes(
+    cases: Iterable[Case], model: CovidCTNet
+) -> Iterator[tuple[Label, Prediction | Failure]]:
+    for label, study, load in cases:
+        try:
+            yield label, model(load())
+        except StudyError as error:
+            yield label, Failure(study, error.code, str(error.of_study(study)))
+
+
+def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:
+    kind = (
+        "weights trained on synthetic patients (phantoms) only"
+        if model.synthetic_only
+        else "weights"
+    )
+    lines = [
+        f"Weights `{model.weights.name}` ({model.weights_digest}), {kind}. "
+        "95 % intervals: Wilson for proportions, bootstrap over patients for AUC.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        f"| accuracy, three classes | {scores.accuracy} |",
+        f"| accuracy, Covid-19 against the rest | {scores.covid_accuracy} |",
+        f"| AUC, mean over classes | {scores.macro_auc} |",
+    ]
+    for label in Label:
+        lines += [
+            f"| AUC {label} | {scores.auc[label]} |",
+            f"| sensitivity {label} | {scores.sensitivity[label]} |",
+            f"| specificity {label} | {scores.specificity[label]} |",
+        ]
+    lines += [
+        "",
+        "| truth \\ answer | " + " | ".join(k.title for k in Label) + " |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {label} | " + " | ".join(str(n) for n in scores.confusion[label]) + " |"
+        for label in Label
+    ]
+    if failed:
+        lines += ["", f"Without an answer: {len(failed)} (counted in none of the figures)."]
+    return "\n".join(lines)
+
+
+def _plain(
+    scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]
+) -> dict[str, Any]:
+    def plain(estimate: Estimate) -> dict[str, Any]:
+        figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        # JSON has no NaN.
+        return {k: v if v == v else None for k, v in figures.items()} | {"n": estimate.n}
+
+    return {
+        "weights": model.weights.name,
+        "weights_digest": model.weights_digest,
+        "synthetic_only": model.synthetic_only,
+        "accuracy": plain(scores.accuracy),
+        "covid_accuracy": plain(scores.covid_accuracy),
+        "macro_auc": plain(scores.macro_auc),
+        "auc": {k.title: plain(v) for k, v in scores.auc.items()},
+        "sensitivity": {k.title: plain(v) for k, v in scores.sensitivity.items()},
+        "specificity": {k.title: plain(v) for k, v in scores.specificity.items()},
+        "confusion": {"labels": [k.title for k in Label], "rows": scores.confusion.tolist()},
+        "failures": [{"study": f.study, "code": f.code, "label": k.title} for k, f in failed],
+    }
+
+
+def _predictions(
+    answered: list[tuple[Label, Prediction]], failed: list[tuple[Label, Failure]]
+) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = [
+        ("study", "truth", "label", *(f"p_{k.key}" for k in Label), "flags", "code")
+    ]
+    for truth, p in answered:
+        values = (f"{p.probabilities[k]:.6f}" for k in Label)
+        rows.append((p.study, truth.title, p.label.title, *values, " ".join(p.flags), ""))
+    for truth, failure in failed:
+        rows.append((failure.study, truth.title, "", *[""] * len(Label), "", failure.code))
+    return rows
+
+
+def _write(path: Path, content: str | list[tuple[Any, ...]]) -> None:
+    """Text or rows, atomically."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            if isinstance(content, str):
+                file.write(content)
+            else:
+                csv.writer(file).writerows(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from covidctnet.evaluation.metrics import auc, score, wilson
+from covidctnet.results import Label
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(21, 24, 0.690, 0.957), (17, 20, 0.640, 0.948), (0, 10, 0, 0.278)],
+)
+def test_wilson_gives_the_published_intervals(right, n, low, high):
+    estimate = wilson(right, n)
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_nothing_of_nothing_is_not_estimable():
+    assert str(wilson(0, 0)) == "not estimable (n=0)"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=25))
+def test_auc_is_the_share_of_pairs_in_order(cases):
+    positive = np.array([p for p, _ in cases])
+    scores = np.array([s for _, s in cases], float)
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[positive] for b in scores[~positive]]
+    value = auc(positive, scores)
+    assert np.isnan(value) if not pairs else value == pytest.approx(np.mean(pairs))
+
+
+def test_perfect_answers_score_one():
+    truth = np.repeat([0, 1, 2], 5)
+    scores = score(truth, np.eye(3)[truth], rng=rng())
+    assert scores.accuracy.value == 1
+    assert scores.macro_auc.value == 1
+    assert np.array_equal(scores.confusion, 5 * np.eye(3))
+
+
+def test_rows_of_the_confusion_are_the_truth():
+    truth = np.array([Label.COVID19, Label.COVID19, Label.CAP])
+    answers = np.eye(3)[[Label.CAP, Label.COVID19, Label.CAP]]
+    scores = score(truth, answers, rng=rng())
+    assert scores.confusion[Label.COVID19].tolist() == [0, 1, 1]
+    assert scores.sensitivity[Label.COVID19].value == 0.5
+    assert scores.specificity[Label.CAP].value == 0.5
+    assert scores.sensitivity[Label.CONTROL].n == 0
+
+
+def test_a_missing_class_has_no_auc():
+    scores = score(np.array([0, 0, 1, 1]), np.full((4, 3), 1 / 3), rng=rng())
+    assert str(scores.auc[Label.CAP]).startswith("not estimable")
+    assert str(scores.macro_auc).startswith("not estimable")
+
+
+def test_one_patient_a_class_gives_no_interval():
+    scores = score(np.array([0, 1, 2]), np.eye(3), rng=rng())
+    assert "interval not estimable" in str(scores.macro_auc)
+
+
+def test_the_bootstrap_interval_holds_the_figure_and_repeats():
+    truth = np.tile([0, 1, 2], 15)
+    probabilities = np.random.default_rng(5).dirichlet(np.ones(3), 45) + 0.4 * np.eye(3)[truth]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    one, two = (score(truth, probabilities, rng=rng()).macro_auc for _ in range(2))
+    assert one.low < one.value < one.high
+    assert one == two
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused():
+    with pytest.raises(ValueError, match="sum to 1"):
+        score(np.array([0, 1]), np.full((2, 3), 0.5), rng=rng())
+    with pytest.raises(ValueError, match="shape"):
+        score(np.array([0, 1]), np.full((2, 2), 0.5), rng=rng())

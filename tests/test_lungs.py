@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from covidctnet.errors import StudyError
+from covidctnet.lungs import lung_mask
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from tests.volumes import a_chest, a_volume
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_two_ellipsoid_lungs_are_found():
+    volume, truth = a_chest()
+    assert dice(lung_mask(volume), truth) > 0.97
+
+
+def test_a_windowed_volume_gives_the_same_lungs():
+    volume, truth = a_chest()
+    unit = preprocess(volume, PreprocessSettings(spacing_mm=3.0, size=120))
+    mask = lung_mask(unit)
+    assert mask.sum() * unit.voxel_ml == pytest.approx(truth.sum() * volume.voxel_ml, rel=0.03)
+
+
+def test_vessels_belong_to_the_lungs():
+    volume, truth = a_chest()
+    array = volume.array.copy()
+    array[:, 50, 30:34][truth[:, 50, 30:34]] = 40
+    mask = lung_mask(volume.then("with a vessel", array))
+    assert dice(mask, truth) > 0.97
+    assert mask[25, 50, 32]
+
+
+def test_air_outside_the_body_is_no_lung():
+    volume, truth = a_chest()
+    assert not (lung_mask(volume) & (volume.array == -1000)).any()
+
+
+def test_lungs_that_touch_in_front_do_not_take_the_heart():
+    volume, truth = a_chest()
+    array = volume.array.copy()
+    # A bridge of lung in front of the heart, as at the anterior junction line.
+    array[15:35, 32:36, 45:75] = -850
+    mask = lung_mask(volume.then("joined", array))
+    heart = np.zeros_like(truth)
+    heart[20:30, 45:55, 57:63] = True
+    assert not (mask & heart).any()
+
+
+def test_no_lung_gives_an_empty_mask():
+    mask = lung_mask(a_volume(array=np.full((20, 40, 40), 40, np.int16), spacing=(5, 5, 5)))
+    assert mask.shape == (20, 40, 40)
+    assert not mask.any()
+
+
+def test_mirrored_scan_gives_the_mirrored_mask():
+    volume, _ = a_chest()
+    array = volume.array.copy()
+    array[:, 60:80, 20:35] = 40
+    volume = volume.then("asymmetric", array)
+    mirrored = volume.then("mirrored", volume.array[:, :, ::-1])
+    assert dice(lung_mask(mirrored)[:, :, ::-1], lung_mask(volume)) > 0.98
+
+
+def test_a_residual_has_no_lungs():
+    volume = a_volume().then("residual", np.zeros((9, 20, 16), np.float32), units="residual")
+    with pytest.raises(StudyError, match="WRONG_UNITS"):
+        lung_mask(volume)
+
+
+@pytest.mark.parametrize("patient", ["COVID-19/P002", "CAP/cap002", "Control/normal001"])
+def test_real_lungs_have_a_plausible_volume(shared_data, patient):
+    from covidctnet.io import read_volume
+
+    volume = read_volume(shared_data / "covid_ct_md" / patient)
+    assert 3000 < lung_mask(volume).sum() * volume.voxel_ml < 5000
