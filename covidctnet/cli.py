@@ -91,8 +91,8 @@ def _classify(arguments: list[str]) -> int:
     from covidctnet.report import Results
 
     paths = [_existing(path) for path in given.paths]
+    results = Results(Path(given.output))
     model = CovidCTNet.load(given.weights, device=given.device)
-    results = Results(Path(given.output), model)
     with bar("classifying") as progress:
         counts = classify_into(
             results, paths, model, every_series=given.every_series, progress=progress
@@ -134,23 +134,21 @@ def _phantom(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
 
-    from covidctnet.phantom import write_cohort
+    from covidctnet.phantom import TRAINING_SCANNERS, CohortPlan, write_cohort
     from covidctnet.results import Label
 
-    patients = dict.fromkeys(Label, given.patients)
+    patients = {label.title: given.patients for label in Label}
     if given.controls is not None:
-        patients[Label.CONTROL] = given.controls
+        patients[Label.CONTROL.title] = given.controls
+    plan = CohortPlan(
+        patients,
+        seed=given.seed,
+        scanners=tuple(given.scanners or TRAINING_SCANNERS),
+        matrix=given.matrix,
+        spacing_mm=given.spacing_mm,
+    )
     with bar("phantoms") as progress:
-        write_cohort(
-            Path(given.output),
-            patients,
-            seed=given.seed,
-            scanners=given.scanners,
-            matrix=given.matrix,
-            spacing_mm=given.spacing_mm,
-            workers=given.workers,
-            progress=progress,
-        )
+        write_cohort(Path(given.output), plan, workers=given.workers, progress=progress)
     sys.stdout.write(f"{sum(patients.values())} synthetic patients (phantoms)\n")
     return EXIT_OK
 

@@ -54,13 +54,14 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
         volume.expect("HU", by="lung_mask")
 
     spacing = np.array(volume.spacing)
-    zoom = np.maximum(1, np.round(GRID_MM / spacing)).astype(int)
-    coarse = _block_mean(array, tuple(int(z) for z in zoom))
+    a, b, c = np.maximum(1, np.round(GRID_MM / spacing)).astype(int).tolist()
+    zoom = (a, b, c)
+    coarse = _block_mean(array, zoom)
     grid_mm = spacing * zoom
     mask = _coarse_lungs(coarse < threshold, grid_mm)
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
         return np.zeros(array.shape, dtype=bool)
-    return _enlarge(mask, tuple(int(z) for z in zoom), array.shape)
+    return _enlarge(mask, zoom, array.shape)
 
 
 def _coarse_lungs(air: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
+
+from covidctnet.models.initialise import he_normal_
 
 __all__ = ["ConvLSTMPair", "Gates"]
 
@@ -22,7 +23,7 @@ class ConvLSTMPair(nn.Module):
     """ConvLSTM that reads two feature maps and gives its last state.
 
     The first step starts from a zero state, so its recurrent convolution and its forget gate fall
-    away, and the input convolutions of both steps run as one batch.
+    away.
 
     Args:
         channels: Channels of either input.
@@ -46,8 +47,8 @@ class ConvLSTMPair(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform input, orthogonal recurrence, forget bias 1: the defaults of Keras."""
-        nn.init.xavier_uniform_(self.input.weight)
+        """He-normal input, as the published code asks; orthogonal recurrence and forget bias 1."""
+        he_normal_(self.input.weight)
         nn.init.orthogonal_(self.recurrent.weight)
         assert self.input.bias is not None
         nn.init.zeros_(self.input.bias)
@@ -72,12 +73,10 @@ class ConvLSTMPair(nn.Module):
                 f"ConvLSTMPair wants two of (batch, {self.channels}, rows, columns), "
                 f"got {tuple(first.shape)} and {tuple(second.shape)}"
             )
-        both = self.input(torch.cat([first, second]))  # (2B, 4h, H, W)
-        early, late = both.chunk(2)  # (B, 4h, H, W) each
-        i, _, c, o = early.chunk(4, dim=1)  # (B, h, H, W) each
+        i, _, c, o = self.input(first).chunk(4, dim=1)  # (B, h, H, W) each
         cell = self._gate(i) * c.tanh()  # (B, h, H, W)
         state = self._gate(o) * cell.tanh()  # (B, h, H, W)
-        i, f, c, o = (late + self.recurrent(state)).chunk(4, dim=1)
+        i, f, c, o = (self.input(second) + self.recurrent(state)).chunk(4, dim=1)
         cell = self._gate(f) * cell + self._gate(i) * c.tanh()
         return self._gate(o) * cell.tanh()  # (B, h, H, W)
 

@@ -1,0 +1,16 @@
+"""Synthetic chest CT with known truth. Phantoms, every time they are spoken of."""
+
+from covidctnet.phantom.cohort import CohortPlan, write_cohort
+from covidctnet.phantom.patient import Phantom, make_phantom
+from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS, UNSEEN_SCANNERS, Scanner
+
+__all__ = [
+    "SCANNERS",
+    "TRAINING_SCANNERS",
+    "UNSEEN_SCANNERS",
+    "CohortPlan",
+    "Phantom",
+    "Scanner",
+    "make_phantom",
+    "write_cohort",
+]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from covidctnet.errors import UsageError
 from covidctnet.phantom.lesions import (
     CONSOLIDATION,
     CONSOLIDATION_FROM,
@@ -24,7 +25,7 @@ from covidctnet.phantom.scanner import SCANNERS, Raster, Scanner, acquire, resam
 from covidctnet.phantom.thorax import LOBES, Thorax, lung_fields
 from covidctnet.phantom.tissue import render
 from covidctnet.results import Label
-from covidctnet.volume import Source, Volume
+from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +77,9 @@ def make_phantom(
             slices would otherwise overlap or leave gaps.
 
     Raises:
-        ValueError: If `matrix` is below 16, `spacing_mm` not positive or `seed` negative.
+        UsageError: If `matrix` is below 16, `spacing_mm` below 0.3 or `seed` negative.
     """
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
-    if matrix is not None and matrix < 16:
-        raise ValueError(f"matrix must be at least 16, got {matrix}")
-    if spacing_mm is not None and not spacing_mm > 0:
-        raise ValueError(f"spacing_mm must be above 0, got {spacing_mm}")
+    check_request(seed, matrix, spacing_mm)
     body_rng, lesion_rng, scan_rng = (
         np.random.default_rng([seed, int(label), part]) for part in range(3)
     )
@@ -103,7 +99,7 @@ def make_phantom(
         ],
         digest=hashlib.sha256(array.tobytes() + affine.tobytes()).hexdigest(),
         reader="phantom",
-        notes=("synthetic patient",),
+        notes=(SYNTHETIC_NOTE,),
     )
     for truth in (lungs, codes):
         truth.setflags(write=False)
@@ -117,6 +113,20 @@ def make_phantom(
         scanner=scanner.name,
         protocol=protocol,
     )
+
+
+def check_request(seed: int, matrix: int | None, spacing_mm: float | None) -> None:
+    """Refuse what no phantom can be made of.
+
+    Raises:
+        UsageError: See `make_phantom`.
+    """
+    if seed < 0:
+        raise UsageError(f"a phantom's seed must be 0 or more, got {seed}")
+    if matrix is not None and not 16 <= matrix <= 2048:
+        raise UsageError(f"a phantom's matrix must be from 16 to 2048, got {matrix}")
+    if spacing_mm is not None and not 0.3 <= spacing_mm <= 20:
+        raise UsageError(f"a phantom's slices must be 0.3 to 20 mm apart, got {spacing_mm}")
 
 
 def _raster(
@@ -152,8 +162,6 @@ def _raster(
 
 def _protocol(scanner: Scanner, matrix: int | None, spacing_mm: float | None) -> Scanner:
     """The scanner with what was asked for instead of its own settings."""
-    from dataclasses import replace
-
     if matrix is not None:
         scanner = replace(scanner, matrix=matrix)
     if spacing_mm is not None:
@@ -204,7 +212,7 @@ def _findings(
             "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
             "lobes": sorted({LOBES[lesion.lobe] for lesion in placed}),
             "sides": sorted({LOBES[lesion.lobe].split()[0] for lesion in placed}),
-            "lung_ml": round(voxels * abs(np.linalg.det(affine[:3, :3])) / 1000.0, 1),
+            "lung_ml": round(voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0, 1),
             "ground_glass_percent": round(
                 100.0 * float(np.count_nonzero(codes == GROUND_GLASS)) / voxels, 3
             ),

@@ -310,19 +310,21 @@ class Thorax:
         vessels, airways = [], [_central_airways()]
         for side in (RIGHT, LEFT):
             deep = points[(np.sign(points[:, 2]) == side) & (depth > 3.0)]
-            for root, count, tip in ((_ARTERY_ROOT, 430, 0.42), (_VEIN_ROOT, 330, 0.40)):
+            for roots, count, tip in ((_ARTERY_ROOT, 430, 0.42), (_VEIN_ROOT, 330, 0.40)):
                 targets = _spread(deep, count, rng)
                 tree = grow_tree(
-                    targets, root[side], rng=rng, tip_radius_mm=tip, exponent=2.55, balance=0.45
+                    targets, roots[side], rng=rng, tip_radius_mm=tip, exponent=2.55, balance=0.45
                 )
                 vessels.append(tree)
-            for lobe, root in _LOBAR_BRONCHI[side].items():
+            for lobe, carina in _LOBAR_BRONCHI[side].items():
                 own = points[(lobes == lobe) & (depth > 6.0)]
                 if len(own) < 20:
                     continue
                 targets = _spread(own, max(8, len(own) // 180), rng)
                 airways.append(
-                    grow_tree(targets, root, rng=rng, tip_radius_mm=0.75, exponent=3.0, balance=0.5)
+                    grow_tree(
+                        targets, carina, rng=rng, tip_radius_mm=0.75, exponent=3.0, balance=0.5
+                    )
                 )
         return cls(
             build=build,

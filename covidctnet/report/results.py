@@ -96,19 +96,17 @@ class Results:
         self._runs[self._run] = provenance
         self._write_summary()
 
-    def has_answer(self, study: StudyLike) -> bool:
-        """Whether `study` need not be asked again.
+    def answer(self, study: StudyLike) -> Record | None:
+        """The answer that `study` has, or None when it must be asked.
 
-        It need not when its files are as they were, the weights are the same, and the answer was
+        It has one when its files are as they were, the weights are the same, and the answer was
         not a failure of ours.
         """
+        weights = self._started().weights_digest
         record = self._records.get(study.id)
-        return (
-            record is not None
-            and record.status != "failed"
-            and record.weights == self._started().weights_digest
-            and record.fingerprint == fingerprint_of(study)
-        )
+        if record is None or record.status == "failed" or record.weights != weights:
+            return None
+        return record if record.fingerprint == fingerprint_of(study) else None
 
     def add(
         self,

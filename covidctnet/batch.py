@@ -1,0 +1,229 @@
+"""Many studies, one answer each: streamed, isolated, continued where they stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from covidctnet.errors import StudyError
+from covidctnet.io import Study, find_studies, read_study
+from covidctnet.results import Failure, Prediction
+from covidctnet.volume import Volume
+
+if TYPE_CHECKING:
+    from covidctnet.report import Results
+    from covidctnet.report.provenance import Answerer
+
+__all__ = ["Counts", "Predictor", "classify_into", "classify_studies"]
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+Paths = Sequence[Path | str] | Path | str
+
+
+class Predictor(Protocol):
+    """Anything that turns a volume into an answer."""
+
+    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
+        """Classify one volume, or raise `StudyError`."""
+
+
+class NamedPredictor(Predictor, Protocol):
+    """A predictor that can say what it is, as results demand."""
+
+    @property
+    def weights_digest(self) -> str:
+        """See `covidctnet.report.provenance.Answerer`."""
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """See `covidctnet.report.provenance.Answerer`."""
+
+    @property
+    def synthetic_only(self) -> bool:
+        """See `covidctnet.report.provenance.Answerer`."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the studies of a run.
+
+    Attributes:
+        by_status: Studies by status, those answered in an earlier run included.
+        kept: Of them, answered in an earlier run.
+        passed_over: Files that belong to no study, by reason.
+    """
+
+    by_status: Mapping[str, int]
+    kept: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def answered(self) -> int:
+        """Studies with a label."""
+        return self.by_status.get("classified", 0) + self.by_status.get("flagged", 0)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all have an answer, 3 some have none, 4 none has one."""
+        if not self.answered:
+            return 4
+        return 3 if self.answered < sum(self.by_status.values()) else 0
+
+    def __str__(self) -> str:
+        total = sum(self.by_status.values())
+        parts = [f"{n} {status}" for status, n in self.by_status.items() if n]
+        text = f"{total} studies: {', '.join(parts)}" if total else "no study found"
+        if self.kept:
+            text += f" ({self.kept} from an earlier run)"
+        if self.passed_over:
+            reasons = ", ".join(f"{n} {why}" for why, n in sorted(self.passed_over.items()))
+            text += f"; files passed over: {reasons}"
+        return text
+
+
+def classify_studies(
+    paths: Paths,
+    model: Predictor,
+    *,
+    every_series: bool = False,
+    images: bool = False,
+) -> Iterator[Prediction | Failure]:
+    """One answer for every study under some paths, as they come.
+
+    The next study is read while the network works on the one before; two studies are in memory at
+    most. A study that cannot be used gives a `Failure` and the others go on.
+
+    Args:
+        paths: Files and folders, nested as they are.
+        model: Who answers.
+        every_series: An answer for every series of a DICOM study, not only for the best one.
+        images: Keep slices for a picture in each `Prediction`.
+
+    Raises:
+        UsageError: If a path does not exist.
+    """
+    found = find_studies(paths, every_series=every_series)
+    return (outcome for _, outcome, _ in _answers(found, model, images=images))
+
+
+def classify_into(
+    results: Results,
+    paths: Paths,
+    model: NamedPredictor,
+    *,
+    every_series: bool = False,
+    progress: Progress | None = None,
+) -> Counts:
+    """Classify every study under some paths and write the answers as they come.
+
+    Studies whose answer is there already, from the same files and the same weights, are not asked
+    again.
+
+    Args:
+        results: Where the answers go.
+        paths: See `classify_studies`.
+        model: Who answers.
+        every_series: See `classify_studies`.
+        progress: Called with (done, total) after every study.
+
+    Raises:
+        UsageError: If a path does not exist, or the results cannot be written.
+    """
+    found = find_studies(paths, every_series=every_series)
+    answerer: Answerer = model
+    results.start(answerer)
+    statuses: Counter[str] = Counter()
+    todo: list[Study] = []
+    for study in found:
+        record = results.answer(study)
+        if record is None:
+            todo.append(study)
+        else:
+            statuses[record.status] += 1
+    kept = len(found) - len(todo)
+    if progress:
+        progress(kept, len(found))
+    with results:
+        for done, (study, outcome, seconds) in enumerate(_answers(todo, model, images=True), 1):
+            results.add(study, outcome, seconds=seconds)
+            statuses[outcome.status] += 1
+            if isinstance(outcome, Failure):
+                _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
+            if progress:
+                progress(kept + done, len(found))
+    order = ("classified", "flagged", "refused", "failed")
+    return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
+
+
+def _answers(
+    studies: Iterable[Study], model: Predictor, *, images: bool
+) -> Iterator[tuple[Study, Prediction | Failure, dict[str, float]]]:
+    """Every study with its answer and its seconds by stage; reading runs one study ahead."""
+    waiting = iter(studies)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+    try:
+        study = next(waiting, None)
+        reading = pool.submit(_read, study) if study else None
+        while study is not None and reading is not None:
+            volume, seconds = reading.result()
+            following = next(waiting, None)
+            reading = pool.submit(_read, following) if following else None
+            outcome: Prediction | Failure
+            if isinstance(volume, Failure):
+                outcome = volume
+            else:
+                outcome = _guarded(study.id, partial(model, volume, images=images))
+                # Voxels of this study go before those of the one after the next come.
+                del volume
+            if isinstance(outcome, Prediction):
+                seconds = {**seconds, **outcome.seconds}
+            yield study, outcome, seconds
+            study = following
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(study: Study) -> tuple[Volume | Failure, dict[str, float]]:
+    start = time.perf_counter()
+    volume = _guarded(study.id, partial(read_study, study))
+    return volume, {"read": time.perf_counter() - start}
+
+
+def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
+    """What `work` gives, or why it gives nothing: one bad study never stops the rest."""
+    try:
+        return work()
+    except StudyError as error:
+        return Failure(study, error.code, error.message)
+    except MemoryError:
+        return _too_large(study)
+    except Exception as error:  # a bug of ours must cost one study, not the night's run
+        _LOG.debug("study %s", study, exc_info=True)
+        # torch.OutOfMemoryError and its kin are RuntimeErrors; torch is not imported here.
+        if "out of memory" in str(error).lower():
+            return _too_large(study)
+        return Failure(
+            study,
+            "INTERNAL",
+            f"the program failed with {type(error).__name__}. Run again with --verbose and report "
+            "what it says.",
+            status="failed",
+        )
+
+
+def _too_large(study: str) -> Failure:
+    return Failure(
+        study,
+        "OUT_OF_MEMORY",
+        "the study does not fit into memory. Close other programs, or use another --device.",
+        status="failed",
+    )

@@ -1,0 +1,208 @@
+"""Cohorts of synthetic patients on disk, with their truth."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.errors import UsageError
+from covidctnet.phantom.patient import check_request, make_phantom
+from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
+from covidctnet.phantom.series import write_series, write_truth
+from covidctnet.results import Label
+
+__all__ = ["CohortPlan", "PlannedPatient", "write_cohort"]
+
+PLAN_FILE = "phantoms.json"
+
+
+@dataclass(frozen=True)
+class PlannedPatient:
+    """One patient to be made.
+
+    Attributes:
+        name: Name of its folder, and its Patient ID.
+        label: What it has.
+        seed: Of its body, lesions and scan.
+        scanner: Name of its scanner.
+    """
+
+    name: str
+    label: Label
+    seed: int
+    scanner: str
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """Everything that decides what a cohort looks like.
+
+    Attributes:
+        patients: How many of each class, by the class's title.
+        seed: The same seed draws the same patients; another seed, none of them.
+        scanners: Names from `SCANNERS`; each patient is scanned by one of them, drawn.
+        matrix: Rows and columns instead of the scanner's.
+        spacing_mm: Slice distance instead of the scanner's.
+    """
+
+    patients: Mapping[str, int]
+    seed: int = 0
+    scanners: tuple[str, ...] = TRAINING_SCANNERS
+    matrix: int | None = None
+    spacing_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        check_request(self.seed, self.matrix, self.spacing_mm)
+        unknown = sorted(set(self.scanners) - set(SCANNERS))
+        if unknown or not self.scanners:
+            raise UsageError(
+                f"wanted names of scanners, got {', '.join(unknown) or 'none'}; scanners are "
+                f"{', '.join(SCANNERS)}"
+            )
+        if any(count < 0 for count in self.patients.values()) or not sum(self.patients.values()):
+            raise UsageError("wanted at least one patient and no negative number of them")
+
+    def __iter__(self) -> Iterator[PlannedPatient]:
+        for title, count in self.patients.items():
+            label = Label.parse(title)
+            for number in range(count):
+                # A patient does not depend on how many others there are.
+                rng = np.random.default_rng([self.seed, int(label), number])
+                yield PlannedPatient(
+                    name=f"{label.key}-{self.seed}-{number:04d}",
+                    label=label,
+                    seed=int(rng.integers(2**31)),
+                    scanner=self.scanners[rng.integers(len(self.scanners))],
+                )
+
+
+def write_cohort(
+    root: Path,
+    plan: CohortPlan,
+    *,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a cohort that `covidctnet.io.cohort.read_cohort` reads.
+
+    A folder a class with a DICOM folder a patient, ``truth/`` with a folder a patient (see
+    `covidctnet.phantom.series.write_truth`), and ``cohort.csv`` with the scanner as site. Patients
+    that are there are kept, so an interrupted run goes on where it was.
+
+    Args:
+        root: A new or empty folder, or one of an earlier run with the same plan.
+        plan: Who is in it.
+        workers: Processes.
+        progress: Called with (done, total).
+
+    Raises:
+        UsageError: If the folder holds something else.
+    """
+    _claim(root, plan)
+    patients = list(plan)
+    todo = [p for p in patients if not _is_there(root, p)]
+    done = len(patients) - len(todo)
+    for finished in _made(root, plan, todo, workers):
+        if progress:
+            progress(done + finished, len(patients))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("study", "patient", "label", "site"))
+    writer.writerows((f"{p.label.title}/{p.name}", p.name, p.label, p.scanner) for p in patients)
+    _write_text(root / "cohort.csv", text.getvalue())
+
+
+def _claim(root: Path, plan: CohortPlan) -> None:
+    """Refuse a folder that is not ours."""
+    if root.exists() and not root.is_dir():
+        raise UsageError("wanted a folder for the cohort, got a file of that name")
+    told = json.loads(json.dumps(asdict(plan)))
+    file = root / PLAN_FILE
+    if file.is_file():
+        try:
+            same = json.loads(file.read_text(encoding="utf-8")) == told
+        except ValueError:
+            same = False
+        if not same:
+            raise UsageError(
+                "the folder holds another cohort of phantoms; pick a new folder, or remove it"
+            )
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise UsageError("wanted a new or empty folder for the cohort, got one with other files")
+    root.mkdir(parents=True, exist_ok=True)
+    _write_text(file, json.dumps(told, indent=1) + "\n")
+
+
+def _made(
+    root: Path, plan: CohortPlan, todo: Sequence[PlannedPatient], workers: int
+) -> Iterator[int]:
+    if workers <= 1 or len(todo) <= 1:
+        for count, patient in enumerate(todo, start=1):
+            _make(root, plan, patient)
+            yield count
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        futures = [pool.submit(_make, root, plan, patient) for patient in todo]
+        try:
+            for count, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                yield count
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _make(root: Path, plan: CohortPlan, patient: PlannedPatient) -> None:
+    phantom = make_phantom(
+        patient.label,
+        patient.seed,
+        scanner=SCANNERS[patient.scanner],
+        matrix=plan.matrix,
+        spacing_mm=plan.spacing_mm,
+    )
+    scan, truth = _folders(root, patient)
+    # The truth first: a scan in its place says that both are whole.
+    _write_folder(truth, lambda folder: write_truth(phantom, folder))
+    _write_folder(scan, lambda folder: write_series(phantom, folder, patient=patient.name))
+
+
+def _is_there(root: Path, patient: PlannedPatient) -> bool:
+    return all(folder.is_dir() for folder in _folders(root, patient))
+
+
+def _folders(root: Path, patient: PlannedPatient) -> tuple[Path, Path]:
+    return root / patient.label.title / patient.name, root / "truth" / patient.name
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """A folder that is there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        write(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
