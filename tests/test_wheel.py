@@ -1,0 +1,78 @@
+"""The wheel carries everything that a classification needs."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from covidctnet.phantom import SCANNERS, make_phantom
+from covidctnet.phantom.series import write_series
+from covidctnet.results import Label
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_BEHIND = shutil.ignore_patterns(
+    ".*", "build", "dist", "runs", "results", "docs", "tests", "*.egg-info", "__pycache__"
+)
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    """The contents of the wheel, away from the tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tree = shutil.copytree(ROOT, folder / "tree", ignore=LEFT_BEHIND)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", folder, tree]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    shutil.rmtree(tree)
+    return folder / "site"
+
+
+def run(site, *arguments):
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from covidctnet.cli import main; "
+    check = "import covidctnet; assert covidctnet.__file__.startswith(sys.path[0]); "
+    command = [sys.executable, "-I", "-c", start + check + "sys.exit(main())", site, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=site.parent, env=environment
+    )
+
+
+def test_every_module_of_the_package_is_in_the_wheel(unpacked):
+    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "covidctnet").rglob("*.py")}
+    packed = {p.relative_to(unpacked).as_posix() for p in unpacked.rglob("*.py")}
+    assert modules <= packed
+    assert (unpacked / "covidctnet" / "py.typed").is_file()
+
+
+def test_the_presets_travel_in_the_wheel(unpacked):
+    done = run(unpacked, "preprocess", "nowhere", "-o", "work", "--preset", "paper")
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+
+
+def test_the_shipped_weights_travel_in_the_wheel_and_classify_a_folder(unpacked, tmp_path):
+    phantom = make_phantom(
+        Label.COVID19, 3, scanner=SCANNERS["unseen-a"], matrix=128, spacing_mm=6.0
+    )
+    scan = tmp_path / "inbox" / "scan"
+    scan.mkdir(parents=True)
+    write_series(phantom, scan, patient="phantom")
+    verified = run(unpacked, "weights", "verify")
+    assert verified.returncode == 0, verified.stderr
+    assert "compact" in verified.stdout
+    output = tmp_path / "results"
+    done = run(unpacked, "classify", str(tmp_path / "inbox"), "-o", str(output))
+    assert done.returncode == 0, done.stderr
+    with (output / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["status"] in {"classified", "flagged"}
+    assert row["label"] in {label.title for label in Label}
+    assert "Research use only" in (output / "index.html").read_text()
