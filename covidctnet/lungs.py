@@ -61,7 +61,14 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     mask = _coarse_lungs(coarse < threshold, grid_mm)
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
         return np.zeros(array.shape, dtype=bool)
-    return _enlarge(mask, zoom, array.shape)
+    out = np.zeros(array.shape, dtype=bool)
+    box = _box(mask, np.array([1, 1, 1]))
+    fine = tuple(
+        slice(part.start * step, min(part.stop * step, size))
+        for part, step, size in zip(box, zoom, array.shape, strict=True)
+    )
+    out[fine] = _enlarge(mask[box], zoom, out[fine].shape)
+    return out
 
 
 def _coarse_lungs(air: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
@@ -84,10 +91,25 @@ def _coarse_lungs(air: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
     lungs = ndimage.binary_dilation(core, _ball(BRIDGE_MM, grid_mm)) & inside
 
     whole = np.zeros_like(lungs)
-    for lung in _apart(lungs, grid_mm):
-        closed = _close(lung, CLOSING_MM, grid_mm)
-        whole |= closed | _small_holes(closed, grid_mm)
+    box = _box(lungs, np.array([1, 1, 1]))
+    for part in _apart(lungs[box], grid_mm):
+        lung = np.zeros_like(lungs)
+        lung[box] = part
+        # Distances cost by the voxel: what lies further off than the radius cannot matter.
+        near = _box(lung, np.ceil(CLOSING_MM / grid_mm).astype(int) + 1)
+        closed = _close(lung[near], CLOSING_MM, grid_mm)
+        whole[near] |= closed | _small_holes(closed, grid_mm)
     return whole
+
+
+def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
+    """Where the mask is, and `margin` voxels around, within the array."""
+    box = []
+    for axis, extra in enumerate(margin.tolist()):
+        rest = tuple(a for a in range(mask.ndim) if a != axis)
+        there = np.flatnonzero(mask.any(axis=rest))
+        box.append(slice(max(0, there[0] - extra), there[-1] + 1 + extra))
+    return tuple(box)
 
 
 def _apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
