@@ -353,6 +353,9 @@ def _configure_logging(verbose: bool) -> None:
     )
     for chatty in ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    # Advertisements among its notices of every seed and device; its warnings still come.
+    for chatty in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(chatty).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _complain(line: str, code: int) -> int:

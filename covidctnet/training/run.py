@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from jsonargparse import Namespace
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -33,6 +33,8 @@ _ADVICE = (
     ".*The number of training batches.*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*Experiment logs directory .* exists and is not empty.*",
+    ".*LightningCLI's args parameter is intended to run from within Python.*",
+    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
 )
 
 
@@ -96,8 +98,6 @@ class _TrainCLI(LightningCLI):
         )
         # Lightning wants checkpoints to run after everything else.
         trainer.callbacks.sort(key=lambda callback: isinstance(callback, ModelCheckpoint))
-        if not sys.stderr.isatty():
-            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, TQDMProgressBar)]
         return trainer
 
 
@@ -167,7 +167,11 @@ def _fit(
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"prog": program, "description": task.__doc__.splitlines()[0]},
-            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 10},
+            trainer_defaults={
+                "enable_model_summary": False,
+                "enable_progress_bar": sys.stderr.isatty(),
+                "log_every_n_steps": 10,
+            },
         )
         cli.trainer.fit(
             cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
