@@ -15,7 +15,14 @@ from covidctnet._version import __version__
 if TYPE_CHECKING:
     from covidctnet.batch import classify_studies
     from covidctnet.classify import CovidCTNet
-    from covidctnet.errors import CohortError, CovidCTNetError, StudyError, UsageError, WeightsError
+    from covidctnet.errors import (
+        CohortError,
+        CovidCTNetError,
+        StorageError,
+        StudyError,
+        UsageError,
+        WeightsError,
+    )
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings, preprocess
     from covidctnet.results import Failure, Label, Prediction
@@ -30,6 +37,7 @@ __all__ = [
     "Prediction",
     "PreprocessSettings",
     "Source",
+    "StorageError",
     "Study",
     "StudyError",
     "UsageError",
@@ -46,7 +54,14 @@ __all__ = [
 _HOMES = {
     "batch": ("classify_studies",),
     "classify": ("CovidCTNet",),
-    "errors": ("CohortError", "CovidCTNetError", "StudyError", "UsageError", "WeightsError"),
+    "errors": (
+        "CohortError",
+        "CovidCTNetError",
+        "StorageError",
+        "StudyError",
+        "UsageError",
+        "WeightsError",
+    ),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings", "preprocess"),
     "results": ("Failure", "Label", "Prediction"),

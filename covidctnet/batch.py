@@ -136,7 +136,8 @@ def classify_into(
         progress: Called with (done, total) after every study.
 
     Raises:
-        UsageError: If a path does not exist, or the results cannot be written.
+        UsageError: If a path does not exist.
+        StorageError: If the results cannot be written.
     """
     found = find_studies(paths, every_series=every_series)
     answerer: Answerer = model

@@ -169,7 +169,7 @@ def _preprocess(arguments: list[str]) -> int:
 
     from covidctnet.prepare import prepare
 
-    made = parser.instantiate_classes(given)
+    made = parser.instantiate(given)
     with bar("preprocessing") as progress:
         done = prepare(
             Path(given.data),
@@ -221,8 +221,8 @@ def _evaluate(arguments: list[str]) -> int:
     from covidctnet.classify import CovidCTNet
     from covidctnet.evaluation.run import evaluate_data, evaluate_work
 
-    model = CovidCTNet.load(given.weights, device=given.device)
     source = _existing(given.data or given.work)
+    model = CovidCTNet.load(given.weights, device=given.device)
     run = evaluate_data if given.data else evaluate_work
     with bar("evaluating") as progress:
         table = run(source, model, Path(given.output), seed=given.seed, progress=progress)

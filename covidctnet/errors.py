@@ -19,6 +19,12 @@ class UsageError(CovidCTNetError):
     exit_code = 2
 
 
+class StorageError(CovidCTNetError):
+    """What was made cannot be written: the disk is full, or says no."""
+
+    exit_code = 1
+
+
 class CohortError(UsageError):
     """A labelled cohort contradicts itself: an unknown label, a patient in two splits."""
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from covidctnet.errors import UsageError
+from covidctnet.errors import StorageError
 
 __all__ = ["remove_leftovers", "write_whole"]
 
@@ -25,7 +25,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
         content: The bytes, whole or in pieces.
 
     Raises:
-        UsageError: If the disk is full or refuses; `path` is then as it was before.
+        StorageError: If the disk is full or refuses; `path` is then as it was before.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
     pieces = [content] if isinstance(content, bytes) else content
@@ -37,7 +37,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - the one call that is atomic on every system
     except OSError as error:
-        raise UsageError(
+        raise StorageError(
             f"wanted to write {path.name} into the results folder, got: "
             f"{error.strerror or type(error).__name__}. Make room or pick another folder, then run "
             "again: answers already written are kept."

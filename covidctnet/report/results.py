@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from covidctnet.errors import UsageError
+from covidctnet.errors import StorageError, UsageError
 from covidctnet.report.files import remove_leftovers, write_whole
 from covidctnet.report.page import render_page
 from covidctnet.report.pictures import draw_picture
@@ -88,7 +88,7 @@ class Results:
         """Say who answers from here on, and write the three files once.
 
         Raises:
-            UsageError: If they cannot be written.
+            StorageError: If they cannot be written.
         """
         provenance = provenance_of(model)
         self._model = model
@@ -123,7 +123,7 @@ class Results:
             seconds: Seconds by stage; those of a `Prediction` when not given.
 
         Raises:
-            UsageError: If the disk is full or refuses; nothing of this answer is kept then.
+            StorageError: If the disk is full or refuses; nothing of this answer is kept then.
         """
         model = self._started()
         former = self._records.get(study.id)
@@ -154,7 +154,7 @@ class Results:
         """Make the three files anew if there is something new.
 
         Raises:
-            UsageError: If they cannot be written; the old ones are then still there.
+            StorageError: If they cannot be written; the old ones are then still there.
         """
         if self._changed:
             self._write_summary()
@@ -170,7 +170,7 @@ class Results:
     ) -> None:
         try:
             self.flush()
-        except UsageError:
+        except StorageError:
             # On the way out of another error, that one is what the caller must hear of.
             if error is None:
                 raise
@@ -200,7 +200,7 @@ class Results:
             return
         try:
             self._write_summary()
-        except UsageError as error:
+        except StorageError as error:
             # The record is safe; the table may be open in a spreadsheet. The end tries again.
             logger.warning("%s", error)
             self._next_summary_s = self._clock() + SUMMARY_EVERY_S

@@ -1,0 +1,60 @@
+"""Patients and weights that are small enough to train and classify in a test."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.weights import save_weights
+from tests.io.series import an_affine, write
+from tests.volumes import a_chest
+
+SIZE, DEPTH = 40, 34
+ARCHITECTURE = {
+    "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"},
+    "classifier": {"base": 1, "depth": DEPTH, "size": SIZE},
+}
+PREPROCESSING = {
+    "spacing_mm": 4.0,
+    "low_hu": -1000.0,
+    "high_hu": 400.0,
+    "size": SIZE,
+    "pad_square": True,
+}
+SPACING = (6.0, 6.0, 6.0)
+
+
+def tiny_weights(folder: Path) -> Path:
+    """Weights of networks that have learned nothing."""
+    torch.manual_seed(0)
+    card = {
+        "architecture": ARCHITECTURE,
+        "preprocessing": PREPROCESSING,
+        "synthetic_only": True,
+    }
+    denoiser = BCDUNet(**ARCHITECTURE["denoiser"])
+    classifier = CNN3D(**ARCHITECTURE["classifier"])
+    save_weights(folder, denoiser=denoiser, classifier=classifier, card=card)
+    return folder
+
+
+def write_chest(folder: Path, patient: str, *, sick: bool = False) -> Path:
+    """A chest of ellipsoids as a DICOM series of 25 slices; different for every patient."""
+    volume, lungs = a_chest((25, 50, 60), 6.0)
+    scan = np.array(volume.array)
+    rng = np.random.default_rng(list(patient.encode()))
+    scan += rng.integers(-15, 15, scan.shape, dtype=np.int16)
+    if sick:
+        scan[8:14, 20:32, 10:20][lungs[8:14, 20:32, 10:20]] = -500
+    write(folder, scan, affine=an_affine(SPACING), study=patient, patient=patient)
+    return folder
+
+
+def write_cohort(root: Path, controls: int = 8, others: int = 4) -> Path:
+    """A labelled archive of such chests."""
+    for label, count in (("control", controls), ("Covid-19", others), ("CAP", others)):
+        for number in range(count):
+            name = f"{label.lower()}{number}"
+            write_chest(root / label / name, name, sick=label != "control")
+    return root

@@ -1,0 +1,213 @@
+import csv
+import json
+
+import pytest
+
+from covidctnet.batch import classify_into, classify_studies
+from covidctnet.errors import StorageError, StudyError, UsageError
+from covidctnet.report import COLUMNS, Results
+from covidctnet.results import Failure, Label, Prediction
+from tests.io.series import write
+
+PROBABILITIES = {Label.CONTROL: 0.2, Label.COVID19: 0.7, Label.CAP: 0.1}
+
+
+class Oracle:
+    """Answers at once; `trouble` makes it raise for some of the studies."""
+
+    weights_digest = "0123456789ab"
+    provenance = {"weights": "oracle", "device": "cpu"}  # noqa: RUF012
+    synthetic_only = True
+
+    def __init__(self, trouble=None):
+        self.trouble = trouble or (lambda number: None)
+        self.asked = []
+
+    def __call__(self, volume, *, images=False):
+        self.asked.append(volume.source.study)
+        error = self.trouble(len(self.asked))
+        if error is not None:
+            raise error
+        return Prediction(
+            volume.source.study, PROBABILITIES, seconds={"classify": 0.5}, weights="0123456789ab"
+        )
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    """Three studies in nested folders of several depths, with other files between them."""
+    root = tmp_path / "inbox"
+    write(root / "a", study="one", patient="1")
+    write(root / "b" / "deep" / "er", study="two", patient="2")
+    write(root / "b", study="three", patient="3")
+    (root / "letter.txt").write_text("dear colleague")
+    return root
+
+
+def classify(inbox, output, model):
+    return classify_into(Results(output), [inbox], model)
+
+
+def table(output):
+    with (output / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_study_of_a_mix_of_nested_folders_gets_one_answer(inbox):
+    answers = list(classify_studies([inbox], Oracle()))
+    assert len(answers) == 3
+    assert len({answer.study for answer in answers}) == 3
+    assert all(isinstance(answer, Prediction) for answer in answers)
+
+
+def test_a_study_given_twice_is_asked_once(inbox):
+    model = Oracle()
+    assert len(list(classify_studies([inbox, inbox / "a"], model))) == 3
+    assert len(model.asked) == 3
+
+
+def test_a_missing_path_is_refused_before_anything_is_asked(inbox):
+    model = Oracle()
+    with pytest.raises(UsageError):
+        classify_studies([inbox, inbox / "nothing"], model)
+    assert not model.asked
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (StudyError("NOT_CHEST", "wanted a chest"), "refused", "NOT_CHEST"),
+        (MemoryError(), "failed", "OUT_OF_MEMORY"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "failed", "OUT_OF_MEMORY"),
+        (ZeroDivisionError("/home/doe/secret"), "failed", "INTERNAL"),
+    ],
+)
+def test_one_bad_study_never_stops_the_rest(inbox, error, status, code):
+    answers = list(classify_studies([inbox], Oracle(lambda number: error if number == 2 else None)))
+    (failure,) = [answer for answer in answers if isinstance(answer, Failure)]
+    assert (failure.status, failure.code) == (status, code)
+    assert len(answers) == 3
+    assert "secret" not in failure.message
+
+
+def test_a_study_that_cannot_be_read_is_refused_by_name(inbox):
+    write(inbox / "gap", study="four", patient="4", skip=(5,))
+    answers = {answer.study: answer for answer in classify_studies([inbox], Oracle())}
+    (failure,) = [answer for answer in answers.values() if isinstance(answer, Failure)]
+    assert (failure.status, failure.code) == ("refused", "SLICE_GAP")
+    assert len(answers) == 4
+
+
+def test_answers_are_on_disk_before_the_next_study_is_asked(inbox, tmp_path):
+    seen = []
+
+    def look(number):
+        seen.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
+
+    classify(inbox, tmp_path / "out", Oracle(look))
+    assert seen == [0, 1, 2]
+
+
+def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):
+    counts = classify(inbox, tmp_path / "out", Oracle())
+    rows = table(tmp_path / "out")
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["label"] for row in rows] == ["Covid-19"] * 3
+    assert [float(row["p_covid19"]) for row in rows] == [0.7] * 3
+    assert counts.exit_code == 0
+    assert "3 classified" in str(counts)
+
+
+def test_a_second_run_asks_nothing_again(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    before = table(tmp_path / "out")
+    model = Oracle()
+    counts = classify(inbox, tmp_path / "out", model)
+    assert not model.asked
+    assert (counts.kept, counts.exit_code) == (3, 0)
+    assert table(tmp_path / "out") == before
+
+
+def test_other_weights_are_asked_again(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    model = Oracle()
+    model.weights_digest = "ba9876543210"
+    classify(inbox, tmp_path / "out", model)
+    assert len(model.asked) == 3
+
+
+def test_a_study_whose_files_changed_is_asked_again(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    file = next((inbox / "a").glob("*.dcm"))
+    with file.open("ab") as stream:
+        stream.write(b"\0" * 16)
+    model = Oracle()
+    classify(inbox, tmp_path / "out", model)
+    assert len(model.asked) <= 1  # asked, or refused for the file that is longer than it says
+
+
+def test_a_failure_of_ours_is_tried_again_and_a_refusal_is_not(inbox, tmp_path):
+    trouble = {1: ValueError("ours"), 2: StudyError("NOT_CHEST", "wanted a chest")}
+    first = classify(inbox, tmp_path / "out", Oracle(trouble.get))
+    assert first.exit_code == 3
+    model = Oracle()
+    second = classify(inbox, tmp_path / "out", model)
+    assert len(model.asked) == 1
+    assert (second.kept, second.by_status["refused"], second.exit_code) == (2, 1, 3)
+
+
+def test_an_interrupted_run_keeps_its_answers_and_goes_on(inbox, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        classify(inbox, tmp_path / "out", Oracle({3: KeyboardInterrupt()}.get))
+    assert len(table(tmp_path / "out")) == 2
+    model = Oracle()
+    assert classify(inbox, tmp_path / "out", model).kept == 2
+    assert len(model.asked) == 1
+
+
+def test_nothing_found_means_none_classified(tmp_path):
+    (tmp_path / "empty").mkdir()
+    counts = classify(tmp_path / "empty", tmp_path / "out", Oracle())
+    assert (counts.exit_code, str(counts)) == (4, "no study found")
+
+
+def test_none_classified_is_told_from_some(inbox, tmp_path):
+    refuse = StudyError("NOT_CHEST", "wanted a chest")
+    assert classify(inbox, tmp_path / "all", Oracle(lambda number: refuse)).exit_code == 4
+    assert classify(inbox, tmp_path / "one", Oracle({1: refuse}.get)).exit_code == 3
+
+
+def test_results_hold_the_provenance_and_the_page_no_path(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    (run,) = told["runs"].values()
+    assert run["model"]["weights"] == "oracle"
+    assert "pydicom" in run["libraries"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Research use only" in page
+    for private in (str(tmp_path), "inbox", "Doe", "Jane"):
+        assert private not in page
+    for outside in ("http://", "https://", "<script src", "<link"):
+        assert outside not in page
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(inbox, tmp_path, monkeypatch):
+    import errno
+    import os
+
+    real, calls = os.replace, []
+
+    def full(source, target):
+        calls.append(target)
+        if len(calls) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(source, target)
+
+    monkeypatch.setattr("covidctnet.report.files.os.replace", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        classify(inbox, tmp_path / "out", Oracle())
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    left = [p.name for p in (tmp_path / "out").rglob("*") if "unfinished" in p.name]
+    assert not left
+    assert classify(inbox, tmp_path / "out", Oracle()).exit_code == 0
