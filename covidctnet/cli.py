@@ -190,16 +190,14 @@ def _preprocess(arguments: list[str]) -> int:
 def _train_denoiser(arguments: list[str]) -> int:
     from covidctnet.training.run import train_denoiser
 
-    command = " ".join(["covidctnet", "train-denoiser", *arguments])
-    train_denoiser(_with_work(arguments), program="covidctnet train-denoiser", command=command)
+    train_denoiser(_with_work(arguments), program="covidctnet train-denoiser")
     return EXIT_OK
 
 
 def _train_classifier(arguments: list[str]) -> int:
     from covidctnet.training.run import train_classifier
 
-    command = " ".join(["covidctnet", "train-classifier", *arguments])
-    train_classifier(_with_work(arguments), program="covidctnet train-classifier", command=command)
+    train_classifier(_with_work(arguments), program="covidctnet train-classifier")
     return EXIT_OK
 
 
@@ -353,9 +351,6 @@ def _configure_logging(verbose: bool) -> None:
     )
     for chatty in ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
-    # Advertisements among its notices of every seed and device; its warnings still come.
-    for chatty in ("pytorch_lightning", "lightning_fabric", "lightning"):
-        logging.getLogger(chatty).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _complain(line: str, code: int) -> int:

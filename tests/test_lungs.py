@@ -33,7 +33,7 @@ def test_vessels_belong_to_the_lungs():
 
 
 def test_air_outside_the_body_is_no_lung():
-    volume, truth = a_chest()
+    volume, _ = a_chest()
     assert not (lung_mask(volume) & (volume.array == -1000)).any()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class SliceData(pl.LightningDataModule):
     Args:
         work: Folder that `covidctnet preprocess` filled.
         batch_size: Slices a step and process.
-        workers: Loader processes; the memory-mapped slices need few.
+        workers: Loader processes, at most one a core; the memory-mapped slices need few.
         validation_slices: Slices a validation patient gives, evenly spaced.
     """
 
@@ -222,6 +223,8 @@ class _EpochShuffle(torch.utils.data.Sampler[int]):
 def _loader(
     dataset: Dataset[Pair], batch_size: int, workers: int, *, shuffle: bool
 ) -> DataLoader[Pair]:
+    # A preset made for a large machine must run on a small one.
+    workers = min(workers, os.cpu_count() or 1)
     return DataLoader(
         dataset,
         batch_size=batch_size,

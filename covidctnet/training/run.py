@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
+from covidctnet.shipped import presets_root
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder
 from covidctnet.training.export import export_classifier, export_denoiser
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
@@ -82,25 +83,25 @@ class _TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         folder = Path(self.config.trainer.default_root_dir)
         if self.config.trainer.logger in (None, True):
+            # A resumed run writes beside the one before, never over it.
+            run = f"run{1 + len(list((folder / 'log').glob('run*')))}"
             kwargs["logger"] = [
-                CSVLogger(str(folder), name="log", version=""),
-                TensorBoardLogger(str(folder), name="tensorboard", version=""),
+                CSVLogger(str(folder), name="log", version=run),
+                TensorBoardLogger(str(folder), name="tensorboard", version=run),
             ]
-        trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.extend(
-            [
-                ModelCheckpoint(
-                    dirpath=folder / "checkpoints",
-                    filename="best",
-                    monitor="val_loss",
-                    save_last=True,
-                    enable_version_counter=False,
-                ),
-                EarlyStopping("val_loss", patience=self.config.patience),
-            ]
+        best = ModelCheckpoint(
+            dirpath=folder / "checkpoints",
+            filename="best",
+            monitor="val_loss",
+            save_last=True,
+            enable_version_counter=False,
         )
-        # Lightning wants checkpoints to run after everything else.
-        trainer.callbacks.sort(key=lambda callback: isinstance(callback, ModelCheckpoint))
+        kwargs["callbacks"] = [
+            *(self.config_init.trainer.callbacks or []),
+            EarlyStopping("val_loss", patience=self.config.patience),
+            best,
+        ]
+        trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
         return trainer
 
 
@@ -122,34 +123,32 @@ class _ClassifierCLI(_TrainCLI):
             self.config.data.device = self.config.device
 
 
-def train_denoiser(arguments: Sequence[str], *, program: str, command: str) -> Path:
+def train_denoiser(arguments: Sequence[str], *, program: str) -> Path:
     """Train the denoiser on the Control patients set aside for it.
 
     Args:
         arguments: Command-line flags (``--data.work``, ``--trainer.devices`` ...).
         program: Name shown in the help.
-        command: The whole command, for the card of the weights.
 
     Returns:
         The weights folder, with ``denoiser.safetensors`` and its card.
     """
     cli = _fit(_DenoiserCLI, DenoiserTask, SliceData, arguments, program)
-    return _export(cli, export_denoiser, command)
+    return _export(cli, export_denoiser, shareable_command(program, arguments))
 
 
-def train_classifier(arguments: Sequence[str], *, program: str, command: str) -> Path:
+def train_classifier(arguments: Sequence[str], *, program: str) -> Path:
     """Train the classifier on the residuals of the frozen denoiser.
 
     Args:
         arguments: Command-line flags.
         program: Name shown in the help.
-        command: The whole command, for the card of the weights.
 
     Returns:
         The weights folder, complete now.
     """
     cli = _fit(_ClassifierCLI, ClassifierTask, ResidualData, arguments, program)
-    return _export(cli, export_classifier, command)
+    return _export(cli, export_classifier, shareable_command(program, arguments))
 
 
 def _fit(
@@ -159,6 +158,10 @@ def _fit(
     arguments: Sequence[str],
     program: str,
 ) -> _TrainCLI:
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        # It announces every seed and device, and advertises in between; its warnings still come.
+        for chatty in ("pytorch_lightning", "lightning_fabric"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for advice in _ADVICE:
             warnings.filterwarnings("ignore", message=advice)
@@ -200,6 +203,19 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
         _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
     cli.trainer.strategy.barrier()
     return work.weights
+
+
+def shareable_command(program: str, arguments: Sequence[str]) -> str:
+    """The command for the card: paths shortened to names, as they may tell who and where."""
+    words = [program]
+    for argument in arguments:
+        name, equals, value = argument.rpartition("=")
+        path = Path(value)
+        if presets_root() in path.parents:
+            words[-1:] = ["--preset", path.parent.name]
+        else:
+            words.append(f"{name}{equals}{path.name if len(path.parts) > 1 else value}")
+    return " ".join(words)
 
 
 def _plain(config: Namespace) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def test_the_same_study_twice_is_refused():
 
 
 def test_too_few_patients_are_refused_with_the_number_needed():
-    with pytest.raises(CohortError, match="Control needs at least 5 patients.*got 4"):
+    with pytest.raises(CohortError, match=r"Control needs at least 5 patients.*got 4"):
         make_splits(a_cohort(controls=4), SplitSettings())
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,26 +16,26 @@ SMALL = PreprocessSettings(size=16)
 
 def by_simpleitk(volume, settings):
     """The same chain with SimpleITK for the grid and torch for the antialiased resize."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array).astype(np.float32))
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.array).astype(np.float32))
     image.SetSpacing([float(s) for s in volume.spacing[::-1]])
     counts = [
         int(np.floor((n - 1) * s / settings.spacing_mm + 1e-6)) + 1
         for n, s in zip(volume.shape, volume.spacing, strict=True)
     ]
     # Nearest beyond the border by less than a rounding error, else the last voxel turns to zero.
-    image = sitk.Resample(
+    image = SimpleITK.Resample(
         image,
         counts[::-1],
-        sitk.Transform(),
-        sitk.sitkLinear,
+        SimpleITK.Transform(),
+        SimpleITK.sitkLinear,
         [0.0, 0.0, 0.0],
         [settings.spacing_mm] * 3,
         image.GetDirection(),
         0.0,
-        sitk.sitkFloat32,
+        SimpleITK.sitkFloat32,
         True,
     )
-    iso = sitk.GetArrayFromImage(image)
+    iso = SimpleITK.GetArrayFromImage(image)
     unit = (np.clip(iso, settings.low_hu, settings.high_hu) - settings.low_hu) / (
         settings.high_hu - settings.low_hu
     )
@@ -167,7 +167,7 @@ def test_a_volume_that_is_no_longer_in_hu_is_refused():
 
 
 def test_metres_of_patient_are_refused():
-    with pytest.raises(StudyError, match="ABSURD_EXTENT.*Check the spacing"):
+    with pytest.raises(StudyError, match=r"ABSURD_EXTENT.*Check the spacing"):
         preprocess(a_volume(spacing=(900.0, 1, 1)), SMALL)
 
 

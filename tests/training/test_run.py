@@ -1,0 +1,183 @@
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from covidctnet.cli import main
+from covidctnet.shipped import presets_root
+from covidctnet.training.run import shareable_command, train_denoiser
+from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.weights import load_weights
+from tests.small import DEPTH, PREPROCESSING, write_cohort
+
+PRESETS = sorted(p.parent.name for p in presets_root().glob("*/train-denoiser.yaml"))
+DENOISER = ("--model.base", "2", "--data.batch_size", "2", "--data.validation_slices", "4")
+DENOISER += ("--trainer.limit_train_batches", "3", "--trainer.precision", "32-true")
+CLASSIFIER = ("--model.base", "1", "--data.depth", str(DEPTH), "--data.batch_size", "2")
+CLASSIFIER += (
+    "--trainer.precision",
+    "32-true",
+)
+SMALL = [f"--settings.{name}={value}" for name, value in PREPROCESSING.items()]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A work folder with a preprocessed cohort of sixteen."""
+    root = tmp_path_factory.mktemp("training")
+    data = write_cohort(root / "data")
+    assert main(["preprocess", str(data), "-o", str(root / "work"), "--workers=1", *SMALL]) == 0
+    return root / "work"
+
+
+@pytest.fixture
+def work(prepared, tmp_path):
+    return shutil.copytree(prepared, tmp_path / "work")
+
+
+@pytest.fixture(scope="module")
+def denoised(prepared, tmp_path_factory):
+    """A work folder whose denoiser is trained."""
+    work = shutil.copytree(prepared, tmp_path_factory.mktemp("denoised") / "work")
+    assert main(["train-denoiser", "--work", str(work), *DENOISER, "--trainer.max_epochs=1"]) == 0
+    return work
+
+
+def last(work, stage):
+    return torch.load(work / stage / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def curve(work, stage):
+    rows = []
+    for path in sorted((work / stage / "log").glob("run*/metrics.csv")):
+        with path.open(newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def assert_equal(first, second):
+    assert first["global_step"] == second["global_step"]
+    for key, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][key]), key
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_both_networks(work, preset):
+    arguments = ["--work", str(work), "--preset", preset, "--trainer.max_epochs", "1"]
+    assert main(["train-denoiser", *arguments, *DENOISER]) == 0
+    assert main(["train-classifier", *arguments, *CLASSIFIER]) == 0
+    card = load_weights(work / "weights").card
+    assert card["preprocessing"] == PREPROCESSING
+    assert f"--preset {preset}" in card["training"]["denoiser"]["command"]
+    assert not card["synthetic_only"]
+    assert str(work) not in json.dumps(dict(card))
+
+
+def test_the_denoisers_patients_take_part_in_nothing_later(prepared):
+    splits = json.loads((prepared / "splits.json").read_text())
+    text = json.dumps(splits)
+    assert "control0" not in text  # patients go by pseudonyms
+    seen = {}
+    for member in splits["studies"]:
+        assert seen.setdefault(member["patient"], member["split"]) == member["split"]
+    assert {"denoiser_train", "denoiser_val", "train", "val", "test"} <= set(seen.values())
+
+
+class KilledError(Exception):
+    """Stands for a killed run."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "task"), [("denoiser", DenoiserTask), ("classifier", ClassifierTask)]
+)
+def test_an_interrupted_run_resumes_to_the_same_bits(denoised, tmp_path, monkeypatch, stage, task):
+    options = DENOISER if stage == "denoiser" else CLASSIFIER
+    arguments = [*options, "--trainer.max_epochs=4", "--model.schedule=cosine"]
+    whole = shutil.copytree(denoised, tmp_path / "whole")
+    shutil.rmtree(whole / "denoiser")
+    halved = shutil.copytree(whole, tmp_path / "halved")
+    verb = f"train-{stage}"
+    assert main([verb, "--work", str(whole), *arguments]) == 0
+
+    def interrupt(self):
+        if self.current_epoch == 2:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "on_train_epoch_start", interrupt)
+        assert main([verb, "--work", str(halved), *arguments]) == 1
+    assert main([verb, "--work", str(halved), *arguments, "--ckpt_path", "last"]) == 0
+    assert_equal(last(whole, stage), last(halved, stage))
+    epochs = [row["epoch"] for row in curve(halved, stage) if row.get("val_loss")]
+    assert epochs == ["0", "1", "2", "3"]
+
+
+def test_the_same_seed_trains_the_same_network_and_another_another(work, tmp_path):
+    other = shutil.copytree(work, tmp_path / "other")
+    third = shutil.copytree(work, tmp_path / "third")
+    for folder, seed in ((work, 0), (other, 0), (third, 1)):
+        arguments = ["--work", str(folder), *DENOISER, "--trainer.max_epochs=1"]
+        assert main(["train-denoiser", *arguments, "--seed_everything", str(seed)]) == 0
+    assert_equal(last(work, "denoiser"), last(other, "denoiser"))
+    weights = [
+        last(f, "denoiser")["state_dict"]["network.encoder1.0.weight"] for f in (work, third)
+    ]
+    assert not torch.equal(*weights)
+
+
+def test_curves_are_kept_as_csv_and_for_tensorboard(denoised):
+    rows = [row for row in curve(denoised, "denoiser") if row.get("val_loss")]
+    assert {"val_loss", "val_residual_painted", "val_output_spread"} <= set(rows[-1])
+    assert list((denoised / "denoiser" / "tensorboard").glob("run1/events.*"))
+    assert sorted(p.name for p in (denoised / "denoiser").rglob("*.ckpt")) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
+
+
+def test_training_stops_when_it_no_longer_gets_better(work):
+    # A learning rate of nothing: no epoch is better than the first.
+    arguments = ["--work", str(work), *DENOISER, "--trainer.max_epochs=9", "--patience=2"]
+    assert main(["train-denoiser", *arguments, "--model.learning_rate=1e-30"]) == 0
+    assert last(work, "denoiser")["epoch"] <= 3
+
+
+def test_two_processes_train_one_network(work):
+    command = [sys.executable, "-m", "covidctnet", "train-denoiser", "--work", str(work), *DENOISER]
+    command += ["--trainer.max_epochs=1", "--trainer.strategy=ddp", "--trainer.devices=2"]
+    command += ["--trainer.accelerator=cpu"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (work / "weights" / "denoiser.safetensors").is_file()
+
+
+def test_a_classifier_without_a_denoiser_is_refused_in_one_line(work, capsys):
+    assert main(["train-classifier", "--work", str(work), *CLASSIFIER]) == 2
+    assert "weights" in capsys.readouterr().err
+
+
+def test_the_command_on_the_card_tells_no_folder():
+    preset = str(presets_root() / "demo" / "train-denoiser.yaml")
+    arguments = ["--config", preset, "--data.work=/home/doe/runs/mine", "--ckpt_path", "/x/a.ckpt"]
+    assert shareable_command("covidctnet train-denoiser", arguments) == (
+        "covidctnet train-denoiser --preset demo --data.work=mine --ckpt_path a.ckpt"
+    )
+
+
+def test_training_is_a_function_too(work):
+    arguments = ["--data.work", str(work), *DENOISER, "--trainer.max_epochs=1"]
+    folder = train_denoiser(arguments, program="test")
+    assert load_weights.__module__ == "covidctnet.weights"
+    assert (folder / "card.json").is_file()
