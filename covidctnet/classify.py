@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from covidctnet import __version__
-from covidctnet.denoise import pick_device, residual_volume
+from covidctnet.denoise import pick_device, place, residual_volume
 from covidctnet.errors import StudyError
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
@@ -72,7 +72,7 @@ class CovidCTNet:
         self.weights = weights
         self.device = pick_device(device)
         self.settings = PreprocessSettings(**weights.card["preprocessing"])
-        self.denoiser = weights.denoiser().to(self.device, memory_format=torch.channels_last)
+        self.denoiser = place(weights.denoiser(), self.device)
         self.classifier = weights.classifier().to(self.device)
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
 

@@ -10,7 +10,7 @@ from covidctnet.errors import UsageError
 from covidctnet.residual import DepthPlan
 from covidctnet.volume import Volume
 
-__all__ = ["denoise", "denoise_slices", "pick_device", "residual_volume"]
+__all__ = ["denoise", "denoise_slices", "pick_device", "place", "residual_volume"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -43,6 +43,12 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def place(denoiser: nn.Module, device: torch.device) -> nn.Module:
+    """The denoiser on a device, in the memory layout its convolutions are fastest in."""
+    layout = torch.channels_last
+    return denoiser.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+
+
 @torch.inference_mode()
 def denoise_slices(denoiser: nn.Module, slices: np.ndarray, *, batch: int = 4) -> np.ndarray:
     """Run the denoiser over slices.
@@ -58,7 +64,8 @@ def denoise_slices(denoiser: nn.Module, slices: np.ndarray, *, batch: int = 4) -
     parameter = next(denoiser.parameters())
     out = np.empty(slices.shape, dtype=np.float32)
     for start in range(0, len(slices), batch):
-        block = torch.from_numpy(np.ascontiguousarray(slices[start : start + batch], np.float32))
+        # A copy: volumes are read-only, and torch wants to be able to write.
+        block = torch.from_numpy(np.array(slices[start : start + batch], np.float32))
         block = block[:, None].to(parameter.device, memory_format=torch.channels_last)
         out[start : start + batch] = denoiser(block)[:, 0].float().cpu().numpy()
     return out

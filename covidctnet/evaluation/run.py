@@ -62,7 +62,7 @@ def evaluate_work(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
-    cases: list[Case] = [(s.label, s.id, s.volume) for s in stored]
+    cases: list[Case] = [(s.label, s.id, s.volume) for s in stored if s.label is not None]
     return _evaluate(cases, len(cases), model, output, seed, progress)
 
 

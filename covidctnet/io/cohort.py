@@ -159,7 +159,8 @@ def _check_patients(rows: list[_Row]) -> None:
         if first.label is not row.label:
             raise CohortError(
                 f"{row.where}: its patient is {row.label} here and {first.label} in {first.where}. "
-                "Give a patient one label."
+                "Give a patient one label; if they are two people, rename one, or tell them apart "
+                "in cohort.csv."
             )
         if row.split is not None:
             first = splits.setdefault(row.patient, row)

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from covidctnet.denoise import pick_device, residual_volume
+from covidctnet.denoise import pick_device, place, residual_volume
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store, StoredStudy
@@ -143,8 +143,7 @@ class ResidualData(pl.LightningDataModule):
         if not missing:
             return
         _LOG.info("making residuals of %d studies", len(missing))
-        device = pick_device(self.device)
-        network = self.weights.denoiser().to(device, memory_format=torch.channels_last)
+        network = place(self.weights.denoiser(), pick_device(self.device))
         for study in track(missing, "residuals"):
             residual, _ = residual_volume(study.volume(), network, depth=self.depth)
             store.put_like(study, residual)
@@ -200,6 +199,7 @@ class _Residuals(Dataset[Pair]):
     def __getitem__(self, item: int) -> Pair:
         study = self.studies[item]
         array = np.array(study.volume().array, dtype=np.float32)
+        assert study.label is not None  # `prepare` stores no study without one
         return torch.from_numpy(array)[None], torch.tensor(int(study.label), dtype=torch.int64)
 
 

@@ -172,7 +172,7 @@ def _fit(
             run=False,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": program, "description": task.__doc__.splitlines()[0]},
+            parser_kwargs={"prog": program, "description": (task.__doc__ or "").partition("\n")[0]},
             trainer_defaults={
                 "enable_model_summary": False,
                 "enable_progress_bar": sys.stderr.isatty(),

@@ -1,0 +1,80 @@
+import csv
+import json
+
+import pytest
+
+from covidctnet.classify import CovidCTNet
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation.run import evaluate_data, evaluate_work
+from covidctnet.evaluation.splits import SplitSettings
+from covidctnet.prepare import prepare
+from covidctnet.preprocess import PreprocessSettings
+from tests.small import PREPROCESSING, tiny_weights, write_chest, write_cohort
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return CovidCTNet.load(tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("archive"))
+
+
+def prepared(archive, work, **changes):
+    settings = PreprocessSettings(**{**PREPROCESSING, **changes})
+    prepare(archive, work, settings=settings, split=SplitSettings(), workers=1)
+    return work
+
+
+def test_a_labelled_folder_is_scored_with_n_and_interval(archive, model, tmp_path):
+    table = evaluate_data(archive, model, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["accuracy"]["n"] == 16
+    assert told["accuracy"]["low"] <= told["accuracy"]["value"] <= told["accuracy"]["high"]
+    assert sum(map(sum, told["confusion"]["rows"])) == 16
+    assert "synthetic patients (phantoms) only" in table
+    assert (tmp_path / "out" / "evaluation.md").read_text() == table + "\n"
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["truth"] == row["label"] for row in rows)
+    assert told["accuracy"]["value"] == pytest.approx(right / 16)
+
+
+def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
+    data = write_cohort(tmp_path / "data", controls=1, others=1)
+    for file in list((data / "CAP" / "cap0").glob("*.dcm"))[3:5]:
+        file.unlink()
+    table = evaluate_data(data, model, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["accuracy"]["n"] == 2
+    (failure,) = told["failures"]
+    assert failure["label"] == "CAP"
+    assert "Without an answer: 1" in table
+
+
+def test_only_the_patients_held_back_are_scored(archive, model, tmp_path):
+    work = prepared(archive, tmp_path / "work")
+    evaluate_work(work, model, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    splits = json.loads((work / "splits.json").read_text())
+    held_back = [s["study"] for s in splits["studies"] if s["split"] == "test"]
+    assert told["accuracy"]["n"] == len(held_back)
+    text = (tmp_path / "out" / "predictions.csv").read_text()
+    assert all(study in text for study in held_back)
+
+
+def test_a_folder_preprocessed_otherwise_is_refused(archive, model, tmp_path):
+    work = prepared(archive, tmp_path / "work", size=48)
+    with pytest.raises(UsageError, match="preprocessed otherwise"):
+        evaluate_work(work, model, tmp_path / "out")
+
+
+def test_nothing_answered_is_refused_with_the_first_reason(model, tmp_path):
+    for label in ("Control", "Covid-19", "CAP"):
+        folder = write_chest(tmp_path / "data" / label / label, label)
+        for file in list(folder.glob("*.dcm"))[3:5]:
+            file.unlink()
+    with pytest.raises(CohortError, match="none of 3 studies got an answer"):
+        evaluate_data(tmp_path / "data", model, tmp_path / "out")

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from covidctnet.classify import CovidCTNet, check_chest
+from covidctnet.denoise import residual_volume
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.lungs import lung_mask
+from covidctnet.preprocess import preprocess
+from covidctnet.results import Label
+from tests.small import DEPTH, SIZE, tiny_weights
+from tests.volumes import a_chest, a_volume
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return CovidCTNet.load(tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def chest():
+    volume, _ = a_chest((25, 50, 60), 6.0)
+    return volume
+
+
+def test_the_answer_is_the_stages_one_after_another(model, chest):
+    residual, _ = residual_volume(
+        preprocess(chest, model.settings), model.denoiser, depth=model.depth
+    )
+    with torch.inference_mode():
+        logits = model.classifier(torch.from_numpy(residual.array.copy())[None, None])
+    expected = torch.softmax(logits[0], dim=0).tolist()
+    prediction = model(chest)
+    assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert prediction.label is max(Label, key=lambda label: expected[label])
+    assert prediction.weights == model.weights_digest
+
+
+def test_a_preprocessed_volume_gets_the_same_answer(model, chest):
+    assert model(preprocess(chest, model.settings)).probabilities == model(chest).probabilities
+
+
+def test_every_stage_tells_its_seconds(model, chest):
+    seconds = model(chest).seconds
+    assert list(seconds) == ["preprocess", "gate", "denoise", "classify"]
+    assert min(seconds.values()) >= 0
+
+
+def test_pictures_are_the_slices_with_the_largest_residual_in_the_lungs(model, chest):
+    images = model(chest, images=True).images
+    for kind in ("input", "denoised", "residual"):
+        assert images[kind].shape == (3, SIZE, SIZE)
+    assert np.allclose(images["input"] - images["denoised"], images["residual"], atol=1e-6)
+    assert sorted(images["slice_mm"]) == images["slice_mm"]
+    assert model(chest).images is None
+
+
+def test_what_is_no_chest_is_refused(model):
+    head = a_volume(array=np.full((30, 50, 60), 40, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
+    with pytest.raises(StudyError, match=r"NOT_CHEST.*Give a chest CT"):
+        model(head)
+
+
+def test_lungs_that_reach_the_end_of_the_scan_are_flagged(chest):
+    lungs = lung_mask(chest)
+    assert check_chest(chest, lungs) == ()
+    half = chest.then("cut", chest.array[:16])
+    assert check_chest(half, lungs[:16]) == ("lungs_cut",)
+
+
+def test_a_few_slices_of_lung_are_no_chest(chest):
+    few = chest.then("cut", chest.array[10:16])
+    with pytest.raises(StudyError, match="NOT_CHEST"):
+        check_chest(few, lung_mask(chest)[10:16])
+
+
+def test_another_size_is_refused_by_name(model, chest):
+    other = preprocess(chest, model.settings)
+    with pytest.raises(StudyError, match="WRONG_SIZE"):
+        model(other.then("cropped", other.array[:, :32, :32]))
+
+
+def test_a_missing_device_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(UsageError, match="cuda:7"):
+        CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cuda:7")
+
+
+def test_the_provenance_names_weights_and_settings(model):
+    told = model.provenance
+    assert told["weights_digest"] == model.weights_digest
+    assert told["card"]["preprocessing"]["size"] == SIZE
+    assert model.depth == DEPTH
+    assert model.synthetic_only

@@ -1,0 +1,103 @@
+import json
+import shutil
+
+import pytest
+
+from covidctnet.errors import CohortError
+from covidctnet.evaluation.splits import SplitSettings
+from covidctnet.io.store import Store
+from covidctnet.prepare import prepare, pseudonym
+from covidctnet.preprocess import PreprocessSettings
+from tests.small import PREPROCESSING, write_chest, write_cohort
+
+SETTINGS = PreprocessSettings(**PREPROCESSING)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("archive"))
+
+
+def run(data, work, settings=SETTINGS, workers=1, **options):
+    return prepare(data, work, settings=settings, split=SplitSettings(), workers=workers, **options)
+
+
+@pytest.fixture(scope="module")
+def made(archive, tmp_path_factory):
+    work = tmp_path_factory.mktemp("work")
+    return work, run(archive, work)
+
+
+def test_every_study_is_preprocessed_and_has_its_place(made):
+    work, done = made
+    stored = Store(work / "preprocessed").index()
+    assert (done.made, done.kept, done.failures) == (16, 0, ())
+    assert len(stored) == 16
+    assert sum(n for counts in done.splits.counts().values() for n in counts.values()) == 16
+    assert all(study.lungs is not None and study.lungs.any() for study in stored)
+
+
+def test_a_second_run_makes_nothing_and_changes_no_split(archive, made, tmp_path):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    before = (work / "splits.json").read_bytes()
+    done = run(archive, work)
+    assert (done.made, done.kept) == (0, 16)
+    assert (work / "splits.json").read_bytes() == before
+
+
+def test_other_settings_make_everything_anew(archive, made, tmp_path):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    settings = PreprocessSettings(**{**PREPROCESSING, "size": 48})
+    done = run(archive, work, settings=settings)
+    assert done.made == 16
+    assert {s.shape[1] for s in Store(work / "preprocessed").index()} == {48}
+
+
+def test_new_patients_join_and_the_others_keep_their_split(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    work = shutil.copytree(made[0], tmp_path / "work")
+    for name in ("late1", "late2"):
+        write_chest(data / "CAP" / name, name, sick=True)
+    splits = {s: set(made[1].splits.studies(s)) for s in made[1].splits.counts()}
+    after = run(data, work).splits
+    assert all(members <= set(after.studies(split)) for split, members in splits.items())
+
+
+def test_two_processes_make_what_one_makes(archive, made, tmp_path):
+    done = run(archive, tmp_path / "work", workers=2)
+    assert done.splits.digest == made[1].splits.digest
+    for study in Store(made[0] / "preprocessed").index():
+        twin = Store(tmp_path / "work" / "preprocessed").get(study.id)
+        assert (twin.volume().array == study.volume().array).all()
+
+
+def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    broken = write_chest(data / "Covid-19" / "broken", "broken")
+    for file in list(broken.glob("*.dcm"))[5:7]:
+        file.unlink()
+    seen = []
+    done = run(data, tmp_path / "work", progress=lambda n, total: seen.append((n, total)))
+    (failure,) = done.failures
+    assert failure.status == "refused"
+    assert f"Covid-19/broken,{failure.code}" in (tmp_path / "work" / "refused.csv").read_text()
+    assert seen[-1] == (17, 17)
+
+
+def test_an_archive_of_which_nothing_can_be_used_is_refused(tmp_path):
+    for label in ("Control", "Covid-19", "CAP"):
+        folder = write_chest(tmp_path / "data" / label / label, label)
+        for file in list(folder.glob("*.dcm"))[3:5]:
+            file.unlink()
+    with pytest.raises(CohortError, match="none of 3 studies could be used"):
+        run(tmp_path / "data", tmp_path / "work")
+
+
+def test_no_name_of_a_patient_is_kept(made):
+    work, _ = made
+    assert pseudonym("Jane Doe") != "Jane Doe"
+    for file in work.rglob("*.json"):
+        text = file.read_text()
+        for name in ("control0", "covid-190", "cap0", "Doe"):
+            assert f'"{name}"' not in text
+        json.loads(text)
