@@ -137,7 +137,7 @@ class ResidualData(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make the residuals that are missing; only one process a machine does."""
-        studies = [s for split in ("train", "val", "test") for s in self._studies(split)]
+        studies = [s for split in ("train", "val") for s in self._studies(split)]
         store = self.store
         missing = [s for s in studies if not store.has(s.content_key, s.settings_digest)]
         if not missing:
@@ -153,7 +153,7 @@ class ResidualData(pl.LightningDataModule):
         kept = {study.id: study for study in self.store.index()}
         self.splits: Mapping[str, Dataset[Pair]] = {
             split: _Residuals([kept[s.id] for s in self._studies(split)])
-            for split in ("train", "val", "test")
+            for split in ("train", "val")
         }
 
     def train_dataloader(self) -> DataLoader[Pair]:

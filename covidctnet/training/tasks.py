@@ -183,6 +183,9 @@ class ClassifierTask(_SeededTask):
         super().__init__(seed, learning_rate, schedule)
         self.architecture = {"base": base, "depth": depth, "size": size}
         self.network = CNN3D(base=base, depth=depth, size=size, classes=len(Label))
+        # Nearly twice as fast on a CPU.
+        layout = torch.channels_last_3d
+        self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload]
         self.augment = augment
         self.criterion = nn.CrossEntropyLoss()
 
@@ -197,7 +200,7 @@ class ClassifierTask(_SeededTask):
         residual, label = batch
         if self.augment:
             residual = vary_residuals(residual, generator=self.generator(1, self.global_step))
-        logits = self.network(residual).float()
+        logits = self._classify(residual)
         loss = self.criterion(logits, label)
         self.log("train_loss", loss, prog_bar=True)
         self.log("train_accuracy", _accuracy(logits, label), on_step=False, on_epoch=True)
@@ -206,12 +209,15 @@ class ClassifierTask(_SeededTask):
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         """Cross-entropy and accuracy on the validation patients."""
         residual, label = batch
-        logits = self.network(residual).float()
+        logits = self._classify(residual)
         scores = {
             "val_loss": self.criterion(logits, label),
             "val_accuracy": _accuracy(logits, label),
         }
         self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(label))
+
+    def _classify(self, residual: torch.Tensor) -> torch.Tensor:
+        return self.network(residual.contiguous(memory_format=torch.channels_last_3d)).float()
 
 
 def _accuracy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
