@@ -71,6 +71,9 @@ class CohortPlan:
             )
         if any(count < 0 for count in self.patients.values()) or not sum(self.patients.values()):
             raise UsageError("wanted at least one patient and no negative number of them")
+        labels = [Label.parse(title) for title in self.patients]
+        if len(set(labels)) < len(labels):
+            raise UsageError(f"wanted every class once, got {', '.join(self.patients)}")
 
     def __iter__(self) -> Iterator[PlannedPatient]:
         for title, count in self.patients.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,20 +21,22 @@ class Grid:
         z: Slices, feet to head.
         y: Rows, front to back.
         x: Columns, patient's right to left.
+        whole: The grid this one is a slab of, if it is.
     """
 
     z: np.ndarray
     y: np.ndarray
     x: np.ndarray
+    whole: Grid | None = None
 
     @classmethod
     def over(cls, low: tuple[float, ...], high: tuple[float, ...], pitch_mm: float) -> Grid:
         """An isotropic grid from corner `low` to corner `high`, (slice, row, column) in mm."""
-        axes = (
+        z, y, x = (
             np.arange(a, b + pitch_mm / 2, pitch_mm, dtype=np.float32)
             for a, b in zip(low, high, strict=True)
         )
-        return cls(*axes)
+        return cls(z, y, x)
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,6 +51,8 @@ class Grid:
     @property
     def pitch(self) -> tuple[float, float, float]:
         """Millimetres between voxel centres along (slice, row, column)."""
+        if self.whole is not None:  # the same rounding in every slab
+            return self.whole.pitch
         slices, rows, columns = (
             float(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in self.axes
         )
@@ -63,9 +68,12 @@ class Grid:
         slices, rows, columns = ranges
         return slices, rows, columns
 
-    def part(self, window: tuple[slice, slice, slice]) -> Grid:
-        """The grid of the voxels in `window`."""
-        return Grid(self.z[window[0]], self.y[window[1]], self.x[window[2]])
+    def slabs(self, voxels: int) -> Iterator[tuple[slice, Grid]]:
+        """The grid in slabs of whole slices, `voxels` or a slice at most, with their slices."""
+        thick = max(1, voxels // (len(self.y) * len(self.x)))
+        for start in range(0, len(self.z), thick):
+            slices = slice(start, min(start + thick, len(self.z)))
+            yield slices, Grid(self.z[slices], self.y, self.x, self)
 
     def open(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The axes shaped to broadcast against a field."""
@@ -89,6 +97,10 @@ class SmoothField:
 
     def on(self, grid: Grid) -> np.ndarray:
         """Values at the voxels of `grid`, float32, shape (slice, row, column)."""
+        return self.sheets(grid).at(slice(None))
+
+    def sheets(self, grid: Grid) -> _Sheets:
+        """The field with its slices worked out for `grid`, its rows and columns not yet."""
         counts = [int((high - low) / self.pitch_mm) + 4 for low, high in _BOX_MM]
         lattice = np.random.default_rng(self.seed).standard_normal(counts, dtype=np.float32)
         weights, parts = [], []
@@ -99,11 +111,48 @@ class SmoothField:
             weights.append(matrix[:, part])
             parts.append(part)
         along_z, along_y, along_x = weights
-        field = np.ascontiguousarray(lattice[tuple(parts)])
-        slices, rows, columns = field.shape
-        field = (along_z @ field.reshape(slices, -1)).reshape(-1, rows, columns)
-        field = along_y @ field
-        return (field @ along_x.T) * np.float32(_SPLINE_POWER**-1.5)
+        used_lattice = np.ascontiguousarray(lattice[tuple(parts)])
+        slices, rows, columns = used_lattice.shape
+        values = (along_z @ used_lattice.reshape(slices, -1)).reshape(-1, rows, columns)
+        return _Sheets(values, along_y, along_x)
+
+
+# How a smooth field is looked up on a grid.
+Sampler = Callable[[SmoothField, Grid], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Sheets:
+    """A smooth field on a grid's slices and on its own lattice within them."""
+
+    values: np.ndarray
+    along_y: np.ndarray
+    along_x: np.ndarray
+
+    def at(self, slices: slice) -> np.ndarray:
+        """The field on some of the slices, float32, shape (slice, row, column)."""
+        shown = (self.along_y @ self.values[slices]) @ self.along_x.T
+        shown *= np.float32(_SPLINE_POWER**-1.5)
+        return shown
+
+
+class SlabSampler:
+    """Smooth fields on slabs of one grid: the same values as on the whole of it, lattices once.
+
+    Args:
+        grid: The whole.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._sheets: dict[SmoothField, _Sheets] = {}
+
+    def __call__(self, smooth: SmoothField, slab: Grid) -> np.ndarray:
+        """Values of `smooth` at the voxels of `slab`, float32, shape (slice, row, column)."""
+        if smooth not in self._sheets:
+            self._sheets[smooth] = smooth.sheets(self._grid)
+        start = int(np.searchsorted(self._grid.z, slab.z[0]))
+        return self._sheets[smooth].at(slice(start, start + len(slab.z)))
 
 
 def _spline_weights(offset_mm: np.ndarray, pitch_mm: float, count: int) -> np.ndarray:

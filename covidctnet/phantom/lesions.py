@@ -1,47 +1,18 @@
-"""What is wrong in a lung: a plan of findings drawn for a label, and the fields it makes."""
+"""A plan of findings as fields on a grid: where air is replaced, and by how much."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from covidctnet.phantom.fields import SmoothField, coverage, smoothstep
-from covidctnet.phantom.thorax import LEFT, LOBES, LOWER_LOBES, RIGHT, LungFields, Thorax
-from covidctnet.results import Label
+from covidctnet.phantom.fields import Sampler, SmoothField, coverage, smoothstep
+from covidctnet.phantom.findings import Lesion
+from covidctnet.phantom.thorax import LOWER_LOBES, LungFields, Thorax
 
-Kind = Literal["patch", "lobar", "nodule", "band", "emphysema", "dependent", "effusion", "buds"]
 # Codes of the lesion mask.
 NO_LESION, GROUND_GLASS, CONSOLIDATION, OTHER_LESION = 0, 1, 2, 3
 GROUND_GLASS_FROM, CONSOLIDATION_FROM = 0.07, 0.72
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """One finding.
-
-    Attributes:
-        kind: What it is.
-        centre: Patient frame, (slice, row, column) in mm.
-        radius_mm: Its reach from the centre.
-        lobe: Lobe it started in, a key of `thorax.LOBES`.
-        density: Part of the air it replaces, 0 to 1.
-        core: Part of a patch that is consolidated, 0 to 1.
-        paving: Strength of septal lines within a patch (crazy paving), 0 to 1.
-        hugging: How much a patch keeps to the pleura, 0 (round) to 1 (a shell).
-        crosses: Whether it crosses fissures.
-    """
-
-    kind: Kind
-    centre: tuple[float, float, float]
-    radius_mm: float
-    lobe: int
-    density: float
-    core: float = 0.0
-    paving: float = 0.0
-    hugging: float = 0.0
-    crosses: bool = False
 
 
 class LesionFields(NamedTuple):
@@ -62,270 +33,21 @@ class LesionFields(NamedTuple):
     plugged: np.ndarray
 
 
-def plan_lesions(
-    label: Label, thorax: Thorax, rng: np.random.Generator
-) -> tuple[tuple[Lesion, ...], str]:
-    """Findings of a random patient with `label`, and the pattern's name.
-
-    The classes overlap on purpose: some Covid-19 is one-sided or consolidated, some CAP is ground
-    glass on both sides, and some controls lie on dense, dependent lung.
-    """
-    draw = {Label.CONTROL: _control, Label.COVID19: _covid19, Label.CAP: _cap}[label]
-    lesions, pattern = draw(thorax, rng)
-    if label is not Label.CONTROL and rng.random() < 0.35:  # the sick have scars as well
-        lesions += _incidental(thorax, rng)
-    return tuple(lesions), pattern
-
-
-def _control(thorax: Thorax, rng: np.random.Generator) -> tuple[list[Lesion], str]:
-    pattern = str(
-        rng.choice(
-            ["healthy", "nodules", "emphysema", "bands", "dependent", "scar"],
-            p=[0.34, 0.16, 0.14, 0.12, 0.15, 0.09],
-        )
-    )
-    lesions: list[Lesion] = []
-    if pattern == "nodules":
-        lesions += [_nodule(thorax, rng) for _ in range(rng.integers(1, 7))]
-    elif pattern == "emphysema":
-        lesions.append(_emphysema(thorax, rng))
-    elif pattern == "bands":
-        lesions += [_band(thorax, rng) for _ in range(rng.integers(1, 4))]
-    elif pattern == "dependent":
-        lesions.append(_dependent(thorax, rng, rng.uniform(0.10, 0.42)))
-    elif pattern == "scar":  # a little old scarring: dense, small, ragged
-        for _ in range(rng.integers(1, 3)):
-            where = _pick(thorax, rng, thorax.wall_mm < 16.0)
-            lesions.append(
-                _patch(thorax, where, rng.uniform(6, 13), rng.uniform(0.25, 0.7), rng, core=0.2)
-            )
-    if pattern != "healthy" and rng.random() < 0.3:
-        lesions += _incidental(thorax, rng)
-    return lesions, pattern
-
-
-def _covid19(thorax: Thorax, rng: np.random.Generator) -> tuple[list[Lesion], str]:
-    pattern = str(
-        rng.choice(
-            ["early", "typical", "advanced", "one-sided", "consolidating"],
-            p=[0.17, 0.46, 0.15, 0.10, 0.12],
-        )
-    )
-    count, low, high, density = {
-        "early": (rng.integers(1, 4), 9.0, 19.0, (0.16, 0.38)),
-        "typical": (rng.integers(4, 13), 11.0, 32.0, (0.22, 0.52)),
-        "advanced": (rng.integers(12, 24), 18.0, 46.0, (0.28, 0.62)),
-        "one-sided": (rng.integers(2, 6), 12.0, 30.0, (0.20, 0.50)),
-        "consolidating": (rng.integers(4, 12), 12.0, 32.0, (0.40, 0.75)),
-    }[pattern]
-    allowed = np.ones(len(thorax.lobes), dtype=bool)
-    if pattern == "one-sided":
-        allowed = np.sign(thorax.points[:, 2]) == rng.choice([RIGHT, LEFT])
-    edge = np.exp(-np.maximum(thorax.wall_mm - 4.0, 0.0) / rng.uniform(6.0, 14.0))
-    low_lobe = np.where(np.isin(thorax.lobes, LOWER_LOBES), rng.uniform(1.5, 4.0), 1.0)
-    behind = np.exp(thorax.points[:, 1] / 60.0)
-    paving = rng.uniform(0.4, 1.0) if rng.random() < 0.4 else 0.0
-    core = rng.uniform(0.3, 0.7) if pattern == "consolidating" else rng.choice([0.0, 0.12, 0.3])
-    lesions = []
-    for _ in range(int(count)):
-        where = _pick(thorax, rng, allowed, edge * low_lobe * behind)
-        lesions.append(
-            _patch(
-                thorax,
-                where,
-                rng.uniform(low, high),
-                rng.uniform(*density),
-                rng,
-                core=float(core) * rng.uniform(0.5, 1.3),
-                paving=paving * rng.uniform(0.6, 1.0),
-                hugging=rng.uniform(0.3, 1.0),
-                crosses=True,
-            )
-        )
-    return lesions, pattern
-
-
-def _cap(thorax: Thorax, rng: np.random.Generator) -> tuple[list[Lesion], str]:
-    pattern = str(
-        rng.choice(
-            ["lobar", "segmental", "small", "bronchopneumonia", "ground-glass"],
-            p=[0.30, 0.30, 0.14, 0.17, 0.09],
-        )
-    )
-    weight = np.choose(thorax.lobes, [0.0, 0.8, 1.2, 1.6, 0.7, 1.4])
-    first = _pick(thorax, rng, thorax.surface_mm > 5.0, weight)
-    lobe = int(thorax.lobes[first])
-    lesions: list[Lesion] = []
-    if pattern in ("lobar", "segmental", "small"):
-        low, high = {"lobar": (48, 85), "segmental": (26, 48), "small": (12, 24)}[pattern]
-        radius = rng.uniform(low, high)
-        lesions.append(_lobar(thorax, first, radius, rng))
-        if rng.random() < 0.25:  # a second focus, any lobe
-            other = _pick(thorax, rng, thorax.surface_mm > 5.0, weight)
-            lesions.append(_lobar(thorax, other, rng.uniform(0.3, 0.7) * radius, rng))
-        if rng.random() < 0.45:
-            lesions.append(_buds(thorax, lobe, rng))
-        if rng.random() < 0.3:  # spill-over ground glass in the same lung
-            same = np.sign(thorax.points[:, 2]) == np.sign(thorax.points[first, 2])
-            where = _pick(thorax, rng, same)
-            lesions.append(_patch(thorax, where, rng.uniform(10, 25), rng.uniform(0.15, 0.4), rng))
-    elif pattern == "bronchopneumonia":
-        for _ in range(rng.integers(3, 9)):
-            where = _pick(thorax, rng, thorax.surface_mm > 4.0, weight)
-            lesions.append(
-                _patch(
-                    thorax,
-                    where,
-                    rng.uniform(9, 26),
-                    rng.uniform(0.35, 0.8),
-                    rng,
-                    core=rng.uniform(0.2, 0.7),
-                )
-            )
-        lesions.append(_buds(thorax, lobe, rng))
-        if rng.random() < 0.5:
-            lesions.append(_buds(thorax, int(rng.integers(1, 6)), rng))
-    else:  # atypical: ground glass, central as often as not
-        for _ in range(rng.integers(2, 8)):
-            where = _pick(thorax, rng, np.ones(len(thorax.lobes), dtype=bool), weight)
-            lesions.append(
-                _patch(
-                    thorax,
-                    where,
-                    rng.uniform(14, 38),
-                    rng.uniform(0.2, 0.5),
-                    rng,
-                    hugging=rng.uniform(0.0, 0.3),
-                    crosses=rng.random() < 0.3,
-                )
-            )
-    if pattern != "small" and rng.random() < 0.32:
-        lesions.append(_effusion(thorax, lobe, rng))
-    return lesions, pattern
-
-
-def _incidental(thorax: Thorax, rng: np.random.Generator) -> list[Lesion]:
-    """A finding that says nothing of the class."""
-    kind = rng.choice(["nodule", "band", "dependent", "emphysema"], p=[0.3, 0.25, 0.3, 0.15])
-    if kind == "nodule":
-        return [_nodule(thorax, rng)]
-    if kind == "band":
-        return [_band(thorax, rng)]
-    if kind == "dependent":
-        return [_dependent(thorax, rng, rng.uniform(0.08, 0.3))]
-    return [_emphysema(thorax, rng)]
-
-
-def _pick(
+def lesion_fields(
+    lesions: tuple[Lesion, ...],
     thorax: Thorax,
-    rng: np.random.Generator,
-    allowed: np.ndarray,
-    weight: np.ndarray | float = 1.0,
-) -> int:
-    """Index of a random point of the lungs, of those allowed (of all, where none is)."""
-    chance = allowed * np.broadcast_to(weight, allowed.shape).astype(float)
-    if chance.sum() <= 0:
-        chance = np.ones(len(allowed))
-    return int(rng.choice(len(chance), p=chance / chance.sum()))
-
-
-def _centre(thorax: Thorax, where: int) -> tuple[float, float, float]:
-    z, y, x = thorax.points[where]
-    return float(z), float(y), float(x)
-
-
-def _patch(
-    thorax: Thorax,
-    where: int,
-    radius_mm: float,
-    density: float,
-    rng: np.random.Generator,
-    *,
-    core: float = 0.0,
-    paving: float = 0.0,
-    hugging: float = 0.0,
-    crosses: bool = False,
-) -> Lesion:
-    return Lesion(
-        "patch",
-        _centre(thorax, where),
-        float(radius_mm),
-        int(thorax.lobes[where]),
-        float(density * rng.uniform(0.9, 1.1)),
-        core=float(core),
-        paving=float(paving),
-        hugging=float(hugging),
-        crosses=bool(crosses),
-    )
-
-
-def _lobar(thorax: Thorax, where: int, radius_mm: float, rng: np.random.Generator) -> Lesion:
-    return Lesion(
-        "lobar",
-        _centre(thorax, where),
-        float(radius_mm),
-        int(thorax.lobes[where]),
-        float(rng.uniform(0.84, 1.0)),
-        core=float(rng.uniform(0.45, 0.95)),
-    )
-
-
-def _nodule(thorax: Thorax, rng: np.random.Generator) -> Lesion:
-    where = _pick(thorax, rng, thorax.surface_mm > 5.0)
-    radius = float(np.clip(rng.lognormal(np.log(3.0), 0.45), 1.6, 11.0))
-    density = 0.45 if rng.random() < 0.15 else rng.uniform(0.85, 1.05)
-    return Lesion(
-        "nodule", _centre(thorax, where), radius, int(thorax.lobes[where]), float(min(density, 1))
-    )
-
-
-def _band(thorax: Thorax, rng: np.random.Generator) -> Lesion:
-    low = (thorax.floor_mm < 55.0) & (thorax.wall_mm < 30.0)
-    where = _pick(thorax, rng, low)
-    return Lesion(
-        "band",
-        _centre(thorax, where),
-        float(rng.uniform(18.0, 42.0)),
-        int(thorax.lobes[where]),
-        float(rng.uniform(0.45, 0.9)),
-        core=float(rng.uniform(0.8, 2.0)),  # half the thickness in mm
-    )
-
-
-def _emphysema(thorax: Thorax, rng: np.random.Generator) -> Lesion:
-    top = float(thorax.points[:, 0].max())
-    return Lesion("emphysema", (top, 0.0, 0.0), 400.0, 1, float(rng.uniform(0.3, 1.0)))
-
-
-def _dependent(thorax: Thorax, rng: np.random.Generator, density: float) -> Lesion:
-    depth = float(rng.uniform(7.0, 20.0))
-    return Lesion("dependent", (-60.0, 80.0, 0.0), depth, 3, float(density))
-
-
-def _effusion(thorax: Thorax, lobe: int, rng: np.random.Generator) -> Lesion:
-    side = float(LEFT if LOBES[lobe].startswith("left") else RIGHT)
-    return Lesion("effusion", (0.0, 0.0, side), float(rng.uniform(6.0, 32.0)), lobe, 1.0)
-
-
-def _buds(thorax: Thorax, lobe: int, rng: np.random.Generator) -> Lesion:
-    where = _pick(thorax, rng, thorax.lobes == lobe)
-    return Lesion(
-        "buds",
-        _centre(thorax, where),
-        float(rng.uniform(22.0, 50.0)),
-        lobe,
-        float(rng.uniform(0.4, 0.9)),
-    )
-
-
-def lesion_fields(lesions: tuple[Lesion, ...], thorax: Thorax, lungs: LungFields) -> LesionFields:
-    """Draw a plan on a grid."""
+    lungs: LungFields,
+    sample: Sampler = SmoothField.on,
+) -> LesionFields:
+    """Draw a plan on the grid of `lungs`; `sample` says how smooth fields are looked up."""
     shape = lungs.distance.shape
     fields = LesionFields(*(np.zeros(shape, dtype=np.float32) for _ in range(5)))
     if not lesions:
         return fields
     seed = thorax.build.seed + 100
-    noise = {pitch: SmoothField(seed + pitch, float(pitch)).on(lungs.grid) for pitch in (3, 6, 13)}
+    noise = {
+        pitch: sample(SmoothField(seed + pitch, float(pitch)), lungs.grid) for pitch in (3, 6, 13)
+    }
     for lesion in lesions:
         _DRAW[lesion.kind](lesion, thorax, lungs, noise, fields)
     fields.dense[...] *= lungs.distance < 0.0
@@ -350,9 +72,8 @@ def _around(lesion: Lesion, thorax: Thorax, lungs: LungFields, reach_mm: float) 
     centre = np.array([lesion.centre])
     window = lungs.grid.window(thorax.build.to_table(centre)[0], reach_mm)
     z = lungs.z[window[0]] - np.float32(lesion.centre[0])
-    y = lungs.y[window] if lungs.y.shape[0] > 1 else lungs.y[:, window[1], window[2]]
-    x = lungs.x[window] if lungs.x.shape[0] > 1 else lungs.x[:, window[1], window[2]]
-    y, x = y - np.float32(lesion.centre[1]), x - np.float32(lesion.centre[2])
+    y = lungs.y[window] - np.float32(lesion.centre[1])
+    x = lungs.x[window] - np.float32(lesion.centre[2])
     return _Local(window, z, y, x, np.sqrt(z * z + y * y + x * x), lungs.wall[window])
 
 
@@ -383,10 +104,10 @@ def _draw_patch(
     """Ragged blob, flattened against the pleura when it hugs it; septal lines; dense core."""
     radius = lesion.radius_mm
     near = _around(lesion, thorax, lungs, 1.7 * radius)
+    if not near.away.size:
+        return
     coarse, middle, fine = (noise[pitch][near.window] for pitch in (13, 6, 3))
-    depth = float(
-        thorax.wall_mm[np.argmin(((thorax.points - np.array(lesion.centre)) ** 2).sum(axis=1))]
-    )
+    depth = thorax.wall_depth(lesion.centre)
     beneath = (near.wall - np.float32(depth)) / (radius * (1.0 - 0.62 * lesion.hugging))
     reach = near.away / radius
     reach = reach * (1.0 - 0.45 * lesion.hugging) + 0.45 * lesion.hugging * np.abs(beneath)
@@ -418,6 +139,8 @@ def _draw_lobar(
     """Dense lung within one lobe, patchy at its free edge, a halo of ground glass."""
     radius = lesion.radius_mm
     near = _around(lesion, thorax, lungs, 1.6 * radius)
+    if not near.away.size:
+        return
     coarse, middle, fine = (noise[pitch][near.window] for pitch in (13, 6, 3))
     reach = near.away / radius + 0.24 * coarse + 0.10 * middle
     lobe = _same_lobe(lesion, thorax, near, 1.5)

@@ -6,26 +6,29 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.phantom.fields import Grid, SlabSampler
+from covidctnet.phantom.findings import Lesion, plan_lesions
 from covidctnet.phantom.lesions import (
     CONSOLIDATION,
     CONSOLIDATION_FROM,
     GROUND_GLASS,
     GROUND_GLASS_FROM,
     OTHER_LESION,
-    Lesion,
     lesion_fields,
-    plan_lesions,
 )
 from covidctnet.phantom.scanner import SCANNERS, Raster, Scanner, acquire, resample
 from covidctnet.phantom.thorax import LOBES, Thorax, lung_fields
 from covidctnet.phantom.tissue import render
 from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume
+
+# Whole slices painted at a time, so that temporaries stay small; voxels do not depend on it.
+SLAB_VOXELS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +90,16 @@ def make_phantom(
     plan, pattern = plan_lesions(label, thorax, lesion_rng)
     raster = _raster(thorax, scanner, matrix, spacing_mm, scan_rng)
     protocol = _protocol(scanner, matrix, spacing_mm)
-    fields = lung_fields(thorax.build, raster.anatomy)
-    lesions = lesion_fields(plan, thorax, fields)
-    tissue = render(thorax, fields, lesions)
-    array = acquire(tissue.hu, raster, protocol, rng=scan_rng)
-    lungs, codes = _truth(tissue.lungs, lesions.dense, lesions.other, lesions.fluid, raster)
+    painted = _paint(thorax, plan, raster.anatomy)
+    array = acquire(painted.hu, raster, protocol, rng=scan_rng)
+    lungs, codes = _truth(painted, raster)
     affine = _affine(raster)
+    named = hashlib.sha256(f"phantom {seed} {int(label)} {scanner.name}".encode())
+    digest = hashlib.sha256(array.data)
+    digest.update(affine.data)
     source = Source(
-        study=hashlib.sha256(f"phantom {seed} {int(label)} {scanner.name}".encode()).hexdigest()[
-            :12
-        ],
-        digest=hashlib.sha256(array.tobytes() + affine.tobytes()).hexdigest(),
+        study=named.hexdigest()[:12],
+        digest=digest.hexdigest(),
         reader="phantom",
         notes=(SYNTHETIC_NOTE,),
     )
@@ -169,13 +171,37 @@ def _protocol(scanner: Scanner, matrix: int | None, spacing_mm: float | None) ->
     return scanner
 
 
-def _truth(
-    lungs: np.ndarray, dense: np.ndarray, other: np.ndarray, fluid: np.ndarray, raster: Raster
-) -> tuple[np.ndarray, np.ndarray]:
+class _Painted(NamedTuple):
+    """The patient on the anatomy's grid; float32, shape (slice, row, column), see `_paint`."""
+
+    hu: np.ndarray
+    lungs: np.ndarray
+    dense: np.ndarray
+    other: np.ndarray
+    fluid: np.ndarray
+
+
+def _paint(thorax: Thorax, plan: tuple[Lesion, ...], grid: Grid) -> _Painted:
+    """HU, lungs and lesions (see `LesionFields`), slab by slab so that temporaries stay small."""
+    painted = _Painted(*(np.zeros(grid.shape, dtype=np.float32) for _ in _Painted._fields))
+    sample = SlabSampler(grid)
+    for slices, slab in grid.slabs(SLAB_VOXELS):
+        lungs = lung_fields(thorax.build, slab, sample)
+        lesions = lesion_fields(plan, thorax, lungs, sample)
+        tissue = render(thorax, lungs, lesions, sample)
+        painted.hu[slices], painted.lungs[slices] = tissue.hu, tissue.lungs
+        if plan:
+            painted.dense[slices] = lesions.dense
+            painted.other[slices] = lesions.other
+            painted.fluid[slices] = lesions.fluid
+    return painted
+
+
+def _truth(painted: _Painted, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
     """Masks at the voxels: lungs (bool) and lesion codes (uint8)."""
     inside = np.zeros(raster.voxels.shape, dtype=bool)
     codes = np.zeros(raster.voxels.shape, dtype=np.uint8)
-    fields = (lungs, dense, other, fluid)
+    fields = (painted.lungs, painted.dense, painted.other, painted.fluid)
     for i, (lung, ill, odd, wet) in enumerate(
         zip(*(resample(field, raster) for field in fields), strict=True)
     ):
@@ -202,7 +228,7 @@ def _findings(
     codes: np.ndarray,
     affine: np.ndarray,
 ) -> Mapping[str, Any]:
-    voxels = max(int(lungs.sum()), 1)
+    voxels = max(int(np.count_nonzero(lungs)), 1)
     kinds = [lesion.kind for lesion in plan]
     placed = [lesion for lesion in plan if lesion.kind not in ("emphysema", "dependent")]
     return MappingProxyType(

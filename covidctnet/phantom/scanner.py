@@ -132,20 +132,29 @@ class Raster:
 def resample(field: np.ndarray, raster: Raster) -> Iterator[np.ndarray]:
     """The slices of a field painted on `raster.anatomy`, at the voxels, float32, feet first."""
     low, high, part = linear_weights(raster.anatomy.z, raster.voxels.z)
+    rows = linear_weights(raster.anatomy.y, raster.voxels.y)
+    columns = linear_weights(raster.anatomy.x, raster.voxels.x)
+    empty = np.zeros(raster.voxels.shape[1:], dtype=np.float32)
     for i in range(len(raster.voxels.z)):
         image = field[low[i]]
         if part[i] > 1e-4:
             image = image + part[i] * (field[high[i]] - image)
-        yield finer(image, raster)
+        if image.shape == empty.shape:
+            yield image
+        elif not image.any():
+            yield empty  # most slices of a lesion's field
+        else:
+            yield _finer(image, rows, columns)
 
 
-def finer(image: np.ndarray, raster: Raster) -> np.ndarray:
-    """One slice of `raster.anatomy` at the voxels' rows and columns, by linear interpolation."""
-    if image.shape == raster.voxels.shape[1:]:
-        return image
-    low, high, part = linear_weights(raster.anatomy.y, raster.voxels.y)
+_Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _finer(image: np.ndarray, rows: _Weights, columns: _Weights) -> np.ndarray:
+    """One slice of the anatomy at the voxels' rows and columns, by linear interpolation."""
+    low, high, part = rows
     image = image[low] + part[:, None] * (image[high] - image[low])
-    low, high, part = linear_weights(raster.anatomy.x, raster.voxels.x)
+    low, high, part = columns
     below = image.take(low, axis=1)
     above = image.take(high, axis=1)
     above -= below
@@ -177,10 +186,11 @@ def acquire(
     pixel = raster.voxels.pitch[1]
     passes, spectrum = _kernel(scanner, matrix, pixel)
     out = np.empty(raster.voxels.shape, dtype=np.int16)
+    middle = _middle(matrix)
     outside = _outside_circle(matrix) if scanner.is_round else None
     for i, image in enumerate(resample(hu, raster)):
         shown = fft.irfft2(fft.rfft2(image) * passes, s=image.shape)
-        shown += _noise(image, scanner, spectrum, pixel, rng)
+        shown += _noise(image, scanner, spectrum, pixel, rng) * middle
         np.clip(np.rint(shown, out=shown), STORED_MIN_HU, STORED_MAX_HU, out=shown)
         out[i] = shown
         if outside is not None:
@@ -226,11 +236,13 @@ def _noise(
     noise = fft.irfft2(white * amplitude, s=image.shape)
     rows, columns = image.shape
     noise *= np.float32(level * np.sqrt(rows * columns) / np.sqrt(2.0))
-    # Rays through the middle cross the most tissue.
-    down = np.linspace(-1.0, 1.0, rows, dtype=np.float32)[:, None]
-    over = np.linspace(-1.0, 1.0, columns, dtype=np.float32)[None, :]
-    noise *= 1.15 - 0.55 * np.clip(down**2 + over**2, 0.0, 1.0)
     return noise
+
+
+def _middle(matrix: int) -> np.ndarray:
+    """Strength of the noise over a slice: rays through the middle cross the most tissue."""
+    steps = np.linspace(-1.0, 1.0, matrix, dtype=np.float32)
+    return 1.15 - 0.55 * np.clip(steps[:, None] ** 2 + steps[None, :] ** 2, 0.0, 1.0)
 
 
 def _outside_circle(matrix: int) -> np.ndarray:

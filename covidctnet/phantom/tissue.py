@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from covidctnet.phantom.fields import Grid, SmoothField, coverage, paint, smoothstep
+from covidctnet.phantom.build import Build
+from covidctnet.phantom.fields import Grid, Sampler, SmoothField, coverage, paint, smoothstep
 from covidctnet.phantom.lesions import LesionFields
-from covidctnet.phantom.thorax import Build, LungFields, Thorax
+from covidctnet.phantom.thorax import LungFields, Thorax
 from covidctnet.phantom.trees import Tubes, draw_tubes
 
 AIR_HU, FAT_HU, MUSCLE_HU, SKIN_HU = -1000.0, -102.0, 52.0, 15.0
@@ -30,21 +31,27 @@ class Tissue(NamedTuple):
     lungs: np.ndarray
 
 
-def render(thorax: Thorax, lungs: LungFields, lesions: LesionFields) -> Tissue:
+def render(
+    thorax: Thorax,
+    lungs: LungFields,
+    lesions: LesionFields,
+    sample: Sampler = SmoothField.on,
+) -> Tissue:
     """Paint the patient from the outside in.
 
     Args:
         thorax: Whom to paint.
         lungs: Of that patient on the grid wanted.
         lesions: On the same grid.
+        sample: How smooth fields are looked up.
     """
     build, grid = thorax.build, lungs.grid
     soft = float(np.cbrt(np.prod(grid.pitch)))
-    flesh = SmoothField(build.seed + 1, 9.0).on(grid)
+    flesh = sample(SmoothField(build.seed + 1, 9.0), grid)
     hu = _body(build, lungs, flesh, soft)
     _bones(build, lungs, hu)
     _organs(build, lungs, flesh, hu, soft)
-    cover = _lungs(thorax, lungs, lesions, flesh, hu, soft)
+    cover = _lungs(thorax, lungs, lesions, flesh, hu, soft, sample)
     _table(grid, hu)
     return Tissue(hu, cover)
 
@@ -232,14 +239,15 @@ def _lungs(
     flesh: np.ndarray,
     hu: np.ndarray,
     soft: float,
+    sample: Sampler,
 ) -> np.ndarray:
     """Parenchyma, fissures, lesions, vessels and airways; returns the lungs' coverage."""
     build, grid = thorax.build, lungs.grid
     cover = coverage(lungs.distance, soft)
     y = lungs.y
     tissue = build.base_hu + build.gravity_hu * (y / (2.0 * build.half_depth))
-    tissue = tissue + 9.0 * SmoothField(build.seed + 2, 14.0).on(grid)
-    tissue += 13.0 * SmoothField(build.seed + 3, 3.2).on(grid)
+    tissue = tissue + 9.0 * sample(SmoothField(build.seed + 2, 14.0), grid)
+    tissue += 13.0 * sample(SmoothField(build.seed + 3, 3.2), grid)
     tissue += lesions.air
     major, minor = build.fissures(lungs.z, y, lungs.x)
     line = np.maximum(1.0 - np.abs(major + 3.0 * flesh * 0.5) / 1.5, 0.0)

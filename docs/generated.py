@@ -1,0 +1,218 @@
+"""What the program itself can tell, put into the pages when they are built.
+
+A page says where with a comment of its own line, ``<!-- generated: NAME -->``. Nothing that is
+generated lies in the tree, so none of it can go stale.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+
+HERE = Path(__file__).resolve().parent
+TREE = HERE.parent
+MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
+PRESETS = ("paper", "compact", "demo")
+PRESET_VERBS = ("preprocess", "train-denoiser", "train-classifier")
+# Told once for all verbs.
+COMMON = ("-h,", "--config ", "-c ", "--print_config", "--verbose")
+# Lightning's own, several hundred lines of them.
+FOREIGN = ("--trainer", "--optimizer", "--lr_scheduler", "--seed_everything")
+
+
+class Option(NamedTuple):
+    """One line of a verb's help."""
+
+    group: str
+    name: str
+    meaning: str
+    default: str
+
+
+def ask(*arguments: str) -> str:
+    """What the command line prints, unwrapped."""
+    done = subprocess.run(
+        [sys.executable, "-m", "covidctnet", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=TREE,
+        env={**os.environ, "COLUMNS": "2000", "NO_COLOR": "1"},
+    )
+    return done.stdout
+
+
+def verbs() -> dict[str, str]:
+    """Every verb with its summary."""
+    found = re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", ask("--help"), re.MULTILINE)
+    return dict(found)
+
+
+def options(verb: str) -> Iterator[Option]:
+    """The arguments and options of a verb that are its own."""
+    lines = ask(verb, "--help").splitlines()
+    # The usage is one long line; what matters comes behind the first blank one.
+    lines = lines[lines.index("") + 1 :]
+    group, name, meaning = "", "", ""
+    for line in [*lines, "end:"]:
+        if line.startswith("   "):
+            meaning += " " + line.strip()
+            continue
+        is_foreign = group == "Linked arguments" or " CONFIG" in name
+        if name and meaning and not is_foreign and not name.startswith((*COMMON, *FOREIGN)):
+            yield _option(group, name, " ".join(meaning.split()))
+        name = meaning = ""
+        if line.startswith("  "):
+            name, _, meaning = line.strip().partition("  ")
+        elif line.endswith(":"):
+            group = "" if line in ("positional arguments:", "options:") else line[:-1]
+
+
+def _option(group: str, name: str, text: str) -> Option:
+    meaning, _, facts = text.rpartition(" (")
+    if not facts.startswith(("required", "type: ", "default: ")):
+        meaning, facts = text, ""
+    default = re.search(r"default: (.*)\)$", facts)
+    if default and default[1] != "null":
+        told = "off" if default[1] == "False" and "type: " not in facts else _code(default[1])
+    else:
+        # A list that may be empty is called required too.
+        told = "required" if "required" in facts and "by default" not in meaning else "none"
+    return Option(group, name, meaning.rstrip("."), told)
+
+
+def command_line() -> str:
+    """A section a verb, with a table of its options."""
+    parts = []
+    for verb, summary in verbs().items():
+        parts += [f"## {verb}", "", summary[0].upper() + summary[1:] + "."]
+        group = None
+        for option in options(verb):
+            if option.group != group:
+                group = option.group
+                parts += ["", f"{group}:" if group else "", ""]
+                parts += ["| option | meaning | default |", "|---|---|---|"]
+            cells = (_code(option.name), _cell(option.meaning), option.default)
+            parts.append(f"| {' | '.join(cells)} |")
+        if verb.startswith("train-"):
+            parts += [
+                "",
+                "Besides: `--seed_everything SEED` and every flag of Lightning's Trainer, such as "
+                "`--trainer.devices`, `--trainer.num_nodes`, `--trainer.precision`, "
+                "`--trainer.strategy`, `--trainer.max_epochs`, `--trainer.max_time`. "
+                f"`covidctnet {verb} --help` lists them all.",
+            ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def presets() -> str:
+    """The presets side by side: a table a verb, a row a setting."""
+    lines: list[str] = []
+    for verb in PRESET_VERBS:
+        rows: dict[str, dict[str, str]] = {}
+        for preset in PRESETS:
+            for name, value in preset_settings(preset, verb).items():
+                rows.setdefault(name, {})[preset] = value
+        defaults = {o.name.split()[0][2:]: _plain(o.default.strip("`")) for o in options(verb)}
+        lines += ["", f"`{verb}`:", "", "| setting | " + " | ".join(PRESETS) + " |"]
+        lines.append("|---|" + "---|" * len(PRESETS))
+        for name, row in rows.items():
+            cells = (row.get(preset, defaults.get(name, "-")) for preset in PRESETS)
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def preset_settings(preset: str, verb: str) -> dict[str, str]:
+    """What a preset's file says, by dotted name."""
+    file = TREE / "pipelines" / preset / f"{verb}.yaml"
+    return {k: _plain(v) for k, v in _flat(yaml.safe_load(file.read_text(encoding="utf-8")))}
+
+
+def measured() -> str:
+    """The table of the shipped weights on phantoms held back, once it has been made."""
+    return _measured("compact.md", "The table has not been made yet: `make compact` makes it.")
+
+
+def report_picture() -> str:
+    """The picture of a report, where it is there."""
+    if not (HERE / "pictures" / "report.png").is_file():
+        return ""
+    return "![A report: a row a study, with slices and probabilities](pictures/report.png)"
+
+
+MAKERS: Mapping[str, Callable[[], str]] = {
+    "command-line": command_line,
+    "presets": presets,
+    "measured": measured,
+    "report-picture": report_picture,
+}
+
+
+def fill(text: str) -> str:
+    """The page with every mark replaced.
+
+    Raises:
+        KeyError: If a mark names nothing that can be made.
+    """
+    return MARK.sub(lambda mark: MAKERS[mark[1]](), text)
+
+
+def setup(app: Sphinx) -> None:
+    """Fill pages as they are read, and read those with marks every time."""
+    app.connect("source-read", _read)
+    app.connect("env-get-outdated", _outdated)
+
+
+def _read(app: Sphinx, docname: str, source: list[str]) -> None:
+    source[0] = fill(source[0])
+
+
+def _outdated(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    pages = (name for name in env.found_docs if Path(env.doc2path(name)).suffix == ".md")
+    return [n for n in pages if MARK.search(Path(env.doc2path(n)).read_text(encoding="utf-8"))]
+
+
+def _measured(file: str, otherwise: str) -> str:
+    path = HERE / "measured" / file
+    if not path.is_file():
+        return otherwise
+    # Below the heading of the page that includes it.
+    return re.sub(r"^#", "##", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    try:
+        return f"{float(text):g}" if not isinstance(value, bool) else text.lower()
+    except ValueError:
+        return text.lower() if text in ("True", "False") else text
+
+
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
+def _cell(text: str) -> str:
+    return text.replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
