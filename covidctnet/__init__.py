@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from covidctnet.io import Study, find_studies, read_study, read_volume
-    from covidctnet.preprocess import PreprocessSettings, preprocess
+    from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Failure, Label, Prediction
     from covidctnet.volume import Source, Volume
 
@@ -46,7 +46,6 @@ __all__ = [
     "__version__",
     "classify_studies",
     "find_studies",
-    "preprocess",
     "read_study",
     "read_volume",
 ]
@@ -63,7 +62,7 @@ _HOMES = {
         "WeightsError",
     ),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
-    "preprocess": ("PreprocessSettings", "preprocess"),
+    "preprocess": ("PreprocessSettings",),
     "results": ("Failure", "Label", "Prediction"),
     "volume": ("Source", "Volume"),
 }

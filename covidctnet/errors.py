@@ -37,7 +37,7 @@ class StudyError(CovidCTNetError):
     """One study cannot be used; the others can.
 
     Args:
-        code: Documented upper-case name of the reason, such as ``SLICE_GAP`` (docs/errors.md).
+        code: Upper-case name of the reason, such as ``SLICE_GAP`` (docs/reference/errors.md).
         message: What was wanted, what came, what to do next. Never a patient's name, id or path.
         study: Short study id (see `covidctnet.volume.Source`), when it is known.
     """

@@ -176,7 +176,8 @@ def _check_line(placement: Placement, allow_tilt: bool) -> None:
         raise StudyError(
             "GANTRY_TILT",
             f"wanted slices stacked at a right angle, they are tilted by "
-            f"{np.degrees(np.arctan(drift)):.1f} degrees. Pass --untilt to undo the shear.",
+            f"{np.degrees(np.arctan(drift)):.1f} degrees. Undo the shear with "
+            "read_volume(..., untilt=True).",
         )
 
 
@@ -192,7 +193,8 @@ def _check_steps(placement: Placement) -> None:
             raise StudyError(
                 "UNEVEN_SPACING",
                 f"wanted even steps, they grow so that a slice lies {drift:.1f} mm beside its "
-                "place. Export the series again or pass --allow-gaps to resample it.",
+                "place. Export the series again, or resample it with "
+                "read_volume(..., allow_gaps=True).",
             )
         return
     largest = int(odd[np.argmax(steps[odd])])
@@ -204,12 +206,12 @@ def _check_steps(placement: Placement) -> None:
         raise StudyError(
             "SLICE_GAP",
             f"{len(odd)} gaps in {len(placement.frames)} slices {usual:.2f} mm apart ({where}). "
-            "Export the whole series or pass --allow-gaps.",
+            "Export the whole series, or resample it with read_volume(..., allow_gaps=True).",
         )
     raise StudyError(
         "UNEVEN_SPACING",
         f"wanted even steps, {len(odd)} of {len(steps)} differ from {usual:.2f} mm ({where}). "
-        "Export one reconstruction or pass --allow-gaps to resample it.",
+        "Export one reconstruction, or resample it with read_volume(..., allow_gaps=True).",
     )
 
 

@@ -44,7 +44,7 @@ class Stack:
     """Images that form a volume, or would if nothing was wrong.
 
     Attributes:
-        key: Opaque; ``--series`` takes it.
+        key: Opaque; `covidctnet.read_volume` takes it as ``series``.
         series: Key of the series it is part of.
         frames: Its images.
         placement: Where they lie; None without geometry.
@@ -125,7 +125,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         raise StudyError(
             "AMBIGUOUS_SERIES",
             f"{len(ties)} series are equally good: {', '.join(sorted(ties))}. "
-            "Choose one with --series.",
+            "Choose one with read_volume(..., series=KEY).",
         )
     if best.fault:
         raise best.fault
@@ -134,7 +134,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
             "SLICE_GAP",
             f"{best.beside} images of the series have another matrix or spacing and lie beyond "
             f"the other {len(best.frames)}; without them the volume is cut. Export the series "
-            f"again, or choose the part with --series {best.key}.",
+            f'again, or choose the part with read_volume(..., series="{best.key}").',
         )
     dropped = [
         Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest))

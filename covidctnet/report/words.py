@@ -18,9 +18,8 @@ FLAG_WORDS = {
     "lossy": "The images were compressed with loss before they came here.",
     "contrast": "The scan seems to be taken with contrast medium.",
     "odd_orientation": "The patient lies or the slices run in an unusual direction.",
-    "slice_gap": "Slices were missing and have been bridged by interpolation.",
-    "uneven_spacing": "Slices were unevenly spaced and have been resampled.",
-    "gantry_tilt": "The gantry was tilted; the shear has been undone.",
+    "gaps_resampled": "Slices were missing or uneven and have been bridged by interpolation.",
+    "untilted": "The gantry was tilted; the shear has been undone.",
 }
 
 

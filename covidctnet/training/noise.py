@@ -70,7 +70,7 @@ def corrupt(
         The noisy batch and the noise that was added, both of `clean`'s shape.
 
     Source: CovidCTNet (Perlin noise on half of the Control slices). Differs in: fresh fields for
-    every slice and step; the recipe ``opacities`` (docs/decisions.md).
+    every slice and step; the recipe ``opacities`` (docs/explanation/decisions.md).
     """
     paint = _paint_opacities if settings.recipe == "opacities" else _paint_perlin
     noise = paint(clean, lungs, settings, generator)

@@ -103,7 +103,7 @@ def test_kernels_are_known_by_their_names(name, kind):
 def test_a_tie_is_refused_and_the_caller_can_choose(tmp_path):
     series.write(tmp_path / "a", series="a")
     series.write(tmp_path / "b", series.a_scan() + np.int16(1), series="b")
-    with pytest.raises(StudyError, match=r"AMBIGUOUS_SERIES.*--series") as caught:
+    with pytest.raises(StudyError, match=r"AMBIGUOUS_SERIES.*series=KEY") as caught:
         read_volume(tmp_path)
     keys = [s["key"] for s in describe(find_studies(tmp_path)[0])["series"]]
     assert all(key in str(caught.value) for key in keys)
