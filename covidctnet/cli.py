@@ -120,18 +120,32 @@ def _phantom(arguments: list[str]) -> int:
     parser.add_argument("-o", "--output", type=str, required=True, help="folder for the cohort")
     parser.add_argument("--patients", type=int, default=4, help="patients of each class")
     parser.add_argument(
-        "--controls", type=int | None, default=None, help="Control patients, if other"
+        "--controls", type=int | None, default=None, help="Control patients, if another number"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same patients")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="0 or more; the same seed draws the same patients"
+    )
     parser.add_argument(
         "--scanners",
         type=list[str] | None,
         default=None,
-        help="names of scanners; the training scanners by default",
+        help="names, as [amber, dune]; an unknown one lists all; the training scanners by default",
     )
-    parser.add_argument("--matrix", type=int | None, default=None, help="rows and columns, voxels")
-    parser.add_argument("--spacing-mm", type=float | None, default=None, help="slice distance, mm")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument(
+        "--matrix",
+        type=int | None,
+        default=None,
+        help="rows and columns, 16 to 2048; the scanner's 512 or 768 by default",
+    )
+    parser.add_argument(
+        "--spacing-mm",
+        type=float | None,
+        default=None,
+        help="slice distance in mm, 0.3 to 20; the scanner's by default",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes, about 1 GB of memory each"
+    )
     given = parser.parse_args(arguments)
 
     from covidctnet.phantom import TRAINING_SCANNERS, CohortPlan, write_cohort
