@@ -12,7 +12,7 @@ runs=$2
 "$covidctnet" preprocess "$runs/phantoms" -o "$runs/work" --preset compact
 "$covidctnet" train-denoiser --work "$runs/work" --preset compact
 "$covidctnet" train-classifier --work "$runs/work" --preset compact
-"$covidctnet" phantom -o "$runs/held-back" --patients 15 --seed 1000 \
+"$covidctnet" phantom -o "$runs/held-back" --patients 10 --seed 1000 \
     --scanners '[unseen-a, unseen-b]'
 "$covidctnet" evaluate --data "$runs/held-back" --weights "$runs/work/weights" -o "$runs/evaluation"
 
