@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.splits import Member, Splits, SplitSettings, make_splits
+from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.store import Store, content_key
@@ -160,7 +160,4 @@ def _write_refused(path: Path, rows: list[tuple[str, str, str]]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("source_path", "code", "message"))
-        writer.writerows(rows)
+    write_whole(path, table_text([("source_path", "code", "message"), *rows]))

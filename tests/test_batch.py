@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(inbox, tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(source, target)
 
-    monkeypatch.setattr("covidctnet.report.files.os.replace", full)
+    monkeypatch.setattr("covidctnet.files.os.replace", full)
     with pytest.raises(StorageError, match="No space left") as caught:
         classify(inbox, tmp_path / "out", Oracle())
     assert "\n" not in str(caught.value)

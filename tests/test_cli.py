@@ -266,7 +266,7 @@ def test_a_full_disk_exits_1_and_says_so(run, chest, weights, tmp_path, monkeypa
     def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("covidctnet.report.files.os.replace", full)
+    monkeypatch.setattr("covidctnet.files.os.replace", full)
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 1
     assert "No space left" in complaint(err)

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "covidctnet"
 LAYERS = {
     **dict.fromkeys(
-        ["errors", "volume", "results", "perlin", "progress", "shipped", "_version"], 0
+        ["errors", "files", "volume", "results", "perlin", "progress", "shipped", "_version"], 0
     ),
     **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "residual"], 1),
     "models": 2,

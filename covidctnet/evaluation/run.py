@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.metrics import Estimate, Scores, score
 from covidctnet.evaluation.splits import Splits
+from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import Store
@@ -117,9 +116,10 @@ def _evaluate(
     probabilities = np.array([[p.probabilities[k] for k in Label] for _, p in answered])
     scores = score(truth, probabilities, rng=np.random.default_rng(seed))
     table = _table(scores, model, failed)
-    _write(output / "predictions.csv", _predictions(answered, failed))
-    _write(output / "evaluation.json", json.dumps(_plain(scores, model, failed), indent=1) + "\n")
-    _write(output / "evaluation.md", table + "\n")
+    write_whole(output / "predictions.csv", table_text(_predictions(answered, failed)))
+    plain = _plain(scores, model, failed)
+    write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
+    write_whole(output / "evaluation.md", table + "\n")
     return table
 
 
@@ -204,17 +204,3 @@ def _predictions(
     for truth, failure in failed:
         rows.append((failure.study, truth.title, "", *[""] * len(Label), "", failure.code))
     return rows
-
-
-def _write(path: Path, content: str | list[tuple[Any, ...]]) -> None:
-    """Text or rows, atomically."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            if isinstance(content, str):
-                file.write(content)
-            else:
-                csv.writer(file).writerows(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

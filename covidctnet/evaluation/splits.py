@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from covidctnet.errors import CohortError, UsageError
+from covidctnet.files import write_whole
 from covidctnet.results import Label
 
 __all__ = ["SPLITS", "Member", "SplitSettings", "Splits", "make_splits"]
@@ -157,12 +157,7 @@ class Splits:
             },
             indent=1,
         )
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            part.write_text(text + "\n")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, text + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Splits:

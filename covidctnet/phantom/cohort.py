@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.files import table_text, write_whole
 from covidctnet.phantom.patient import check_request, make_phantom
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
@@ -118,11 +116,8 @@ def write_cohort(
     for finished in _made(root, plan, todo, workers):
         if progress:
             progress(done + finished, len(patients))
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("study", "patient", "label", "site"))
-    writer.writerows((f"{p.label.title}/{p.name}", p.name, p.label, p.scanner) for p in patients)
-    _write_text(root / "cohort.csv", text.getvalue())
+    rows = [(f"{p.label.title}/{p.name}", p.name, p.label, p.scanner) for p in patients]
+    write_whole(root / "cohort.csv", table_text([("study", "patient", "label", "site"), *rows]))
 
 
 def _claim(root: Path, plan: CohortPlan) -> None:
@@ -144,7 +139,7 @@ def _claim(root: Path, plan: CohortPlan) -> None:
     if root.is_dir() and any(root.iterdir()):
         raise UsageError("wanted a new or empty folder for the cohort, got one with other files")
     root.mkdir(parents=True, exist_ok=True)
-    _write_text(file, json.dumps(told, indent=1) + "\n")
+    write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
 def _made(
@@ -200,12 +195,3 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import logging
 import time
@@ -16,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from covidctnet.errors import StorageError, UsageError
-from covidctnet.report.files import remove_leftovers, write_whole
+from covidctnet.files import remove_leftovers, table_text, write_whole
 from covidctnet.report.page import render_page
 from covidctnet.report.pictures import draw_picture
 from covidctnet.report.provenance import Answerer, json_bytes, provenance_of, run_key
@@ -208,7 +206,8 @@ class Results:
     def _write_summary(self) -> None:
         started_s = self._clock()
         records = self.records
-        write_whole(self.folder / "results.csv", _table(records))
+        rows = [COLUMNS, *(record.to_row() for record in records)]
+        write_whole(self.folder / "results.csv", table_text(rows))
         write_whole(self.folder / "results.json", json_bytes(self._summary(records), indent=1))
         page = render_page(records, runs=self._runs, picture_of=self._read_picture)
         write_whole(self.folder / "index.html", page)
@@ -242,14 +241,6 @@ def _picture_of(outcome: Prediction | Failure) -> bytes | None:
         # An answer is worth keeping without its picture.
         logger.warning("study %s: no picture: %s", outcome.study, error)
         return None
-
-
-def _table(records: tuple[Record, ...]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(record.to_row() for record in records)
-    return text.getvalue().encode()
 
 
 def _check_ours(folder: Path) -> None:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from covidctnet.errors import StorageError
 
-__all__ = ["remove_leftovers", "write_whole"]
+__all__ = ["remove_leftovers", "table_text", "write_whole"]
 
 _SUFFIX = ".unfinished"
 
 
-def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
+def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     """Write a file so that no reader ever sees a part of it.
 
     The bytes go to a temporary file beside `path`, which takes its name once they are all on disk.
 
     Args:
         path: The file to write or replace; its folder exists.
-        content: The bytes, whole or in pieces.
+        content: Text, which becomes UTF-8, or bytes, whole or in pieces.
 
     Raises:
         StorageError: If the disk is full or refuses; `path` is then as it was before.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    if isinstance(content, str):
+        content = content.encode()
     pieces = [content] if isinstance(content, bytes) else content
     try:
         with temporary.open("wb") as file:
@@ -38,14 +42,20 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
         os.replace(temporary, path)  # noqa: PTH105 - the one call that is atomic on every system
     except OSError as error:
         raise StorageError(
-            f"wanted to write {path.name} into the results folder, got: "
-            f"{error.strerror or type(error).__name__}. Make room or pick another folder, then run "
-            "again: answers already written are kept."
+            f"wanted to write {path.name}, got: {error.strerror or type(error).__name__}. Make "
+            "room or pick another folder, then run again: what was finished is kept."
         ) from error
     finally:
         # Gone already when all went well; left by an error or an interrupt otherwise.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def table_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as comma-separated text, one line a row."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def remove_leftovers(folder: Path) -> None:
