@@ -8,7 +8,7 @@ from covidctnet.files import remove_leftovers, table_text, write_whole
 
 
 @pytest.mark.parametrize(
-    "content", ["größe\n", "größe\n".encode(), [b"gr\xc3\xb6", b"\xc3\x9fe\n"]]
+    "content", ["größe\n", "größe\n".encode(), ["grö".encode(), "ße\n".encode()]]
 )
 def test_text_bytes_and_pieces_arrive_whole(tmp_path, content):
     write_whole(tmp_path / "a.txt", content)
