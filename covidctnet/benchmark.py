@@ -29,20 +29,21 @@ Row = dict[str, Any]
 NOISE_SLICES = 8
 
 
-def benchmark(weights: str, device: str, repeats: int) -> list[Row]:
+def benchmark(weights: str, device: str, repeats: int, *, matrix: int | None = None) -> list[Row]:
     """Measure reading, preprocessing, lungs, Perlin, denoising and the whole chain.
 
     Args:
         weights: Shipped name or folder.
         device: See `covidctnet.denoise.pick_device`.
         repeats: Runs a row; medians are given.
+        matrix: Rows and columns of the phantom; 512 by default.
 
     Returns:
         Rows with ``stage``, ``seconds`` (median), ``reference`` (what it stands beside, or empty)
         and ``reference_seconds`` (median, or None).
     """
     model = CovidCTNet.load(weights, device=device)
-    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"])
+    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
     with tempfile.TemporaryDirectory() as folder:
         write_series(phantom, Path(folder), patient="benchmark")
         volume = read_volume(folder)
