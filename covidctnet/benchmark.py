@@ -152,7 +152,8 @@ def _resample_sitk(volume: Volume) -> object:
 
 def _perlin_fields() -> object:
     return [
-        perlin.perlin2((240, 240), scale=50.0, octaves=5, base=base) for base in range(NOISE_SLICES)
+        perlin.perlin2((240, 240), scale=50.0, octaves=5, offset=(k, k))
+        for k in range(NOISE_SLICES)
     ]
 
 
@@ -160,6 +161,6 @@ def _perlin_loop() -> object:
     from noise import pnoise2
 
     return [
-        [pnoise2(i / 50.0, j / 50.0, octaves=5, base=base) for i in range(240) for j in range(240)]
-        for base in range(NOISE_SLICES)
+        [pnoise2(k + i / 50.0, k + j / 50.0, octaves=5) for i in range(240) for j in range(240)]
+        for k in range(NOISE_SLICES)
     ]
