@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from covidctnet.classify import CovidCTNet, check_chest
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.store import Store
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import preprocess
 from covidctnet.results import Label
@@ -40,6 +43,17 @@ def test_a_preprocessed_volume_gets_the_same_answer(model, chest):
     assert model(preprocess(chest, model.settings)).probabilities == model(chest).probabilities
 
 
+def test_a_stored_volume_gets_nearly_the_same_answer(model, chest, tmp_path):
+    unit = preprocess(chest, model.settings)
+    stored = Store(tmp_path).put(unit, content_key="c", settings={}, settings_digest="s")
+    wanted = list(model(chest).probabilities.values())
+    assert list(model(stored.volume()).probabilities.values()) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_asking_twice_gets_the_same_answer(model, chest):
+    assert model(chest).probabilities == model(chest).probabilities
+
+
 def test_every_stage_tells_its_seconds(model, chest):
     seconds = model(chest).seconds
     assert list(seconds) == ["preprocess", "gate", "denoise", "classify"]
@@ -59,6 +73,27 @@ def test_what_is_no_chest_is_refused(model):
     head = a_volume(array=np.full((30, 50, 60), 40, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
     with pytest.raises(StudyError, match=r"NOT_CHEST.*Give a chest CT"):
         model(head)
+
+
+@pytest.mark.parametrize("hu", [-1000, 0])
+def test_a_scan_of_nothing_is_refused(model, hu):
+    empty = a_volume(array=np.full((30, 50, 60), hu, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
+    with pytest.raises(StudyError, match="NOT_CHEST") as told:
+        model(empty)
+    assert told.value.study == empty.source.study
+
+
+def test_the_answer_carries_the_readers_flags_and_those_of_the_gate(model, chest):
+    half = chest.then("cut", chest.array[:16], source=replace(chest.source, flags=("lossy",)))
+    prediction = model(half)
+    assert prediction.flags == ("lossy", "lungs_cut")
+    assert prediction.status == "flagged"
+    assert model(chest).flags == ()
+
+
+def test_a_residual_is_no_scan(model, chest):
+    with pytest.raises(StudyError, match="WRONG_UNITS"):
+        model(chest.then("subtracted", chest.array, units="residual"))
 
 
 def test_lungs_that_reach_the_end_of_the_scan_are_flagged(chest):
@@ -83,6 +118,12 @@ def test_another_size_is_refused_by_name(model, chest):
 def test_a_missing_device_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(UsageError, match="cuda:7"):
         CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cuda:7")
+
+
+def test_cuda_without_cuda_is_wrong_usage(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"'cuda' is not on this machine.*--device auto"):
+        CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cuda")
 
 
 def test_the_provenance_names_weights_and_settings(model):

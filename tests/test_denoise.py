@@ -62,5 +62,20 @@ def test_a_device_that_is_not_there_is_refused(name):
         pick_device(name)
 
 
+def test_cuda_without_cuda_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"'cuda' is not on this machine \(0 CUDA devices"):
+        pick_device("cuda")
+
+
+def test_only_the_slices_wanted_are_denoised(network, unit):
+    seen = []
+    watch = network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    residual_volume(unit, network, depth=5, batch=3)
+    watch.remove()
+    assert sum(seen) == len(DepthPlan.linear(23, 5).needed) <= 10
+    assert max(seen) <= 3
+
+
 def test_auto_finds_a_device():
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}

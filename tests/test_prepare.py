@@ -2,12 +2,14 @@ import json
 import shutil
 
 import pytest
+from pydicom import dcmread
 
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.splits import SplitSettings
 from covidctnet.io.store import Store
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.results import Label
 from tests.small import PREPROCESSING, write_chest, write_cohort
 
 SETTINGS = PreprocessSettings(**PREPROCESSING)
@@ -45,6 +47,41 @@ def test_a_second_run_makes_nothing_and_changes_no_split(archive, made, tmp_path
     assert (work / "splits.json").read_bytes() == before
 
 
+def test_a_study_whose_file_changed_is_made_anew(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    work = shutil.copytree(made[0], tmp_path / "work")
+    changed = sorted((data / "CAP" / "cap0").glob("*.dcm"))[12]
+    header = dcmread(changed)
+    pixels = header.pixel_array.copy()
+    pixels[20:30, 10:20] += 500
+    header.PixelData = pixels.tobytes()
+    header.save_as(changed)
+    before = {s.id: s.volume().array.copy() for s in Store(work / "preprocessed").index()}
+    done = run(data, work)
+    assert (done.made, done.kept) == (1, 15)
+    after = {s.id: s.volume().array for s in Store(work / "preprocessed").index()}
+    assert before.keys() == after.keys()
+    different = [s for s, array in after.items() if not (array == before[s]).all()]
+    (study,) = different
+    assert Store(work / "preprocessed").get(study).label is Label.CAP
+
+
+def test_a_study_that_was_removed_leaves_its_split(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    work = shutil.copytree(made[0], tmp_path / "work")
+    shutil.rmtree(data / "control" / "control7")
+    done = run(data, work)
+    assert (done.made, done.kept) == (0, 15)
+    assert len(done.splits.members) == 15
+
+
+def test_a_list_of_the_refused_does_not_outlive_them(archive, made, tmp_path):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    (work / "refused.csv").write_text("left over from a run before\n")
+    run(archive, work)
+    assert not (work / "refused.csv").exists()
+
+
 def test_other_settings_make_everything_anew(archive, made, tmp_path):
     work = shutil.copytree(made[0], tmp_path / "work")
     settings = PreprocessSettings(**{**PREPROCESSING, "size": 48})
@@ -80,7 +117,10 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
     done = run(data, tmp_path / "work", progress=lambda n, total: seen.append((n, total)))
     (failure,) = done.failures
     assert failure.status == "refused"
-    assert f"Covid-19/broken,{failure.code}" in (tmp_path / "work" / "refused.csv").read_text()
+    header, row = (tmp_path / "work" / "refused.csv").read_text().splitlines()
+    assert header == "source_path,code,message"
+    assert row.startswith(f"Covid-19/broken,{failure.code},")
+    assert failure.study not in {m.study for m in done.splits.members}
     assert seen[-1] == (17, 17)
 
 

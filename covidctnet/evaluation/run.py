@@ -49,9 +49,20 @@ def evaluate_work(
 
     Returns:
         The table in Markdown.
+
+    Raises:
+        UsageError: If the split is empty, studies of it are missing, or the folder was
+            preprocessed otherwise than the weights want.
+        CohortError: If no study got an answer.
     """
     wanted = set(Splits.load(work / "splits.json").studies(split))
     stored = [s for s in Store(work / "preprocessed").index() if s.id in wanted]
+    if missing := sorted(wanted - {s.id for s in stored}):
+        # Figures over the rest would look like figures over all.
+        raise UsageError(
+            f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
+            f"(first: {missing[0]}). Run preprocess again."
+        )
     if not stored:
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,13 +14,13 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.denoise import pick_device, place, residual_volume
-from covidctnet.errors import UsageError
+from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.progress import track
 from covidctnet.weights import load_weights
 
-__all__ = ["ResidualData", "SliceData", "WorkFolder"]
+__all__ = ["ResidualData", "SliceData", "WorkFolder", "one_preprocessing"]
 
 _LOG = logging.getLogger(__name__)
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -56,6 +57,21 @@ class WorkFolder:
         return [stored[study] for study in wanted]
 
 
+def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
+    """The settings that all of these studies were preprocessed with.
+
+    Raises:
+        CohortError: If they were preprocessed in different ways.
+    """
+    settings = {study.settings_digest: study.settings for study in studies}
+    if len(settings) != 1:
+        raise CohortError(
+            f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
+            "Run preprocess again with one set of settings."
+        )
+    return dict(next(iter(settings.values())))
+
+
 class SliceData(pl.LightningDataModule):
     """Slices of the Control patients set aside for the denoiser, with their lungs.
 
@@ -66,31 +82,39 @@ class SliceData(pl.LightningDataModule):
         batch_size: Slices a step and process.
         workers: Loader processes, at most one a core; the memory-mapped slices need few.
         validation_slices: Slices a validation patient gives, evenly spaced.
+        seed: Of the shuffling.
     """
 
     def __init__(
-        self, work: Path, batch_size: int = 8, workers: int = 0, validation_slices: int = 24
+        self,
+        work: Path,
+        batch_size: int = 8,
+        workers: int = 0,
+        validation_slices: int = 24,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.work = WorkFolder(work)
         self.batch_size = batch_size
         self.workers = workers
         self.validation_slices = validation_slices
+        self.seed = seed
 
     def setup(self, stage: str) -> None:
         """Open the memory maps."""
         train = self.work.studies("denoiser_train")
         val = self.work.studies("denoiser_val")
+        one_preprocessing([*train, *val])  # now, not when the training is over
         self.train: Dataset[Pair] = ConcatDataset([_Slices(s, None) for s in train])
         self.val: Dataset[Pair] = ConcatDataset([_Slices(s, self.validation_slices) for s in val])
 
     def train_dataloader(self) -> DataLoader[Pair]:
         """All slices, shuffled afresh every epoch."""
-        return _loader(self.train, self.batch_size, self.workers, shuffle=True)
+        return _loader(self.train, self.batch_size, self.workers, shuffle_seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """The same slices every time."""
-        return _loader(self.val, self.batch_size, self.workers, shuffle=False)
+        return _loader(self.val, self.batch_size, self.workers)
 
 
 class ResidualData(pl.LightningDataModule):
@@ -105,6 +129,7 @@ class ResidualData(pl.LightningDataModule):
         batch_size: Scans a step and process.
         workers: Loader processes.
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        seed: Of the shuffling.
     """
 
     def __init__(
@@ -115,6 +140,7 @@ class ResidualData(pl.LightningDataModule):
         batch_size: int = 16,
         workers: int = 0,
         device: str = "auto",
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.work = WorkFolder(work)
@@ -123,6 +149,7 @@ class ResidualData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
+        self.seed = seed
 
     @property
     def size(self) -> int:
@@ -136,8 +163,17 @@ class ResidualData(pl.LightningDataModule):
         return Store(self.work.path / "residuals" / f"{key}-{self.depth}")
 
     def prepare_data(self) -> None:
-        """Make the residuals that are missing; only one process a machine does."""
+        """Make the residuals that are missing; only one process a machine does.
+
+        Raises:
+            CohortError: If the denoiser was trained with other preprocessing.
+        """
         studies = [s for split in ("train", "val") for s in self._studies(split)]
+        if one_preprocessing(studies) != self.weights.card["preprocessing"]:
+            raise CohortError(
+                "the denoiser was trained with other preprocessing than the classifier's studies. "
+                "Run preprocess and train-denoiser again."
+            )
         store = self.store
         missing = [s for s in studies if not store.has(s.content_key, s.settings_digest)]
         if not missing:
@@ -158,11 +194,11 @@ class ResidualData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Pair]:
         """All scans, shuffled afresh every epoch."""
-        return _loader(self.splits["train"], self.batch_size, self.workers, shuffle=True)
+        return _loader(self.splits["train"], self.batch_size, self.workers, shuffle_seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """The validation scans, in order."""
-        return _loader(self.splits["val"], self.batch_size, self.workers, shuffle=False)
+        return _loader(self.splits["val"], self.batch_size, self.workers)
 
     def _studies(self, split: str) -> list[StoredStudy]:
         return self.work.studies(split)
@@ -206,7 +242,7 @@ class _Residuals(Dataset[Pair]):
 class _EpochShuffle(torch.utils.data.Sampler[int]):
     """A permutation that depends on seed and epoch only, so that a resumed run repeats it."""
 
-    def __init__(self, count: int, seed: int = 0) -> None:
+    def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed, self.epoch = count, seed, 0
 
     def __len__(self) -> int:
@@ -221,14 +257,17 @@ class _EpochShuffle(torch.utils.data.Sampler[int]):
 
 
 def _loader(
-    dataset: Dataset[Pair], batch_size: int, workers: int, *, shuffle: bool
+    dataset: Dataset[Pair], batch_size: int, workers: int, *, shuffle_seed: int | None = None
 ) -> DataLoader[Pair]:
     # A preset made for a large machine must run on a small one.
     workers = min(workers, os.cpu_count() or 1)
+    sampler = None
+    if shuffle_seed is not None:
+        sampler = _EpochShuffle(len(dataset), shuffle_seed)  # type: ignore[arg-type]
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=_EpochShuffle(len(dataset)) if shuffle else None,  # type: ignore[arg-type]
+        sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from covidctnet import __version__
-from covidctnet.errors import CohortError
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
-from covidctnet.training.data import ResidualData, SliceData, WorkFolder
+from covidctnet.training.data import ResidualData, SliceData, WorkFolder, one_preprocessing
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
@@ -36,7 +35,7 @@ def export_denoiser(
     card = {
         **_origin(),
         "architecture": {"denoiser": task.architecture},
-        "preprocessing": _one_preprocessing(studies),
+        "preprocessing": one_preprocessing(studies),
         "synthetic_only": _synthetic_only(studies),
         "training": {
             "denoiser": {
@@ -76,11 +75,6 @@ def export_classifier(
         },
         "metrics": {**old["metrics"], "classifier": dict(metrics)},
     }
-    if _one_preprocessing(studies) != old["preprocessing"]:
-        raise CohortError(
-            "the denoiser was trained with other preprocessing than the classifier's studies. "
-            "Run preprocess and train-denoiser again."
-        )
     denoiser = data.weights.denoiser()
     save_weights(data.work.weights, denoiser=denoiser, classifier=task.network, card=card)
 
@@ -104,16 +98,6 @@ def _origin() -> dict[str, Any]:
         "torch": torch.__version__,
         "licence": "Apache-2.0",
     }
-
-
-def _one_preprocessing(studies: list[StoredStudy]) -> Mapping[str, Any]:
-    settings = {study.settings_digest: study.settings for study in studies}
-    if len(settings) != 1:
-        raise CohortError(
-            f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
-            "Run preprocess again with one set of settings."
-        )
-    return dict(next(iter(settings.values())))
 
 
 def _synthetic_only(studies: list[StoredStudy]) -> bool:

@@ -101,6 +101,7 @@ def _paint_opacities(
     grain = _fields(clean, settings, generator, _uniform(clean, 0.4, 0.8, generator), 3.0, 12.0)
     grain = grain * _uniform(clean, 0.0, 0.5, generator)
     target = _uniform(clean, settings.min_density, settings.max_density, generator) + grain
+    target = target.clamp_max(1)  # nothing is denser than the window shows
     strength = _uniform(clean, 0.4, 1.0, generator)
     return lungs * cover * strength * (target - clean).clamp_min(0)
 

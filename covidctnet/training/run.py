@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -66,6 +68,8 @@ class _TrainCLI(LightningCLI):
             default=20,
             help="epochs without a better val_loss before training stops early",
         )
+        for seeded in ("model.seed", "data.seed"):
+            parser.link_arguments("seed_everything", seeded, compute_fn=int)
 
     def before_instantiate_classes(self) -> None:
         config = self.config
@@ -75,6 +79,8 @@ class _TrainCLI(LightningCLI):
                 f"the work folder {work.name!r} does not exist; run covidctnet preprocess first"
             )
         config.trainer.default_root_dir = str(work / self.stage)
+        if config.ckpt_path:
+            config.ckpt_path = _checkpoint(config.ckpt_path, work / self.stage)
         if config.device:
             device = pick_device(config.device)
             config.trainer.accelerator = "gpu" if device.type == "cuda" else device.type
@@ -151,6 +157,21 @@ def train_classifier(arguments: Sequence[str], *, program: str) -> Path:
     return _export(cli, export_classifier, shareable_command(program, arguments))
 
 
+def _checkpoint(wanted: str, folder: Path) -> str | None:
+    last = folder / "checkpoints" / "last.ckpt"
+    if wanted == "last":
+        if last.is_file():
+            return str(last)
+        _LOG.warning("the work folder has no checkpoint yet; training starts from the beginning")
+        return None
+    if not Path(wanted).is_file():
+        raise UsageError(
+            f"the checkpoint {Path(wanted).name!r} does not exist; give a file, or `last` for the "
+            "last one of the work folder"
+        )
+    return wanted
+
+
 def _fit(
     cli_class: type[_TrainCLI],
     task: type[pl.LightningModule],
@@ -179,16 +200,39 @@ def _fit(
                 "log_every_n_steps": 10,
             },
         )
-        cli.trainer.fit(
-            cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
-        )
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            cli.trainer.fit(
+                cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit with 1, and turns Ctrl-C off.
+            if not cli.trainer.interrupted:
+                raise
+            signal.signal(signal.SIGINT, on_interrupt)
+            raise KeyboardInterrupt from None
     return cli
 
 
 def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
-    """The best network as weights with a card; one process writes, all know where."""
+    """The best network as weights with a card; one process writes, all know where.
+
+    Raises:
+        UsageError: If training never reached a finite loss; the weights stay what they were.
+    """
     work: WorkFolder = cli.datamodule.work
-    best = Path(cli.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    if cli.config.trainer.fast_dev_run:
+        _LOG.info("a trial run of a few batches: no weights written")
+        return work.weights
+    checkpoints = cli.trainer.checkpoint_callback
+    assert isinstance(checkpoints, ModelCheckpoint)
+    best = Path(checkpoints.best_model_path)
+    score = float(checkpoints.best_model_score)  # type: ignore[arg-type]
+    if not math.isfinite(score):
+        raise UsageError(
+            f"training diverged: no epoch had a finite val_loss (best {score}). No weights "
+            "written. Train with a smaller --model.learning_rate or --trainer.precision 32-true."
+        )
     if cli.trainer.is_global_zero:
         state = torch.load(best, map_location="cpu", weights_only=True)
         network = cli.model.network.to("cpu")
@@ -197,7 +241,8 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
         network.load_state_dict(
             {k.removeprefix(prefix): v for k, v in parameters if k.startswith(prefix)}
         )
-        metrics = {k: round(float(v), 6) for k, v in cli.trainer.callback_metrics.items()}
+        # Checkpoints of older versions tell no figures.
+        metrics = {k: round(v, 6) for k, v in state.get("metrics", {"val_loss": score}).items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
         export(cli.model, cli.datamodule, metrics, command=command, config=_plain(cli.config))
         _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
@@ -212,7 +257,9 @@ def shareable_command(program: str, arguments: Sequence[str]) -> str:
         name, equals, value = argument.rpartition("=")
         path = Path(value)
         if presets_root() in path.parents:
-            words[-1:] = ["--preset", path.parent.name]
+            if not equals:
+                words.pop()
+            words += ["--preset", path.parent.name]
         else:
             words.append(f"{name}{equals}{path.name if len(path.parts) > 1 else value}")
     return " ".join(words)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from covidctnet.errors import UsageError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.results import Label
 from covidctnet.training.augment import vary_residuals, vary_slices
@@ -20,6 +21,10 @@ __all__ = ["ClassifierTask", "DenoiserTask"]
 WARM_UP_SHARE = 0.03
 # A voxel counts as painted when it was changed by this much of the window (42 HU).
 PAINTED = 0.03
+# A network whose output is one constant after so many steps stays there. Lungs that spread by
+# less than this share of the window (0.14 HU) are a constant.
+DEAD_AFTER_STEPS = 200
+DEAD_SPREAD = 1e-4
 
 Schedule = Literal["constant", "cosine"]
 
@@ -43,8 +48,21 @@ class _SeededTask(pl.LightningModule):
         mixed = hash((self.seed, stage, step, rank)) % 2**63
         return torch.Generator(device=self.device).manual_seed(mixed)
 
+    def moment(self, batch_idx: int) -> int:
+        """A number that no other training batch of the run has.
+
+        `global_step` counts the optimizer's steps, which may take several batches each.
+        """
+        batches = self.trainer.accumulate_grad_batches if self._trainer is not None else 1
+        return self.global_step * batches + batch_idx % batches
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(self.generator(0, self.global_step).initial_seed() % 2**63)
+        torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # The card tells the figures of the weights it comes with, which are seldom the last ones.
+        metrics = self.trainer.callback_metrics.items()
+        checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
@@ -118,7 +136,7 @@ class DenoiserTask(_SeededTask):
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
     ) -> torch.Tensor:
         """Paint noise onto healthy slices and have it taken off."""
-        generator = self.generator(1, self.global_step)
+        generator = self.generator(1, self.moment(batch_idx))
         clean, lungs = batch
         if self.augment:
             clean, lungs = vary_slices(clean, lungs, generator=generator)
@@ -142,8 +160,24 @@ class DenoiserTask(_SeededTask):
             "val_residual_healthy": _mean_where(residual.abs(), healthy),
             # A network that never leaves a constant shows it here.
             "val_output_spread": output.std(),
+            "val_lungs_spread": _spread_where(output, lungs > 0.5),
         }
         self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(clean))
+
+    def on_validation_end(self) -> None:
+        """Notice a dead start.
+
+        Raises:
+            UsageError: If the output within the lungs is still one constant.
+        """
+        spread = float(self.trainer.callback_metrics.get("val_lungs_spread", 1.0))
+        if self.global_step >= DEAD_AFTER_STEPS and spread < DEAD_SPREAD:
+            raise UsageError(
+                f"the denoiser's output within the lungs is one constant after {self.global_step} "
+                f"steps (spread {spread:.1e}): a dead start, which more steps do not mend. Train "
+                "with another --seed_everything, a larger --model.base or a smaller "
+                "--model.learning_rate."
+            )
 
     def _denoise(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.network(noisy.contiguous(memory_format=torch.channels_last)).float()
@@ -199,7 +233,8 @@ class ClassifierTask(_SeededTask):
         """Cross-entropy of the class."""
         residual, label = batch
         if self.augment:
-            residual = vary_residuals(residual, generator=self.generator(1, self.global_step))
+            generator = self.generator(1, self.moment(batch_idx))
+            residual = vary_residuals(residual, generator=generator)
         logits = self._classify(residual)
         loss = self.criterion(logits, label)
         self.log("train_loss", loss, prog_bar=True)
@@ -222,6 +257,11 @@ class ClassifierTask(_SeededTask):
 
 def _accuracy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return (logits.argmax(dim=1) == label).float().mean()
+
+
+def _spread_where(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    # Slices above and below the lungs have none.
+    return values[where].std() if where.sum() > 1 else values.std()
 
 
 def _mean_where(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:

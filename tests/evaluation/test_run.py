@@ -6,7 +6,7 @@ import pytest
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.run import evaluate_data, evaluate_work
-from covidctnet.evaluation.splits import SplitSettings
+from covidctnet.evaluation.splits import Splits, SplitSettings
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
 from tests.small import PREPROCESSING, tiny_weights, write_chest, write_cohort
@@ -52,6 +52,11 @@ def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
     (failure,) = told["failures"]
     assert failure["label"] == "CAP"
     assert "Without an answer: 1" in table
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        unanswered = [row for row in csv.DictReader(file) if row["code"]]
+    assert [(r["study"], r["truth"], r["label"]) for r in unanswered] == [
+        (failure["study"], "CAP", "")
+    ]
 
 
 def test_only_the_patients_held_back_are_scored(archive, model, tmp_path):
@@ -63,6 +68,30 @@ def test_only_the_patients_held_back_are_scored(archive, model, tmp_path):
     assert told["accuracy"]["n"] == len(held_back)
     text = (tmp_path / "out" / "predictions.csv").read_text()
     assert all(study in text for study in held_back)
+
+
+def test_a_held_back_study_that_went_missing_is_told(archive, model, tmp_path):
+    work = prepared(archive, tmp_path / "work")
+    study, *_ = Splits.load(work / "splits.json").studies("test")
+    (work / "preprocessed" / f"{study}.json").unlink()
+    with pytest.raises(UsageError, match=f"1 of 3 studies .*{study}.*Run preprocess again"):
+        evaluate_work(work, model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_files_are_three_and_a_second_evaluation_writes_the_same(archive, model, tmp_path):
+    work = prepared(archive, tmp_path / "work")
+    steps = []
+    for out in ("first", "second"):
+        evaluate_work(
+            work, model, tmp_path / out, progress=lambda n, total: steps.append((n, total))
+        )
+    names = ["evaluation.json", "evaluation.md", "predictions.csv"]
+    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == names
+    for name in names:
+        first, second = ((tmp_path / out / name).read_bytes() for out in ("first", "second"))
+        assert first == second
+    assert steps == [(1, 3), (2, 3), (3, 3)] * 2
 
 
 def test_a_folder_preprocessed_otherwise_is_refused(archive, model, tmp_path):

@@ -19,10 +19,7 @@ PRESETS = sorted(p.parent.name for p in presets_root().glob("*/train-denoiser.ya
 DENOISER = ("--model.base", "2", "--data.batch_size", "2", "--data.validation_slices", "4")
 DENOISER += ("--trainer.limit_train_batches", "3", "--trainer.precision", "32-true")
 CLASSIFIER = ("--model.base", "1", "--data.depth", str(DEPTH), "--data.batch_size", "2")
-CLASSIFIER += (
-    "--trainer.precision",
-    "32-true",
-)
+CLASSIFIER += ("--trainer.precision", "32-true")
 SMALL = [f"--settings.{name}={value}" for name, value in PREPROCESSING.items()]
 
 
@@ -132,7 +129,7 @@ def test_the_same_seed_trains_the_same_network_and_another_another(work, tmp_pat
 
 def test_curves_are_kept_as_csv_and_for_tensorboard(denoised):
     rows = [row for row in curve(denoised, "denoiser") if row.get("val_loss")]
-    assert {"val_loss", "val_residual_painted", "val_output_spread"} <= set(rows[-1])
+    assert {"val_loss", "val_residual_painted", "val_lungs_spread"} <= set(rows[-1])
     assert list((denoised / "denoiser" / "tensorboard").glob("run1/events.*"))
     assert sorted(p.name for p in (denoised / "denoiser").rglob("*.ckpt")) == [
         "best.ckpt",
@@ -160,7 +157,15 @@ def test_two_processes_train_one_network(work):
         env={**environment, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (work / "weights" / "denoiser.safetensors").is_file()
+    assert sorted(p.name for p in (work / "weights").iterdir()) == [
+        "card.json",
+        "denoiser.safetensors",
+    ]
+    assert [p.name for p in (work / "denoiser" / "log").iterdir()] == ["run1"]
+    assert len([row for row in curve(work, "denoiser") if row.get("val_loss")]) == 1
+    kept = last(work, "denoiser")["state_dict"]
+    for name, value in load_weights(work / "weights").denoiser().state_dict().items():
+        assert torch.equal(value, kept[f"network.{name}"]), name
 
 
 def test_a_classifier_without_a_denoiser_is_refused_in_one_line(work, capsys):
@@ -174,10 +179,10 @@ def test_the_command_on_the_card_tells_no_folder():
     assert shareable_command("covidctnet train-denoiser", arguments) == (
         "covidctnet train-denoiser --preset demo --data.work=mine --ckpt_path a.ckpt"
     )
+    assert shareable_command("train", [f"--config={preset}"]) == "train --preset demo"
 
 
 def test_training_is_a_function_too(work):
     arguments = ["--data.work", str(work), *DENOISER, "--trainer.max_epochs=1"]
     folder = train_denoiser(arguments, program="test")
-    assert load_weights.__module__ == "covidctnet.weights"
-    assert (folder / "card.json").is_file()
+    assert list(load_weights(folder).card["files"]) == ["denoiser.safetensors"]

@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from covidctnet.training import augment
+from covidctnet.training.augment import vary_residuals, vary_slices
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def slices():
+    """A body of 0.7 with one lung of 0.2 on a side of it."""
+    clean = torch.zeros(64, 1, 32, 32)
+    clean[:, :, 5:27, 4:28] = 0.7
+    lungs = torch.zeros_like(clean)
+    lungs[:, :, 10:22, 7:13] = 1
+    clean[lungs > 0] = 0.2
+    return clean, lungs
+
+
+@pytest.fixture
+def still(monkeypatch):
+    """No variation but mirroring."""
+    for name in ("TURN_RADIANS", "ZOOM", "SHIFT", "DENSITY_SHIFT", "NOISE"):
+        monkeypatch.setattr(augment, f"MAX_{name}", 0.0)
+
+
+def test_varied_slices_stay_in_the_window_and_keep_their_shape(slices):
+    clean, lungs = vary_slices(*slices, generator=seeded())
+    assert clean.shape == lungs.shape == slices[0].shape
+    for values in (clean, lungs):
+        assert values.min() >= 0
+        assert values.max() <= 1
+
+
+def test_the_lungs_move_with_the_slice(slices, monkeypatch):
+    monkeypatch.setattr(augment, "MAX_DENSITY_SHIFT", 0.0)
+    monkeypatch.setattr(augment, "MAX_NOISE", 0.0)
+    _, lungs = slices
+    clean, moved = vary_slices(0.4 * lungs, lungs, generator=seeded())
+    assert torch.allclose(clean, 0.4 * moved, atol=1e-6)
+    assert not torch.allclose(moved, lungs)
+
+
+def test_air_outside_the_body_stays_air(slices):
+    clean, _ = vary_slices(*slices, generator=seeded())
+    assert (clean[:, :, 0, 0] == 0).all()
+
+
+def test_without_variation_a_slice_is_itself_or_its_mirror_image(slices, still):
+    clean, lungs = vary_slices(*slices, generator=seeded())
+    mirrored = 0
+    for varied, mask, before, where in zip(clean, lungs, *slices, strict=True):
+        same = torch.allclose(varied, before, atol=1e-5)
+        flipped = torch.allclose(varied, before.flip(-1), atol=1e-5)
+        assert same != flipped
+        assert torch.allclose(mask, where.flip(-1) if flipped else where, atol=1e-5)
+        mirrored += flipped
+    assert 16 < mirrored < 48
+
+
+def test_slices_of_a_batch_are_varied_each_in_its_own_way(slices):
+    clean, _ = vary_slices(*slices, generator=seeded())
+    assert len(torch.unique(clean.flatten(1), dim=0)) == len(clean)
+
+
+def test_the_same_seed_varies_alike_and_another_otherwise(slices):
+    first, again, other = (vary_slices(*slices, generator=seeded(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.fixture
+def residual():
+    """A block of residual in the middle, nothing near the rim."""
+    out = torch.zeros(32, 1, 20, 24, 24)
+    out[:, :, 8:12, 9:14, 8:11] = torch.rand(4, 5, 3, generator=seeded(9)) + 0.1
+    return out
+
+
+def test_a_residual_is_moved_mirrored_and_scaled_but_never_bent(residual):
+    varied = vary_residuals(residual, generator=seeded())
+    before = residual[0][residual[0] > 0].sort().values
+    for sample in varied:
+        after = sample[sample > 0].sort().values
+        factor = after / before
+        assert torch.allclose(factor, factor[0].expand_as(factor), rtol=1e-5)
+        assert 0.8 <= factor[0] <= 1.2
+
+
+def test_residuals_move_by_a_few_voxels_only(residual):
+    varied = vary_residuals(residual, generator=seeded())
+    for sample in varied:
+        for axis, size in enumerate((20, 24, 24), start=1):
+            others = tuple(a for a in range(4) if a != axis)
+            old = (residual[0].abs().sum(others) > 0).nonzero().float().mean()
+            new = (sample.abs().sum(others) > 0).nonzero().float().mean()
+            reach = max(1, round(augment.MAX_SHIFT * size))
+            mirror = size - 1 - old if axis == 3 else old
+            assert min(abs(new - old), abs(new - mirror)) <= reach
+
+
+def test_the_sign_of_a_residual_is_kept(residual):
+    assert vary_residuals(residual, generator=seeded()).min() >= 0
+    assert vary_residuals(-residual, generator=seeded()).max() <= 0
+
+
+def test_the_same_seed_varies_residuals_alike(residual):
+    first, again, other = (vary_residuals(residual, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation.splits import Splits
+from covidctnet.io.store import Store
+from covidctnet.models import BCDUNet
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.results import Label
+from covidctnet.training import data as training_data
+from covidctnet.training.data import ResidualData, SliceData, WorkFolder
+from covidctnet.weights import save_weights
+from tests.training.conftest import SHAPE, put_study
+
+DEPTH = 34
+
+
+@pytest.fixture
+def denoised(little_work):
+    """A work folder with a denoiser that has learned nothing."""
+    torch.manual_seed(0)
+    network = BCDUNet(base=2, depth=1)
+    card = {
+        "architecture": {
+            "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"}
+        },
+        "preprocessing": vars(PreprocessSettings(size=40)),
+        "synthetic_only": True,
+    }
+    save_weights(little_work / "weights", denoiser=network, classifier=None, card=card)
+    return little_work
+
+
+def residuals(work, **options):
+    data = ResidualData(work, depth=DEPTH, device="cpu", **options)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def order(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return list(loader.sampler)
+
+
+def test_the_denoiser_sees_its_own_patients_only(little_work):
+    splits = Splits.load(little_work / "splits.json")
+    data = SliceData(little_work, validation_slices=6)
+    data.setup("fit")
+    seen = {
+        split: {part.study.id for part in getattr(data, split).datasets}
+        for split in ("train", "val")
+    }
+    assert seen["train"] == set(splits.studies("denoiser_train"))
+    assert seen["val"] == set(splits.studies("denoiser_val"))
+    for member in splits.members:
+        if member.study in seen["train"] | seen["val"]:
+            assert member.label is Label.CONTROL
+            assert member.wanted not in {"train", "val", "test"}
+
+
+def test_the_classifier_sees_none_of_the_denoisers_patients_and_none_held_back(denoised):
+    splits = Splits.load(denoised / "splits.json")
+    data = residuals(denoised)
+    seen = {s.id for split in data.splits.values() for s in split.studies}
+    assert seen == {*splits.studies("train"), *splits.studies("val")}
+    home = {m.patient: m.wanted for m in splits.members}
+    assert {home[s.patient] for split in data.splits.values() for s in split.studies} == {
+        "train",
+        "val",
+    }
+
+
+def test_training_reads_every_slice_and_validation_evenly_spaced_ones(little_work):
+    data = SliceData(little_work, validation_slices=6)
+    data.setup("fit")
+    assert len(data.train) == SHAPE[0] * len(data.train.datasets)
+    assert len(data.val) == 6 * len(data.val.datasets)
+    assert data.val.datasets[0].indices.tolist() == [0, 4, 8, 11, 15, 19]
+
+
+def test_slices_come_with_the_lungs_of_the_same_slice(little_work):
+    data = SliceData(little_work, batch_size=4)
+    data.setup("fit")
+    clean, lungs = next(iter(data.val_dataloader()))
+    assert clean.shape == lungs.shape == (4, 1, *SHAPE[1:])
+    assert clean.dtype == lungs.dtype == torch.float32
+    study = data.val.datasets[0].study
+    wanted = data.val.datasets[0].indices[:4]
+    assert np.array_equal(clean[:, 0], study.volume().array[wanted])
+    assert np.array_equal(lungs[:, 0], study.lungs[wanted])
+
+
+def test_every_epoch_is_shuffled_afresh_and_the_same_epoch_alike(little_work):
+    data = SliceData(little_work)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    first = order(loader, 0)
+    assert sorted(first) == list(range(len(data.train)))
+    assert first != order(loader, 1)
+    assert first == order(loader, 0)
+    other = SliceData(little_work, seed=1)
+    other.setup("fit")
+    assert first != order(other.train_dataloader(), 0)
+
+
+def test_residuals_carry_the_label_of_their_study(denoised):
+    data = residuals(denoised, batch_size=2)
+    residual, label = next(iter(data.val_dataloader()))
+    assert residual.shape == (2, 1, DEPTH, *SHAPE[1:])
+    assert (residual.dtype, label.dtype) == (torch.float32, torch.int64)
+    truth = {m.study: int(m.label) for m in Splits.load(denoised / "splits.json").members}
+    assert label.tolist() == [truth[s.id] for s in data.splits["val"].studies[:2]]
+
+
+def test_residuals_are_made_once(denoised, monkeypatch):
+    first = residuals(denoised)
+
+    def never(*_, **__):
+        raise AssertionError("a residual was made again")
+
+    monkeypatch.setattr(training_data, "residual_volume", never)
+    again = residuals(denoised)
+    assert len(again.splits["train"]) == len(first.splits["train"])
+
+
+def test_another_depth_has_residuals_of_its_own(denoised):
+    made = {ResidualData(denoised, depth=depth).store.folder for depth in (34, 50)}
+    assert len(made) == 2
+
+
+def test_a_study_that_went_missing_is_told(little_work):
+    (study, *_) = Splits.load(little_work / "splits.json").studies("denoiser_train")
+    (little_work / "preprocessed" / f"{study}.json").unlink()
+    with pytest.raises(UsageError, match=f"1 of .* {study}.*Run preprocess again"):
+        SliceData(little_work).setup("fit")
+
+
+def test_a_folder_that_was_never_preprocessed_is_told(tmp_path):
+    with pytest.raises(UsageError, match="run preprocess first"):
+        WorkFolder(tmp_path).studies("train")
+
+
+def test_studies_preprocessed_in_two_ways_are_refused_before_training(little_work):
+    splits = Splits.load(little_work / "splits.json")
+    chosen = splits.studies("denoiser_train")[0]
+    (member,) = (m for m in splits.members if m.study == chosen)
+    store = Store(little_work / "preprocessed")
+    put_study(store, member.patient, member.label, size=48)
+    with pytest.raises(CohortError, match="preprocessed in 2 different ways"):
+        SliceData(little_work).setup("fit")
+
+
+def test_a_denoiser_of_other_preprocessing_is_refused_before_residuals_are_made(denoised):
+    splits = Splits.load(denoised / "splits.json")
+    for member in splits.members:
+        put_study(Store(denoised / "preprocessed"), member.patient, member.label, size=48)
+    with pytest.raises(CohortError, match="trained with other preprocessing"):
+        residuals(denoised)
+    assert not (denoised / "residuals").exists()
+
+
+def test_no_more_loader_processes_than_cores(little_work, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    data = SliceData(Path(little_work), workers=64)
+    data.setup("fit")
+    assert data.train_dataloader().num_workers == 1

@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from covidctnet.errors import UsageError
+from covidctnet.training.noise import NoiseSettings, corrupt
+
+RECIPES = ("opacities", "perlin")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def slices():
+    """Four hundred slices of a dark lung in a bright body, and the lungs."""
+    clean = torch.full((400, 1, 24, 24), 0.7)
+    lungs = torch.zeros_like(clean)
+    lungs[:, :, 4:20, 6:18] = 1
+    clean[lungs > 0] = 0.15
+    return clean, lungs
+
+
+def painted(noise):
+    return noise.flatten(1).abs().amax(1) > 0
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_noisy_slices_is_the_one_asked_for(slices, recipe, share):
+    _, noise = corrupt(*slices, NoiseSettings(recipe=recipe, share=share), generator=seeded())
+    # Four standard deviations of a binomial of 400.
+    assert abs(painted(noise).float().mean().item() - share) <= 0.1 * (share == 0.5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_which_slices_are_noisy_changes_from_step_to_step(slices, recipe):
+    generator, settings = seeded(), NoiseSettings(recipe=recipe)
+    first, second = (painted(corrupt(*slices, settings, generator=generator)[1]) for _ in range(2))
+    assert 0.35 < (first == second).float().mean().item() < 0.65
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_two_slices_and_no_two_steps_share_a_field(slices, recipe):
+    clean, lungs = (part[:12] for part in slices)
+    settings, generator = NoiseSettings(recipe=recipe, share=1.0), seeded()
+    fields = torch.cat([corrupt(clean, lungs, settings, generator=generator)[1] for _ in range(3)])
+    # Whatever its strength: equal fields correlate by one.
+    correlation = torch.corrcoef(fields[:, 0, 4:20, 6:18].flatten(1))
+    off_diagonal = correlation[~torch.eye(36, dtype=torch.bool)]
+    assert off_diagonal.abs().max() < 0.999
+    assert fields.isfinite().all()
+
+
+def test_opacities_stay_in_the_lungs_and_only_make_them_denser(slices):
+    clean, lungs = slices
+    noisy, noise = corrupt(clean, lungs, NoiseSettings(share=1.0), generator=seeded())
+    assert noise.min() >= 0
+    assert (noise[lungs == 0] == 0).all()
+    assert torch.equal(noisy, clean + noise)
+    assert noise.amax() > 0.3
+
+
+@pytest.mark.parametrize("density", [(0.25, 0.78), (1.0, 1.0)])
+def test_opacities_never_leave_the_window(slices, density):
+    low, high = density
+    settings = NoiseSettings(share=1.0, min_density=low, max_density=high)
+    noisy, _ = corrupt(*slices, settings, generator=seeded())
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+
+
+def test_the_published_noise_is_signed_and_covers_the_whole_slice(slices):
+    clean, lungs = slices
+    settings = NoiseSettings(recipe="perlin", share=1.0)
+    _, noise = corrupt(clean, torch.zeros_like(lungs), settings, generator=seeded())
+    assert noise.min() < -0.1 < 0.1 < noise.max()
+    assert (noise[lungs == 0] != 0).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_same_seed_paints_the_same_noise_and_another_another(slices, recipe):
+    settings = NoiseSettings(recipe=recipe)
+    first, again, other = (
+        corrupt(*slices, settings, generator=seeded(seed))[1] for seed in (3, 3, 4)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_clean_slices_are_not_written_to(slices):
+    clean, lungs = (part.clone() for part in slices)
+    corrupt(clean, lungs, NoiseSettings(share=1.0), generator=seeded())
+    assert torch.equal(clean, slices[0])
+    assert torch.equal(lungs, slices[1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"share": 1.5}, "share must lie in 0..1, got 1.5"),
+        ({"min_scale": 0.5}, "min_scale"),
+        ({"min_scale": 9.0, "max_scale": 8.0}, "max_scale"),
+        ({"min_density": 0.9, "max_density": 0.8}, "densities"),
+        ({"max_density": 1.1}, "densities"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(wrong, told):
+    with pytest.raises(UsageError, match=told):
+        NoiseSettings(**wrong)

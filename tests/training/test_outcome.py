@@ -1,0 +1,235 @@
+"""What a training run leaves behind, and what it says when it goes wrong."""
+
+import csv
+import getpass
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+
+from covidctnet.cli import main
+from covidctnet.evaluation.splits import Splits
+from covidctnet.training import tasks
+from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.weights import load_weights
+from tests.training.conftest import PATIENTS
+
+DENOISER = ("--model.base=2", "--model.depth=1", "--data.batch_size=2")
+DENOISER += ("--data.validation_slices=4", "--trainer.limit_train_batches=2")
+CLASSIFIER = ("--model.base=1", "--data.depth=34", "--data.batch_size=2")
+
+
+def train(stage, work, *options, epochs=1):
+    small = DENOISER if stage == "denoiser" else CLASSIFIER
+    arguments = [f"train-{stage}", "--work", str(work), *small, *options]
+    return main([*arguments, f"--trainer.max_epochs={epochs}"])
+
+
+def card(work):
+    return json.loads((work / "weights" / "card.json").read_text())
+
+
+def checkpoint(work, stage, name):
+    return torch.load(work / stage / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def losses(work, stage):
+    with (work / stage / "log" / "run1" / "metrics.csv").open(newline="") as file:
+        return [float(row["val_loss"]) for row in csv.DictReader(file) if row.get("val_loss")]
+
+
+@pytest.fixture(params=[("denoiser", DenoiserTask), ("classifier", ClassifierTask)])
+def gone_by(request, little_work, monkeypatch):
+    """A stage that was spoiled after its best epoch, and where."""
+    stage, task = request.param
+    if stage == "classifier":
+        assert train("denoiser", little_work) == 0
+
+    def spoil(self):
+        if self.current_epoch == 2:
+            list(self.network.parameters())[-1].data[0] += 50
+
+    monkeypatch.setattr(task, "on_train_epoch_start", spoil)
+    assert train(stage, little_work, epochs=4) == 0
+    return stage, little_work
+
+
+def test_the_weights_and_the_figures_on_the_card_are_those_of_the_best_epoch(gone_by):
+    stage, work = gone_by
+    curve = losses(work, stage)
+    best = curve.index(min(curve))
+    assert best < 2
+    assert len(curve) == 4
+    told = card(work)["metrics"][stage]
+    assert told["epoch"] == best
+    assert told["val_loss"] == pytest.approx(curve[best], abs=1e-5)
+    kept = checkpoint(work, stage, "best")["state_dict"]
+    weights = load_weights(work / "weights")
+    network = weights.denoiser() if stage == "denoiser" else weights.classifier()
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, kept[f"network.{name}"]), name
+
+
+def test_the_card_counts_the_patients_of_every_split(little_work):
+    assert train("denoiser", little_work) == 0
+    assert train("classifier", little_work) == 0
+    splits = Splits.load(little_work / "splits.json")
+    trained = card(little_work)["training"]
+    for stage, names in (
+        ("denoiser", ("denoiser_train", "denoiser_val")),
+        ("classifier", ("train", "val")),
+    ):
+        told = trained[stage]["data"]
+        assert told["splits_digest"] == splits.digest
+        assert told["studies"] == sum(len(splits.studies(name)) for name in names)
+        for label, count in PATIENTS.items():
+            assert sum(split[label.title] for split in told["patients"].values()) == count
+
+
+def test_weights_of_phantoms_say_so(little_work):
+    assert train("denoiser", little_work) == 0
+    assert card(little_work)["synthetic_only"] is True
+    assert train("classifier", little_work) == 0
+    assert card(little_work)["synthetic_only"] is True
+    kind = card(little_work)["training"]["classifier"]["data"]["kind"]
+    assert kind == "synthetic patients (phantoms)"
+
+
+def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synthetic(
+    little_work, patients_work
+):
+    assert train("denoiser", little_work) == 0
+    denoiser = str(little_work / "weights")
+    assert train("classifier", patients_work, "--data.denoiser", denoiser) == 0
+    assert card(patients_work)["synthetic_only"] is False
+    assert card(patients_work)["training"]["classifier"]["data"]["kind"] == "patients"
+
+
+def test_the_card_names_no_folder_and_no_user(little_work):
+    config = little_work / "mine.yaml"
+    config.write_text("patience: 3\n")
+    assert train("denoiser", little_work, "--config", str(config)) == 0
+    text = (little_work / "weights" / "card.json").read_text()
+    told = card(little_work)["training"]["denoiser"]["command"]
+    assert told.startswith("covidctnet train-denoiser --data.work little ")
+    assert "mine.yaml" in told
+    for secret in (str(little_work.parent), f"/{getpass.getuser()}/"):
+        assert secret not in text
+
+
+def test_a_denoiser_trained_anew_takes_the_old_classifier_away(little_work):
+    assert train("denoiser", little_work) == 0
+    assert train("classifier", little_work) == 0
+    assert "classifier.safetensors" in card(little_work)["files"]
+    assert train("denoiser", little_work, "--seed_everything=1") == 0
+    assert list(card(little_work)["files"]) == ["denoiser.safetensors"]
+    assert not (little_work / "weights" / "classifier.safetensors").exists()
+
+
+def kill(network):
+    for parameter in network.parameters():
+        parameter.data.zero_()
+
+
+def test_a_dead_start_is_noticed_and_leaves_no_weights(little_work, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "DEAD_AFTER_STEPS", 4)
+    monkeypatch.setattr(DenoiserTask, "on_fit_start", lambda self: kill(self.network))
+    assert train("denoiser", little_work, epochs=9) == 2
+    told = capsys.readouterr().err
+    assert "one constant after 4 steps" in told
+    assert "--seed_everything" in told
+    assert len(losses(little_work, "denoiser")) == 2
+    assert not (little_work / "weights").exists()
+
+
+def test_a_live_start_is_left_alone(little_work, monkeypatch):
+    monkeypatch.setattr(tasks, "DEAD_AFTER_STEPS", 1)
+    assert train("denoiser", little_work, epochs=3) == 0
+    assert card(little_work)["metrics"]["denoiser"]["val_lungs_spread"] > tasks.DEAD_SPREAD
+
+
+@pytest.mark.parametrize("stage", ["denoiser", "classifier"])
+def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys, stage):
+    assert train("denoiser", little_work) == 0
+    before = card(little_work)
+    assert train(stage, little_work, "--model.learning_rate=1e30", epochs=3) == 2
+    assert "training diverged" in capsys.readouterr().err
+    assert card(little_work) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "task"), [("denoiser", DenoiserTask), ("classifier", ClassifierTask)]
+)
+def test_ctrl_c_exits_130_and_the_run_can_go_on(little_work, monkeypatch, capsys, stage, task):
+    assert train("denoiser", little_work) == 0
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt(self):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "on_train_epoch_start", interrupt)
+        assert train(stage, little_work, epochs=3) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert train(stage, little_work, "--ckpt_path=last", epochs=3) == 0
+    assert checkpoint(little_work, stage, "last")["epoch"] == 2
+
+
+def test_without_a_checkpoint_the_last_one_is_the_beginning(little_work, tmp_path, capsys):
+    other = shutil.copytree(little_work, tmp_path / "other")
+    assert train("denoiser", little_work, "--ckpt_path", "last") == 0
+    assert "starts from the beginning" in capsys.readouterr().err
+    assert train("denoiser", other) == 0
+    first, second = (checkpoint(w, "denoiser", "last")["state_dict"] for w in (little_work, other))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_checkpoint_that_is_not_there_is_wrong_usage(little_work, capsys):
+    assert train("denoiser", little_work, "--ckpt_path=/nowhere/mine.ckpt") == 2
+    told = capsys.readouterr().err
+    assert "'mine.ckpt' does not exist" in told
+    assert "/nowhere" not in told
+
+
+def test_a_trial_run_of_a_batch_writes_no_weights(little_work):
+    assert train("denoiser", little_work, "--trainer.fast_dev_run=true") == 0
+    assert not (little_work / "weights").exists()
+
+
+@pytest.mark.parametrize("stage", ["denoiser", "classifier"])
+def test_training_on_a_gpu_that_is_not_there_is_wrong_usage(
+    little_work, monkeypatch, capsys, stage
+):
+    assert train("denoiser", little_work) == 0
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert train(stage, little_work, "--device=cuda") == 2
+    assert "device 'cuda' is not on this machine" in capsys.readouterr().err
+
+
+def test_one_seed_decides_weights_noise_and_order(little_work):
+    assert train("denoiser", little_work, "--seed_everything=7") == 0
+    told = card(little_work)["training"]["denoiser"]["config"]
+    assert (told["seed"], told["model"]["seed"]) == (7, 7)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--model.noise.recipe=perlin",),
+        ("--model.loss=bce", "--model.schedule=constant"),
+        ("--trainer.precision=bf16-mixed",),
+        ("--trainer.accumulate_grad_batches=2", "--trainer.gradient_clip_val=1.0"),
+        ("--data.workers=1",),
+        ("--trainer.logger=false",),
+    ],
+    ids=lambda options: options[0],
+)
+def test_the_flags_of_recipe_and_trainer_work(little_work, options):
+    assert train("denoiser", little_work, *options) == 0
+    assert torch.isfinite(
+        load_weights(little_work / "weights").denoiser().state_dict()["encoder1.0.weight"]
+    ).all()
