@@ -132,7 +132,7 @@ def _prepare_one(entry: CohortStudy, store: Store, settings: PreprocessSettings)
     study = entry.study
     try:
         key = content_key(study)
-        if store.has(key, settings.digest):
+        if store.has(study.id, key, settings.digest):
             return study.id, "kept"
         volume = read_study(study)
         unit = preprocess(volume, settings)

@@ -159,12 +159,11 @@ class Store:
             patient=stored.patient,
         )
 
-    def has(self, content_key: str, settings_digest: str) -> bool:
-        """Whether a study with this content and these settings is there."""
-        return any(
-            (s.content_key, s.settings_digest) == (content_key, settings_digest)
-            for s in self.index()
-        )
+    def has(self, study: str, content_key: str, settings_digest: str) -> bool:
+        """Whether a study is there, made from this content with these settings."""
+        found = self._read(self.folder / f"{study}.json")
+        wanted = (content_key, settings_digest)
+        return found is not None and (found.content_key, found.settings_digest) == wanted
 
     def get(self, study: str) -> StoredStudy:
         """A study by its short id.

@@ -175,7 +175,7 @@ class ResidualData(pl.LightningDataModule):
                 "Run preprocess and train-denoiser again."
             )
         store = self.store
-        missing = [s for s in studies if not store.has(s.content_key, s.settings_digest)]
+        missing = [s for s in studies if not store.has(s.id, s.content_key, s.settings_digest)]
         if not missing:
             return
         _LOG.info("making residuals of %d studies", len(missing))

@@ -83,19 +83,19 @@ def test_residuals_keep_their_sign_and_their_origin(tmp_path):
     assert back.units == "residual"
     np.testing.assert_allclose(back.array, residual.array, atol=1e-4)
     assert (again.label, again.patient, again.content_key) == (Label.CAP, "p", "c" * 64)
-    assert Store(tmp_path / "b").has("c" * 64, "s" * 12)
+    assert Store(tmp_path / "b").has("0123456789ab", "c" * 64, "s" * 12)
 
 
 def test_a_study_is_known_by_content_and_settings(tmp_path):
     store = Store(tmp_path)
-    assert not store.has("c" * 64, "s" * 12)
+    assert not store.has("0123456789ab", "c" * 64, "s" * 12)
     store.put(a_unit(), **KEYS)
-    assert store.has("c" * 64, "s" * 12)
-    assert not store.has("c" * 64, "t" * 12)
-    assert not store.has("x", "s" * 12)
+    assert store.has("0123456789ab", "c" * 64, "s" * 12)
+    assert not store.has("0123456789ab", "c" * 64, "t" * 12)
+    assert not store.has("0123456789ab", "x", "s" * 12)
     store.put(a_unit(), **{**KEYS, "settings_digest": "t" * 12})
-    assert store.has("c" * 64, "t" * 12)
-    assert not store.has("c" * 64, "s" * 12)
+    assert store.has("0123456789ab", "c" * 64, "t" * 12)
+    assert not store.has("0123456789ab", "c" * 64, "s" * 12)
 
 
 def test_the_index_is_sorted_and_a_missing_store_is_empty(tmp_path):
@@ -137,7 +137,7 @@ def test_a_damaged_study_counts_as_missing(tmp_path, damage, caplog):
         assert len(other) == len(content)
         stored.path.write_bytes(other)
     assert store.index() == []
-    assert not store.has("c" * 64, "s" * 12)
+    assert not store.has("0123456789ab", "c" * 64, "s" * 12)
 
 
 def test_a_full_disk_leaves_the_former_study_and_nothing_else(tmp_path, monkeypatch):
