@@ -81,7 +81,8 @@ class Counts:
     def __str__(self) -> str:
         total = sum(self.by_status.values())
         parts = [f"{n} {status}" for status, n in self.by_status.items() if n]
-        text = f"{total} studies: {', '.join(parts)}" if total else "no study found"
+        studies = "1 study" if total == 1 else f"{total} studies"
+        text = f"{studies}: {', '.join(parts)}" if total else "no study found"
         if self.kept:
             text += f" ({self.kept} from an earlier run)"
         if self.passed_over:

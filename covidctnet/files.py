@@ -12,7 +12,7 @@ from pathlib import Path
 
 from covidctnet.errors import StorageError
 
-__all__ = ["remove_leftovers", "table_text", "write_whole"]
+__all__ = ["is_leftover", "remove_leftovers", "table_text", "write_whole"]
 
 _SUFFIX = ".unfinished"
 
@@ -56,6 +56,11 @@ def table_text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed run left this file half-written."""
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
 def remove_leftovers(folder: Path) -> None:

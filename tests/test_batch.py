@@ -1,15 +1,23 @@
 import csv
+import gc
 import json
+import time
+import weakref
 
+import nibabel
+import numpy as np
 import pytest
+import SimpleITK
 
 from covidctnet.batch import classify_into, classify_studies
 from covidctnet.errors import StorageError, StudyError, UsageError
+from covidctnet.io import read_study
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
-from tests.io.series import write
+from tests.io.series import a_scan, an_affine, write
 
 PROBABILITIES = {Label.CONTROL: 0.2, Label.COVID19: 0.7, Label.CAP: 0.1}
+THICK = an_affine((5.0, 0.8, 0.7))
 
 
 class Oracle:
@@ -66,6 +74,62 @@ def test_a_study_given_twice_is_asked_once(inbox):
     assert len(model.asked) == 3
 
 
+def test_every_format_gets_its_answer_in_one_run(inbox):
+    scan = a_scan()
+    nibabel.save(nibabel.Nifti1Image(scan.T, np.eye(4)), inbox / "b" / "scan.nii.gz")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(scan), inbox / "scan.mha")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(scan), inbox / "b" / "scan.nrrd")
+    answers = list(classify_studies([inbox], Oracle()))
+    assert len({answer.study for answer in answers}) == len(answers) == 6
+
+
+def test_the_best_series_of_a_study_answers_or_every_one_when_asked(inbox):
+    thick = a_scan()[::2]
+    write(inbox / "a" / "thick", thick, study="one", series="thick", patient="1", affine=THICK)
+    assert len(list(classify_studies([inbox / "a"], Oracle()))) == 1
+    answers = list(classify_studies([inbox / "a"], Oracle(), every_series=True))
+    assert len({answer.study for answer in answers}) == 2
+
+
+def test_answers_come_one_by_one(inbox):
+    model = Oracle()
+    answers = classify_studies([inbox], model)
+    assert not model.asked
+    for number in (1, 2, 3):
+        assert next(answers).label is Label.COVID19
+        assert len(model.asked) == number
+
+
+def test_a_run_that_is_given_up_reads_no_further(inbox, monkeypatch):
+    read, real = [], read_study
+    monkeypatch.setattr("covidctnet.batch.read_study", lambda s: read.append(s.id) or real(s))
+    answers = classify_studies([inbox], Oracle())
+    next(answers)
+    answers.close()
+    assert len(read) <= 2
+
+
+def test_two_studies_are_in_memory_at_most(inbox, monkeypatch):
+    read, real = [], read_study
+
+    def alive():
+        gc.collect()
+        return sum(volume() is not None for volume in read)
+
+    def reading(study):
+        assert alive() <= 1
+        volume = real(study)
+        read.append(weakref.ref(volume))
+        return volume
+
+    monkeypatch.setattr("covidctnet.batch.read_study", reading)
+    # Slow enough that the following study has been read when an answer comes.
+    for answer in classify_studies([inbox], Oracle(lambda number: time.sleep(0.1))):
+        assert isinstance(answer, Prediction)
+        assert alive() <= 1
+    assert (len(read), alive()) == (3, 0)
+
+
 def test_a_missing_path_is_refused_before_anything_is_asked(inbox):
     model = Oracle()
     with pytest.raises(UsageError):
@@ -88,6 +152,47 @@ def test_one_bad_study_never_stops_the_rest(inbox, error, status, code):
     assert (failure.status, failure.code) == (status, code)
     assert len(answers) == 3
     assert "secret" not in failure.message
+    assert "\n" not in failure.message
+
+
+def test_a_reader_that_breaks_costs_its_study_only(inbox, monkeypatch):
+    real = read_study
+
+    def breaking(study):
+        if study.path.name == "a":
+            raise MemoryError
+        return real(study)
+
+    monkeypatch.setattr("covidctnet.batch.read_study", breaking)
+    answers = list(classify_studies([inbox], Oracle()))
+    assert [answer.code for answer in answers if isinstance(answer, Failure)] == ["OUT_OF_MEMORY"]
+    assert len(answers) == 3
+
+
+def test_nothing_of_a_patient_is_logged(inbox, tmp_path, caplog):
+    write(inbox / "gap", study="four", patient="4", skip=(5,))
+    classify(inbox, tmp_path / "out", Oracle({1: ZeroDivisionError("Doe^Jane")}.get))
+    assert "SLICE_GAP" in caplog.text
+    for private in ("Doe", "Jane", "inbox", str(tmp_path)):
+        assert private not in caplog.text
+
+
+def test_progress_is_told_after_every_study(inbox, tmp_path):
+    told = []
+    classify_into(
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+    )
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    told.clear()
+    classify_into(
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+    )
+    assert told == [(3, 3)]
+
+
+def test_one_study_is_one_study(inbox, tmp_path):
+    counts = classify(inbox / "a", tmp_path / "out", Oracle())
+    assert str(counts) == "1 study: 1 classified"
 
 
 def test_a_study_that_cannot_be_read_is_refused_by_name(inbox):
@@ -136,14 +241,25 @@ def test_other_weights_are_asked_again(inbox, tmp_path):
     assert len(model.asked) == 3
 
 
-def test_a_study_whose_files_changed_is_asked_again(inbox, tmp_path):
+@pytest.mark.parametrize("change", ["one slice more", "other voxels"])
+def test_a_study_whose_files_changed_is_asked_again(inbox, tmp_path, change):
     classify(inbox, tmp_path / "out", Oracle())
-    file = next((inbox / "a").glob("*.dcm"))
-    with file.open("ab") as stream:
-        stream.write(b"\0" * 16)
+    slices = 13 if change == "one slice more" else 12
+    scan = a_scan((slices, 20, 16))
+    scan[:, 8, 8] = 77
+    write(inbox / "a", scan, study="one", patient="1")
     model = Oracle()
-    classify(inbox, tmp_path / "out", model)
-    assert len(model.asked) <= 1  # asked, or refused for the file that is longer than it says
+    counts = classify(inbox, tmp_path / "out", model)
+    assert (len(model.asked), counts.kept) == (1, 2)
+    assert len(table(tmp_path / "out")) == 3
+
+
+def test_a_study_that_was_moved_is_not_asked_again(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    (inbox / "a").rename(inbox / "elsewhere")
+    model = Oracle()
+    assert classify(inbox, tmp_path / "out", model).kept == 3
+    assert not model.asked
 
 
 def test_a_failure_of_ours_is_tried_again_and_a_refusal_is_not(inbox, tmp_path):

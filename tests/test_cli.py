@@ -3,12 +3,15 @@ import re
 import subprocess
 import sys
 
+import nibabel
 import numpy as np
 import pytest
 
 from covidctnet.cli import main
+from covidctnet.weights import list_weights
 from tests.io.series import a_slice, save, write
 from tests.small import tiny_weights, write_chest, write_cohort
+from tests.volumes import a_chest
 
 VERBS = ("classify", "inspect", "phantom", "preprocess", "train-denoiser", "train-classifier")
 VERBS += ("evaluate", "weights", "benchmark")
@@ -52,7 +55,26 @@ def test_every_verb_tells_its_options_and_defaults(run, verb):
     assert code == 0
     assert f"covidctnet {verb}" in out
     assert "--config" in out
-    assert "default: " in out or verb in {"inspect", "weights"}
+    assert "--verbose" in out
+    presets = {"preprocess", "train-denoiser", "train-classifier"}
+    assert ("--preset NAME takes the settings of compact, demo, paper" in out) == (verb in presets)
+
+
+OWN = ("--settings", "--split", "--config", "--print_config", "-h")
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if not v.startswith("train-")])
+def test_every_option_says_what_it_is_and_its_default(run, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "2000")
+    _, out, _ = run(verb, "--help")
+    lines = out.partition("\n\n")[2].splitlines()
+    options = [line for line in lines if re.match(r"  (\S.*?)  +\S", line)]
+    assert len(options) > 2
+    for line in options:
+        name, _, meaning = line.strip().partition("  ")
+        if not name.startswith(OWN):
+            assert re.search(r"\w.* \((required|type|default)", meaning), line
+            assert "default: " in meaning or "required" in meaning, line
 
 
 def test_without_a_verb_the_verbs_are_listed(run):
@@ -76,10 +98,29 @@ def test_an_unknown_verb_is_wrong_usage_and_the_verbs_are_told(run):
     assert "classify" in complaint(err)
 
 
-def test_an_unknown_option_is_wrong_usage(run):
-    code, _, err = run("classify", ".", "--colour", "red")
-    assert code == 2
-    assert "colour" in err
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("classify",), "paths"),
+        (("classify", ".", "--colour", "red"), "--colour"),
+        (("preprocess", ".", "-o", "work", "--workers", "many"), "Expected a int. Got value: many"),
+        (("preprocess",), "data, work"),
+        (("weights", "burn"), "'list', 'verify'"),
+        (("classify", ".", "--config", "nothing.yaml"), "does not exist"),
+        (("classify", ".", "--preset", "paper"), "no presets for classify"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, tuple) else None,
+)
+def test_wrong_arguments_are_one_line_that_says_where_help_is(
+    run, tmp_path, monkeypatch, arguments, expected
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert err == complaint(err) + "\n"
+    assert f"covidctnet {arguments[0]} --help" in err or "--preset" in arguments
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_study_classified_exits_0(run, chest, weights, tmp_path):
@@ -158,7 +199,9 @@ def test_wrong_usage_is_one_clear_line_and_leaves_nothing(
 def test_unknown_weights_are_wrong_usage_and_the_shipped_ones_are_told(run, chest, tmp_path):
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", "kompakt")
     assert code == 2
-    assert "compact" in complaint(err)
+    for weights in list_weights():
+        assert weights.name in complaint(err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_with_a_wrong_hash_are_refused(run, chest, tmp_path):
@@ -174,6 +217,7 @@ def test_weights_with_a_wrong_hash_are_refused(run, chest, tmp_path):
         code, _, err = run(*arguments)
         assert code == 2
         assert "not what its card vouches for" in complaint(err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_device_that_is_not_there_is_wrong_usage(run, chest, weights, tmp_path):
@@ -182,6 +226,7 @@ def test_a_device_that_is_not_there_is_wrong_usage(run, chest, weights, tmp_path
     )
     assert code == 2
     assert "cuda:7" in complaint(err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_somebody_elses_folder_is_no_place_for_results(run, chest, weights, tmp_path):
@@ -193,19 +238,91 @@ def test_somebody_elses_folder_is_no_place_for_results(run, chest, weights, tmp_
     assert [p.name for p in (tmp_path / "thesis").iterdir()] == ["chapter1.txt"]
 
 
-def test_a_config_file_holds_any_option(run, chest, weights, tmp_path):
+def test_weights_are_loaded_once_whatever_the_number_of_studies(
+    run, chest, weights, tmp_path, monkeypatch
+):
+    import covidctnet.classify
+
+    loaded, real = [], covidctnet.classify.load_weights
+    monkeypatch.setattr(
+        covidctnet.classify, "load_weights", lambda name: loaded.append(name) or real(name)
+    )
+    for name in "ab":
+        write_chest(tmp_path / "inbox" / name, name)
+    run("classify", tmp_path / "inbox", "-o", tmp_path / "out", "--weights", weights)
+    assert len(loaded) == 1
+
+
+def test_a_second_run_continues_and_says_so(run, chest, weights, tmp_path):
+    arguments = ("classify", chest, "-o", tmp_path / "out", "--weights", weights)
+    run(*arguments)
+    before = (tmp_path / "out" / "results.csv").read_bytes()
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "(1 from an earlier run)" in out
+    assert (tmp_path / "out" / "results.csv").read_bytes() == before
+
+
+def test_a_nifti_phantom_goes_all_the_way_to_the_page(run, weights, tmp_path):
+    volume, _ = a_chest((25, 50, 60), 6.0)
+    affine = np.diag([-6.0, -6.0, 6.0, 1.0])
+    image = nibabel.Nifti1Image(np.asarray(volume.array).T, affine)
+    (tmp_path / "Doe_Jane").mkdir()
+    nibabel.save(image, tmp_path / "Doe_Jane" / "scan.nii.gz")
+    code, _, err = run(
+        "classify", tmp_path / "Doe_Jane", "-o", tmp_path / "out", "--weights", weights
+    )
+    assert code == 0, err
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count('src="data:image/webp;base64,') == 1
+    assert "synthetic patients (phantoms)" in page
+    assert "Doe" not in page + err
+    assert "Doe_Jane" in (tmp_path / "out" / "results.csv").read_text()
+
+
+def configured(verb, root, weights):
+    """What a configuration file of a verb may hold."""
+    return {
+        "classify": {"paths": [f"{root}/inbox"], "output": f"{root}/there", "weights": weights},
+        "inspect": {"paths": [f"{root}/inbox"], "json": True},
+        "phantom": {"output": f"{root}/there", "patients": 0, "controls": 1, "matrix": 32}
+        | {"spacing_mm": 20.0, "workers": 1},
+        "preprocess": {"data": f"{root}/data", "work": f"{root}/there", "workers": 1}
+        | {"settings": {"size": 40, "spacing_mm": 4.0}, "split": {"seed": 3}},
+        "evaluate": {"data": f"{root}/data", "output": f"{root}/there", "weights": weights},
+        "weights": {"action": "verify", "names": [weights]},
+    }[verb]
+
+
+@pytest.mark.parametrize(
+    "verb", ["classify", "inspect", "phantom", "preprocess", "evaluate", "weights"]
+)
+def test_a_config_file_holds_all_of_a_verb_s_options(run, chest, weights, tmp_path, verb):
+    if verb in ("preprocess", "evaluate"):
+        write_cohort(tmp_path / "data", *((8, 4) if verb == "preprocess" else (1, 1)))
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps(configured(verb, tmp_path, weights)))
+    code, out, err = run(verb, "--config", file)
+    assert code == 0, err
+    assert out
+    assert (tmp_path / "there").is_dir() == (verb not in ("inspect", "weights"))
+
+
+def test_a_flag_wins_over_the_config_file(run, chest, weights, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(f"output: {tmp_path / 'there'}\nweights: {weights}\n")
-    assert run("classify", chest, "--config", file)[0] == 0
-    assert (tmp_path / "there" / "results.csv").is_file()
+    run("classify", chest, "--config", file, "-o", tmp_path / "here")
+    assert (tmp_path / "here" / "results.csv").is_file()
+    assert not (tmp_path / "there").exists()
 
 
-def test_a_config_file_with_an_unknown_option_is_wrong_usage(run, chest, tmp_path):
+@pytest.mark.parametrize("text", ["colour: red\n", "paths: [\n"], ids=["unknown", "no YAML"])
+def test_a_config_file_that_cannot_be_followed_is_wrong_usage(run, chest, tmp_path, text):
     file = tmp_path / "mine.yaml"
-    file.write_text("colour: red\n")
+    file.write_text(text)
     code, _, err = run("classify", chest, "--config", file)
     assert code == 2
-    assert "colour" in err
+    assert err == complaint(err) + "\n"
 
 
 def test_inspect_tells_what_would_be_read_without_names(run, chest):
@@ -283,6 +400,36 @@ def test_a_bug_of_ours_is_one_line_and_exits_1(run, chest, weights, tmp_path, mo
     assert "ZeroDivisionError" in complaint(err)
 
 
+def test_an_unexpected_error_names_no_path(run, chest, weights, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise ValueError("cannot use /inbox/Doe_Jane/scan.nii or C:\\inbox\\Doe\nand more")
+
+    monkeypatch.setattr("covidctnet.batch.find_studies", broken)
+    code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
+    assert code == 1
+    assert "cannot use (path) or (path) and more" in complaint(err)
+    assert "Doe" not in err
+
+
+def test_verbose_shows_where_it_broke(chest, weights, tmp_path, monkeypatch, capsys):
+    def broken(*arguments, **options):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("covidctnet.batch.find_studies", broken)
+    arguments = ["classify", str(chest), "-o", str(tmp_path / "out"), "--weights", weights]
+    assert main([*arguments, "--verbose"]) == 1
+    assert "in broken" in capsys.readouterr().err
+
+
+def test_a_reader_that_closes_early_is_no_error(chest):
+    command = [sys.executable, "-m", "covidctnet", "inspect", str(chest), "--json"]
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done.stdout.close()
+    with done.stderr as err:
+        assert err.read() == ""
+    assert done.wait() == 141
+
+
 def test_an_interrupt_is_one_line_and_exits_130(run, chest, weights, tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
@@ -291,10 +438,3 @@ def test_an_interrupt_is_one_line_and_exits_130(run, chest, weights, tmp_path, m
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 130
     assert "interrupted" in complaint(err)
-
-
-def test_a_bar_is_drawn_on_a_terminal_only(capsys):
-    from covidctnet.progress import track
-
-    assert list(track([1, 2, 3], "counting")) == [1, 2, 3]
-    assert capsys.readouterr().err == ""

@@ -14,7 +14,7 @@ LAYERS = {
     "models": 2,
     **dict.fromkeys(["weights", "keras_import", "denoise", "classify"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),
-    **dict.fromkeys(["cli", "benchmark", "__main__", "__init__"], 5),
+    **dict.fromkeys(["cli", "verbs", "benchmark", "__main__", "__init__"], 5),
 }
 TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "training"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -65,6 +65,7 @@ def render_page(
             for x in _READING_ORDER
         ],
         answered_total=len(answered),
+        flagged_total=statuses["flagged"],
         rows=_rows(answered, picture_of),
         unanswered=unanswered,
         several_weights=len({record.weights for record in answered}) > 1,

@@ -50,7 +50,7 @@ class Record:
     Attributes:
         study: Short study id.
         source_path: Where the study was found; never shown on the page.
-        fingerprint: Digest of the names and sizes of its files: when it changes, ask again.
+        fingerprint: Digest of its files' names, sizes and moments of change; see `fingerprint_of`.
         status: ``classified``, ``flagged``, ``refused`` or ``failed``.
         code: Reason of a refusal or failure; the flags of a flagged study.
         message: One line for a person.
@@ -186,18 +186,20 @@ def record_of(
 
 
 def fingerprint_of(study: StudyLike) -> str:
-    """Digest of the names and sizes of a study's files.
+    """Digest of the names, sizes and moments of change of a study's files.
 
-    Names without folders, so that a moved study keeps it. A file that cannot be asked counts with
-    its name alone.
+    Names without folders, so that a moved study keeps it. The moment tells voxels that were
+    changed in place, which keep their size; a copy with a new moment is asked again, which costs
+    time and nothing else. A file that cannot be asked counts with its name alone.
     """
     digest = hashlib.sha256()
     for path in sorted(study.files, key=lambda path: (path.name, str(path))):
         try:
-            size = path.stat().st_size
+            stat = path.stat()
+            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
         except OSError:
-            size = -1
-        digest.update(f"{path.name}\0{size}\0".encode(errors="surrogatepass"))
+            state = ""
+        digest.update(f"{path.name}\0{state}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
 
 

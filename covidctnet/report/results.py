@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import time
@@ -14,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from covidctnet.errors import StorageError, UsageError
-from covidctnet.files import remove_leftovers, table_text, write_whole
+from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
 from covidctnet.report.page import render_page
 from covidctnet.report.pictures import draw_picture
 from covidctnet.report.provenance import Answerer, json_bytes, provenance_of, run_key
@@ -31,6 +32,7 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
+_OURS = frozenset({"studies", "results.csv", "results.json", "index.html"})
 _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
@@ -46,7 +48,7 @@ class Results:
         clock: Seconds that only go forward.
 
     Raises:
-        UsageError: If it is a file, holds something else, or cannot be written.
+        UsageError: If it is a file, or holds something else.
     """
 
     def __init__(self, folder: str | Path, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,15 +61,9 @@ class Results:
         self._next_summary_s = 0.0
         try:
             _check_ours(self.folder)
-            self._studies.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.folder)
-            remove_leftovers(self._studies)
             self._records = {record.study: record for record in _read_records(self._studies)}
         except OSError as error:
-            raise UsageError(
-                "wanted a results folder to write into, got: "
-                f"{error.strerror or type(error).__name__}. Pick another with --output."
-            ) from error
+            raise _unusable(error) from error
         self._runs = _read_runs(self.folder)
         self._next_order = 1 + max((record.order for record in self._records.values()), default=0)
 
@@ -86,9 +82,17 @@ class Results:
         """Say who answers from here on, and write the three files once.
 
         Raises:
-            StorageError: If they cannot be written.
+            UsageError: If the folder cannot be made or written into.
+            StorageError: If the disk is full.
         """
         provenance = provenance_of(model)
+        try:
+            # Not before: a run that never starts leaves no folder behind.
+            self._studies.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
+            remove_leftovers(self._studies)
+        except OSError as error:
+            raise _unusable(error) from error
         self._model = model
         self._run = run_key(provenance)
         self._runs[self._run] = provenance
@@ -232,6 +236,17 @@ class Results:
             return None
 
 
+def _unusable(error: OSError) -> UsageError | StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"wanted to make a results folder, got: {error.strerror}. Make room and run again."
+        )
+    return UsageError(
+        "wanted a results folder to write into, got: "
+        f"{error.strerror or type(error).__name__}. Pick another with --output."
+    )
+
+
 def _picture_of(outcome: Prediction | Failure) -> bytes | None:
     if isinstance(outcome, Failure) or outcome.images is None:
         return None
@@ -251,15 +266,25 @@ def _check_ours(folder: Path) -> None:
         raise UsageError(
             "wanted a results folder, got a file of that name. Pick another with --output."
         )
-    names = {path.name for path in folder.iterdir()} - _NOT_CONTENT
+    names = _content(folder)
     if not names or _read_json(folder / "results.json").get("format") == FORMAT:
         return
-    if "results.json" not in names and any(True for _ in _read_records(folder / "studies")):
-        return
+    if "results.json" not in names:
+        studies = folder / "studies"
+        if any(True for _ in _read_records(studies)):
+            return
+        # A first run that was killed, or found the disk full, before its first answer.
+        if studies.is_dir() and names <= _OURS and not _content(studies):
+            return
     raise UsageError(
         "wanted a new or empty results folder, or one of an earlier run, got a folder with "
         f"{len(names)} other entries. Pick another with --output."
     )
+
+
+def _content(folder: Path) -> set[str]:
+    """Names in a folder, without what systems and killed runs leave there."""
+    return {path.name for path in folder.iterdir() if not is_leftover(path)} - _NOT_CONTENT
 
 
 def _read_records(studies: Path) -> Iterator[Record]:

@@ -1,0 +1,45 @@
+"""Studies, models and answers made up for the report's tests."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.results import Failure, Label, Prediction
+
+DIGEST = "0123456789ab"
+
+
+@dataclass(frozen=True)
+class AStudy:
+    id: str = "a75be42d5098"
+    path: Path = Path("/inbox/DOE_JANE_1961")
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class AModel:
+    weights_digest: str = DIGEST
+    synthetic_only: bool = False
+    provenance: dict = field(default_factory=lambda: {"weights": "compact", "device": "cpu"})
+
+
+def images(slices=3, shape=(24, 24)):
+    """Slices with a bright square that the denoiser has taken away."""
+    scan = np.zeros((slices, *shape), dtype=np.float32)
+    scan[:, 4:12, 4:12] = 0.25
+    return {
+        "input": scan,
+        "denoised": np.zeros_like(scan),
+        "residual": scan,
+        "slice_mm": tuple(-200.0 + 10 * k for k in range(slices)),
+    }
+
+
+def answer(study="a75be42d5098", control=0.2, covid19=0.7, cap=0.1, **rest):
+    probabilities = {Label.CONTROL: control, Label.COVID19: covid19, Label.CAP: cap}
+    return Prediction(study, probabilities, weights=DIGEST, **rest)
+
+
+def refusal(study="a75be42d5098", message="3 gaps in 212 slices", **rest):
+    return Failure(study, "SLICE_GAP", message, **rest)
