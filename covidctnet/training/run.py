@@ -40,6 +40,8 @@ _ADVICE = (
     # Lightning calls jsonargparse by names that it will drop in 5.0; setup.cfg keeps below.
     "(?s).*JsonargparseDeprecationWarning.*",
     "(?s).*deprecated.*in v4.*v5.0.0.*",
+    # A run without a validation is told by _export, in the project's words.
+    ".*could not find the monitored key.*",
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
 )
 
@@ -104,7 +106,10 @@ class _TrainCLI(LightningCLI):
         )
         kwargs["callbacks"] = [
             *(self.config_init.trainer.callbacks or []),
-            EarlyStopping("val_loss", patience=self.config.patience),
+            # Only after a validation: a run of a few steps ends before the first one.
+            EarlyStopping(
+                "val_loss", patience=self.config.patience, check_on_train_epoch_end=False
+            ),
             best,
         ]
         trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
@@ -193,7 +198,11 @@ def _fit(
             run=False,
             seed_everything_default=0,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": program, "description": (task.__doc__ or "").partition("\n")[0]},
+            parser_kwargs={
+                "prog": program,
+                "description": (task.__doc__ or "").partition("\n")[0],
+                "exit_on_error": False,
+            },
             trainer_defaults={
                 "enable_model_summary": False,
                 "enable_progress_bar": sys.stderr.isatty(),
@@ -218,7 +227,8 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
     """The best network as weights with a card; one process writes, all know where.
 
     Raises:
-        UsageError: If training never reached a finite loss; the weights stay what they were.
+        UsageError: If no epoch was validated, or none with a finite loss; the weights stay what
+            they were.
     """
     work: WorkFolder = cli.datamodule.work
     if cli.config.trainer.fast_dev_run:
@@ -226,8 +236,14 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
         return work.weights
     checkpoints = cli.trainer.checkpoint_callback
     assert isinstance(checkpoints, ModelCheckpoint)
+    if checkpoints.best_model_score is None:
+        raise UsageError(
+            "training ended before its first validation, so no network was chosen. No weights "
+            "written; the checkpoint is kept. Train longer with --ckpt_path last, or validate more "
+            "often with --trainer.val_check_interval."
+        )
     best = Path(checkpoints.best_model_path)
-    score = float(checkpoints.best_model_score)  # type: ignore[arg-type]
+    score = float(checkpoints.best_model_score)
     if not math.isfinite(score):
         raise UsageError(
             f"training diverged: no epoch had a finite val_loss (best {score}). No weights "

@@ -159,6 +159,23 @@ def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys
     assert card(little_work) == before
 
 
+def test_a_run_that_ends_before_its_first_validation_keeps_a_checkpoint_and_says_so(
+    little_work, capsys
+):
+    assert train("denoiser", little_work, "--trainer.max_steps=1") == 2
+    assert "before its first validation" in capsys.readouterr().err
+    assert not (little_work / "weights").exists()
+    assert checkpoint(little_work, "denoiser", "last")["global_step"] == 1
+
+
+@pytest.mark.parametrize("stage", ["denoiser", "classifier"])
+def test_an_option_nobody_knows_is_told_in_one_line(little_work, capsys, stage):
+    assert train(stage, little_work, "--nonsense=1") == 2
+    told = capsys.readouterr().err
+    assert "--nonsense" in told
+    assert told.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("stage", "task"), [("denoiser", DenoiserTask), ("classifier", ClassifierTask)]
 )
