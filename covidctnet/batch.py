@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
+from covidctnet.io.child import ReadingChild
+from covidctnet.isolate import ChildError, Limits
 from covidctnet.results import Failure, Prediction
 from covidctnet.volume import Volume
 
@@ -27,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
+DEFAULT_LIMITS = Limits()
 
 
 class Predictor(Protocol):
@@ -97,23 +100,27 @@ def classify_studies(
     *,
     every_series: bool = False,
     images: bool = False,
+    limits: Limits | None = DEFAULT_LIMITS,
 ) -> Iterator[Prediction | Failure]:
     """One answer for every study under some paths, as they come.
 
-    The next study is read while the network works on the one before; two studies are in memory at
-    most. A study that cannot be used gives a `Failure` and the others go on.
+    The next study is read, in a process of its own, while the network works on the one before; two
+    studies are in memory at most. A study that cannot be used, or that breaks its reader, gives a
+    `Failure` and the others go on.
 
     Args:
         paths: Files and folders, nested as they are.
         model: Who answers.
         every_series: An answer for every series of a DICOM study, not only for the best one.
         images: Keep slices for a picture in each `Prediction`.
+        limits: What reading a study may cost; None reads in this process, without limits.
 
     Raises:
         UsageError: If a path does not exist.
     """
     found = find_studies(paths, every_series=every_series)
-    return (outcome for _, outcome, _ in _answers(found, model, images=images))
+    answers = _answers(found, model, images=images, limits=limits)
+    return (outcome for _, outcome, _ in answers)
 
 
 def classify_into(
@@ -123,6 +130,7 @@ def classify_into(
     *,
     every_series: bool = False,
     progress: Progress | None = None,
+    limits: Limits | None = DEFAULT_LIMITS,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -135,6 +143,7 @@ def classify_into(
         model: Who answers.
         every_series: See `classify_studies`.
         progress: Called with (done, total) after every study.
+        limits: See `classify_studies`.
 
     Raises:
         UsageError: If a path does not exist.
@@ -155,7 +164,8 @@ def classify_into(
     if progress:
         progress(kept, len(found))
     with results:
-        for done, (study, outcome, seconds) in enumerate(_answers(todo, model, images=True), 1):
+        answers = _answers(todo, model, images=True, limits=limits)
+        for done, (study, outcome, seconds) in enumerate(answers, 1):
             results.add(study, outcome, seconds=seconds)
             statuses[outcome.status] += 1
             if isinstance(outcome, Failure):
@@ -167,18 +177,20 @@ def classify_into(
 
 
 def _answers(
-    studies: Iterable[Study], model: Predictor, *, images: bool
+    studies: Iterable[Study], model: Predictor, *, images: bool, limits: Limits | None
 ) -> Iterator[tuple[Study, Prediction | Failure, dict[str, float]]]:
     """Every study with its answer and its seconds by stage; reading runs one study ahead."""
     waiting = iter(studies)
+    child = ReadingChild(limits) if limits else None
+    read = child or read_study
     pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
     try:
         study = next(waiting, None)
-        reading = pool.submit(_read, study) if study else None
+        reading = pool.submit(_read, study, read) if study else None
         while study is not None and reading is not None:
             volume, seconds = reading.result()
             following = next(waiting, None)
-            reading = pool.submit(_read, following) if following else None
+            reading = pool.submit(_read, following, read) if following else None
             outcome: Prediction | Failure
             if isinstance(volume, Failure):
                 outcome = volume
@@ -191,12 +203,17 @@ def _answers(
             yield study, outcome, seconds
             study = following
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        if child:
+            child.close()
+        pool.shutdown(wait=True)
 
 
-def _read(study: Study) -> tuple[Volume | Failure, dict[str, float]]:
+def _read(
+    study: Study, read: Callable[[Study], Volume]
+) -> tuple[Volume | Failure, dict[str, float]]:
     start = time.perf_counter()
-    volume = _guarded(study.id, partial(read_study, study))
+    volume = _guarded(study.id, partial(read, study))
     return volume, {"read": time.perf_counter() - start}
 
 
@@ -206,6 +223,8 @@ def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
         return work()
     except StudyError as error:
         return Failure(study, error.code, error.message)
+    except ChildError as error:
+        return Failure(study, error.code, error.message, status="failed")
     except MemoryError:
         return _too_large(study)
     except Exception as error:  # a bug of ours must cost one study, not the night's run

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.splits import Member, Splits, SplitSettings, make_splits
 from covidctnet.files import table_text, write_whole
-from covidctnet.io import read_study
+from covidctnet.io import Study, read_study
+from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.store import Store, content_key
+from covidctnet.isolate import Child, ChildError, Limits, Reply
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.results import Failure
+from covidctnet.results import Failure, Label
 
 __all__ = ["Prepared", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 Outcome = tuple[str, str] | Failure
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def prepare(
     split: SplitSettings,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    limits: Limits | None = DEFAULT_LIMITS,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -63,6 +70,7 @@ def prepare(
         split: How to divide.
         workers: Processes that read and preprocess.
         progress: Called with (done, total) after every study.
+        limits: What a study may cost; None works in this process, without limits.
 
     Raises:
         UsageError: If the archive does not exist.
@@ -75,7 +83,8 @@ def prepare(
     failures: list[Failure] = []
     made = 0
     rows: list[tuple[str, str, str]] = []
-    for done, (entry, outcome) in enumerate(_run(cohort, store, settings, workers), start=1):
+    outcomes = _run(cohort, store, settings, max(1, workers), limits)
+    for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
             rows.append((entry.path.relative_to(data).as_posix(), outcome.code, outcome.message))
@@ -105,55 +114,103 @@ def pseudonym(patient: str) -> str:
 
 
 def _run(
-    cohort: tuple[CohortStudy, ...], store: Store, settings: PreprocessSettings, workers: int
+    cohort: tuple[CohortStudy, ...],
+    store: Store,
+    settings: PreprocessSettings,
+    workers: int,
+    limits: Limits | None,
 ) -> Iterator[tuple[CohortStudy, Outcome]]:
-    if workers <= 1:
+    def request(entry: CohortStudy) -> dict[str, Any]:
+        return {
+            "study": packed(entry.study),
+            "store": str(store.folder),
+            "settings": asdict(settings),
+            "label": entry.label.name,
+            "site": entry.site,
+            "patient": pseudonym(entry.patient),
+        }
+
+    if limits is None:
         for entry in cohort:
-            yield entry, _prepare_one(entry, store, settings)
+            yield entry, _outcome(entry.study, partial(work, **request(entry)))
         return
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        # A window of futures, not all of them: an archive may hold a hundred thousand studies.
-        waiting: list[tuple[CohortStudy, Future[Outcome]]] = []
+    children = [Child(f"{__name__}:work", limits=limits) for _ in range(workers)]
+    idle: SimpleQueue[Child] = SimpleQueue()
+    for child in children:
+        idle.put(child)
+
+    def elsewhere(entry: CohortStudy) -> Outcome:
+        child = idle.get()
         try:
-            for entry in cohort:
-                waiting.append((entry, pool.submit(_prepare_one, entry, store, settings)))
-                if len(waiting) > 2 * workers:
-                    first, future = waiting.pop(0)
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            size = bytes_of(entry.study)
+            return _outcome(entry.study, partial(child.ask, request(entry), files_bytes=size))
+        finally:
+            idle.put(child)
 
-
-def _prepare_one(entry: CohortStudy, store: Store, settings: PreprocessSettings) -> Outcome:
-    study = entry.study
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
+    # A window of futures, not all of them: an archive may hold a hundred thousand studies.
+    waiting: deque[tuple[CohortStudy, Future[Outcome]]] = deque()
     try:
-        key = content_key(study)
-        if store.has(study.id, key, settings.digest):
-            return study.id, "kept"
-        volume = read_study(study)
-        unit = preprocess(volume, settings)
-        lungs = lung_mask(unit, window_hu=(settings.low_hu, settings.high_hu))
-        if not lungs.any():
-            raise StudyError(
-                "NOT_CHEST", "wanted a chest with two lungs, found none. Give a chest CT."
-            )
-        store.put(
-            unit,
-            lungs=lungs,
-            content_key=key,
-            settings=asdict(settings),
-            settings_digest=settings.digest,
-            label=entry.label,
-            site=entry.site,
-            patient=pseudonym(entry.patient),
-        )
+        for entry in cohort:
+            waiting.append((entry, pool.submit(elsewhere, entry)))
+            if len(waiting) > 2 * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.close()
+        pool.shutdown(wait=True)
+
+
+def _outcome(study: Study, prepare_it: Callable[[], Reply]) -> Outcome:
+    try:
+        told, _ = prepare_it()
     except StudyError as error:
         return Failure(study.id, error.code, str(error.of_study(study.id)))
-    return study.id, "made"
+    except ChildError as error:
+        return Failure(study.id, error.code, error.message, status="failed")
+    return study.id, told["how"]
+
+
+def work(
+    study: dict[str, Any],
+    store: str,
+    settings: dict[str, Any],
+    label: str,
+    site: str | None,
+    patient: str,
+) -> Reply:
+    """Preprocess one study into the store; what a child process does.
+
+    Returns:
+        ``how``: ``made``, or ``kept`` when the store had it.
+
+    Raises:
+        StudyError: If it cannot be used.
+    """
+    asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
+    key = content_key(asked)
+    if kept_in.has(asked.id, key, how.digest):
+        return {"how": "kept"}, None
+    volume = read_study(asked)
+    unit = preprocess(volume, how)
+    lungs = lung_mask(unit, window_hu=(how.low_hu, how.high_hu))
+    if not lungs.any():
+        raise StudyError("NOT_CHEST", "wanted a chest with two lungs, found none. Give a chest CT.")
+    kept_in.put(
+        unit,
+        lungs=lungs,
+        content_key=key,
+        settings=settings,
+        settings_digest=how.digest,
+        label=Label[label],
+        site=site,
+        patient=patient,
+    )
+    return {"how": "made"}, None
 
 
 def _write_refused(path: Path, rows: list[tuple[str, str, str]]) -> None:

@@ -3,6 +3,7 @@ import gc
 import json
 import time
 import weakref
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -12,6 +13,8 @@ import SimpleITK
 from covidctnet.batch import classify_into, classify_studies
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
+from covidctnet.io.child import ReadingChild
+from covidctnet.isolate import Limits
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
 from tests.io.series import a_scan, an_affine, write
@@ -103,7 +106,7 @@ def test_answers_come_one_by_one(inbox):
 def test_a_run_that_is_given_up_reads_no_further(inbox, monkeypatch):
     read, real = [], read_study
     monkeypatch.setattr("covidctnet.batch.read_study", lambda s: read.append(s.id) or real(s))
-    answers = classify_studies([inbox], Oracle())
+    answers = classify_studies([inbox], Oracle(), limits=None)
     next(answers)
     answers.close()
     assert len(read) <= 2
@@ -124,7 +127,7 @@ def test_two_studies_are_in_memory_at_most(inbox, monkeypatch):
 
     monkeypatch.setattr("covidctnet.batch.read_study", reading)
     # Slow enough that the following study has been read when an answer comes.
-    for answer in classify_studies([inbox], Oracle(lambda number: time.sleep(0.1))):
+    for answer in classify_studies([inbox], Oracle(lambda _: time.sleep(0.1)), limits=None):
         assert isinstance(answer, Prediction)
         assert alive() <= 1
     assert (len(read), alive()) == (3, 0)
@@ -164,9 +167,24 @@ def test_a_reader_that_breaks_costs_its_study_only(inbox, monkeypatch):
         return real(study)
 
     monkeypatch.setattr("covidctnet.batch.read_study", breaking)
-    answers = list(classify_studies([inbox], Oracle()))
+    answers = list(classify_studies([inbox], Oracle(), limits=None))
     assert [answer.code for answer in answers if isinstance(answer, Failure)] == ["OUT_OF_MEMORY"]
     assert len(answers) == 3
+
+
+def test_poisoned_studies_cost_their_own_answer_and_no_other(tmp_path, monkeypatch):
+    poison = {5: "abort", 11: "hang", 12: "abort", 19: "grow"}
+    for number in range(24):
+        deed = poison.get(number, "good")
+        write(tmp_path / f"{number:02d}-{deed}", study=f"study {number}", patient=str(number))
+    reader = partial(ReadingChild, task="tests.poison:read_or_break")
+    monkeypatch.setattr("covidctnet.batch.ReadingChild", reader)
+    limits = Limits(memory_mb=500, seconds=3.0)
+    answers = list(classify_studies([tmp_path], Oracle(), limits=limits))
+    codes = {n: a.code for n, a in enumerate(answers) if isinstance(a, Failure)}
+    assert codes == {5: "CRASHED", 11: "TIMED_OUT", 12: "CRASHED", 19: "OUT_OF_MEMORY"}
+    assert {a.status for a in answers if isinstance(a, Failure)} == {"failed"}
+    assert len(answers) == 24
 
 
 def test_nothing_of_a_patient_is_logged(inbox, tmp_path, caplog):

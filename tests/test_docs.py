@@ -49,7 +49,7 @@ def codes_of(module):
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", "")
-            place = {"StudyError": 0, "Failure": 1}.get(name)
+            place = {"StudyError": 0, "ChildError": 0, "Failure": 1}.get(name)
             if place is not None and len(node.args) > place:
                 yield from constants(node.args[place])
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":

@@ -7,6 +7,7 @@ from pydicom import dcmread
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.splits import SplitSettings
 from covidctnet.io.store import Store
+from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
@@ -20,8 +21,8 @@ def archive(tmp_path_factory):
     return write_cohort(tmp_path_factory.mktemp("archive"))
 
 
-def run(data, work, settings=SETTINGS, workers=1, **options):
-    return prepare(data, work, settings=settings, split=SplitSettings(), workers=workers, **options)
+def run(data, work, settings=SETTINGS, limits=None, **options):
+    return prepare(data, work, settings=settings, split=SplitSettings(), limits=limits, **options)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,8 @@ def test_new_patients_join_and_the_others_keep_their_split(archive, made, tmp_pa
     assert all(members <= set(after.studies(split)) for split, members in splits.items())
 
 
-def test_two_processes_make_what_one_makes(archive, made, tmp_path):
-    done = run(archive, tmp_path / "work", workers=2)
+def test_two_child_processes_make_what_this_one_makes(archive, made, tmp_path):
+    done = run(archive, tmp_path / "work", workers=2, limits=Limits())
     assert done.splits.digest == made[1].splits.digest
     for study in Store(made[0] / "preprocessed").index():
         twin = Store(tmp_path / "work" / "preprocessed").get(study.id)

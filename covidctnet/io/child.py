@@ -1,0 +1,100 @@
+"""Reading in a child process: what leaves a study for it, and how the volume comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidctnet.io.discover import Study
+from covidctnet.io.read import read_study
+from covidctnet.isolate import Child, Limits, Reply
+from covidctnet.volume import Source, Volume
+
+__all__ = ["ReadingChild", "bytes_of", "packed", "unpacked"]
+
+
+class ReadingChild:
+    """Reads studies in a child process, one after the other; see `covidctnet.isolate.Child`.
+
+    Args:
+        limits: What a study may cost.
+        task: What the child does with a study; `work`, but for those who try its limits.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, task: str = f"{__name__}:work") -> None:
+        self._child = Child(task, limits=limits)
+
+    def __call__(self, study: Study) -> Volume:
+        """`covidctnet.read_study`, elsewhere.
+
+        Raises:
+            StudyError: As `covidctnet.read_study`.
+            ChildError: If the child died or hung.
+        """
+        told, array = self._child.ask({"study": packed(study)}, files_bytes=bytes_of(study))
+        assert array is not None
+        source = told["source"]
+        return Volume(
+            array,
+            np.array(told["affine"]),
+            "HU",
+            Source(**{**source, "notes": tuple(source["notes"]), "flags": tuple(source["flags"])}),
+            tuple(told["steps"]),
+        )
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        self._child.close()
+
+
+def work(study: dict[str, Any]) -> Reply:
+    """What the child does."""
+    volume = read_study(unpacked(study))
+    source = volume.source
+    told = {
+        "affine": volume.affine.tolist(),
+        "source": {
+            "study": source.study,
+            "digest": source.digest,
+            "reader": source.reader,
+            "notes": source.notes,
+            "flags": source.flags,
+        },
+        "steps": volume.steps,
+    }
+    return told, volume.array
+
+
+def packed(study: Study) -> dict[str, Any]:
+    """A study as values fit for JSON."""
+    return {
+        "id": study.id,
+        "path": str(study.path),
+        "format": study.format,
+        "files": [str(path) for path in study.files],
+        "series_uid": study.series_uid,
+    }
+
+
+def unpacked(values: dict[str, Any]) -> Study:
+    """What `packed` packed."""
+    return Study(
+        id=values["id"],
+        path=Path(values["path"]),
+        format=values["format"],
+        files=tuple(Path(path) for path in values["files"]),
+        series_uid=values["series_uid"],
+    )
+
+
+def bytes_of(study: Study) -> int:
+    """Bytes of a study's files; those that cannot be asked count nothing."""
+    total = 0
+    for path in study.files:
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total
