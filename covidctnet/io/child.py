@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from covidctnet.io.archive import Member
 from covidctnet.io.discover import Study
 from covidctnet.io.read import read_study
 from covidctnet.isolate import Child, Limits, Reply
@@ -73,7 +75,10 @@ def packed(study: Study) -> dict[str, Any]:
         "id": study.id,
         "path": str(study.path),
         "format": study.format,
-        "files": [str(path) for path in study.files],
+        "files": [
+            str(file) if isinstance(file, Path) else [str(file.archive), *astuple(file)[1:]]
+            for file in study.files
+        ],
         "series_uid": study.series_uid,
     }
 
@@ -84,7 +89,10 @@ def unpacked(values: dict[str, Any]) -> Study:
         id=values["id"],
         path=Path(values["path"]),
         format=values["format"],
-        files=tuple(Path(path) for path in values["files"]),
+        files=tuple(
+            Path(file) if isinstance(file, str) else Member(Path(file[0]), *file[1:])
+            for file in values["files"]
+        ),
         series_uid=values["series_uid"],
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.geometry import check_placement, resample_gaps, untilt
@@ -51,7 +51,7 @@ class Survey:
 
 
 def survey(
-    files: Sequence[Path],
+    files: Sequence[File],
     *,
     series_uid: str | None = None,
     allow_gaps: bool = False,
@@ -66,11 +66,11 @@ def survey(
         allow_tilt: Shear is no fault.
 
     Raises:
-        StudyError: ``MIXED_PATIENT``.
+        StudyError: ``MIXED_PATIENT``, ``MIXED_STUDY``.
     """
     frames: list[Frame] = []
     damage: StudyError | None = None
-    for number, file in enumerate(sorted(files), start=1):
+    for number, file in enumerate(sorted(files, key=str), start=1):
         # By its number: a file name may carry a patient's name.
         which = f"file {number} of {len(files)} in the order of names"
         try:
@@ -102,7 +102,7 @@ def survey(
 
 
 def read_dicom(
-    files: Sequence[Path],
+    files: Sequence[File],
     study: str,
     *,
     series: str | None = None,
@@ -179,6 +179,13 @@ def _passes(stack: Stack, *, allow_gaps: bool, allow_tilt: bool) -> bool:
 
 
 def _check_patient(frames: Sequence[Frame]) -> None:
+    studies = {f.study_uid for f in frames}
+    if len(studies) > 1:
+        raise StudyError(
+            "MIXED_STUDY",
+            f"wanted one study, the slices of a series carry {len(studies)} study UIDs. "
+            "Export the series again.",
+        )
     for place, what in enumerate(("ids", "names")):
         found = {f.patient[place] for f in frames} - {""}
         if len(found) > 1:

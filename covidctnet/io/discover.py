@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from covidctnet.errors import UsageError
+from covidctnet.io.archive import BadArchiveError, File, is_archive, members
 from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, Identity, identify, series_key
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 
@@ -21,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 MAX_DEPTH = 32
 MAX_FILES = 2_000_000
-Format = Literal["dicom", "nifti", "itk"]
+Format = Literal["dicom", "nifti", "itk", "archive", "closed"]
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -48,15 +49,16 @@ class Study:
     Attributes:
         id: 12 hexadecimal digits, see `covidctnet.volume.Source`.
         path: The folder or file; may carry a patient's name, so shown in results.csv only.
-        format: Which reader takes it.
-        files: All of its files, sorted; damaged ones included.
+        format: Which reader takes it; ``archive`` is a zip that cannot be opened, ``closed`` a
+            folder that may not be read: both are refused.
+        files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
     """
 
     id: str
     path: Path
     format: Format
-    files: tuple[Path, ...]
+    files: tuple[File, ...]
     series_uid: str | None = field(default=None, repr=False)
 
     @property
@@ -94,7 +96,7 @@ def study_id(study_uid: str) -> str:
     return hashlib.sha256(study_uid.encode()).hexdigest()[:12]
 
 
-def content_id(path: Path) -> str:
+def content_id(path: File) -> str:
     """Short id of a file that carries no UID: from its content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
@@ -104,9 +106,10 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     """Find the studies under some paths.
 
     DICOM files are grouped by StudyInstanceUID over all folders; a NIfTI, MHA or NRRD file is a
-    study. Other files are passed over and counted. Links to files and folders are not followed.
-    A DICOM file that cannot be parsed joins the study of its folder, which is refused when it is
-    read; in a folder of no study or of several it becomes a study of its own, and that is refused.
+    study. A zip archive counts as a folder; one within another is not opened. Other files are
+    passed over and counted. Links to files and folders are not followed. A DICOM file that cannot
+    be parsed joins the study of its folder, which is refused when it is read; in a folder of no
+    study or of several it becomes a study of its own, and that is refused.
 
     Args:
         paths: Folders, files, or both, in any mix.
@@ -121,11 +124,15 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     if isinstance(paths, (str, Path)):
         paths = [paths]
     skipped: Counter[str] = Counter()
-    files = sorted(set(_walk([Path(path) for path in paths], skipped)))
-    dicom: list[Path] = []
-    others: list[tuple[Path, Format]] = []
-    claimed: list[Path] = []
-    unknown: list[Path] = []
+    closed: list[Path] = []
+    walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed)))
+    files, broken = _opened(walked, skipped)
+    dicom: list[File] = []
+    others: list[tuple[File, Format]] = [(path, "archive") for path in broken]
+    others += [(path, "closed") for path in sorted(set(closed))]
+    claimed: list[File] = []
+    unknown: list[File] = []
+    shut: set[File] = set()
     for path in files:
         kind = _kind(path)
         if kind == "dicom":
@@ -134,6 +141,9 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             claimed.append(path)
         elif kind == "unknown":
             unknown.append(path)
+        elif kind == "unreadable":
+            unknown.append(path)
+            shut.add(path)
         elif kind == "junk":
             skipped["not a scan"] += 1
         else:
@@ -144,7 +154,7 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
         if (path.parent, _suffix(path)) in habits:
             claimed.append(path)
         else:
-            skipped["not a scan"] += 1
+            skipped["not readable" if path in shut else "not a scan"] += 1
     studies = _dicom_studies(dicom, claimed, skipped, every_series)
     studies += _file_studies(others, skipped)
     studies.sort(key=lambda s: (str(s.path), s.id))
@@ -154,8 +164,14 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     return Found(tuple(studies), dict(skipped))
 
 
-def _walk(roots: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
+def _walk(roots: Sequence[Path], skipped: Counter[str], closed: list[Path]) -> Iterator[Path]:
+    """Files under some paths; folders that may not be read go to `closed`."""
     count = 0
+
+    def keep(error: OSError) -> None:
+        # What may hold a scan must not vanish; reading it says why.
+        closed.append(Path(str(error.filename)))
+
     for root in roots:
         if not root.exists():
             raise UsageError(
@@ -166,7 +182,7 @@ def _walk(roots: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
         if start.is_file():
             yield start
             continue
-        for folder, folders, names in os.walk(start, followlinks=False):
+        for folder, folders, names in os.walk(start, onerror=keep, followlinks=False):
             here = Path(folder)
             if len(here.relative_to(start).parts) >= MAX_DEPTH and folders:
                 raise UsageError(f"folders lie more than {MAX_DEPTH} deep. Give a folder below.")
@@ -184,13 +200,36 @@ def _walk(roots: Sequence[Path], skipped: Counter[str]) -> Iterator[Path]:
                     yield path
 
 
-def _suffix(path: Path) -> str:
+def _opened(paths: Sequence[Path], skipped: Counter[str]) -> tuple[list[File], list[Path]]:
+    """Every archive replaced by what it holds, and those that cannot be opened."""
+    files: list[File] = []
+    broken: list[Path] = []
+    for path in paths:
+        if not is_archive(path) or path.name.startswith("."):
+            files.append(path)
+            continue
+        try:
+            found = members(path)
+        except (BadArchiveError, OSError):
+            # Reading it will say why.
+            broken.append(path)
+            continue
+        inner = [member for member in found if not is_archive(member)]
+        if len(inner) < len(found):
+            skipped["archives within archives"] += len(found) - len(inner)
+        files += inner
+        if len(files) > MAX_FILES:
+            raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
+    return files, broken
+
+
+def _suffix(path: File) -> str:
     """What a name ends in; the parts of a UID are no suffix."""
     suffix = path.suffix.lower()
     return "" if suffix[1:].isdigit() else suffix
 
 
-def _kind(path: Path) -> Format | Literal["damaged", "unknown", "junk"]:
+def _kind(path: File) -> Format | Literal["damaged", "unknown", "unreadable", "junk"]:
     """What a file is: by its content, and by its name only where the content is silent."""
     name = path.name.lower()
     if name.startswith("."):
@@ -202,9 +241,9 @@ def _kind(path: Path) -> Format | Literal["damaged", "unknown", "junk"]:
     try:
         with path.open("rb") as file:
             head = file.read(512)
-    except OSError:
+    except (OSError, BadArchiveError):
         # Reading its study will say so.
-        return "damaged" if name.endswith(_DICOM_NAMES) else "junk"
+        return "damaged" if name.endswith(_DICOM_NAMES) else "unreadable"
     if looks_like_dicom(head):
         return "dicom"
     if head.startswith(_KNOWN_OTHERS):
@@ -215,22 +254,23 @@ def _kind(path: Path) -> Format | Literal["damaged", "unknown", "junk"]:
 
 
 def _dicom_studies(
-    files: Sequence[Path], claimed: Sequence[Path], skipped: Counter[str], every_series: bool
+    files: Sequence[File], claimed: Sequence[File], skipped: Counter[str], every_series: bool
 ) -> list[Study]:
-    members: dict[tuple[str, str | None], list[Path]] = {}
+    members: dict[tuple[str, str | None], list[File]] = {}
     ct: set[tuple[str, str | None]] = set()
     homes: dict[Path, set[tuple[str, str | None]]] = {}
-    damaged: list[Path] = list(claimed)
+    damaged: list[File] = list(claimed)
+    identified: list[tuple[File, Identity]] = []
     for path in files:
         try:
-            found = identify(path)
+            identified.append((path, identify(path)))
         except NotDicomError:
             skipped["directories of media"] += 1
-            continue
         except (DamagedFileError, OSError):
             damaged.append(path)
-            continue
-        key = (found.study_uid, found.series_uid if every_series else None)
+    studies_of = _joined(identified)
+    for path, found in identified:
+        key = (studies_of[found.study_uid], found.series_uid if every_series else None)
         members.setdefault(key, []).append(path)
         homes.setdefault(path.parent, set()).add(key)
         if found.sop_class == CT_IMAGE or found.sop_class in ENHANCED_CT:
@@ -239,8 +279,8 @@ def _dicom_studies(
         # Series that hold no CT are worth an answer only where a study has nothing else.
         with_ct = {study for study, _ in ct}
         members = {k: v for k, v in members.items() if k in ct or k[0] not in with_ct}
-    orphans: dict[Path, list[Path]] = {}
-    for path in sorted(damaged):
+    orphans: dict[Path, list[File]] = {}
+    for path in sorted(damaged, key=str):
         keys = [key for key in homes.get(path.parent, ()) if key in members]
         if len({study_uid for study_uid, _ in keys}) == 1:
             # It may be a slice of any series of the study.
@@ -258,25 +298,47 @@ def _dicom_studies(
     return studies
 
 
-def _dicom_study(identity: str, files: Sequence[Path], series_uid: str | None) -> Study:
+def _joined(identified: Sequence[tuple[File, Identity]]) -> dict[str, str]:
+    """For every study UID the one that stands for it: a series of one folder is in one study.
+
+    Reading then says that the slices disagree on their study; apart, each part would look whole.
+    Constant series UIDs of anonymised archives do no harm as long as patients have folders.
+    """
+    stands_for: dict[str, str] = {}
+
+    def root(uid: str) -> str:
+        while stands_for.setdefault(uid, uid) != uid:
+            uid = stands_for[uid]
+        return uid
+
+    owners: dict[tuple[Path, str], str] = {}
+    for path, found in identified:
+        owner = found.study_uid
+        if found.series_uid:
+            owner = owners.setdefault((path.parent, found.series_uid), found.study_uid)
+        stands_for[root(found.study_uid)] = root(owner)
+    return {found.study_uid: root(found.study_uid) for _, found in identified}
+
+
+def _dicom_study(identity: str, files: Sequence[File], series_uid: str | None) -> Study:
     folders = sorted({str(path.parent) for path in files})
-    path = Path(os.path.commonpath(folders)) if len(files) > 1 else files[0]
-    return Study(identity, path, "dicom", tuple(sorted(files)), series_uid)
+    path = Path(os.path.commonpath(folders)) if len(files) > 1 else Path(str(files[0]))
+    return Study(identity, path, "dicom", tuple(sorted(files, key=str)), series_uid)
 
 
-def _safe_id(path: Path) -> str:
+def _safe_id(path: File) -> str:
     try:
         return content_id(path)
-    except OSError:
-        return path.name
+    except (OSError, BadArchiveError):
+        return hashlib.sha256(str(path).encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def _file_studies(files: Sequence[tuple[Path, Format]], skipped: Counter[str]) -> list[Study]:
+def _file_studies(files: Sequence[tuple[File, Format]], skipped: Counter[str]) -> list[Study]:
     studies: dict[str, Study] = {}
     for path, kind in files:
         identity = _safe_id(path)
         if identity in studies:
             skipped["copies"] += 1
         else:
-            studies[identity] = Study(identity, path, kind, (path,))
+            studies[identity] = Study(identity, Path(str(path)), kind, (path,))
     return list(studies.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ STEP_TOLERANCE_MM = 0.1
 STEP_TOLERANCE = 0.05
 # Two slices nearer to each other than this share of the usual step lie at one place.
 SAME_PLACE = 0.2
+# Slices may lie this far beside the line through the others.
+SCATTER_TOLERANCE_MM = 0.1
+# Instance numbers often follow nothing, or the acquisition; when they run with the slices but for
+# this many, those slices were moved.
+MAX_MOVED = 2
 # Slices may drift sideways by this share of a pixel over the whole stack.
 DRIFT_PIXELS = 0.5
 AIR_HU = -1024.0
@@ -156,6 +162,7 @@ def check_placement(
             f"wanted at least {MIN_SLICES} slices, got {count}. Give the whole series.",
         )
     _check_line(placement, allow_tilt)
+    _check_order(placement)
     if not allow_gaps:
         _check_steps(placement)
 
@@ -165,7 +172,7 @@ def _check_line(placement: Placement, allow_tilt: bool) -> None:
     limit = DRIFT_PIXELS * min(placement.pixel_mm)
     slope = (heights @ offsets) / (heights @ heights)
     scatter = np.abs(offsets - heights[:, None] * slope).max()
-    if scatter > 2 * limit:
+    if scatter > SCATTER_TOLERANCE_MM:
         raise StudyError(
             "NO_GEOMETRY",
             f"wanted slices on a line, they lie up to {scatter:.2f} mm beside it. "
@@ -179,6 +186,30 @@ def _check_line(placement: Placement, allow_tilt: bool) -> None:
             f"{np.degrees(np.arctan(drift)):.1f} degrees. Undo the shear with "
             "read_volume(..., untilt=True).",
         )
+
+
+def _check_order(placement: Placement) -> None:
+    """Positions decide the order; instance numbers may tell that some were tampered with."""
+    numbers = [frame.number for frame in placement.frames if frame.number is not None]
+    count = len(placement.frames)
+    if len(set(numbers)) < count:
+        return
+    longest = max(_longest_rise(numbers), _longest_rise(numbers[::-1]))
+    if count - MAX_MOVED <= longest < count:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"the instance numbers of {count} slices run with their positions but for "
+            f"{count - longest}, which seem to lie elsewhere. Export the series again.",
+        )
+
+
+def _longest_rise(numbers: Sequence[float]) -> int:
+    """Length of the longest rising subsequence. Source: patience sorting."""
+    ends: list[float] = []
+    for number in numbers:
+        place = bisect_left(ends, number)
+        ends[place : place + 1] = [number]
+    return len(ends)
 
 
 def _check_steps(placement: Placement) -> None:

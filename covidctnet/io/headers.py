@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
+from covidctnet.io.archive import File
 from covidctnet.io.elements import (
     PARSE_ERRORS,
     AbsurdFileError,
@@ -119,6 +119,7 @@ class Frame:
         series_uid: SeriesInstanceUID.
         sop_uid: SOPInstanceUID.
         sop_class: SOP class UID.
+        number: InstanceNumber; None when missing and of frames that share a file.
         patient: Digests of id and name, each empty when the header has none.
         frame_of_reference: UID, or empty.
         image_type: ORIGINAL, PRIMARY, AXIAL and the like.
@@ -135,13 +136,14 @@ class Frame:
         is_synthetic: Whether the phantom of this package made it.
     """
 
-    file: Path
+    file: File
     index: int
     pixels: PixelFormat
     study_uid: str
     series_uid: str
     sop_uid: str
     sop_class: str
+    number: float | None
     patient: tuple[str, str]
     frame_of_reference: str
     image_type: tuple[str, ...]
@@ -182,6 +184,7 @@ _KEYWORDS = (
     "FrameOfReferenceUID",
     "PatientID",
     "PatientName",
+    "InstanceNumber",
     "Manufacturer",
     "ContrastBolusAgent",
     "ContrastBolusAgentSequence",
@@ -215,7 +218,7 @@ def series_key(series_uid: str) -> str:
     return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
 
 
-def identify(path: Path) -> Identity:
+def identify(path: File) -> Identity:
     """Study and series of a file; reads its first kilobytes.
 
     Raises:
@@ -234,7 +237,7 @@ def identify(path: Path) -> Identity:
     return Identity(study, text(data, "SeriesInstanceUID"), sop_class)
 
 
-def read_frames(path: Path) -> tuple[Frame, ...]:
+def read_frames(path: File) -> tuple[Frame, ...]:
     """The images of a file, from its header; no pixel is decoded.
 
     Returns:
@@ -253,7 +256,7 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
         raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
 
 
-def _frames(path: Path, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
+def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
     sop_class = text(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
     pixels = _pixel_format(data, element)
     common: dict[str, Any] = {
@@ -284,6 +287,7 @@ def _frames(path: Path, data: Dataset, element: PixelElement | None) -> tuple[Fr
         Frame(
             **common,
             index=0,
+            number=number(data, "InstanceNumber"),
             image_type=texts(data, "ImageType"),
             position=numbers(data, "ImagePositionPatient", 3),
             orientation=numbers(data, "ImageOrientationPatient", 6),
@@ -322,6 +326,7 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
             Frame(
                 **common,
                 index=index,
+                number=None,
                 image_type=types or texts(data, "ImageType"),
                 position=numbers(group(item, "PlanePositionSequence"), "ImagePositionPatient", 3),
                 orientation=numbers(

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import SimpleITK
 
 from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_size, is_sheared, volume_of
 from covidctnet.io.geometry import MIN_SLICES
 from covidctnet.volume import Volume
@@ -41,7 +45,7 @@ _NRRD_TYPES = {
 }
 
 
-def read_itk(path: Path, study: str) -> Volume:
+def read_itk(path: File, study: str) -> Volume:
     """Read an MHA or NRRD file that holds one volume in HU.
 
     Args:
@@ -66,7 +70,8 @@ def read_itk(path: Path, study: str) -> Volume:
     if held != wanted:
         raise _corrupt(f"wanted {wanted} bytes of voxels, the file holds {held}")
     try:
-        image = SimpleITK.ReadImage(str(path))
+        with _on_disk(path) as here:
+            image = SimpleITK.ReadImage(str(here))
     except RuntimeError:
         raise _corrupt("its content cannot be read") from None
     array = SimpleITK.GetArrayFromImage(image)
@@ -82,6 +87,19 @@ def read_itk(path: Path, study: str) -> Volume:
     if is_sheared(affine):
         raise _lost("its axes are not at right angles")
     return volume_of(array, affine, study=study, reader="itk")
+
+
+@contextmanager
+def _on_disk(path: File) -> Iterator[Path]:
+    """SimpleITK opens files by name; a member of an archive gets one of ours for a moment."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with TemporaryDirectory() as folder, path.open("rb") as content:
+        head = content.read(4)
+        copy = Path(folder) / ("scan.nrrd" if head == b"NRRD" else "scan.mha")
+        copy.write_bytes(head + content.read())
+        yield copy
 
 
 def _check_meta(head: bytes) -> tuple[int, int, bool]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import gzip
 import warnings
 import zlib
-from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_size, is_sheared, volume_of
 from covidctnet.io.geometry import MIN_SLICES
 from covidctnet.volume import Volume
@@ -39,7 +40,7 @@ def ras_to_lps(affine: np.ndarray) -> np.ndarray:
     return np.asarray(_FLIP @ affine)
 
 
-def read_nifti(path: Path, study: str) -> Volume:
+def read_nifti(path: File, study: str) -> Volume:
     """Read a NIfTI-1 or NIfTI-2 file that holds one volume in HU.
 
     Args:
@@ -70,13 +71,12 @@ def read_nifti(path: Path, study: str) -> Volume:
     return volume_of(stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes)
 
 
-def _load(path: Path) -> tuple[Header, bytes]:
+def _load(path: File) -> tuple[Header, bytes]:
     """The header, and the whole file, inflated within what the header allows."""
     try:
         with path.open("rb") as file:
             is_zipped = file.read(2) == b"\x1f\x8b"
-        opener = gzip.open if is_zipped else open
-        with opener(path, "rb") as stream:
+        with path.open("rb") as file, _inflating(file, is_zipped) as stream:
             head = stream.read(540)
             header = _header(head)
             shape = _shape(header)
@@ -99,6 +99,10 @@ def _load(path: Path) -> tuple[Header, bytes]:
             "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
         ) from None
     return header, content
+
+
+def _inflating(file: BinaryIO, is_zipped: bool) -> BinaryIO | gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file) if is_zipped else file
 
 
 def _header(head: bytes) -> Header:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.archive import members
 from covidctnet.io.dicom import read_dicom
 from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.elements import DamagedFileError
 from covidctnet.io.itk import read_itk
 from covidctnet.io.nifti import read_nifti
 from covidctnet.volume import Volume
@@ -42,12 +44,29 @@ def read_study(
                 allow_gaps=allow_gaps,
                 undo_tilt=untilt,
             )
+        if study.format == "closed":
+            raise StudyError("UNREADABLE", "a folder may not be entered. Check its rights.")
+        if study.format == "archive":
+            members(study.path)
+            raise StudyError("BAD_ARCHIVE", "the archive has changed while it was read. Try again.")
         if series is not None:
             raise StudyError("UNKNOWN_SERIES", "only DICOM studies have series; leave it out.")
         reader = read_nifti if study.format == "nifti" else read_itk
         return reader(study.files[0], study.id)
     except StudyError as error:
         raise error.of_study(study.id) from None
+    except DamagedFileError as error:
+        raise StudyError(
+            error.code,
+            f"wanted a whole archive: {error}. Copy or export it again.",
+            study=study.id,
+        ) from None
+    except OSError as error:
+        raise StudyError(
+            "UNREADABLE",
+            f"a file cannot be read ({error.strerror}). Check its rights.",
+            study=study.id,
+        ) from None
     except MemoryError:
         raise StudyError(
             "OUT_OF_MEMORY",
@@ -66,7 +85,7 @@ def read_volume(
     """Read the only study under a path to HU in canonical orientation.
 
     Args:
-        path: Folder of a DICOM study, a DICOM, NIfTI, MHA or NRRD file.
+        path: Folder or zip archive of a DICOM study, a DICOM, NIfTI, MHA or NRRD file.
         series: See `read_study`.
         allow_gaps: See `read_study`.
         untilt: See `read_study`.

@@ -50,7 +50,7 @@ class Stack:
         placement: Where they lie; None without geometry.
         fault: Why it cannot be read.
         notes: What was decided on the way.
-        beside: Images of the same series that lie beyond this stack and do not fit it.
+        beside: Images that lie where this stack would go on and do not fit it.
     """
 
     key: str
@@ -132,8 +132,8 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
     if best.beside and series != best.key:
         raise StudyError(
             "SLICE_GAP",
-            f"{best.beside} images of the series have another matrix or spacing and lie beyond "
-            f"the other {len(best.frames)}; without them the volume is cut. Export the series "
+            f"{best.beside} images of another format or series lie where the scan of "
+            f"{len(best.frames)} slices would go on; without them it is cut. Export the series "
             f'again, or choose the part with read_volume(..., series="{best.key}").',
         )
     dropped = [

@@ -16,7 +16,14 @@ from pydicom.uid import UID
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
-from covidctnet.io.geometry import MIN_SLICES, Placement, check_placement, has_geometry, place
+from covidctnet.io.geometry import (
+    MIN_SLICES,
+    STEP_TOLERANCE_MM,
+    Placement,
+    check_placement,
+    has_geometry,
+    place,
+)
 from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, Frame, series_key
 from covidctnet.io.series import Dropped, Stack
 from covidctnet.io.voxels import SYNTAXES, same_pixels
@@ -63,7 +70,7 @@ def find_stacks(
         found, left_out = _stacks_of_series(members, allow_gaps, allow_tilt)
         stacks += found
         dropped += left_out
-    return stacks, dropped
+    return [replace(s, beside=s.beside + _continuing(s, stacks)) for s in stacks], dropped
 
 
 def _stacks_of_series(
@@ -120,25 +127,25 @@ def _unfit(frame: Frame) -> str:
 
 def _clusters(frames: Sequence[Frame]) -> Iterable[list[Frame]]:
     """Frames of one frame of reference, matrix, spacing and orientation."""
-
-    def is_like(one: Frame, other: Frame) -> bool:
-        return (
-            one.frame_of_reference == other.frame_of_reference
-            and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
-            and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
-            and np.allclose(
-                one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
-            )
-        )
-
     clusters: list[list[Frame]] = []
     for frame in sorted(frames, key=lambda f: (f.sop_uid, f.index, f.file.name)):
-        home = next((c for c in clusters if is_like(c[0], frame)), None)
+        home = next((c for c in clusters if _is_like(c[0], frame)), None)
         if home is None:
             clusters.append([frame])
         else:
             home.append(frame)
     return clusters
+
+
+def _is_like(one: Frame, other: Frame) -> bool:
+    return (
+        one.frame_of_reference == other.frame_of_reference
+        and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
+        and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
+        and np.allclose(
+            one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
+        )
+    )
 
 
 def _stacks_of_cluster(
@@ -267,6 +274,28 @@ def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
             continue
         height = float(np.array(frame.position) @ normal)
         count += not low - room <= height <= high + room
+    return count
+
+
+def _continuing(stack: Stack, stacks: Sequence[Stack]) -> int:
+    """Images of series too short to be a scan that lie where the next slice of this one would."""
+    if stack.placement is None or len(stack.frames) < MIN_SLICES:
+        return 0
+    first, step = stack.frames[0], stack.placement.step_mm
+    ends = {-1: stack.placement.heights[0], 1: stack.placement.heights[-1]}
+    count = 0
+    for other in stacks:
+        if other.series == stack.series or len(other.frames) >= MIN_SLICES:
+            continue
+        for frame in other.frames:
+            if not has_geometry(frame) or not _is_like(frame, first):
+                continue
+            offset = (np.array(frame.position) - np.array(first.position)) @ stack.placement.axes
+            beside = np.abs(offset[1:]).max()
+            height = float(np.array(frame.position) @ stack.placement.axes[:, 0])
+            count += beside < STEP_TOLERANCE_MM and any(
+                abs(height - end - side * step) < STEP_TOLERANCE_MM for side, end in ends.items()
+            )
     return count
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from covidctnet.io.archive import File
 from covidctnet.report.words import flag_words
 from covidctnet.results import Failure, Label, Prediction
 
@@ -39,7 +40,7 @@ class StudyLike(Protocol):
         """Where it was found."""
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[File, ...]:
         """The files it is made of."""
 
 

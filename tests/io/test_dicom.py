@@ -675,3 +675,81 @@ def test_float_pixel_data_is_read(tmp_path):
 
     series.write(tmp_path, change=floats)
     assert_is_the_scan(read_volume(tmp_path))
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_a_slice_moved_to_the_other_end_contradicts_the_instance_numbers(tmp_path, falling):
+    def change(ds, index):
+        ds.InstanceNumber = 100 - index if falling else index + 1
+        if index == 0:
+            height = series.ORIGIN[2] + 12 * series.SPACING[0]
+            ds.ImagePositionPatient = [*series.ORIGIN[:2], height]
+
+    series.write(tmp_path, change=change)
+    refused(tmp_path, "NO_GEOMETRY")
+
+
+def test_two_slices_that_changed_places_contradict_the_instance_numbers(tmp_path):
+    def change(ds, index):
+        ds.InstanceNumber = {4: 9, 9: 4}.get(index, index)
+
+    series.write(tmp_path, change=change)
+    refused(tmp_path, "NO_GEOMETRY")
+
+
+def test_instance_numbers_that_follow_nothing_do_not_matter(tmp_path):
+    numbers = np.random.default_rng(3).permutation(12)
+
+    def change(ds, index):
+        ds.InstanceNumber = int(numbers[index])
+
+    series.write(tmp_path, change=change)
+    assert (read_volume(tmp_path).array == series.a_scan()).all()
+
+
+@pytest.mark.parametrize("which", [0, 5, 11])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("RescaleSlope", value) for value in (1.001, 0.9, 2, -1)),
+        *(("RescaleIntercept", value) for value in (-1000, 0, -1025)),
+    ],
+)
+def test_a_slice_whose_rescaling_was_changed_is_refused(tmp_path, which, name, value):
+    def change(ds, index):
+        if index == which:
+            ds[name].value = value
+
+    series.write(tmp_path, change=change)
+    refused(tmp_path, "NO_RESCALE")
+
+
+@pytest.mark.parametrize("which", [0, 5, 11])
+def test_a_slice_stored_on_another_scale_is_read(tmp_path, which):
+    def change(ds, index):
+        if index == which:
+            ds.RescaleIntercept = -2000
+            ds.PixelData = (series.a_scan()[index].astype(np.int32) + 2000).astype("<u2").tobytes()
+
+    series.write(tmp_path, change=change)
+    assert (read_volume(tmp_path).array == series.a_scan()).all()
+
+
+def test_a_slice_far_from_its_scale_is_noticed_where_all_have_their_own(tmp_path):
+    def change(ds, index):
+        slope = 0.5 + index / 16
+        ds.RescaleSlope = 2 * slope if index == 4 else slope
+        ds.PixelData = ((series.a_scan()[index] + 1024) / slope).astype("<u2").tobytes()
+
+    series.write(tmp_path, change=change)
+    refused(tmp_path, "NO_RESCALE")
+
+
+@pytest.mark.parametrize("offset_mm", [0.2, 0.7, 5.0])
+def test_a_slice_beside_its_place_in_the_plane_is_refused(tmp_path, offset_mm):
+    def change(ds, index):
+        if index == 4:
+            ds.ImagePositionPatient = [series.ORIGIN[0] + offset_mm, *ds.ImagePositionPatient[1:]]
+
+    series.write(tmp_path, change=change)
+    refused(tmp_path, "NO_GEOMETRY")

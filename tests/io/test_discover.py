@@ -1,6 +1,8 @@
 """What is found under paths, and what is passed over."""
 
+import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +179,42 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     found = find_studies(tmp_path)
     found[0].files[2].unlink()
     with pytest.raises(StudyError, match="UNREADABLE"):
+        read_study(found[0])
+
+
+def test_a_folder_that_may_not_be_entered_is_refused_and_does_not_vanish(tmp_path, monkeypatch):
+    series.write(tmp_path / "open")
+    series.write(tmp_path / "shut", study="two")
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_studies(tmp_path)
+    assert [study.format for study in found] == ["dicom", "closed"]
+    with pytest.raises(StudyError, match="may not be entered") as caught:
+        read_study(found[1])
+    assert caught.value.code == "UNREADABLE"
+
+
+@pytest.mark.parametrize("name", ["{:04d}", "{:04d}.dcm"])
+def test_a_slice_that_may_not_be_read_refuses_its_series(tmp_path, monkeypatch, name):
+    files = series.write(tmp_path, name=name)
+    (tmp_path / "notes.txt").write_text("nothing")
+    real = Path.open
+
+    def guarded(self, *args, **options):
+        if self in (files[-1], tmp_path / "notes.txt"):
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    found = find_studies(tmp_path)
+    assert found.reasons == {"not readable": 1}
+    with pytest.raises(StudyError, match="Check its rights"):
         read_study(found[0])
 
 

@@ -267,3 +267,39 @@ def test_describe_tells_a_refusal(tmp_path):
     assert (told["outcome"], told["code"]) == ("refused", "SLICE_GAP")
     assert told["series"][0]["why"] == "SLICE_GAP"
     assert "SLICE_GAP" in render(inspect_paths([tmp_path]))
+
+
+def test_a_last_slice_under_another_series_uid_leaves_the_volume_cut(tmp_path):
+    series.write(tmp_path, skip=(11,))
+    series.write(tmp_path, series="other", skip=tuple(range(11)), name="other{:04d}.dcm")
+    with pytest.raises(StudyError, match="where the scan of 11 slices would go on") as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "SLICE_GAP"
+
+
+def test_a_single_image_elsewhere_is_left_out(tmp_path):
+    series.write(tmp_path)
+    series.write(tmp_path, series="other", skip=tuple(range(1, 12)), name="other{:04d}.dcm")
+    assert (read_volume(tmp_path).array == series.a_scan()).all()
+
+
+@pytest.mark.parametrize("moved", [0, 5, 11])
+def test_a_slice_under_another_study_uid_refuses_the_series(tmp_path, moved):
+    def change(ds, index):
+        if index == moved:
+            ds.StudyInstanceUID = series.uid("another study")
+
+    series.write(tmp_path, change=change)
+    with pytest.raises(StudyError, match="2 study UIDs") as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "MIXED_STUDY"
+
+
+def test_one_series_uid_for_all_patients_of_an_archive_does_no_harm(tmp_path):
+    def change(ds, index):
+        ds.SeriesInstanceUID = series.uid("constant")
+
+    for patient in ("1", "2"):
+        series.write(tmp_path / patient, change=change, study=patient, patient=patient)
+    assert [study.id for study in find_studies(tmp_path)] != []
+    assert len(find_studies(tmp_path)) == 2

@@ -1,0 +1,184 @@
+"""Zip archives as folders: members are read from memory, within caps, and nothing is unpacked.
+
+The directory of an archive is parsed by the standard library; members are inflated here, so that
+none gives more than it declares, whatever the stream holds. Names only group and sort: no file is
+ever made with one.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from covidctnet.io.elements import DamagedFileError
+
+__all__ = ["BadArchiveError", "File", "Member", "is_archive", "members"]
+
+MAX_ENTRIES = 200_000
+MAX_MEMBER_BYTES = 2 * 2**30
+MAX_BYTES = 64 * 2**30
+# Slices of a CT shrink to a third; zeros to a thousandth. Small archives may be as empty as they
+# like.
+MAX_RATIO = 200
+RATIO_FREE_BYTES = 64 * 2**20
+_LOCAL_HEADER = 30
+_ENCRYPTED = 1
+
+
+class BadArchiveError(DamagedFileError):
+    """An archive that is broken, or made to do harm."""
+
+    code = "BAD_ARCHIVE"
+
+
+class _State(NamedTuple):
+    st_size: int
+    st_mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a zip archive; opened like a path.
+
+    Attributes:
+        archive: The zip file.
+        inner: Name within it; may be a patient's, so never shown.
+        offset: Byte where its local header begins.
+        packed_bytes: Of its content in the archive.
+        size: Bytes of its content.
+        crc: Checksum of its content.
+        is_deflated: Otherwise it is stored as it is.
+    """
+
+    archive: Path
+    inner: str
+    offset: int
+    packed_bytes: int
+    size: int
+    crc: int
+    is_deflated: bool
+
+    def __str__(self) -> str:
+        return str(self.archive / self.inner)
+
+    @property
+    def name(self) -> str:
+        """Last part of its name."""
+        return PurePosixPath(self.inner).name
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends in."""
+        return PurePosixPath(self.inner).suffix
+
+    @property
+    def parent(self) -> Path:
+        """The archive, or the folder within."""
+        return (self.archive / self.inner).parent
+
+    def stat(self) -> _State:
+        """Size of its content, and when the archive was changed."""
+        return _State(self.size, self.archive.stat().st_mtime_ns)
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """Its content, inflated and checked.
+
+        Raises:
+            BadArchiveError: If it is not what the archive's directory says.
+            OSError: If the archive cannot be read.
+        """
+        assert mode == "rb"
+        with self.archive.open("rb") as file:
+            file.seek(self.offset)
+            head = file.read(_LOCAL_HEADER)
+            if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
+                raise BadArchiveError("the archive's directory points to no file")
+            names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+            file.seek(names, io.SEEK_CUR)
+            content = file.read(self.packed_bytes)
+        if self.is_deflated:
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:
+                content = inflater.decompress(content, self.size + 1)
+            except zlib.error:
+                raise BadArchiveError("its compressed content is broken") from None
+        if len(content) != self.size or zlib.crc32(content) != self.crc:
+            raise BadArchiveError("its content is not what the archive's directory says")
+        return io.BytesIO(content)
+
+
+File = Path | Member
+
+
+def is_archive(path: File) -> bool:
+    """Whether a file is called a zip archive."""
+    return path.suffix.lower() == ".zip"
+
+
+def members(path: Path) -> tuple[Member, ...]:
+    """The files in an archive, in the order of their names.
+
+    Raises:
+        BadArchiveError: If it is broken, encrypted, larger than any archive of scans, or if a name
+            leaves it.
+        OSError: If it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    # A directory that contradicts itself fails in any of these ways.
+    except (zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, OverflowError):
+        raise BadArchiveError("its directory cannot be read") from None
+    if len(entries) > MAX_ENTRIES:
+        raise BadArchiveError(f"it claims {len(entries)} entries, {MAX_ENTRIES} are the most")
+    found = [_member(path, entry) for entry in entries if not entry.is_dir()]
+    _check_sizes(path, found)
+    if len({member.inner for member in found}) < len(found):
+        raise BadArchiveError("two of its entries have one name")
+    return tuple(sorted(found, key=lambda member: member.inner))
+
+
+def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
+    name = entry.orig_filename.replace("\\", "/")
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise BadArchiveError("the name of an entry leads out of it")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise BadArchiveError("it holds a link or a device")
+    if entry.flag_bits & _ENCRYPTED:
+        raise BadArchiveError("it is encrypted")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadArchiveError(f"compression method {entry.compress_type} is not read")
+    is_deflated = entry.compress_type == zipfile.ZIP_DEFLATED
+    if not is_deflated and entry.compress_size != entry.file_size:
+        raise BadArchiveError("its directory contradicts itself")
+    return Member(
+        path,
+        name,
+        entry.header_offset,
+        entry.compress_size,
+        entry.file_size,
+        entry.CRC,
+        is_deflated,
+    )
+
+
+def _check_sizes(path: Path, found: Sequence[Member]) -> None:
+    """No entry and no sum of entries is absurd, and no byte is counted twice."""
+    total = sum(member.size for member in found)
+    largest = max((member.size for member in found), default=0)
+    if largest > MAX_MEMBER_BYTES or total > MAX_BYTES:
+        raise BadArchiveError(f"it inflates to {total} bytes, more than is read")
+    if total > RATIO_FREE_BYTES and total > MAX_RATIO * path.stat().st_size:
+        raise BadArchiveError(f"it inflates to {total} bytes, as no scan does")
+    places = sorted((m.offset, m.offset + _LOCAL_HEADER + m.packed_bytes) for m in found)
+    if any(end > start for (_, end), (start, _) in pairwise(places)):
+        raise BadArchiveError("its entries overlap")
