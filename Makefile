@@ -79,6 +79,6 @@ wheel: install ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation -o dist . >/dev/null
 	@ls dist/*.whl
 
-clean: ## Remove everything that was made, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info docs/_build runs results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove what was built, the virtual environment too; runs and results stay
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from covidctnet.report import Results
     from covidctnet.report.provenance import Answerer
 
-__all__ = ["Counts", "Predictor", "classify_into", "classify_studies"]
+__all__ = ["DEFAULT_LIMITS", "Counts", "Predictor", "answers", "classify_into", "classify_studies"]
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -119,8 +119,8 @@ def classify_studies(
         UsageError: If a path does not exist.
     """
     found = find_studies(paths, every_series=every_series)
-    answers = _answers(found, model, images=images, limits=limits)
-    return (outcome for _, outcome, _ in answers)
+    given = answers(found, model, images=images, limits=limits)
+    return (outcome for _, outcome, _ in given)
 
 
 def classify_into(
@@ -164,8 +164,8 @@ def classify_into(
     if progress:
         progress(kept, len(found))
     with results:
-        answers = _answers(todo, model, images=True, limits=limits)
-        for done, (study, outcome, seconds) in enumerate(answers, 1):
+        given = answers(todo, model, images=True, limits=limits)
+        for done, (study, outcome, seconds) in enumerate(given, 1):
             results.add(study, outcome, seconds=seconds)
             statuses[outcome.status] += 1
             if isinstance(outcome, Failure):
@@ -176,10 +176,21 @@ def classify_into(
     return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
 
 
-def _answers(
-    studies: Iterable[Study], model: Predictor, *, images: bool, limits: Limits | None
+def answers(
+    studies: Iterable[Study],
+    model: Predictor,
+    *,
+    images: bool = False,
+    limits: Limits | None = DEFAULT_LIMITS,
 ) -> Iterator[tuple[Study, Prediction | Failure, dict[str, float]]]:
-    """Every study with its answer and its seconds by stage; reading runs one study ahead."""
+    """Every study with its answer and its seconds by stage; reading runs one study ahead.
+
+    Args:
+        studies: In the order wanted.
+        model: Who answers.
+        images: See `classify_studies`.
+        limits: See `classify_studies`.
+    """
     waiting = iter(studies)
     child = ReadingChild(limits) if limits else None
     read = child or read_study

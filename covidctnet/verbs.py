@@ -213,9 +213,9 @@ def _evaluate(arguments: list[str]) -> int:
     model = CovidCTNet.load(given.weights, device=given.device)
     run = evaluate_data if given.data else evaluate_work
     with bar("evaluating") as progress:
-        table = run(source, model, Path(given.output), seed=given.seed, progress=progress)
-    sys.stdout.write(table + f"\n{NOTICE}\n")
-    return EXIT_OK
+        done = run(source, model, Path(given.output), seed=given.seed, progress=progress)
+    sys.stdout.write(f"{done.table}\n{NOTICE}\n")
+    return EXIT_SOME_FAILED if done.failed else EXIT_OK
 
 
 def _weights(arguments: list[str]) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +17,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.errors import WeightsError
+from covidctnet.errors import UsageError, WeightsError
 from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.shipped import weights_root
 
@@ -29,6 +30,11 @@ CARD_VERSION = 1
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"denoiser": BCDUNet, "classifier": CNN3D}
 )
+# What a card must say of a network; a default in its place would be a guess.
+_DECIDING = {
+    "denoiser": {"base", "depth", "bidirectional", "gates"},
+    "classifier": {"base", "depth", "size"},
+}
 # What a card must hold before anything else is looked at.
 _REQUIRED = ("card_version", "architecture", "preprocessing", "classes", "synthetic_only", "files")
 
@@ -245,6 +251,23 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{', '.join(sorted(architecture)) or 'none'} and files "
             f"{', '.join(sorted(files)) or 'none'}. Get the folder anew."
         )
+    needed = {"preprocessing": {f.name for f in fields(PreprocessSettings)}, **_DECIDING}
+    for what, names in needed.items():
+        held = {**architecture, "preprocessing": card["preprocessing"]}.get(
+            what, dict.fromkeys(names)
+        )
+        if not isinstance(held, dict) or names - held.keys():
+            raise WeightsError(
+                f"the card of weights {label!r} lacks some of {', '.join(sorted(names))} of its "
+                f"{what}. Get the folder anew."
+            )
+    try:
+        PreprocessSettings(**card["preprocessing"])
+    except (TypeError, UsageError) as error:
+        raise WeightsError(
+            f"the card of weights {label!r} has impossible preprocessing ({error}). "
+            "Get the folder anew."
+        ) from None
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
             f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."

@@ -1,10 +1,12 @@
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
 
 ARCHITECTURE = {
@@ -21,7 +23,7 @@ def networks():
 def a_card(**changes):
     return {
         "architecture": ARCHITECTURE,
-        "preprocessing": {"size": 40},
+        "preprocessing": asdict(PreprocessSettings(size=40)),
         "synthetic_only": True,
         **changes,
     }
@@ -65,7 +67,7 @@ def test_the_digest_follows_weights_and_settings_but_not_remarks(folder):
     before = load_weights(folder).digest
     edit(folder, metrics={"accuracy": 0.5})
     assert load_weights(folder).digest == before
-    edit(folder, preprocessing={"size": 48})
+    edit(folder, preprocessing=asdict(PreprocessSettings(size=48)))
     assert load_weights(folder).digest != before
 
 
@@ -93,6 +95,13 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
         ),
         ({"architecture": []}, "wants mappings"),
         ({"preprocessing": "none"}, "wants mappings"),
+        ({"preprocessing": {}}, "lacks some of .* preprocessing"),
+        ({"preprocessing": asdict(PreprocessSettings()) | {"size": 41}}, "impossible prepro"),
+        ({"preprocessing": asdict(PreprocessSettings()) | {"colour": 1}}, "impossible prepro"),
+        (
+            {"architecture": {**ARCHITECTURE, "classifier": {"base": 1, "size": 40}}},
+            "lacks some of .* classifier",
+        ),
     ],
 )
 def test_a_card_that_is_not_ours_is_refused(folder, changes, message):
@@ -109,9 +118,10 @@ def test_weights_of_another_architecture_are_refused(folder):
         verify_weights(folder)
 
 
-@pytest.mark.parametrize("architecture", [{"base": "wide"}, {"depth": 2}, {"colour": "red"}])
-def test_an_architecture_that_cannot_be_built_is_refused(folder, architecture):
-    edit(folder, architecture={**ARCHITECTURE, "denoiser": architecture})
+@pytest.mark.parametrize("changes", [{"base": "wide"}, {"depth": 2}, {"colour": "red"}])
+def test_an_architecture_that_cannot_be_built_is_refused(folder, changes):
+    denoiser = {**ARCHITECTURE["denoiser"], **changes}
+    edit(folder, architecture={**ARCHITECTURE, "denoiser": denoiser})
     with pytest.raises(WeightsError, match="not the architecture its card names"):
         load_weights(folder).denoiser()
 

@@ -5,27 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from covidctnet.batch import DEFAULT_LIMITS, answers
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.metrics import Estimate, Scores, score
 from covidctnet.evaluation.splits import Splits
 from covidctnet.files import table_text, write_whole
-from covidctnet.io import read_study
 from covidctnet.io.cohort import read_cohort
-from covidctnet.io.store import Store
+from covidctnet.io.store import Store, StoredStudy
+from covidctnet.isolate import Limits
 from covidctnet.results import Failure, Label, Prediction
-from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet
 
-__all__ = ["evaluate_data", "evaluate_work"]
+__all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
 
 Progress = Callable[[int, int], None]
-Case = tuple[Label, str, Callable[[], Volume]]
+Outcome = tuple[Label, Prediction | Failure]
+
+
+class Evaluation(NamedTuple):
+    """What came of an evaluation.
+
+    Attributes:
+        table: Figures in Markdown.
+        answered: Studies with an answer.
+        failed: Studies without.
+    """
+
+    table: str
+    answered: int
+    failed: int
 
 
 def evaluate_work(
@@ -36,7 +50,7 @@ def evaluate_work(
     split: str = "test",
     seed: int = 0,
     progress: Progress | None = None,
-) -> str:
+) -> Evaluation:
     """Evaluate on the held-back patients of a work folder.
 
     Args:
@@ -46,9 +60,6 @@ def evaluate_work(
         split: Which patients.
         seed: Of the bootstrap.
         progress: Called with (done, total).
-
-    Returns:
-        The table in Markdown.
 
     Raises:
         UsageError: If the split is empty, studies of it are missing, or the folder was
@@ -72,8 +83,9 @@ def evaluate_work(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
-    cases: list[Case] = [(s.label, s.id, s.volume) for s in stored if s.label is not None]
-    return _evaluate(cases, len(cases), model, output, seed, progress)
+    labelled = [study for study in stored if study.label is not None]
+    outcomes = _of_stored(labelled, model)
+    return _evaluate(outcomes, len(labelled), model, output, seed, progress)
 
 
 def evaluate_data(
@@ -83,7 +95,8 @@ def evaluate_data(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-) -> str:
+    limits: Limits | None = DEFAULT_LIMITS,
+) -> Evaluation:
     """Evaluate on a labelled folder, from the original files on.
 
     Args:
@@ -92,29 +105,28 @@ def evaluate_data(
         output: Receives ``predictions.csv``, ``evaluation.json`` and ``evaluation.md``.
         seed: Of the bootstrap.
         progress: Called with (done, total).
-
-    Returns:
-        The table in Markdown.
+        limits: See `covidctnet.classify_studies`.
     """
     cohort = read_cohort(data)
-    cases = ((e.label, e.study.id, lambda e=e: read_study(e.study)) for e in cohort)
-    return _evaluate(cases, len(cohort), model, output, seed, progress)
+    given = answers([entry.study for entry in cohort], model, limits=limits)
+    outcomes = ((entry.label, out) for entry, (_, out, _) in zip(cohort, given, strict=True))
+    return _evaluate(outcomes, len(cohort), model, output, seed, progress)
 
 
 def _evaluate(
-    cases: Iterable[Case],
+    outcomes: Iterable[Outcome],
     total: int,
     model: CovidCTNet,
     output: Path,
     seed: int,
     progress: Progress | None,
-) -> str:
+) -> Evaluation:
     if output.exists() and not output.is_dir():
         raise UsageError("the output is a file; give a folder")
     output.mkdir(parents=True, exist_ok=True)
     answered: list[tuple[Label, Prediction]] = []
     failed: list[tuple[Label, Failure]] = []
-    for done, (label, outcome) in enumerate(_outcomes(cases, model), start=1):
+    for done, (label, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Prediction):
             answered.append((label, outcome))
         else:
@@ -131,17 +143,16 @@ def _evaluate(
     plain = _plain(scores, model, failed)
     write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
     write_whole(output / "evaluation.md", table + "\n")
-    return table
+    return Evaluation(table, len(answered), len(failed))
 
 
-def _outcomes(
-    cases: Iterable[Case], model: CovidCTNet
-) -> Iterator[tuple[Label, Prediction | Failure]]:
-    for label, study, load in cases:
+def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Outcome]:
+    for study in studies:
+        assert study.label is not None
         try:
-            yield label, model(load())
+            yield study.label, model(study.volume())
         except StudyError as error:
-            yield label, Failure(study, error.code, str(error.of_study(study)))
+            yield study.label, Failure(study.id, error.code, error.message)
 
 
 def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:

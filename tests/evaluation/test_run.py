@@ -29,7 +29,7 @@ def prepared(archive, work, **changes):
 
 
 def test_a_labelled_folder_is_scored_with_n_and_interval(archive, model, tmp_path):
-    table = evaluate_data(archive, model, tmp_path / "out")
+    table = evaluate_data(archive, model, tmp_path / "out").table
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert told["accuracy"]["n"] == 16
     assert told["accuracy"]["low"] <= told["accuracy"]["value"] <= told["accuracy"]["high"]
@@ -46,12 +46,13 @@ def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
     data = write_cohort(tmp_path / "data", controls=1, others=1)
     for file in list((data / "CAP" / "cap0").glob("*.dcm"))[3:5]:
         file.unlink()
-    table = evaluate_data(data, model, tmp_path / "out")
+    done = evaluate_data(data, model, tmp_path / "out")
+    assert (done.answered, done.failed) == (2, 1)
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert told["accuracy"]["n"] == 2
     (failure,) = told["failures"]
     assert failure["label"] == "CAP"
-    assert "Without an answer: 1" in table
+    assert "Without an answer: 1" in done.table
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         unanswered = [row for row in csv.DictReader(file) if row["code"]]
     assert [(r["study"], r["truth"], r["label"]) for r in unanswered] == [
