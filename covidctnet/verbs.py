@@ -244,6 +244,8 @@ def _benchmark(arguments: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=5, help="runs a row; the median is shown")
     _add_network(parser)
     given = parser.parse_args(arguments)
+    if given.repeats < 1:
+        raise UsageError(f"--repeats must be 1 or more, got {given.repeats}")
 
     from covidctnet.benchmark import benchmark, render
 
@@ -269,7 +271,8 @@ def _add_network(parser: ArgumentParser) -> None:
 
 def _existing(text: str) -> Path:
     path = Path(text)
-    if not path.exists():
+    # An empty variable of a shell must not mean the current folder.
+    if not text or not path.exists():
         raise UsageError(f"{text!r} does not exist; give a folder or a file that does")
     return path
 

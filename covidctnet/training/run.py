@@ -73,6 +73,10 @@ class _TrainCLI(LightningCLI):
         for seeded in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
 
+    def needed(self) -> dict[str, str]:
+        """Files of the work folder that training starts from, and the verbs that write them."""
+        return {"splits.json": "preprocess"}
+
     def before_instantiate_classes(self) -> None:
         config = self.config
         work = Path(config.data.work)
@@ -80,6 +84,12 @@ class _TrainCLI(LightningCLI):
             raise UsageError(
                 f"the work folder {work.name!r} does not exist; run covidctnet preprocess first"
             )
+        # Before the loggers write into what may be the wrong folder.
+        for needed, verb in self.needed().items():
+            if not (work / needed).is_file():
+                raise UsageError(
+                    f"the work folder {work.name!r} has no {needed}; run covidctnet {verb} first"
+                )
         config.trainer.default_root_dir = str(work / self.stage)
         if config.ckpt_path:
             config.ckpt_path = _checkpoint(config.ckpt_path, work / self.stage)
@@ -127,6 +137,10 @@ class _ClassifierCLI(_TrainCLI):
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.depth", "model.depth")
         parser.link_arguments("data", "model.size", lambda data: data.size, apply_on="instantiate")
+
+    def needed(self) -> dict[str, str]:
+        own = {} if self.config.data.denoiser else {"weights/card.json": "train-denoiser"}
+        return {**super().needed(), **own}
 
     def before_instantiate_classes(self) -> None:
         super().before_instantiate_classes()
@@ -204,6 +218,7 @@ def _fit(
                 "exit_on_error": False,
             },
             trainer_defaults={
+                "max_epochs": 100,
                 "enable_model_summary": False,
                 "enable_progress_bar": sys.stderr.isatty(),
                 "log_every_n_steps": 10,

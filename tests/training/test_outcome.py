@@ -159,6 +159,26 @@ def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys
     assert card(little_work) == before
 
 
+@pytest.mark.parametrize(
+    ("stage", "missing", "verb"),
+    [
+        ("denoiser", "splits.json", "preprocess"),
+        ("classifier", "weights/card.json", "train-denoiser"),
+    ],
+)
+def test_a_folder_that_is_not_ready_says_what_to_run_and_stays_clean(
+    little_work, capsys, stage, missing, verb
+):
+    if stage == "denoiser":
+        (little_work / "splits.json").unlink()
+    before = sorted(little_work.rglob("*"))
+    assert train(stage, little_work) == 2
+    told = capsys.readouterr().err
+    assert missing in told
+    assert f"run covidctnet {verb} first" in told
+    assert sorted(little_work.rglob("*")) == before
+
+
 def test_a_run_that_ends_before_its_first_validation_keeps_a_checkpoint_and_says_so(
     little_work, capsys
 ):
