@@ -12,52 +12,18 @@ import numpy as np
 import torch
 
 from covidctnet import __version__
+from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.denoise import pick_device, place, residual_volume
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.residual import DepthPlan
 from covidctnet.results import Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
-__all__ = ["CovidCTNet", "check_chest"]
+__all__ = ["CovidCTNet"]
 
-# The smallest adult lungs with disease and the largest breath: outside, it is no chest.
-LUNGS_ML = (600.0, 11000.0)
-# A scan that shows lungs over a shorter way than this shows a part of them.
-MIN_LUNGS_LENGTH_MM = 80.0
-# Share of the largest lung cross-section that may still touch an end of the scan.
-CUT_SHARE = 0.10
 PICTURE_SLICES = 3
-
-
-def check_chest(volume: Volume, lungs: np.ndarray) -> tuple[str, ...]:
-    """Refuse what is no chest; flag what is half of one.
-
-    Args:
-        volume: In any units, with its geometry.
-        lungs: Lung mask of its shape.
-
-    Returns:
-        Flags: ``lungs_cut`` when lung reaches the first or the last slice.
-
-    Raises:
-        StudyError: ``NOT_CHEST`` when there are no two lungs of a plausible volume.
-    """
-    areas = lungs.sum(axis=(1, 2))
-    millilitres = float(areas.sum()) * volume.voxel_ml
-    length_mm = float(np.count_nonzero(areas)) * volume.spacing[0]
-    if not LUNGS_ML[0] <= millilitres <= LUNGS_ML[1] or length_mm < MIN_LUNGS_LENGTH_MM:
-        raise StudyError(
-            "NOT_CHEST",
-            f"wanted a whole chest with {LUNGS_ML[0]:.0f}-{LUNGS_ML[1]:.0f} ml of lung over at "
-            f"least {MIN_LUNGS_LENGTH_MM:.0f} mm, found {millilitres:.0f} ml over {length_mm:.0f} "
-            "mm. Give a chest CT.",
-            study=volume.source.study,
-        )
-    cut = max(areas[0], areas[-1]) > CUT_SHARE * areas.max()
-    return ("lungs_cut",) if cut else ()
 
 
 class CovidCTNet:
@@ -135,8 +101,9 @@ class CovidCTNet:
                 )
         with _timed(seconds, "gate"):
             window = (self.settings.low_hu, self.settings.high_hu)
-            lungs = lung_mask(unit, window_hu=window)
-            flags = (*volume.source.flags, *check_chest(unit, lungs))
+            chest, lungs = look_for_chest(unit, window_hu=window)
+            found = check_chest(chest, study=volume.source.study)
+            flags = (*volume.source.flags, *found)
         with _timed(seconds, "denoise"):
             residual, shown = residual_volume(unit, self.denoiser, depth=self.depth)
         with _timed(seconds, "classify"), torch.inference_mode():

@@ -81,11 +81,18 @@ def _inspect(arguments: list[str]) -> int:
     parser = _parser("inspect")
     parser.add_argument("paths", nargs="+", type=str, help="folders or files")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="headers of DICOM only; without the gates that need voxels",
+    )
     given = parser.parse_args(arguments)
 
     from covidctnet.io.inspect import inspect_paths, render
 
-    found = inspect_paths([_existing(path) for path in given.paths])
+    paths = [_existing(path) for path in given.paths]
+    with bar("inspecting") as progress:
+        found = inspect_paths(paths, voxels=not given.quick, progress=progress)
     text = json.dumps(found, indent=1) if given.json else render(found)
     sys.stdout.write(text + "\n")
     return EXIT_OK if found["studies"] else EXIT_NONE_CLASSIFIED

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.classify import CovidCTNet, check_chest
+from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
-from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import preprocess
 from covidctnet.results import Label
 from tests.small import DEPTH, SIZE, tiny_weights
@@ -71,7 +70,7 @@ def test_pictures_are_the_slices_with_the_largest_residual_in_the_lungs(model, c
 
 def test_what_is_no_chest_is_refused(model):
     head = a_volume(array=np.full((30, 50, 60), 40, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
-    with pytest.raises(StudyError, match=r"NOT_CHEST.*Give a chest CT"):
+    with pytest.raises(StudyError, match=r"NOT_CHEST.*Give a CT of the whole chest"):
         model(head)
 
 
@@ -94,19 +93,6 @@ def test_the_answer_carries_the_readers_flags_and_those_of_the_gate(model, chest
 def test_a_residual_is_no_scan(model, chest):
     with pytest.raises(StudyError, match="WRONG_UNITS"):
         model(chest.then("subtracted", chest.array, units="residual"))
-
-
-def test_lungs_that_reach_the_end_of_the_scan_are_flagged(chest):
-    lungs = lung_mask(chest)
-    assert check_chest(chest, lungs) == ()
-    half = chest.then("cut", chest.array[:16])
-    assert check_chest(half, lungs[:16]) == ("lungs_cut",)
-
-
-def test_a_few_slices_of_lung_are_no_chest(chest):
-    few = chest.then("cut", chest.array[10:16])
-    with pytest.raises(StudyError, match="NOT_CHEST"):
-        check_chest(few, lung_mask(chest)[10:16])
 
 
 def test_another_size_is_refused_by_name(model, chest):

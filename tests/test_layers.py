@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "covidctnet"
 LAYERS = {
     **dict.fromkeys(["errors", "files", "isolate", "volume", "results", "perlin"], 0),
     **dict.fromkeys(["progress", "shipped", "_version"], 0),
-    **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "residual"], 1),
+    **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "chest", "residual"], 1),
     "models": 2,
     **dict.fromkeys(["weights", "keras_import", "denoise", "classify"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),

@@ -28,6 +28,12 @@ class ReadingChild:
     def __init__(self, limits: Limits | None = None, *, task: str = f"{__name__}:work") -> None:
         self._child = Child(task, limits=limits)
 
+    def __enter__(self) -> ReadingChild:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def __call__(self, study: Study) -> Volume:
         """`covidctnet.read_study`, elsewhere.
 

@@ -1,35 +1,47 @@
-"""What is known of a study before a voxel is decoded: for a person who wonders about an answer."""
+"""What is known of a study, and what would be done with it: for a person who wonders why."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
+from covidctnet.io.child import ReadingChild
 from covidctnet.io.dicom import Survey, survey
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.read import read_study
 from covidctnet.io.series import Dropped, Stack
+from covidctnet.isolate import ChildError
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.volume import Volume
 
 __all__ = ["describe", "inspect_paths", "render"]
 
 
-def describe(study: Study) -> dict[str, Any]:
+def describe(
+    study: Study, *, voxels: bool = True, read: Callable[[Study], Volume] = read_study
+) -> dict[str, Any]:
     """What a study holds and what would be done with it; no names, ids or dates.
 
-    DICOM is judged by its headers; pixels are decoded only to tell copies of slices, so a series
-    that is called readable may still be refused for its voxels. Other formats are read whole.
+    Args:
+        study: From `find_studies`.
+        voxels: Read the volume and put it through the gates. Otherwise DICOM is judged by its
+            headers alone, and what is called readable may still be refused for its voxels.
+        read: Who reads it.
 
     Returns:
         Plain values, ready for JSON: ``study``, ``format``, ``files``; ``series``, one entry a
         stack of images (``key``, ``kind``, ``images``, ``matrix``, ``spacing_mm``,
-        ``orientation``, ``kernel``, ``chosen``, ``why``); ``outcome``, ``readable`` or
-        ``refused``, then with ``code`` and ``message``; ``geometry`` of the volume, ``flags`` and
-        ``notes``.
+        ``orientation``, ``kernel``, ``chosen``, ``why``); ``outcome``, ``readable``, or
+        ``refused`` or ``failed`` with ``code`` and ``message``; ``geometry`` of the volume,
+        ``flags`` and ``notes``; ``chest``, what its lungs measure (see `covidctnet.chest.Chest`),
+        None when it was not looked for.
     """
     told: dict[str, Any] = {
         "study": study.id,
@@ -42,6 +54,7 @@ def describe(study: Study) -> dict[str, Any]:
         "geometry": None,
         "flags": [],
         "notes": [],
+        "chest": None,
     }
     try:
         if study.format == "dicom":
@@ -51,18 +64,29 @@ def describe(study: Study) -> dict[str, Any]:
                 *map(_dropped, seen.dropped),
             ]
             _choose(seen, told)
-        else:
-            volume = read_study(study)
-            told["geometry"] = {"shape": list(volume.shape), "spacing_mm": _mm(volume.spacing)}
-            told["flags"] = list(volume.source.flags)
-            told["notes"] = list(volume.source.notes)
+        if voxels or study.format != "dicom":
+            _look(read(study), told)
     except StudyError as error:
         told.update(outcome="refused", code=error.code, message=error.message)
+    except ChildError as error:
+        told.update(outcome="failed", code=error.code, message=error.message)
     return told
 
 
-def inspect_paths(paths: Sequence[Path | str] | Path | str) -> dict[str, Any]:
+def inspect_paths(
+    paths: Sequence[Path | str] | Path | str,
+    *,
+    voxels: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
     """`describe` for every study under some paths, and what was passed over.
+
+    Studies are read in a child process, as `covidctnet.classify_studies` reads them.
+
+    Args:
+        paths: Folders and files.
+        voxels: See `describe`.
+        progress: Called with (done, total) after every study.
 
     Returns:
         ``studies``; ``skipped``, a number of files, and ``reasons``, the same by reason; ready for
@@ -72,8 +96,14 @@ def inspect_paths(paths: Sequence[Path | str] | Path | str) -> dict[str, Any]:
         UsageError: If a path does not exist.
     """
     found = find_studies(paths)
+    told = []
+    with ReadingChild() as read:
+        for done, study in enumerate(found, start=1):
+            told.append(describe(study, voxels=voxels, read=read))
+            if progress:
+                progress(done, len(found))
     return {
-        "studies": [describe(study) for study in found],
+        "studies": told,
         "skipped": found.skipped,
         "reasons": dict(found.reasons),
     }
@@ -96,13 +126,30 @@ def render(told: dict[str, Any]) -> str:
             shape, spacing = study["geometry"]["shape"], study["geometry"]["spacing_mm"]
             flags = f", flagged {', '.join(study['flags'])}" if study["flags"] else ""
             lines.append(f"   readable: {_times(shape)} voxels of {_times(spacing)} mm{flags}")
-        if study["outcome"] == "refused":
-            lines.append(f"   refused: {study['code']}: {study['message']}")
+        if study["chest"]:
+            lines.append(
+                f"   lungs: {study['chest']['lungs_ml']:.0f} ml over "
+                f"{study['chest']['length_mm']:.0f} mm"
+            )
+        if study["code"]:
+            lines.append(f"   {study['outcome']}: {study['code']}: {study['message']}")
         lines += [f"   note: {note}" for note in study["notes"]]
     if not told["studies"]:
         lines.append("no study found")
     lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
     return "\n".join(lines)
+
+
+def _look(volume: Volume, told: dict[str, Any]) -> None:
+    """What the voxels say: geometry, flags, notes, lungs."""
+    told["geometry"] = {"shape": list(volume.shape), "spacing_mm": _mm(volume.spacing)}
+    told["flags"] = list(volume.source.flags)
+    told["notes"] = list(volume.source.notes)
+    settings = PreprocessSettings()
+    window = (settings.low_hu, settings.high_hu)
+    chest, _ = look_for_chest(preprocess(volume, settings), window_hu=window)
+    told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
+    told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
 
 
 def _choose(seen: Survey, told: dict[str, Any]) -> None:

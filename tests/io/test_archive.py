@@ -86,20 +86,9 @@ def test_nifti_mha_and_nrrd_are_read_from_an_archive(tmp_path):
     SimpleITK.WriteImage(image, folder / "c.nrrd")
     found = find_studies(zipped(folder, tmp_path / "files.zip"))
     assert [study.format for study in found] == ["nifti", "itk", "itk"]
-    with ReadingChildren() as read:
+    with ReadingChild() as read:
         for study in found:
             assert (read(study).array == a_scan()).all()
-
-
-class ReadingChildren:
-    """A reading child as a context."""
-
-    def __enter__(self):
-        self.child = ReadingChild()
-        return self.child
-
-    def __exit__(self, *error):
-        self.child.close()
 
 
 def test_a_study_of_an_archive_travels_to_another_process(series, tmp_path):

@@ -7,6 +7,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io import describe, find_studies, read_study, read_volume
 from covidctnet.io.inspect import inspect_paths, render
 from covidctnet.io.kernels import kernel_kind
+from tests.volumes import a_chest
 
 from . import series
 
@@ -221,7 +222,7 @@ def test_a_slice_of_another_spacing_leaves_a_hole(tmp_path):
 
 def test_describe_tells_what_would_be_read_and_no_names(tmp_path):
     series.write(tmp_path / "Jane Doe", patient="secret-id")
-    told = inspect_paths([tmp_path])
+    told = inspect_paths([tmp_path], voxels=False)
     (study,) = told["studies"]
     assert [s["chosen"] for s in study["series"]] == [True]
     assert study["outcome"] == "readable" and study["flags"] == ["few_slices"]
@@ -242,6 +243,18 @@ def test_describe_and_reading_agree_on_flags(tmp_path, turn):
     (study,) = inspect_paths([tmp_path])["studies"]
     assert tuple(study["flags"]) == read_volume(tmp_path).source.flags
     assert ("odd_orientation" in study["flags"]) == (turn == -1)
+
+
+def test_describe_tells_what_the_gates_find(tmp_path):
+    scan, _ = a_chest((50, 60, 70), 5.0)
+    affine = series.an_affine((5.0, 5.0, 5.0))
+    series.write(tmp_path / "chest", scan.array, affine=affine)
+    series.write(tmp_path / "belly", series.a_scan(), study="two", patient="2")
+    chest, belly = sorted(inspect_paths([tmp_path])["studies"], key=lambda study: study["outcome"])
+    assert chest["outcome"] == "readable"
+    assert chest["chest"]["length_mm"] > 150
+    assert (belly["outcome"], belly["code"]) == ("refused", "NOT_CHEST")
+    assert belly["geometry"]["shape"] == [12, 20, 16]
 
 
 def test_describe_tells_why_each_series_is_left_out(tmp_path):

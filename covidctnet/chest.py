@@ -1,0 +1,123 @@
+"""Whether a volume is a whole chest: the gate before classification.
+
+A wrong answer with full confidence on a head or an abdomen is the worst thing that this program
+could do; so lungs are asked for by volume, by length, by what is in them and on both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.lungs import lung_mask
+from covidctnet.volume import Volume
+
+__all__ = ["Chest", "check_chest", "look_for_chest"]
+
+# The smallest adult lungs with disease and the largest breath: outside, it is no chest.
+LUNGS_ML = (600.0, 11000.0)
+# A scan that shows lungs over a shorter way than this shows a part of them.
+MIN_LUNGS_LENGTH_MM = 80.0
+# Bowel and bottles hold nothing but gas. Of nine real pairs of lungs, one with emphysema, at most a
+# twentieth lies below this.
+GAS_BELOW_HU = -950.0
+MAX_GAS_SHARE = 0.85
+# The smaller lung holds two thirds of the larger one in nine real chests; none at all is no chest.
+MIN_OTHER_LUNG = 0.05
+# Anything denser than this is body.
+BODY_ABOVE_HU = -300.0
+# Share of the largest lung cross-section that may still touch an end of the scan.
+CUT_SHARE = 0.10
+
+
+@dataclass(frozen=True)
+class Chest:
+    """What the lungs of a volume measure.
+
+    Attributes:
+        lungs_ml: Their volume.
+        length_mm: From the lowest slice with lung to the highest, gaps left out.
+        gas_share: Share of their voxels that hold nothing but gas.
+        other_side: Volume on the emptier side of the body over that on the fuller one.
+        cut_share: Lung in the first or last slice over the largest cross-section.
+    """
+
+    lungs_ml: float
+    length_mm: float
+    gas_share: float
+    other_side: float
+    cut_share: float
+
+    @property
+    def fault(self) -> str | None:
+        """Why it is no whole chest, in words; None when it is one."""
+        low, high = LUNGS_ML
+        if not low <= self.lungs_ml <= high or self.length_mm < MIN_LUNGS_LENGTH_MM:
+            return (
+                f"wanted {low:.0f}-{high:.0f} ml of lung over at least {MIN_LUNGS_LENGTH_MM:.0f} "
+                f"mm, found {self.lungs_ml:.0f} ml over {self.length_mm:.0f} mm"
+            )
+        if self.gas_share > MAX_GAS_SHARE:
+            return f"wanted lungs, {self.gas_share:.0%} of what was found is nothing but gas"
+        if self.other_side < MIN_OTHER_LUNG:
+            return "wanted two lungs, one side of the body has none"
+        return None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """``lungs_cut`` when lung reaches the first or the last slice."""
+        return ("lungs_cut",) if self.cut_share > CUT_SHARE else ()
+
+
+def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[Chest, np.ndarray]:
+    """Find and measure the lungs.
+
+    Args:
+        volume: In ``unit``, canonical orientation.
+        window_hu: What 0 and 1 were.
+
+    Returns:
+        The measures, and the lung mask, bool, of the volume's shape.
+    """
+    volume.expect("unit", by="look_for_chest")
+    low, high = window_hu
+
+    def unit(hu: float) -> float:
+        return (hu - low) / (high - low)
+
+    lungs = lung_mask(volume, window_hu=window_hu)
+    areas = lungs.sum(axis=(1, 2))
+    count = int(areas.sum())
+    if not count:
+        return Chest(0.0, 0.0, 0.0, 0.0, 0.0), lungs
+    body = np.count_nonzero(volume.array > unit(BODY_ABOVE_HU), axis=(0, 1))
+    middle = round(float(body @ np.arange(len(body))) / max(int(body.sum()), 1))
+    sides = sorted([int(lungs[:, :, :middle].sum()), int(lungs[:, :, middle:].sum())])
+    chest = Chest(
+        lungs_ml=count * volume.voxel_ml,
+        length_mm=float(np.count_nonzero(areas)) * volume.spacing[0],
+        gas_share=float((volume.array[lungs] < unit(GAS_BELOW_HU)).mean()),
+        other_side=sides[0] / sides[1],
+        cut_share=float(max(areas[0], areas[-1]) / areas.max()),
+    )
+    return chest, lungs
+
+
+def check_chest(chest: Chest, *, study: str) -> tuple[str, ...]:
+    """Refuse what is no chest; flag what is half of one.
+
+    Args:
+        chest: From `look_for_chest`.
+        study: Short id.
+
+    Returns:
+        Flags: ``lungs_cut`` when lung reaches the first or the last slice.
+
+    Raises:
+        StudyError: ``NOT_CHEST`` when there are no two lungs of a plausible volume.
+    """
+    if chest.fault:
+        raise StudyError("NOT_CHEST", f"{chest.fault}. Give a CT of the whole chest.", study=study)
+    return chest.flags

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from covidctnet import read_volume
+from covidctnet.chest import Chest, check_chest, look_for_chest
+from covidctnet.errors import StudyError
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from tests.volumes import a_chest, a_volume
+
+SETTINGS = PreprocessSettings(spacing_mm=3.0, size=120)
+PATIENTS = ("COVID-19/P002", "CAP/cap002", "Control/normal001")
+SHAPE = (60, 100, 110)
+
+
+def look(volume, settings=SETTINGS):
+    chest, _ = look_for_chest(preprocess(volume, settings), window_hu=(-1000.0, 400.0))
+    return chest
+
+
+def refused(volume, settings=SETTINGS):
+    with pytest.raises(StudyError, match=r"NOT_CHEST.*whole chest") as caught:
+        check_chest(look(volume, settings), study="0123456789ab")
+    return str(caught.value)
+
+
+def ellipsoid(centre, radii):
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) < 1
+
+
+def scan(*parts):
+    """A body part of 3 mm voxels: soft tissue in air, then whatever is painted on it."""
+    array = np.full(SHAPE, -1000, dtype=np.int16)
+    for where, hu in parts:
+        array[where] = hu
+    array += np.random.default_rng(0).integers(-15, 15, SHAPE, dtype=np.int16)
+    return a_volume(array=array, spacing=(3.0, 3.0, 3.0))
+
+
+BODY = (ellipsoid((0, 0, 0), (9, 0.8, 0.9)), 40)
+
+
+def test_a_chest_passes_unflagged():
+    chest = look(a_chest()[0])
+    assert check_chest(chest, study="0123456789ab") == ()
+    assert chest.other_side > 0.9
+
+
+@pytest.mark.parametrize("part", [slice(0, 32), slice(18, 50)])
+def test_lungs_that_reach_the_end_of_the_scan_are_flagged(part):
+    whole, _ = a_chest()
+    half = whole.then("cut", whole.array[part])
+    assert check_chest(look(half), study="0123456789ab") == ("lungs_cut",)
+
+
+def test_a_few_slices_of_lung_are_no_chest():
+    whole, _ = a_chest()
+    assert "over 60 mm" in refused(whole.then("cut", whole.array[15:35]))
+
+
+def test_a_head_is_no_chest():
+    skull = ellipsoid((0, 0, 0), (0.9, 0.6, 0.5))
+    brain = ellipsoid((0, 0, 0), (0.85, 0.55, 0.45))
+    sinuses = ellipsoid((-0.4, -0.4, 0), (0.15, 0.1, 0.2))
+    mouth = ellipsoid((-0.8, -0.3, 0), (0.1, 0.2, 0.1))
+    refused(scan((skull, 900), (brain, 35), (sinuses, -1000), (mouth, -1000)))
+
+
+def test_an_abdomen_full_of_gas_is_no_chest():
+    """Two loops of bowel, as large as lungs, hold gas where lungs hold air and tissue."""
+    left = ellipsoid((0, -0.2, -0.45), (0.8, 0.35, 0.25))
+    right = ellipsoid((0, -0.2, 0.45), (0.8, 0.35, 0.25))
+    assert "nothing but gas" in refused(scan(BODY, (left | right, -1000)))
+
+
+def test_an_abdomen_with_little_gas_is_no_chest():
+    loops = ellipsoid((0.2, -0.3, 0.2), (0.3, 0.2, 0.2)) | ellipsoid((-0.5, 0, 0), (0.2, 0.1, 0.2))
+    refused(scan(BODY, (loops, -980)))
+
+
+def test_a_pelvis_without_air_is_no_chest():
+    refused(scan(BODY, (ellipsoid((0, 0.3, 0.4), (0.4, 0.2, 0.2)), 700)))
+
+
+def test_one_lung_is_no_chest():
+    lung = ellipsoid((0, 0, -0.45), (0.8, 0.6, 0.3))
+    assert "one side of the body has none" in refused(scan(BODY, (lung, -850)))
+
+
+def test_two_legs_and_the_air_between_them_are_no_chest():
+    legs = ellipsoid((0, 0, -0.45), (9, 0.4, 0.4)) | ellipsoid((0, 0, 0.45), (9, 0.4, 0.4))
+    refused(scan((legs, 40)))
+
+
+def test_a_bottle_of_air_is_no_chest():
+    wall, room = ellipsoid((0, 0, 0), (9, 0.7, 0.7)), ellipsoid((0, 0, 0), (9, 0.6, 0.6))
+    refused(scan((wall, 100), (room, -1000)))
+
+
+def test_every_reason_has_words():
+    good = {"lungs_ml": 4000, "length_mm": 250, "gas_share": 0.0, "other_side": 0.9}
+    for bad, words in (
+        ({"lungs_ml": 300}, "300 ml over 250 mm"),
+        ({"lungs_ml": 20000}, "20000 ml"),
+        ({"length_mm": 70}, "over 70 mm"),
+        ({"gas_share": 0.9}, "90%"),
+        ({"other_side": 0.0}, "two lungs"),
+    ):
+        assert words in (Chest(**{**good, **bad}, cut_share=0.0).fault or "")
+    assert Chest(**good, cut_share=0.0).fault is None
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+def test_a_real_chest_passes_unflagged(shared_data, patient):
+    volume = read_volume(shared_data / "covid_ct_md" / patient)
+    chest = look(volume, PreprocessSettings())
+    assert check_chest(chest, study="0123456789ab") == ()
+    assert volume.source.flags == ()
+
+
+@pytest.mark.parametrize("patient", PATIENTS)
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_the_belly_or_the_neck_of_a_real_scan_is_no_chest(shared_data, patient, share):
+    volume = read_volume(shared_data / "covid_ct_md" / patient)
+    count = volume.shape[0]
+    part = slice(int(share * count), int((share + 0.2) * count))
+    refused(volume.then("cut", volume.array[part]), PreprocessSettings())
