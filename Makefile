@@ -16,6 +16,8 @@ WEIGHTS ?= compact
 DEVICE ?= auto
 INPUT ?= inbox
 OUTPUT ?= results
+# The training verbs leave the device to their preset unless one is named.
+ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 # Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
@@ -54,19 +56,19 @@ demo: install ## The whole chain on synthetic patients in about ten minutes: run
 	bash pipelines/demo/run.sh $(RUN) runs/demo
 
 preprocess: install ## DATA -> WORK: network input and splits (PRESET)
-	$(RUN) preprocess $(DATA) -o $(WORK) --preset $(PRESET) $(ARGS)
+	$(RUN) preprocess "$(DATA)" -o "$(WORK)" --preset $(PRESET) $(ARGS) || test $$? -eq 3
 
 train-denoiser: install ## WORK: train the BCDU-Net (PRESET)
-	$(RUN) train-denoiser --work $(WORK) --preset $(PRESET) $(ARGS)
+	$(RUN) train-denoiser --work "$(WORK)" --preset $(PRESET) $(ON) $(ARGS)
 
 train-classifier: install ## WORK: train the 3D CNN (PRESET)
-	$(RUN) train-classifier --work $(WORK) --preset $(PRESET) $(ARGS)
+	$(RUN) train-classifier --work "$(WORK)" --preset $(PRESET) $(ON) $(ARGS)
 
 classify: install ## INPUT -> OUTPUT: Covid-19, CAP or Control for every study (WEIGHTS)
-	$(RUN) classify $(INPUT) -o $(OUTPUT) --weights $(WEIGHTS) --device $(DEVICE) $(ARGS)
+	$(RUN) classify $(INPUT) -o "$(OUTPUT)" --weights "$(WEIGHTS)" --device $(DEVICE) $(ARGS)
 
 evaluate: install ## WORK: accuracy and AUC of its weights on its held-back patients
-	$(RUN) evaluate --work $(WORK) --weights $(WORK)/weights -o $(WORK)/report --device $(DEVICE) $(ARGS)
+	$(RUN) evaluate --work "$(WORK)" --weights "$(WORK)/weights" -o "$(WORK)/report" --device $(DEVICE) $(ARGS)
 
 benchmark: install ## Measure every stage beside a reference
 	$(RUN) benchmark $(ARGS)

@@ -7,8 +7,10 @@ import logging
 import os
 import re
 import sys
+import threading
 from argparse import ArgumentError
 from collections.abc import Sequence
+from pathlib import Path
 
 from covidctnet import __version__
 from covidctnet.errors import CovidCTNetError, UsageError
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
-        line = re.sub(r"<class '(\w+)'>", r"\1", str(error))
+        line = _plainly(str(error))
         return _complain(f"{line}; covidctnet {name} --help tells the options", EXIT_USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept", EXIT_INTERRUPTED)
@@ -77,7 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             line = "the disk is full; make room and run again, finished work is kept"
             return _complain(line, EXIT_ERROR)
         line = f"the system refused: {error.strerror or type(error).__name__}"
-        return _complain(line, EXIT_ERROR)
+        given = _given(error.filename, rest)
+        if given is None:
+            return _complain(line, EXIT_ERROR)
+        return _complain(f"{line}, at or below {given!r}; check its rights", EXIT_USAGE)
     except Exception as error:  # the last resort of a program that promises no traceback
         _LOG.debug("traceback", exc_info=True)
         # Logs are kept, and paths are named after patients.
@@ -85,6 +90,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(
             f"unexpected {type(error).__name__}: {line} (--verbose shows more)", EXIT_ERROR
         )
+
+
+def _plainly(line: str) -> str:
+    """What the parser complains of, without its own words for types."""
+    line = re.sub(r"<class '(\w+)'>", r"\1", line)
+    line = line.replace('"data.work"', '"--work"').replace("data.work", "--work")
+    return re.sub(
+        r"Does not validate against any of the Union subtypes.*Given value: (.*)",
+        r"\1 is none of its values",
+        line,
+        flags=re.DOTALL,
+    )
+
+
+def _given(path: object, arguments: Sequence[str]) -> str | None:
+    """The argument that a path lies at or below: what the caller wrote may be shown to them."""
+    if not isinstance(path, (str, os.PathLike)):
+        return None
+    there = Path(path).absolute()
+    words = [argument.rpartition("=")[2] for argument in arguments]
+    found = [word for word in words if word and there.is_relative_to(Path(word).absolute())]
+    return max(found, key=lambda word: len(Path(word).absolute().parts), default=None)
 
 
 def _overview() -> str:
@@ -104,6 +131,8 @@ def _overview() -> str:
 def _common_options(verb: str) -> str:
     """What every verb takes and no parser knows."""
     text = "\n--verbose logs the details to standard error.\n"
+    if verb.startswith("train-"):
+        text += "--work FOLDER is short for --data.work FOLDER.\n"
     if presets := _presets(verb):
         text += f"--preset NAME takes the settings of {', '.join(presets)}; flags win over it.\n"
     return text
@@ -155,6 +184,8 @@ def _configure_logging(verbose: bool) -> None:
         handlers=[_StandardError()],
         force=True,
     )
+    # A library's thread that breaks, as TensorBoard's does on a full disk, breaks no promise.
+    threading.excepthook = lambda told: _LOG.debug("in a thread: %s", told.exc_type.__name__)
     for chatty in ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
 

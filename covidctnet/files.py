@@ -10,9 +10,16 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from covidctnet.errors import StorageError
+from covidctnet.errors import StorageError, UsageError
 
-__all__ = ["is_leftover", "remove_leftovers", "table_text", "write_whole"]
+__all__ = [
+    "is_leftover",
+    "make_folder",
+    "remove_leftovers",
+    "table_text",
+    "unwritable",
+    "write_whole",
+]
 
 _SUFFIX = ".unfinished"
 
@@ -41,14 +48,46 @@ def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - the one call that is atomic on every system
     except OSError as error:
-        raise StorageError(
-            f"wanted to write {path.name}, got: {error.strerror or type(error).__name__}. Make "
-            "room or pick another folder, then run again: what was finished is kept."
-        ) from error
+        raise unwritable(path.name, error) from error
     finally:
         # Gone already when all went well; left by an error or an interrupt otherwise.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, and those above it.
+
+    Raises:
+        UsageError: If there is a file of that name, or the folder above may not be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"wanted a folder, {path.name!r} is a file; give another name") from None
+    except OSError as error:
+        raise UsageError(
+            f"the folder {path.name!r} cannot be made ({error.strerror}); check the rights of the "
+            "one above, or give another"
+        ) from None
+
+
+def unwritable(what: str, error: OSError) -> StorageError:
+    """The error of a disk that is full or says no.
+
+    Args:
+        what: Could not be written; no path.
+        error: What the system said.
+    """
+    # pydicom raises the error anew without its number; the first of the chain has it.
+    told: BaseException | None = error
+    while told is not None and not getattr(told, "strerror", None):
+        told = told.__cause__ or told.__context__
+    reason = getattr(told, "strerror", None) or type(error).__name__
+    return StorageError(
+        f"wanted to write {what}, got: {reason}. Make room or pick another folder, then run again: "
+        "what was finished is kept."
+    )
 
 
 def table_text(rows: Iterable[Sequence[object]]) -> str:

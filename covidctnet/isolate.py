@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from covidctnet.errors import CovidCTNetError, StudyError
+from covidctnet.errors import CovidCTNetError, StorageError, StudyError
 
 __all__ = ["Child", "ChildError", "Limits", "Reply", "serve"]
 
@@ -122,6 +122,7 @@ class Child:
 
         Raises:
             StudyError: As the task raised it.
+        StorageError: As the task raised it.
             ChildError: If the child died, hung or failed otherwise.
         """
         process = self._started()
@@ -153,6 +154,8 @@ class Child:
         told, array = answer
         if "done" in told:
             return told["done"], array
+        if "unwritable" in told:
+            raise StorageError(told["unwritable"])
         if "refused" in told:
             code, message, study = told["refused"]
             raise StudyError(code, message, study=study)
@@ -273,6 +276,8 @@ def _answer(work: Task, request: dict[str, Any]) -> Reply:
         done, array = work(**request)
     except StudyError as error:
         return {"refused": [error.code, error.message, error.study]}, None
+    except StorageError as error:
+        return {"unwritable": str(error)}, None
     except MemoryError:
         return {"memory": True}, None
     except Exception as error:  # the parent says so, and goes on with the next study

@@ -15,7 +15,7 @@ from typing import Any
 
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.splits import Member, Splits, SplitSettings, make_splits
-from covidctnet.files import table_text, write_whole
+from covidctnet.files import make_folder, table_text, unwritable, write_whole
 from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.cohort import CohortStudy, read_cohort
@@ -77,7 +77,11 @@ def prepare(
         CohortError: If the archive contradicts itself or has too few patients.
     """
     cohort = read_cohort(data)
-    work.mkdir(parents=True, exist_ok=True)
+    splits_file = work / "splits.json"
+    previous = Splits.load(splits_file) if splits_file.exists() else None
+    # What contradicts itself is told now, not when hours of preprocessing are over.
+    make_splits([_member(e.study.id, e) for e in cohort], split, previous=previous)
+    make_folder(work)
     store = Store(work / "preprocessed")
     members: list[Member] = []
     failures: list[Failure] = []
@@ -88,11 +92,11 @@ def prepare(
         if isinstance(outcome, Failure):
             failures.append(outcome)
             rows.append((entry.path.relative_to(data).as_posix(), outcome.code, outcome.message))
-            _LOG.warning("%s %s: %s", outcome.status, outcome.code, outcome.message)
+            _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
         else:
             study, how = outcome
             made += how == "made"
-            members.append(Member(study, pseudonym(entry.patient), entry.label, entry.split))
+            members.append(_member(study, entry))
         if progress:
             progress(done, len(cohort))
     _write_refused(work / "refused.csv", rows)
@@ -101,11 +105,13 @@ def prepare(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
             f"{failures[0].message}). See refused.csv in the work folder."
         )
-    splits_file = work / "splits.json"
-    previous = Splits.load(splits_file) if splits_file.exists() else None
     splits = make_splits(members, split, previous=previous)
     splits.save(splits_file)
     return Prepared(made, len(members) - made, tuple(failures), splits)
+
+
+def _member(study: str, entry: CohortStudy) -> Member:
+    return Member(study, pseudonym(entry.patient), entry.label, entry.split)
 
 
 def pseudonym(patient: str) -> str:
@@ -169,7 +175,7 @@ def _outcome(study: Study, prepare_it: Callable[[], Reply]) -> Outcome:
     try:
         told, _ = prepare_it()
     except StudyError as error:
-        return Failure(study.id, error.code, str(error.of_study(study.id)))
+        return Failure(study.id, error.code, error.message)
     except ChildError as error:
         return Failure(study.id, error.code, error.message, status="failed")
     return study.id, told["how"]
@@ -190,6 +196,7 @@ def work(
 
     Raises:
         StudyError: If it cannot be used.
+        StorageError: If the store cannot be written.
     """
     asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
@@ -200,16 +207,19 @@ def work(
     lungs = lung_mask(unit, window_hu=(how.low_hu, how.high_hu))
     if not lungs.any():
         raise StudyError("NOT_CHEST", "wanted a chest with two lungs, found none. Give a chest CT.")
-    kept_in.put(
-        unit,
-        lungs=lungs,
-        content_key=key,
-        settings=settings,
-        settings_digest=how.digest,
-        label=Label[label],
-        site=site,
-        patient=patient,
-    )
+    try:
+        kept_in.put(
+            unit,
+            lungs=lungs,
+            content_key=key,
+            settings=settings,
+            settings_digest=how.digest,
+            label=Label[label],
+            site=site,
+            patient=patient,
+        )
+    except OSError as error:
+        raise unwritable("a preprocessed study", error) from error
     return {"how": "made"}, None
 
 

@@ -268,6 +268,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"the card of weights {label!r} has impossible preprocessing ({error}). "
             "Get the folder anew."
         ) from None
+    size = architecture.get("classifier", card["preprocessing"]).get("size")
+    if size != card["preprocessing"]["size"] or not isinstance(card["synthetic_only"], bool):
+        raise WeightsError(
+            f"the card of weights {label!r} contradicts itself: slices of "
+            f"{card['preprocessing']['size']} for a classifier of {size}, synthetic_only "
+            f"{card['synthetic_only']!r}. Get the folder anew."
+        )
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
             f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."

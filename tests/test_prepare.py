@@ -4,8 +4,9 @@ import shutil
 import pytest
 from pydicom import dcmread
 
-from covidctnet.errors import CohortError
-from covidctnet.evaluation.splits import SplitSettings
+from covidctnet.errors import CohortError, StorageError
+from covidctnet.evaluation.splits import SplitSettings, studies_of_split
+from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import Store
 from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
@@ -126,12 +127,48 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
 
 
 def test_an_archive_of_which_nothing_can_be_used_is_refused(tmp_path):
-    for label in ("Control", "Covid-19", "CAP"):
-        folder = write_chest(tmp_path / "data" / label / label, label)
+    data = write_cohort(tmp_path / "data", controls=5, others=3)
+    for folder in data.glob("*/*"):
         for file in list(folder.glob("*.dcm"))[3:5]:
             file.unlink()
-    with pytest.raises(CohortError, match="none of 3 studies could be used"):
-        run(tmp_path / "data", tmp_path / "work")
+    with pytest.raises(CohortError, match="none of 11 studies could be used"):
+        run(data, tmp_path / "work")
+
+
+def test_what_contradicts_itself_is_told_before_anything_is_preprocessed(archive, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    rows = [f"{p.parent.name}/{p.name},{p.name},{p.parent.name}," for p in data.glob("*/*")]
+    for split, message in (("holdout", "'holdout'; splits are"), ("denoiser", "Control patients")):
+        text = "\n".join(["study,patient,label,split", *rows[:-1], rows[-1] + split])
+        (data / "cohort.csv").write_text(text)
+        with pytest.raises(CohortError, match=message):
+            run(data, tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    done = run(data, tmp_path / "work")
+    study = done.splits.studies("train")[0]
+    before = {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study]
+    corrected = next(label for label in Label if label is not before)
+    rows = ["study,patient,label"]
+    for entry in read_cohort(data):
+        label = corrected if entry.study.id == study else entry.label
+        rows.append(f"{entry.path.relative_to(data).as_posix()},{entry.patient},{label.title}")
+    (data / "cohort.csv").write_text("\n".join(rows))
+    assert run(data, tmp_path / "work").kept == 16
+    assert {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study] is corrected
+
+
+def test_a_full_disk_is_told_and_no_split_is_drawn(archive, tmp_path, monkeypatch):
+    def full(self, *args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "put", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        run(archive, tmp_path / "work")
+    assert not (tmp_path / "work" / "splits.json").exists()
 
 
 def test_no_name_of_a_patient_is_kept(made):

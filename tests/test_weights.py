@@ -67,7 +67,7 @@ def test_the_digest_follows_weights_and_settings_but_not_remarks(folder):
     before = load_weights(folder).digest
     edit(folder, metrics={"accuracy": 0.5})
     assert load_weights(folder).digest == before
-    edit(folder, preprocessing=asdict(PreprocessSettings(size=48)))
+    edit(folder, preprocessing=asdict(PreprocessSettings(size=40, spacing_mm=2.0)))
     assert load_weights(folder).digest != before
 
 
@@ -95,6 +95,8 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
         ),
         ({"architecture": []}, "wants mappings"),
         ({"preprocessing": "none"}, "wants mappings"),
+        ({"preprocessing": asdict(PreprocessSettings(size=48))}, "contradicts itself"),
+        ({"synthetic_only": "no"}, "contradicts itself"),
         ({"preprocessing": {}}, "lacks some of .* preprocessing"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"size": 41}}, "impossible prepro"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"colour": 1}}, "impossible prepro"),

@@ -12,10 +12,10 @@ import numpy as np
 from covidctnet.batch import DEFAULT_LIMITS, answers
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.metrics import Estimate, Scores, score
-from covidctnet.evaluation.splits import Splits
-from covidctnet.files import table_text, write_whole
+from covidctnet.evaluation.splits import studies_of_split
+from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.cohort import read_cohort
-from covidctnet.io.store import Store, StoredStudy
+from covidctnet.io.store import StoredStudy
 from covidctnet.isolate import Limits
 from covidctnet.results import Failure, Label, Prediction
 
@@ -66,14 +66,7 @@ def evaluate_work(
             preprocessed otherwise than the weights want.
         CohortError: If no study got an answer.
     """
-    wanted = set(Splits.load(work / "splits.json").studies(split))
-    stored = [s for s in Store(work / "preprocessed").index() if s.id in wanted]
-    if missing := sorted(wanted - {s.id for s in stored}):
-        # Figures over the rest would look like figures over all.
-        raise UsageError(
-            f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
-            f"(first: {missing[0]}). Run preprocess again."
-        )
+    stored = studies_of_split(work, split)
     if not stored:
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
@@ -83,9 +76,7 @@ def evaluate_work(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
-    labelled = [study for study in stored if study.label is not None]
-    outcomes = _of_stored(labelled, model)
-    return _evaluate(outcomes, len(labelled), model, output, seed, progress)
+    return _evaluate(_of_stored(stored, model), len(stored), model, output, seed, progress)
 
 
 def evaluate_data(
@@ -121,9 +112,7 @@ def _evaluate(
     seed: int,
     progress: Progress | None,
 ) -> Evaluation:
-    if output.exists() and not output.is_dir():
-        raise UsageError("the output is a file; give a folder")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     answered: list[tuple[Label, Prediction]] = []
     failed: list[tuple[Label, Failure]] = []
     for done, (label, outcome) in enumerate(outcomes, start=1):

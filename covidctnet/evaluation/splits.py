@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,9 +14,17 @@ import numpy as np
 
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import write_whole
+from covidctnet.io.store import Store, StoredStudy
 from covidctnet.results import Label
 
-__all__ = ["SPLITS", "Member", "SplitSettings", "Splits", "make_splits"]
+__all__ = [
+    "SPLITS",
+    "Member",
+    "SplitSettings",
+    "Splits",
+    "make_splits",
+    "studies_of_split",
+]
 
 # In the order in which a small cohort fills them: everybody needs the first two.
 SPLITS = ("denoiser_train", "train", "denoiser_val", "val", "test")
@@ -194,6 +202,32 @@ class Splits:
         ]
 
 
+def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
+    """Preprocessed studies of a split, with the labels that the splits tell.
+
+    Splits are written anew by every run of preprocess, stored volumes only when the images change:
+    a corrected label is in the former.
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled.
+        split: One of `SPLITS`.
+
+    Raises:
+        UsageError: If there are none, or one has gone missing: figures over the rest would look
+            like figures over all.
+        CohortError: If the splits are damaged.
+    """
+    wanted = {m.study: m for m in Splits.load(work / "splits.json").members if m.wanted == split}
+    stored = {study.id: study for study in Store(work / "preprocessed").index()}
+    missing = sorted(wanted.keys() - stored.keys())
+    if missing:
+        raise UsageError(
+            f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
+            f"(first: {missing[0]}). Run preprocess again."
+        )
+    return [replace(stored[study], label=wanted[study].label) for study in sorted(wanted)]
+
+
 def make_splits(
     members: Iterable[Member], settings: SplitSettings, *, previous: Splits | None = None
 ) -> Splits:
@@ -211,10 +245,11 @@ def make_splits(
         CohortError: If a label has too few patients for its splits, or the wishes contradict.
     """
     members = tuple(sorted(members, key=lambda m: m.study))
+    _check_wishes(members)
     fixed: dict[str, str] = {m.patient: str(m.wanted) for m in previous.members} if previous else {}
     for member in members:
         if member.wanted:
-            wanted = _SPELLINGS.get(member.wanted.strip().casefold(), member.wanted.strip())
+            wanted = _spelled(member.wanted)
             if fixed.setdefault(member.patient, wanted) != wanted:
                 raise CohortError(
                     f"patient {member.patient} stands in two splits, {fixed[member.patient]} and "
@@ -224,13 +259,17 @@ def make_splits(
     for label in Label:
         patients = sorted({m.patient for m in members if m.label is label})
         shares = settings.shares(label)
-        if len(patients) < len(shares):
+        counts = Counter(fixed[p] for p in patients if p in fixed)
+        free_count = len(patients) - counts.total()
+        # Who places every patient may go without a test.
+        lacking = [n for n in shares if not counts[n] and (free_count or n != "test")]
+        if len(patients) < len(shares) and free_count < len(lacking):
             raise CohortError(
                 f"{label} needs at least {len(shares)} patients (one each for "
-                f"{', '.join(shares)}), got {len(patients)}. Add patients"
+                f"{', '.join(shares)}), got {len(patients)}; none is left for "
+                f"{', '.join(lacking)}. Add patients"
                 + (", or set the test share to 0." if "test" in shares else ".")
             )
-        counts = Counter(fixed[p] for p in patients if p in fixed)
         free = [p for p in rng.permutation(patients).tolist() if p not in fixed]
         for patient in free:
             empty = [name for name in shares if not counts[name]]
@@ -240,3 +279,25 @@ def make_splits(
             counts[home] += 1
     placed = tuple(Member(m.study, m.patient, m.label, fixed[m.patient]) for m in members)
     return Splits(placed, seed=settings.seed)
+
+
+def _spelled(wanted: str) -> str:
+    return _SPELLINGS.get(wanted.strip().casefold(), wanted.strip())
+
+
+def _check_wishes(members: Iterable[Member]) -> None:
+    """Splits that a cohort file asks for exist, and take patients of that class."""
+    for member in members:
+        if not member.wanted:
+            continue
+        wanted = _spelled(member.wanted)
+        if wanted not in SPLITS:
+            raise CohortError(
+                f"a {member.label} patient is wanted in split {member.wanted!r}; splits are "
+                f"{', '.join(SPLITS)}"
+            )
+        if wanted.startswith("denoiser") and member.label is not Label.CONTROL:
+            raise CohortError(
+                f"a {member.label} patient is wanted in split {wanted}; the denoiser learns from "
+                "Control patients only. Choose train, val or test."
+            )

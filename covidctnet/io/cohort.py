@@ -53,7 +53,7 @@ def read_cohort(root: Path) -> tuple[CohortStudy, ...]:
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and, if
     wanted, site and split. Without it, the folders ``Control``, ``Covid-19`` and ``CAP`` (case
-    does not matter) hold a folder or file a patient; folders of other names are ignored.
+    does not matter) hold a folder or file a patient; folders of other names hold no scans.
 
     Args:
         root: The archive.
@@ -84,24 +84,39 @@ def read_cohort(root: Path) -> tuple[CohortStudy, ...]:
 
 def _rows_of_folders(root: Path) -> Iterator[_Row]:
     folders: dict[Path, Label] = {}
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.is_symlink():
+    others: list[Path] = []
+    for folder in _entries(root, "the archive"):
+        if folder.is_dir():
             try:
                 folders[folder] = Label.parse(folder.name)
             except CohortError:
-                continue
+                others.append(folder)
     if not folders:
         names = ", ".join(f"{label.title}/" for label in Label)
         raise CohortError(f"wanted {names} or cohort.csv in the archive, found none of them")
+    for number, folder in enumerate(others, start=1):
+        if found := len(find_studies(folder)):
+            raise CohortError(
+                f"folder {number} of {len(others)} in the archive that name no class holds {found} "
+                f"scans; classes are {', '.join(label.title for label in Label)}. Rename it, or "
+                "move it out of the archive."
+            )
     for folder, label in folders.items():
-        entries = [
-            e for e in sorted(folder.iterdir()) if not e.name.startswith(".") and not e.is_symlink()
-        ]
+        entries = _entries(folder, f"{folder.name}/")
         if not entries:
             raise CohortError(f"{folder.name}/ is empty; wanted a folder or file for every patient")
         for number, entry in enumerate(entries, start=1):
             where = f"entry {number} of {len(entries)} in {folder.name}/"
             yield _Row(where, entry, _patient_name(entry), label)
+
+
+def _entries(folder: Path, what: str) -> list[Path]:
+    """What lies in a folder, hidden files and links left out."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise CohortError(f"{what} cannot be read ({error.strerror}); check its rights") from None
+    return [e for e in found if not e.name.startswith(".") and not e.is_symlink()]
 
 
 def _patient_name(entry: Path) -> str:
@@ -120,11 +135,22 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
             names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
             missing = [name for name in _REQUIRED if name not in names]
             if missing:
-                raise CohortError(f"cohort.csv lacks the columns {', '.join(missing)}")
+                separated = any(mark in names[0] for mark in ";\t") if names else False
+                raise CohortError(
+                    f"cohort.csv lacks the columns {', '.join(missing)}"
+                    + ("; wanted commas between the cells" if separated else "")
+                )
+            doubled = sorted({name for name in names if name and names.count(name) > 1})
+            if doubled:
+                raise CohortError(f"cohort.csv has the columns {', '.join(doubled)} twice")
             reader.fieldnames = names
             records = list(reader)
     except (UnicodeDecodeError, csv.Error):
         raise CohortError("cohort.csv is no comma-separated table in UTF-8") from None
+    except OSError as error:
+        raise CohortError(
+            f"cohort.csv cannot be read ({error.strerror}); check its rights"
+        ) from None
     if not records:
         raise CohortError("cohort.csv has no rows; wanted one for every study")
     inside = root.resolve()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.errors import UsageError
-from covidctnet.files import table_text, write_whole
+from covidctnet.files import make_folder, table_text, unwritable, write_whole
 from covidctnet.phantom.patient import check_request, make_phantom
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
@@ -107,7 +107,8 @@ def write_cohort(
         progress: Called with (done, total).
 
     Raises:
-        UsageError: If the folder holds something else.
+        UsageError: If the folder holds something else, or cannot be made.
+        StorageError: If the disk is full or refuses; whole patients are kept.
     """
     _claim(root, plan)
     patients = list(plan)
@@ -122,8 +123,6 @@ def write_cohort(
 
 def _claim(root: Path, plan: CohortPlan) -> None:
     """Refuse a folder that is not ours."""
-    if root.exists() and not root.is_dir():
-        raise UsageError("wanted a folder for the cohort, got a file of that name")
     told = json.loads(json.dumps(asdict(plan)))
     file = root / PLAN_FILE
     if file.is_file():
@@ -138,7 +137,7 @@ def _claim(root: Path, plan: CohortPlan) -> None:
         return
     if root.is_dir() and any(root.iterdir()):
         raise UsageError("wanted a new or empty folder for the cohort, got one with other files")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
@@ -171,8 +170,12 @@ def _make(root: Path, plan: CohortPlan, patient: PlannedPatient) -> None:
     )
     scan, truth = _folders(root, patient)
     # The truth first: a scan in its place says that both are whole.
-    _write_folder(truth, lambda folder: write_truth(phantom, folder))
-    _write_folder(scan, lambda folder: write_series(phantom, folder, patient=patient.name))
+    try:
+        _write_folder(truth, lambda folder: write_truth(phantom, folder))
+        _write_folder(scan, lambda folder: write_series(phantom, folder, patient=patient.name))
+    except OSError as error:
+        shutil.rmtree(truth, ignore_errors=True)
+        raise unwritable("a synthetic patient", error) from error
 
 
 def _is_there(root: Path, patient: PlannedPatient) -> bool:

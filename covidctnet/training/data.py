@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.denoise import pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.splits import Splits
+from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.progress import track
 from covidctnet.weights import load_weights
@@ -46,15 +47,7 @@ class WorkFolder:
         Raises:
             UsageError: If there are none, or one has gone missing.
         """
-        wanted = Splits.load(self.splits_file).studies(split)
-        stored = {study.id: study for study in Store(self.preprocessed).index()}
-        missing = [study for study in wanted if study not in stored]
-        if missing:
-            raise UsageError(
-                f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
-                f"(first: {missing[0]}). Run preprocess again."
-            )
-        return [stored[study] for study in wanted]
+        return studies_of_split(self.path, split)
 
 
 def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
@@ -94,6 +87,7 @@ class SliceData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        _check_loading(batch_size, workers)
         self.work = WorkFolder(work)
         self.batch_size = batch_size
         self.workers = workers
@@ -143,6 +137,7 @@ class ResidualData(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        _check_loading(batch_size, workers)
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
         self.depth = depth
@@ -188,7 +183,8 @@ class ResidualData(pl.LightningDataModule):
         """Open the memory maps."""
         kept = {study.id: study for study in self.store.index()}
         self.splits: Mapping[str, Dataset[Pair]] = {
-            split: _Residuals([kept[s.id] for s in self._studies(split)])
+            # The label of today, not the one of when the residual was made.
+            split: _Residuals([replace(kept[s.id], label=s.label) for s in self._studies(split)])
             for split in ("train", "val")
         }
 
@@ -254,6 +250,13 @@ class _EpochShuffle(torch.utils.data.Sampler[int]):
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch."""
         self.epoch = epoch
+
+
+def _check_loading(batch_size: int, workers: int) -> None:
+    if batch_size < 1 or workers < 0:
+        raise UsageError(
+            f"batch_size must be 1 or more and workers 0 or more, got {batch_size} and {workers}"
+        )
 
 
 def _loader(

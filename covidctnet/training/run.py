@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import signal
 import sys
 import warnings
@@ -17,6 +18,7 @@ from jsonargparse import Namespace
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
@@ -94,6 +96,11 @@ class _TrainCLI(LightningCLI):
         if config.ckpt_path:
             config.ckpt_path = _checkpoint(config.ckpt_path, work / self.stage)
         if config.device:
+            if config.trainer.accelerator != "auto" or config.trainer.devices != "auto":
+                raise UsageError(
+                    "--device is short for --trainer.accelerator and --trainer.devices; give "
+                    "either it or them"
+                )
             device = pick_device(config.device)
             config.trainer.accelerator = "gpu" if device.type == "cuda" else device.type
             config.trainer.devices = 1 if device.index is None else [device.index]
@@ -178,17 +185,27 @@ def train_classifier(arguments: Sequence[str], *, program: str) -> Path:
 
 def _checkpoint(wanted: str, folder: Path) -> str | None:
     last = folder / "checkpoints" / "last.ckpt"
-    if wanted == "last":
-        if last.is_file():
-            return str(last)
-        _LOG.warning("the work folder has no checkpoint yet; training starts from the beginning")
+    if wanted == "last" and not last.is_file():
+        _LOG.warning("the work folder has no checkpoint yet; training starts at the beginning")
         return None
-    if not Path(wanted).is_file():
+    path = last if wanted == "last" else Path(wanted)
+    if not path.is_file():
         raise UsageError(
             f"the checkpoint {Path(wanted).name!r} does not exist; give a file, or `last` for the "
             "last one of the work folder"
         )
-    return wanted
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        is_checkpoint = isinstance(held, dict) and "state_dict" in held
+    # Whatever else a file may hold fails in its own way; none of it is a checkpoint.
+    except (pickle.UnpicklingError, RuntimeError, LookupError, ValueError, EOFError, TypeError):
+        is_checkpoint = False
+    if not is_checkpoint:
+        raise UsageError(
+            f"{path.name!r} is no whole checkpoint of a training run; give another, or train from "
+            "the beginning without --ckpt_path"
+        )
+    return str(path)
 
 
 def _fit(
@@ -205,25 +222,29 @@ def _fit(
     with warnings.catch_warnings():
         for advice in _ADVICE:
             warnings.filterwarnings("ignore", message=advice)
-        cli = cli_class(
-            task,
-            data,
-            args=list(arguments),
-            run=False,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "prog": program,
-                "description": (task.__doc__ or "").partition("\n")[0],
-                "exit_on_error": False,
-            },
-            trainer_defaults={
-                "max_epochs": 100,
-                "enable_model_summary": False,
-                "enable_progress_bar": sys.stderr.isatty(),
-                "log_every_n_steps": 10,
-            },
-        )
+        try:
+            cli = cli_class(
+                task,
+                data,
+                args=list(arguments),
+                run=False,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={
+                    "prog": program,
+                    "description": (task.__doc__ or "").partition("\n")[0],
+                    "exit_on_error": False,
+                },
+                trainer_defaults={
+                    "max_epochs": 100,
+                    "enable_model_summary": False,
+                    "enable_progress_bar": sys.stderr.isatty(),
+                    "log_every_n_steps": 10,
+                },
+            )
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            line = str(error).partition("\n")[0]
+            raise UsageError(f"{line}; {program} --help tells the options") from None
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             cli.trainer.fit(

@@ -1,5 +1,7 @@
 """A labelled archive, and the ways it can contradict itself."""
 
+from pathlib import Path
+
 import pytest
 
 from covidctnet.errors import CohortError, UsageError
@@ -36,7 +38,6 @@ def test_folders_are_labels_and_entries_are_patients(archive):
 
 
 def test_a_file_a_patient_will_do(tmp_path):
-    series.write(tmp_path / "d")
     from covidctnet.io import read_volume
     from tests.io.test_nifti import an_image
 
@@ -123,3 +124,41 @@ def test_a_study_in_two_folders_is_refused(archive):
 def test_a_missing_archive_is_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match="wanted the folder"):
         read_cohort(tmp_path / "nowhere")
+
+
+def test_a_folder_of_scans_that_names_no_class_is_refused(archive):
+    series.write(archive / "Covid_pos" / "p9", study="nine", patient="9")
+    with pytest.raises(CohortError, match=r"name no class holds 1 scans; classes are Control"):
+        read_cohort(archive)
+
+
+def test_a_folder_without_scans_may_have_any_name(archive):
+    (archive / "notes").mkdir()
+    (archive / "notes" / "readme.txt").write_text("nothing to read")
+    assert read_cohort(archive)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("study;patient;label", "wanted commas"),
+        ("study,patient,label,label", "columns label twice"),
+    ],
+)
+def test_a_table_that_may_be_misread_is_refused(archive, head, message):
+    (archive / "cohort.csv").write_text(f"{head}\nCAP/p1,1,CAP,Control\n")
+    with pytest.raises(CohortError, match=message):
+        read_cohort(archive)
+
+
+def test_a_folder_that_may_not_be_read_is_named(archive, monkeypatch):
+    real = Path.iterdir
+
+    def guarded(self):
+        if self.name.lower() == "cap":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "iterdir", guarded)
+    with pytest.raises(CohortError, match=r"(?i)cap/ cannot be read .*check its rights"):
+        read_cohort(archive)

@@ -219,7 +219,7 @@ def test_ctrl_c_exits_130_and_the_run_can_go_on(little_work, monkeypatch, capsys
 def test_without_a_checkpoint_the_last_one_is_the_beginning(little_work, tmp_path, capsys):
     other = shutil.copytree(little_work, tmp_path / "other")
     assert train("denoiser", little_work, "--ckpt_path", "last") == 0
-    assert "starts from the beginning" in capsys.readouterr().err
+    assert "starts at the beginning" in capsys.readouterr().err
     assert train("denoiser", other) == 0
     first, second = (checkpoint(w, "denoiser", "last")["state_dict"] for w in (little_work, other))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
