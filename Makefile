@@ -22,7 +22,7 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-denoiser train-classifier \
-        classify evaluate benchmark compact wheel clean
+        classify evaluate robustness fuzz benchmark compact wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -69,6 +69,17 @@ classify: install ## INPUT -> OUTPUT: Covid-19, CAP or Control for every study (
 
 evaluate: install ## WORK: accuracy and AUC of its weights on its held-back patients
 	$(RUN) evaluate --work "$(WORK)" --weights "$(WORK)/weights" -o "$(WORK)/report" --device $(DEVICE) $(ARGS)
+
+robustness: install ## Read every hard input here and with other packages: docs/robustness.md
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[peers]"
+	$(BIN)/python -m tests.catalogue
+
+# Trials of `fuzz`, and where they start.
+N ?= 20000
+SEED ?= 0
+
+fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong volume
+	$(BIN)/python -m tests.fuzz --n $(N) --seed $(SEED)
 
 benchmark: install ## Measure every stage beside a reference
 	$(RUN) benchmark $(ARGS)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import math
+import re
 import struct
 import threading
 import warnings
@@ -47,10 +48,14 @@ __all__ = [
     "tag_of",
     "text",
     "texts",
+    "uid",
 ]
 
-# A deflated data set may inflate to this much: a large enhanced series, no more.
+# A deflated data set may inflate to this much: a large enhanced series, no more. CT shrinks to a
+# third, so what grows far more is no scan; small files may be as empty as they like.
 MAX_INFLATED_BYTES = 512 * 2**20
+MAX_INFLATION = 50
+FREE_INFLATED_BYTES = 64 * 2**20
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
 FLOAT_PIXELS, DOUBLE_PIXELS, PIXELS = PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -74,6 +79,7 @@ PARSE_ERRORS = (
     struct.error,
     zlib.error,
 )
+_UID = re.compile(r"[0-9A-Za-z._-]*")
 _LOCK = threading.RLock()
 
 
@@ -140,6 +146,21 @@ def _quiet() -> Iterator[None]:
             logger.removeFilter(is_from_elsewhere)
 
 
+class _Capped:
+    """A file that is never asked for more than it has: a length field may claim gigabytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        place = file.tell()
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(place)
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._size - self._file.tell())
+        return self._file.read(left if count < 0 else min(count, left))
+
+
 def parse(
     file: BinaryIO, tags: list[int], *, find_pixels: bool = True
 ) -> tuple[Dataset, PixelElement | None]:
@@ -159,13 +180,22 @@ def parse(
                 file = inflated(file)
                 data = _inflated_dataset(file, tags)
             else:
-                data = dcmread(file, stop_before_pixels=True, specific_tags=list(tags), force=True)
+                data = dcmread(
+                    _Capped(file),
+                    stop_before_pixels=True,
+                    specific_tags=list(tags),
+                    force=True,
+                )
+            _check_lengths(data)
             if not find_pixels:
                 return data, None
-            _check_lengths(data)
             return data, _pixel_element(file)
     except PARSE_ERRORS as e:
         raise DamagedFileError(f"its header cannot be parsed ({type(e).__name__})") from None
+    except OSError as e:
+        if e.errno is None:  # the parser's way to say that a sequence breaks off
+            raise DamagedFileError("its header breaks off") from None
+        raise
 
 
 def inflated(file: BinaryIO) -> BinaryIO:
@@ -180,8 +210,10 @@ def inflated(file: BinaryIO) -> BinaryIO:
         raise DamagedFileError("a deflated file without the length of its meta group")
     file.seek(144 + int.from_bytes(head[140:144], "little"))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    packed = file.read()
+    limit = min(MAX_INFLATED_BYTES, max(FREE_INFLATED_BYTES, MAX_INFLATION * len(packed)))
     try:
-        content = inflater.decompress(file.read(), MAX_INFLATED_BYTES)
+        content = inflater.decompress(packed, limit)
     except zlib.error:
         raise DamagedFileError("its deflated data set is broken") from None
     if not inflater.eof:
@@ -271,18 +303,41 @@ def digest(data: Dataset, keyword: str) -> str:
 
 
 def number(data: Dataset, keyword: str) -> float | None:
-    """A single decimal number; None when missing or malformed."""
+    """A single decimal number; None when missing, empty or several.
+
+    Raises:
+        DamagedFileError: If it is no number.
+    """
     found = numbers(data, keyword, 1)
     return found[0] if found else None
 
 
 def numbers(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Decimal text as finite numbers; None when missing, malformed or of another count."""
-    try:
-        values = tuple(float(part) for part in text(data, keyword).split("\\"))
-    except ValueError:
+    """Decimal text as finite numbers; None when missing, empty, not finite or of another count.
+
+    Raises:
+        DamagedFileError: If it is no number: bytes were changed, and who knows which else.
+    """
+    content = text(data, keyword)
+    if not content:
         return None
+    try:
+        values = tuple(float(part) for part in content.split("\\") if part.strip())
+    except ValueError:
+        raise DamagedFileError(f"its {keyword} is no number") from None
     return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def uid(data: Dataset, keyword: str) -> str:
+    """A UID; empty when missing. Letters and hyphens are let pass, as anonymisers write them.
+
+    Raises:
+        DamagedFileError: If it holds anything else.
+    """
+    content = text(data, keyword)
+    if not _UID.fullmatch(content):
+        raise DamagedFileError(f"its {keyword} is no UID")
+    return content
 
 
 @overload

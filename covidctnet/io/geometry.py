@@ -218,6 +218,8 @@ def _check_steps(placement: Placement) -> None:
     limit = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * usual)
     odd = np.flatnonzero(np.abs(steps - usual) > limit)
     even = np.linspace(placement.heights[0], placement.heights[-1], len(placement.heights))
+    if np.abs(placement.heights - even).max() <= limit:
+        return
     if len(odd) == 0:
         drift = float(np.abs(placement.heights - even).max())
         if drift > max(limit, usual / 2):

@@ -26,6 +26,7 @@ from covidctnet.io.elements import (
     tag_of,
     text,
     texts,
+    uid,
 )
 
 __all__ = [
@@ -228,13 +229,13 @@ def identify(path: File) -> Identity:
     with path.open("rb") as file:
         # A file cut short behind its UIDs still belongs to its study, which is then refused.
         data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
-    sop_class = text(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    sop_class = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
     if sop_class == DICOMDIR:
         raise NotDicomError("a directory of a medium")
-    study = text(data, "StudyInstanceUID")
+    study = uid(data, "StudyInstanceUID")
     if not study:
         raise DamagedFileError("no StudyInstanceUID")
-    return Identity(study, text(data, "SeriesInstanceUID"), sop_class)
+    return Identity(study, uid(data, "SeriesInstanceUID"), sop_class)
 
 
 def read_frames(path: File) -> tuple[Frame, ...]:
@@ -257,24 +258,24 @@ def read_frames(path: File) -> tuple[Frame, ...]:
 
 
 def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
-    sop_class = text(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    sop_class = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
     pixels = _pixel_format(data, element)
     common: dict[str, Any] = {
         "file": path,
         "pixels": pixels,
-        "study_uid": text(data, "StudyInstanceUID"),
-        "series_uid": text(data, "SeriesInstanceUID"),
-        "sop_uid": text(data, "SOPInstanceUID"),
+        "study_uid": uid(data, "StudyInstanceUID"),
+        "series_uid": uid(data, "SeriesInstanceUID"),
+        "sop_uid": uid(data, "SOPInstanceUID"),
         "sop_class": sop_class,
         "patient": (digest(data, "PatientID"), digest(data, "PatientName")),
-        "frame_of_reference": text(data, "FrameOfReferenceUID"),
+        "frame_of_reference": uid(data, "FrameOfReferenceUID"),
         "has_contrast": bool(text(data, "ContrastBolusAgent"))
         or tag_of("ContrastBolusAgentSequence") in data,
         "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,
         "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
     }
-    if not sop_class and not text(data, "StudyInstanceUID"):
-        raise DamagedFileError("its header says neither what it is nor whose study")
+    if not common["study_uid"]:
+        raise DamagedFileError("its header does not say which study it belongs to")
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
     if is_ct and (element is None or 0 in (pixels.rows, pixels.columns)):
         # Cut short between two elements, a file looks whole; a CT without pixels never is.

@@ -45,6 +45,13 @@ _NRRD_TYPES = {
 }
 
 
+# Those that ITK turns into LPS; in any other it leaves the numbers as they are.
+_NRRD_SPACES = {
+    *("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"),
+    *("lps", "ras", "las"),
+}
+
+
 def read_itk(path: File, study: str) -> Volume:
     """Read an MHA or NRRD file that holds one volume in HU.
 
@@ -148,6 +155,8 @@ def _check_nrrd(head: bytes) -> tuple[int, int, bool]:
         raise _corrupt("it skips parts of itself")
     if not {"space directions", "space origin"} <= fields.keys() or "space" not in fields:
         raise _lost("space, space directions or space origin is missing")
+    if fields["space"].lower() not in _NRRD_SPACES:
+        raise _lost(f"the space {fields['space'][:40]!r} is not the patient's")
     encoding = fields.get("encoding", "").lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise _corrupt(f"encoding {encoding!r} is not read")

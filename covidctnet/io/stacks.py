@@ -49,6 +49,8 @@ PICTURE_TYPES = {
     "PERFUSION",
 }
 HU_TYPES = {"", "HU", "US"}
+# Images that may lie anywhere without being a slice that the scan lacks.
+_ELSEWHERE = ("localizer", "projection or screen")
 
 
 def find_stacks(
@@ -70,7 +72,9 @@ def find_stacks(
         found, left_out = _stacks_of_series(members, allow_gaps, allow_tilt)
         stacks += found
         dropped += left_out
-    return [replace(s, beside=s.beside + _continuing(s, stacks)) for s in stacks], dropped
+    large = {id(f) for s in stacks if len(s.frames) >= MIN_SLICES for f in s.frames}
+    loose = [f for f in frames if id(f) not in large and has_geometry(f)]
+    return [replace(s, beside=s.beside + _continuing(s, loose)) for s in stacks], dropped
 
 
 def _stacks_of_series(
@@ -96,13 +100,11 @@ def _stacks_of_series(
     parts: list[Stack] = []
     for cluster in _clusters(fit):
         parts += _stacks_of_cluster(cluster, key, allow_gaps, allow_tilt)
-    if len(parts) == 1:
-        return parts, dropped
     parts.sort(key=lambda s: (-len(s.frames), s.frames[0].sop_uid, s.frames[0].index))
-    # Colour and 8-bit images that have a place among the slices count as missing slices too.
-    others = [f for f in frames if _unfit(f) == "not HU" and has_geometry(f)]
+    # What has a place among the slices and is none, such as a colour image, is a missing slice.
+    others = [f for f in frames if _unfit(f) and _unfit(f) not in _ELSEWHERE and has_geometry(f)]
     return [
-        replace(s, key=f"{key}.{n}", beside=_beside(s, [*fit, *others]))
+        replace(s, key=f"{key}.{n}" if parts[1:] else key, beside=_beside(s, [*fit, *others]))
         for n, s in enumerate(parts, start=1)
     ], dropped
 
@@ -277,25 +279,22 @@ def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
     return count
 
 
-def _continuing(stack: Stack, stacks: Sequence[Stack]) -> int:
-    """Images of series too short to be a scan that lie where the next slice of this one would."""
+def _continuing(stack: Stack, loose: Sequence[Frame]) -> int:
+    """Images of other series that are part of no scan and lie where the next slice would."""
     if stack.placement is None or len(stack.frames) < MIN_SLICES:
         return 0
-    first, step = stack.frames[0], stack.placement.step_mm
-    ends = {-1: stack.placement.heights[0], 1: stack.placement.heights[-1]}
+    first, step, axes = stack.frames[0], stack.placement.step_mm, stack.placement.axes
+    ends = ((stack.placement.heights[0], -step), (stack.placement.heights[-1], step))
     count = 0
-    for other in stacks:
-        if other.series == stack.series or len(other.frames) >= MIN_SLICES:
+    for frame in loose:
+        if frame.series_uid == first.series_uid or not _is_like(frame, first):
             continue
-        for frame in other.frames:
-            if not has_geometry(frame) or not _is_like(frame, first):
-                continue
-            offset = (np.array(frame.position) - np.array(first.position)) @ stack.placement.axes
-            beside = np.abs(offset[1:]).max()
-            height = float(np.array(frame.position) @ stack.placement.axes[:, 0])
-            count += beside < STEP_TOLERANCE_MM and any(
-                abs(height - end - side * step) < STEP_TOLERANCE_MM for side, end in ends.items()
-            )
+        position = np.array(frame.position)
+        beside = np.abs((position - np.array(first.position)) @ axes[:, 1:]).max()
+        height = float(position @ axes[:, 0])
+        count += beside < STEP_TOLERANCE_MM and any(
+            abs(height - end - way) < STEP_TOLERANCE_MM for end, way in ends
+        )
     return count
 
 
