@@ -229,6 +229,13 @@ def identify(path: File) -> Identity:
     with path.open("rb") as file:
         # A file cut short behind its UIDs still belongs to its study, which is then refused.
         data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
+    try:
+        return _identity(data)
+    except PARSE_ERRORS as e:
+        raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
+
+
+def _identity(data: Dataset) -> Identity:
     sop_class = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
     if sop_class == DICOMDIR:
         raise NotDicomError("a directory of a medium")
@@ -277,7 +284,8 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     if not common["study_uid"]:
         raise DamagedFileError("its header does not say which study it belongs to")
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
-    if is_ct and (element is None or 0 in (pixels.rows, pixels.columns)):
+    sizes = (pixels.rows, pixels.columns, pixels.bits_allocated)
+    if is_ct and (element is None or 0 in sizes):
         # Cut short between two elements, a file looks whole; a CT without pixels never is.
         raise DamagedFileError("it has no pixels")
     if sop_class in ENHANCED_CT:

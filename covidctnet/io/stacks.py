@@ -32,6 +32,8 @@ __all__ = ["find_stacks"]
 
 ORIENTATION_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3
+# Cosine between the normals of a localizer and of the slices.
+UPRIGHT = 0.1
 # ImageType values of CT storage that is no stack of HU slices.
 LOCALIZER_TYPES = {"LOCALIZER", "SCOUT"}
 PICTURE_TYPES = {
@@ -139,9 +141,10 @@ def _clusters(frames: Sequence[Frame]) -> Iterable[list[Frame]]:
     return clusters
 
 
-def _is_like(one: Frame, other: Frame) -> bool:
+def _is_like(one: Frame, other: Frame, *, anywhere: bool = False) -> bool:
+    """Whether two frames have one format; `anywhere`, whatever their frame of reference."""
     return (
-        one.frame_of_reference == other.frame_of_reference
+        (anywhere or one.frame_of_reference == other.frame_of_reference)
         and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
         and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
         and np.allclose(
@@ -260,7 +263,10 @@ def _check_content(frames: Sequence[Frame]) -> None:
 
 
 def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
-    """Images of the series in the same plane that lie beyond a stack and have another format."""
+    """Images of the series that lie beyond a stack and have another format or direction.
+
+    One at a right angle is a localizer, whatever it calls itself.
+    """
     if stack.placement is None or len(stack.frames) < MIN_SLICES:
         return 0
     first = stack.frames[0]
@@ -271,8 +277,10 @@ def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
     count = 0
     for frame in frames:
         is_other = _format(frame) != _format(first) or bool(_unfit(frame))
-        is_parallel = np.allclose(frame.orientation or (), first.orientation or (), atol=1e-3)
-        if id(frame) in mine or not is_other or not is_parallel:
+        across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
+        turned = float(np.cross(across, down) @ normal)
+        is_other |= abs(turned - 1) > ORIENTATION_TOLERANCE
+        if id(frame) in mine or not is_other or abs(turned) < UPRIGHT:
             continue
         height = float(np.array(frame.position) @ normal)
         count += not low - room <= height <= high + room
@@ -287,7 +295,7 @@ def _continuing(stack: Stack, loose: Sequence[Frame]) -> int:
     ends = ((stack.placement.heights[0], -step), (stack.placement.heights[-1], step))
     count = 0
     for frame in loose:
-        if frame.series_uid == first.series_uid or not _is_like(frame, first):
+        if frame.series_uid == first.series_uid or not _is_like(frame, first, anywhere=True):
             continue
         position = np.array(frame.position)
         beside = np.abs((position - np.array(first.position)) @ axes[:, 1:]).max()

@@ -61,13 +61,16 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
     ) and all(f.pixels.tag == PIXELS for f in frames)
     out = np.empty(shape, dtype=np.int16 if is_whole else np.float32)
     padding = _padding_of(frames)
+    # Where slices store their numbers in different ways, no bit may go unused: one whose way was
+    # changed would lose some.
+    strict = len({_layout(f.pixels) for f in frames}) > 1
     places: dict[File, list[int]] = {}
     for i, frame in enumerate(frames):
         places.setdefault(frame.file, []).append(i)
 
     def fill(place: list[int]) -> int:
         try:
-            stored = _decode([frames[i] for i in place])
+            stored = _decode([frames[i] for i in place], strict=strict)
         except DamagedFileError as error:
             # A file name may carry a patient's name; the number and the place do not.
             where = frames[place[0]].position
@@ -207,8 +210,16 @@ def _rescale(raw: np.ndarray, frame: Frame, has_padding: bool, out: np.ndarray) 
     return int(padding.sum())
 
 
-def _decode(frames: Sequence[Frame]) -> list[np.ndarray]:
+def _layout(pixels: PixelFormat) -> tuple[int, int, bool]:
+    return pixels.bits_stored, pixels.high_bit, pixels.is_signed
+
+
+def _decode(frames: Sequence[Frame], *, strict: bool = False) -> list[np.ndarray]:
     """Stored values of frames of one file, as signed or unsigned numbers, shape (row, column).
+
+    Args:
+        frames: Of one file.
+        strict: Nothing may stand beside the stored bits.
 
     Raises:
         DamagedFileError: If they cannot be read.
@@ -216,19 +227,22 @@ def _decode(frames: Sequence[Frame]) -> list[np.ndarray]:
     pixels, path = frames[0].pixels, frames[0].file
     try:
         with path.open("rb") as file:
-            return _stored(file, pixels, [frame.index for frame in frames])
+            arrays = _stored(file, pixels, [frame.index for frame in frames], strict)
     except OSError as error:
         raise DamagedFileError(error.strerror or type(error).__name__) from None
+    return arrays
 
 
-def _stored(file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int]) -> list[np.ndarray]:
+def _stored(
+    file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int], strict: bool
+) -> list[np.ndarray]:
     if pixels.tag == 0:
         raise DamagedFileError("it has no pixels")
     if pixels.length == ENCAPSULATED_LENGTH:
         encoded = _encapsulated_frames(file, pixels)
         if pixels.syntax == ENCAPSULATED_NATIVE:
-            return [_native(encoded[i], pixels) for i in wanted]
-        return [_decompressed(encoded[i], pixels) for i in wanted]
+            return [_native(encoded[i], pixels, strict) for i in wanted]
+        return [_decompressed(encoded[i], pixels, strict) for i in wanted]
     if pixels.syntax not in _NATIVE:
         raise DamagedFileError("its pixels are not in the syntax that the header names")
     if pixels.syntax == DEFLATED:
@@ -243,11 +257,11 @@ def _stored(file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int]) -> list[
     arrays = []
     for index in wanted:
         file.seek(pixels.start + index * size)
-        arrays.append(_native(file.read(size), pixels))
+        arrays.append(_native(file.read(size), pixels, strict))
     return arrays
 
 
-def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
+def _native(content: bytes, pixels: PixelFormat, strict: bool) -> np.ndarray:
     """Uncompressed bytes as numbers."""
     if pixels.tag != PIXELS:
         kind = {32: "f4", 64: "f8"}.get(pixels.bits_allocated)
@@ -267,10 +281,12 @@ def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
         if not np.isfinite(array).all():
             raise DamagedFileError("it holds numbers that are not finite")
         return array
-    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit)
+    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit, strict)
 
 
-def _significant(array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int) -> np.ndarray:
+def _significant(
+    array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int, strict: bool
+) -> np.ndarray:
     """The stored bits alone, sign extended: above them anything may stand."""
     container = array.dtype.itemsize * 8
     if not 0 < bits <= container or not bits - 1 <= high_bit < container:
@@ -279,8 +295,13 @@ def _significant(array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: in
         array = array.view(f"i{array.dtype.itemsize}")
     if bits == container:
         return array
-    array = np.left_shift(array, container - 1 - high_bit)
-    return np.right_shift(array, container - bits)
+    kept = np.right_shift(np.left_shift(array, container - 1 - high_bit), container - bits)
+    if strict and not (kept == array).all():
+        raise DamagedFileError(
+            f"it says {bits} bits up to bit {high_bit}, other slices of the series differ, and "
+            "more stands in its pixels"
+        )
+    return kept
 
 
 def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
@@ -323,7 +344,7 @@ def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
     return [b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True)]
 
 
-def _decompressed(stream: bytes, pixels: PixelFormat) -> np.ndarray:
+def _decompressed(stream: bytes, pixels: PixelFormat, strict: bool) -> np.ndarray:
     try:
         decoded = DECODERS[pixels.syntax](stream, pixels)
     # The codecs tell of broken streams with these.
@@ -341,4 +362,4 @@ def _decompressed(stream: bytes, pixels: PixelFormat) -> np.ndarray:
         raise DamagedFileError("its compressed pixels are signed, its header says unsigned")
     array = np.frombuffer(decoded.content, f"<u{width}").reshape(pixels.rows, pixels.columns)
     bits = min(pixels.bits_stored, decoded.precision)
-    return _significant(array, pixels, bits, bits - 1)
+    return _significant(array, pixels, bits, bits - 1, strict)

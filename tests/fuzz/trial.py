@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from covidctnet import read_volume
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.headers import read_frames
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.isolate import Reply
 from covidctnet.volume import Volume
@@ -146,10 +147,18 @@ def work(kind: str, seed: int) -> Reply:
 
 def _is_read_without(kind: str, base: Base, before: bytes, after: bytes, file: Path) -> bool:
     """Whether the damaged header with sound pixels changes nothing."""
-    place = _pixel_place(after)
-    if kind.startswith("nifti") or kind == "deflated" or place is None:
+    if kind.startswith("nifti"):
         return False
-    file.write_bytes(after[:place] + before[_pixel_place(before) :])
+    if kind == "deflated":
+        head, pixels = _head(kind, after), _inflated(before)[len(_head(kind, before)) :]
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        meta = after[: 144 + int.from_bytes(after[140:144], "little")]
+        file.write_bytes(meta + deflater.compress(head + pixels) + deflater.flush())
+    else:
+        # Where the reader finds the pixels: the tag may occur again behind them.
+        (frame,) = read_frames(file)
+        start = _pixel_place(before)
+        file.write_bytes(after[: frame.pixels.start] + before[start:])
     try:
         volume = read_volume(file.parent)
     except (StudyError, UsageError):
@@ -189,13 +198,13 @@ def _head(kind: str, content: bytes) -> bytes:
     if kind == "nifti":
         return content[:352]
     if kind == "deflated":
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        start = 144 + int.from_bytes(content[140:144], "little")
-        try:
-            content = inflater.decompress(content[start:])
-        except zlib.error:
-            return content
+        content = _inflated(content)
     return content[: _pixel_place(content)]
+
+
+def _inflated(content: bytes) -> bytes:
+    start = 144 + int.from_bytes(content[140:144], "little")
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:])
 
 
 def _pixel_place(content: bytes) -> int | None:
