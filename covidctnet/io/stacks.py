@@ -147,9 +147,13 @@ def _is_like(one: Frame, other: Frame, *, anywhere: bool = False) -> bool:
         (anywhere or one.frame_of_reference == other.frame_of_reference)
         and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
         and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
-        and np.allclose(
-            one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
-        )
+        and _is_parallel(one, other)
+    )
+
+
+def _is_parallel(one: Frame, other: Frame) -> bool:
+    return np.allclose(
+        one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
     )
 
 
@@ -279,7 +283,7 @@ def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
         is_other = _format(frame) != _format(first) or bool(_unfit(frame))
         across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
         turned = float(np.cross(across, down) @ normal)
-        is_other |= abs(turned - 1) > ORIENTATION_TOLERANCE
+        is_other |= not _is_parallel(frame, first)
         if id(frame) in mine or not is_other or abs(turned) < UPRIGHT:
             continue
         height = float(np.array(frame.position) @ normal)

@@ -110,7 +110,7 @@ def mutant(kind: str, seed: int, folder: Path) -> tuple[Path, bytes, bytes]:
     if "nifti" not in kind and kind != "deflated" and rng.random() < 0.4:
         after = retagged(before, rng)
     else:
-        head = 352 if kind == "nifti" else _pixel_place(before) or len(before) // 2
+        head = 352 if kind == "nifti" else _pixel_place(kind, before) or len(before) // 2
         after = damaged(before, rng, head=head)
     file.write_bytes(after)
     return file, before, after
@@ -157,7 +157,7 @@ def _is_read_without(kind: str, base: Base, before: bytes, after: bytes, file: P
     else:
         # Where the reader finds the pixels: the tag may occur again behind them.
         (frame,) = read_frames(file)
-        start = _pixel_place(before)
+        start = _pixel_place(kind, before)
         file.write_bytes(after[: frame.pixels.start] + before[start:])
     try:
         volume = read_volume(file.parent)
@@ -199,7 +199,7 @@ def _head(kind: str, content: bytes) -> bytes:
         return content[:352]
     if kind == "deflated":
         content = _inflated(content)
-    return content[: _pixel_place(content)]
+    return content[: _pixel_place(kind, content)]
 
 
 def _inflated(content: bytes) -> bytes:
@@ -207,12 +207,12 @@ def _inflated(content: bytes) -> bytes:
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[start:])
 
 
-def _pixel_place(content: bytes) -> int | None:
+def _pixel_place(kind: str, content: bytes) -> int | None:
     """Where the value of the pixel element begins; None when there is none."""
     for tag in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
-        place = content.rfind(tag)
+        place = content.find(tag)
         if place >= 0:
-            return place + 12
+            return place + (8 if kind == "implicit" else 12)
     return None
 
 
