@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from covidctnet.batch import classify_into, classify_studies
 from covidctnet.errors import StorageError, StudyError, UsageError
@@ -17,6 +18,7 @@ from covidctnet.io.child import ReadingChild
 from covidctnet.isolate import Limits
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
+from tests.catalogue.steps import deflated_bomb
 from tests.io.series import a_scan, an_affine, write
 
 PROBABILITIES = {Label.CONTROL: 0.2, Label.COVID19: 0.7, Label.CAP: 0.1}
@@ -172,19 +174,64 @@ def test_a_reader_that_breaks_costs_its_study_only(inbox, monkeypatch):
     assert len(answers) == 3
 
 
-def test_poisoned_studies_cost_their_own_answer_and_no_other(tmp_path, monkeypatch):
-    poison = {5: "abort", 11: "hang", 12: "abort", 19: "grow"}
-    for number in range(24):
-        deed = poison.get(number, "good")
-        write(tmp_path / f"{number:02d}-{deed}", study=f"study {number}", patient=str(number))
+STUDY = b"1.2.840.99999.1000"
+# What is wrong with some of two hundred studies, and the code that says so. The first four break
+# the process that reads them; the others are files that would, if they were read trustingly.
+POISON = {
+    12: ("abort", "CRASHED"),
+    13: ("abort", "CRASHED"),
+    57: ("hang", "TIMED_OUT"),
+    90: ("grow", "OUT_OF_MEMORY"),
+    101: ("nested", "CORRUPT_SLICE"),
+    102: ("nested", "CORRUPT_SLICE"),
+    140: ("bomb", "ABSURD_SIZE"),
+    150: ("huge", "ABSURD_SIZE"),
+    151: ("huge", "ABSURD_SIZE"),
+    199: ("huge", "ABSURD_SIZE"),
+}
+
+
+def poisoned(content, deed):
+    if deed == "nested":
+        place = content.index(b"\x20\x00\x0d\x00UI")
+        nest = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 60000
+        return content[:place] + nest + content[place:]
+    if deed == "huge":
+        for tag in (b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x11\x00US\x02\x00"):
+            place = content.index(tag) + len(tag)
+            content = content[:place] + b"\xff\xff" + content[place + 2 :]
+    return content
+
+
+def test_of_two_hundred_studies_with_a_twentieth_poisoned_exactly_the_good_ones_are_answered(
+    tmp_path, monkeypatch
+):
+    def name(number):
+        return STUDY[:-3] + b"%03d" % number
+
+    def of_study(number):
+        return lambda dataset, _: setattr(dataset, "StudyInstanceUID", name(number).decode())
+
+    sound = write(tmp_path / "sound", change=of_study(0))
+    bomb = write(tmp_path / "bomb", change=of_study(140), syntax=DeflatedExplicitVRLittleEndian)[4]
+    deflated_bomb(bomb, 600)
+    template = [path.read_bytes() for path in sound]
+    for number in range(200):
+        deed, _ = POISON.get(number, ("good", ""))
+        folder = tmp_path / "inbox" / f"{number:03d}-{deed}"
+        folder.mkdir(parents=True)
+        for k, content in enumerate(template):
+            content = content.replace(STUDY, name(number))
+            (folder / f"{k}.dcm").write_bytes(poisoned(content, deed) if k == 4 else content)
+        if deed == "bomb":
+            bomb.rename(folder / "4.dcm")
     reader = partial(ReadingChild, task="tests.poison:read_or_break")
     monkeypatch.setattr("covidctnet.batch.ReadingChild", reader)
-    limits = Limits(memory_mb=500, seconds=3.0)
-    answers = list(classify_studies([tmp_path], Oracle(), limits=limits))
+    limits = Limits(memory_mb=500, seconds=5.0)
+    answers = list(classify_studies([tmp_path / "inbox"], Oracle(), limits=limits))
     codes = {n: a.code for n, a in enumerate(answers) if isinstance(a, Failure)}
-    assert codes == {5: "CRASHED", 11: "TIMED_OUT", 12: "CRASHED", 19: "OUT_OF_MEMORY"}
-    assert {a.status for a in answers if isinstance(a, Failure)} == {"failed"}
-    assert len(answers) == 24
+    assert len(answers) == 200
+    assert codes == {number: code for number, (_, code) in POISON.items()}
 
 
 def test_nothing_of_a_patient_is_logged(inbox, tmp_path, caplog):

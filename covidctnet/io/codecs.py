@@ -1,7 +1,8 @@
 """Compressed frames to numbers: one function a family of codecs, called without pydicom's layer.
 
 pydicom's own decoding layer logs a traceback for a broken frame and tries the next plugin; here a
-broken frame is a refusal, and each family has one decoder.
+broken frame is a refusal, and each family has one decoder. Which one was decided by speed and by
+damaged streams (docs/explanation/decisions.md).
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import jpeg_ls
-import libjpeg
 import numpy as np
-import openjpeg
+from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegsof3_decode
 
 from covidctnet.io.elements import DamagedFileError
 from covidctnet.io.headers import PixelFormat
@@ -36,29 +35,42 @@ class Decoded:
         is_signed: Whether the stream itself says that they are signed.
     """
 
-    content: bytes | bytearray
+    content: bytes
     precision: int
     is_signed: bool = False
 
 
-def _jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
+def _lossy_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
     precision = _jpeg_header(stream, pixels)
-    content = libjpeg.decode_pixel_data(stream, version=2, photometric_interpretation="MONOCHROME2")
-    return Decoded(bytes(content), precision)
+    return Decoded(_bytes(jpeg8_decode(stream)), precision)
+
+
+def _lossless_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
+    precision = _jpeg_header(stream, pixels)
+    return Decoded(_bytes(jpegsof3_decode(stream)), precision)
 
 
 def _jpeg_ls(stream: bytes, pixels: PixelFormat) -> Decoded:
-    _jpeg_header(stream, pixels)
-    content, found = jpeg_ls.decode_pixel_data(stream)
-    return Decoded(content, found["bits_per_sample"])
+    precision = _jpeg_header(stream, pixels)
+    return Decoded(_bytes(jpegls_decode(stream)), precision)
 
 
 def _jpeg_2000(stream: bytes, pixels: PixelFormat) -> Decoded:
-    found = openjpeg.get_parameters(stream)
-    _expect(pixels, found["rows"], found["columns"], found["samples_per_pixel"])
+    """Source of the header: ITU-T T.800, annex A.5.1."""
+    # Some writers wrap the codestream in a file format; it begins with these two markers.
+    place = stream.find(b"\xff\x4f\xff\x51")
+    if place < 0:
+        raise DamagedFileError("its compressed image has no header")
+    right, bottom, left, top = struct.unpack_from(">4I", stream, place + 8)
+    components, depth = struct.unpack_from(">HB", stream, place + 40)
+    _expect(pixels, bottom - top, right - left, components)
     _expect_end(stream)
-    content = openjpeg.decode_pixel_data(stream, version=2)
-    return Decoded(bytes(content), int(found["precision"]), bool(found["is_signed"]))
+    # The highest bit is the sign, the others hold the number of bits less one.
+    return Decoded(_bytes(jpeg2k_decode(stream)), (depth & 0x7F) + 1, depth >= 0x80)
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _rle(stream: bytes, pixels: PixelFormat) -> Decoded:
@@ -134,10 +146,10 @@ def _expect_end(stream: bytes) -> None:
 
 DECODERS: Mapping[str, Callable[[bytes, PixelFormat], Decoded]] = MappingProxyType(
     {
-        "1.2.840.10008.1.2.4.50": _jpeg,
-        "1.2.840.10008.1.2.4.51": _jpeg,
-        "1.2.840.10008.1.2.4.57": _jpeg,
-        "1.2.840.10008.1.2.4.70": _jpeg,
+        "1.2.840.10008.1.2.4.50": _lossy_jpeg,
+        "1.2.840.10008.1.2.4.51": _lossy_jpeg,
+        "1.2.840.10008.1.2.4.57": _lossless_jpeg,
+        "1.2.840.10008.1.2.4.70": _lossless_jpeg,
         "1.2.840.10008.1.2.4.80": _jpeg_ls,
         "1.2.840.10008.1.2.4.81": _jpeg_ls,
         "1.2.840.10008.1.2.4.90": _jpeg_2000,

@@ -18,6 +18,8 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -1450,6 +1452,7 @@ def _other_syntax(new: bytes) -> Callable[[bytes], bytes]:
     return lambda content: content.replace(old, new.ljust(len(old), b"\0"), 1)
 
 
+ENCAPSULATED = "1.2.840.10008.1.2.1.98"
 SYNTAXES = (
     *(
         Case(
@@ -1470,6 +1473,9 @@ SYNTAXES = (
     *_syntax("jpeg-lossless-70", JPEGLosslessSV1, "lossless JPEG, predictor 1"),
     *_syntax("jpeg-ls", JPEGLSLossless, "JPEG-LS"),
     *_syntax("jpeg-2000", JPEG2000Lossless, "JPEG 2000 without loss"),
+    *_syntax("htj2k", HTJ2KLossless, "high-throughput JPEG 2000 without loss"),
+    *_syntax("htj2k-rpcl", HTJ2KLosslessRPCL, "the same in the order of resolutions"),
+    *_syntax("encapsulated", ENCAPSULATED, "uncompressed in fragments"),
     Case(
         "dicom-jpeg-ls-lossy",
         "transfer syntaxes",

@@ -120,6 +120,18 @@ def jpeg_2000(array: np.ndarray, ratio: float | None = None) -> bytes:
     )
 
 
+def high_throughput_jpeg_2000(array: np.ndarray) -> bytes:
+    """High-throughput JPEG 2000 without loss, by another library than the reader's decoder."""
+    from imagecodecs import htj2k_encode
+
+    return bytes(htj2k_encode(np.ascontiguousarray(array)))
+
+
+def plain(array: np.ndarray) -> bytes:
+    """Little endian, as it is."""
+    return array.astype("<u2").tobytes()
+
+
 def fragmented(stream: bytes, parts: int = 1) -> bytes:
     """One encapsulated frame in some fragments."""
     return encapsulate([stream], fragments_per_frame=parts)

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 COMPRESSED = {
+    "1.2.840.10008.1.2.1.98": encode.plain,
     "1.2.840.10008.1.2.5": encode.rle,
     "1.2.840.10008.1.2.4.51": encode.jpeg_lossy,
     "1.2.840.10008.1.2.4.57": lambda array: encode.jpeg_lossless(array, 7),
@@ -45,6 +46,8 @@ COMPRESSED = {
     "1.2.840.10008.1.2.4.81": lambda array: encode.jpeg_ls(array, 1),
     "1.2.840.10008.1.2.4.90": encode.jpeg_2000,
     "1.2.840.10008.1.2.4.91": lambda array: encode.jpeg_2000(array, 2),
+    "1.2.840.10008.1.2.4.201": encode.high_throughput_jpeg_2000,
+    "1.2.840.10008.1.2.4.202": encode.high_throughput_jpeg_2000,
 }
 
 
@@ -215,12 +218,16 @@ def junk_above(*, signed: bool = False, shift: int = 0, zeros: bool = False) -> 
     return change
 
 
+# Streams that say themselves whether their numbers are signed.
+_SIGNED = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202")
+
+
 def compressed(syntax: str, parts: int = 1) -> Change:
     """Pixels in a compressed syntax, each frame in some fragments."""
 
     def change(ds: Dataset, index: int) -> None:
         array = _stored(ds)
-        if ds.PixelRepresentation and syntax in ("1.2.840.10008.1.2.4.90",):
+        if ds.PixelRepresentation and syntax in _SIGNED:
             array = array.view("<i2")
         stream = COMPRESSED[syntax](array)
         ds.PixelData = encode.fragmented(stream + b"\0" * (len(stream) % 2), parts)
