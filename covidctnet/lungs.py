@@ -10,6 +10,14 @@ from covidctnet.volume import Volume
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
 AIR_BELOW_HU = -400.0
+# Blocks of lung are denser, even with emphysema; the trachea and the main bronchi hold gas alone.
+GAS_BELOW_HU = -925.0
+# A trachea is smaller; what is larger is lung after all, and stays.
+MAX_AIRWAY_ML = 120.0
+TRACHEA_MM2 = (40.0, 700.0)
+# It enters from above, within this share of the scan's slices and of the body's width.
+TRACHEA_TOP = 0.2
+TRACHEA_MIDDLE = 0.25
 # The work is done on a grid of about this size; a lung border is smooth on that scale.
 GRID_MM = 3.0
 # Airways out of the mediastinum and loops of bowel hang on by bridges thinner than this.
@@ -46,19 +54,21 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     about a centimetre is left out.
     """
     array = volume.array
-    threshold = AIR_BELOW_HU
-    if volume.units == "unit":
-        low, high = window_hu
-        threshold = (AIR_BELOW_HU - low) / (high - low)
-    elif volume.units != "HU":
+    low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
+    if volume.units not in ("HU", "unit"):
         volume.expect("HU", by="lung_mask")
+
+    def scaled(hu: float) -> float:
+        return (hu - low) / (high - low)
 
     spacing = np.array(volume.spacing)
     a, b, c = np.maximum(1, np.round(GRID_MM / spacing)).astype(int).tolist()
     zoom = (a, b, c)
     coarse = _block_mean(array, zoom)
     grid_mm = spacing * zoom
-    mask = _coarse_lungs(coarse < threshold, grid_mm)
+    inside = _inside(coarse < scaled(AIR_BELOW_HU))
+    inside &= ~_airway(inside & (coarse < scaled(GAS_BELOW_HU)), grid_mm)
+    mask = _coarse_lungs(inside, grid_mm)
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
         return np.zeros(array.shape, dtype=bool)
     out = np.zeros(array.shape, dtype=bool)
@@ -71,15 +81,44 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     return out
 
 
-def _coarse_lungs(air: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
+def _inside(air: np.ndarray) -> np.ndarray:
+    """Air that does not reach the sides of its slice."""
     labels, _ = ndimage.label(air, structure=_IN_PLANE)
     outside = np.unique(
         np.concatenate(
             [labels[:, e, :].ravel() for e in (0, -1)] + [labels[:, :, e].ravel() for e in (0, -1)]
         )
     )
-    inside = air & ~np.isin(labels, outside[outside > 0])
+    return air & ~np.isin(labels, outside[outside > 0])
 
+
+def _airway(gas: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
+    """The trachea and the main bronchi with their walls: gas that enters the chest from above.
+
+    Nothing when no gas looks like it, or when it leaks into lungs that hold little else.
+    """
+    labels, _ = ndimage.label(gas)
+    top = labels[-max(1, round(TRACHEA_TOP * len(gas))) :]
+    middle = (gas.shape[2] - 1) / 2
+    areas_mm2 = grid_mm[1] * grid_mm[2]
+    best, most = 0, 0
+    for label in np.unique(top[top > 0]).tolist():
+        where = top == label
+        areas = where.sum(axis=(1, 2))
+        areas = areas[areas > 0] * areas_mm2
+        columns = np.nonzero(where)[2]
+        is_central = abs(columns.mean() - middle) < TRACHEA_MIDDLE * gas.shape[2]
+        if is_central and TRACHEA_MM2[0] <= np.median(areas) <= TRACHEA_MM2[1]:
+            size = int((labels == label).sum())
+            if size > most and size * grid_mm.prod() / 1000 <= MAX_AIRWAY_ML:
+                best, most = label, size
+    if not best:
+        return np.zeros_like(gas)
+    # One block around it: wall, and the gas that shares blocks with it.
+    return ndimage.binary_dilation(labels == best, ndimage.generate_binary_structure(3, 1))
+
+
+def _coarse_lungs(inside: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
     core = ndimage.binary_erosion(inside, _ball(BRIDGE_MM / 2, grid_mm), border_value=1)
     labels, count = ndimage.label(core)
     if count == 0:

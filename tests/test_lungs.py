@@ -48,6 +48,25 @@ def test_lungs_that_touch_in_front_do_not_take_the_heart():
     assert not (mask & heart).any()
 
 
+def test_the_trachea_and_the_main_bronchi_are_no_lung():
+    volume, truth = a_chest()
+    array = volume.array.copy()
+    airway = np.zeros_like(truth)
+    airway[28:, 47:52, 57:62] = True
+    airway[28:32, 47:51, 45:75] = True
+    airway &= ~truth
+    array[airway] = -1000
+    mask = lung_mask(volume.then("with airways", array))
+    assert (mask & airway).sum() < 0.1 * airway.sum()
+    assert dice(mask, truth) > 0.96
+
+
+def test_lungs_that_hold_little_but_gas_are_still_lungs():
+    volume, truth = a_chest()
+    array = np.where(truth, np.int16(-960), volume.array)
+    assert dice(lung_mask(volume.then("emphysema", array)), truth) > 0.96
+
+
 def test_no_lung_gives_an_empty_mask():
     mask = lung_mask(a_volume(array=np.full((20, 40, 40), 40, np.int16), spacing=(5, 5, 5)))
     assert mask.shape == (20, 40, 40)

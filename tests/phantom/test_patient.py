@@ -8,6 +8,7 @@ from covidctnet.phantom import SCANNERS, make_phantom, patient
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, NO_LESION, OTHER_LESION
 from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE
+from tests.phantom.conftest import HEALTHY, LOBAR_CAP
 from tests.phantom.small import dice, is_right
 
 TINY = {"matrix": 64, "spacing_mm": 8.0}
@@ -178,9 +179,18 @@ def test_a_round_field_of_view_leaves_the_corners_at_the_lowest_value():
     assert (phantom.volume.array[:, 32, 0] > -1024).any()
 
 
-def test_the_lungs_found_by_density_are_the_lungs_of_a_control(healthy):
-    for phantom in healthy:
-        assert dice(lung_mask(phantom.volume), phantom.lungs) >= 0.9
+@pytest.mark.parametrize(
+    ("label", "seeds", "least"),
+    [(Label.CONTROL, HEALTHY, 0.97), (Label.CAP, LOBAR_CAP, 0.93)],
+    ids=["healthy", "consolidated"],
+)
+def test_the_lungs_found_by_density_are_the_lungs(label, seeds, least):
+    found = []
+    for seed in seeds:
+        phantom = make_phantom(label, seed, matrix=160, spacing_mm=4.0)
+        assert (phantom.lesions == 2).any() == (label is Label.CAP)
+        found.append(dice(lung_mask(phantom.volume), phantom.lungs))
+    assert np.mean(found) >= least
 
 
 def test_the_lungs_found_by_density_are_nearly_those_of_the_sick(typical_covid, lobar_cap):
