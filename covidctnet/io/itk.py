@@ -156,7 +156,7 @@ def _check_nrrd(head: bytes) -> tuple[int, int, bool]:
     if not {"space directions", "space origin"} <= fields.keys() or "space" not in fields:
         raise _lost("space, space directions or space origin is missing")
     if fields["space"].lower() not in _NRRD_SPACES:
-        raise _lost(f"the space {fields['space'][:40]!r} is not the patient's")
+        raise _lost("the space is not the patient's")
     encoding = fields.get("encoding", "").lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise _corrupt(f"encoding {encoding!r} is not read")
@@ -207,4 +207,7 @@ def _corrupt(what: str) -> StudyError:
 
 
 def _lost(what: str) -> StudyError:
-    return StudyError("NO_GEOMETRY", f"wanted spacing, directions and origin: {what}.")
+    return StudyError(
+        "NO_GEOMETRY",
+        f"wanted spacing, directions and origin: {what}. Convert the scan again from DICOM.",
+    )

@@ -138,7 +138,9 @@ def _shape(header: Header) -> tuple[int, int, int]:
     try:
         dtype = header.get_data_dtype()
     except (KeyError, nib.spatialimages.HeaderDataError):
-        raise StudyError("CORRUPT_FILE", "the type of the voxels is unknown.") from None
+        raise StudyError(
+            "CORRUPT_FILE", "wanted numbers, the type of the voxels is unknown. Export it again."
+        ) from None
     if dtype.kind not in "iuf":
         raise StudyError("NOT_HU", f"wanted one real number a voxel, got {dtype}. Give a CT in HU.")
     return shape[0], shape[1], shape[2]
@@ -210,7 +212,9 @@ def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[s
             f"{' x '.join(f'{s:.3g}' for s in spacing)} mm. Convert the scan again from DICOM.",
         )
     if int(header["xyzt_units"]) & 7 not in (0, 2):
-        raise StudyError("NO_GEOMETRY", "wanted millimetres, the file counts in other units.")
+        raise StudyError(
+            "NO_GEOMETRY", "wanted millimetres, the file counts in other units. Convert it."
+        )
     note = "sform" if s_code > 0 else "qform"
     return affine, (f"geometry from the {note}",)
 

@@ -88,10 +88,9 @@ def recoded(folder: str) -> tuple[str, tuple[bytes, ...]]:
     return "JPEG 2000", tuple(encode_array(a, bits_stored=16, codec_format=0) for a in arrays)
 
 
-def sources(folders: Sequence[str]) -> list[tuple[str, str, tuple[bytes, ...]]]:
-    """Where streams come from, their family, and the streams."""
-    found = [(folder, *streams(folder)) for folder in folders]
-    return [*found, (f"{folders[0]}#", *recoded(folders[0]))]
+def source(folders: Sequence[str], number: int) -> tuple[str, tuple[bytes, ...]]:
+    """Family and streams: of each scan, and last of the first one recoded."""
+    return streams(folders[number]) if number < len(folders) else recoded(folders[0])
 
 
 def speed(folders: Sequence[str]) -> str:
@@ -100,7 +99,8 @@ def speed(folders: Sequence[str]) -> str:
         "| family | slices | library | one thread | two threads | equal |",
         "|---|---|---|---|---|---|",
     ]
-    for _, family, scan in sources(folders):
+    for number in range(len(folders) + 1):
+        family, scan = source(folders, number)
         named = {library: f for (kind, library), f in decoders().items() if kind == family}
         seconds: dict[tuple[str, int], list[float]] = {}
         for _ in range(REPEATS):
@@ -132,10 +132,10 @@ def _numbers(decoded: Any) -> np.ndarray:
     return np.frombuffer(bytes(decoded), "<u2")
 
 
-def work(folders: list[str], source: int, library: str, seed: int) -> Reply:
+def work(folders: list[str], number: int, library: str, seed: int) -> Reply:
     """Decode one damaged stream, in a child process."""
-    _, family, scan = sources(folders)[source]
-    rng = np.random.default_rng([source, seed])
+    family, scan = source(folders, number)
+    rng = np.random.default_rng([number, seed])
     stream = scan[int(rng.integers(len(scan)))]
     wound = damaged(stream, rng, head=64)
     try:
@@ -152,14 +152,15 @@ def crashes(folders: Sequence[str], trials: int) -> str:
     """What damaged streams do, by library."""
     columns = ("error", "decoded", "other size", "CRASHED", "TIMED_OUT", "OUT_OF_MEMORY")
     lines = [f"| family | library | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
-    for source, (_, family, _) in enumerate(sources(folders)):
+    for number in range(len(folders) + 1):
+        family, _ = source(folders, number)
         for kind, library in decoders():
             if kind != family:
                 continue
             counts: Counter[str] = Counter()
             with Child("pipelines.robustness.decoders:work", limits=LIMITS) as child:
                 for seed in range(trials):
-                    request = {"folders": [*folders], "source": source, "library": library}
+                    request = {"folders": [*folders], "number": number, "library": library}
                     try:
                         told, _ = child.ask({**request, "seed": seed})
                         counts[told["how"]] += 1

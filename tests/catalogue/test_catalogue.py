@@ -41,6 +41,9 @@ def test_a_hard_input_is_read_exactly_or_refused_by_name(case: Case, tmp_path: P
     with pytest.raises(StudyError) as caught:
         read_volume(path, **case.options)
     assert caught.value.code == expected.code, str(caught.value)
+    # What was wanted and what came; then, in a sentence of its own, what to do.
+    assert re.fullmatch(r".+[.)] [A-Z].+\.", caught.value.message), caught.value.message
+    assert caught.value.study or caught.value.code == "NOT_CT"
     told = [name for name in (*SECRETS, *_names_under(folder)) if name in str(caught.value)]
     assert not told
 
