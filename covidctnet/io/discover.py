@@ -170,7 +170,9 @@ def _walk(roots: Sequence[Path], skipped: Counter[str], closed: list[Path]) -> I
 
     def keep(error: OSError) -> None:
         # What may hold a scan must not vanish; reading it says why.
-        closed.append(Path(str(error.filename)))
+        path = Path(str(error.filename))
+        if not path.name.startswith("."):
+            closed.append(path)
 
     for root in roots:
         if not root.exists():

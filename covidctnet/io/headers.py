@@ -296,7 +296,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         Frame(
             **common,
             index=0,
-            number=number(data, "InstanceNumber"),
+            number=_instance_number(data),
             image_type=texts(data, "ImageType"),
             position=numbers(data, "ImagePositionPatient", 3),
             orientation=numbers(data, "ImageOrientationPatient", 6),
@@ -308,6 +308,14 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
             kernel=text(data, "ConvolutionKernel"),
         ),
     )
+
+
+def _instance_number(data: Dataset) -> float | None:
+    """It only ever speaks against a scan; one that is no number says nothing."""
+    try:
+        return number(data, "InstanceNumber")
+    except DamagedFileError:
+        return None
 
 
 def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]:
