@@ -16,7 +16,7 @@ import numpy as np
 from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegsof3_decode
 
 from covidctnet.io.elements import DamagedFileError
-from covidctnet.io.headers import PixelFormat
+from covidctnet.io.frame import PixelFormat
 
 __all__ = ["DECODERS", "Decoded"]
 

@@ -9,8 +9,9 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.elements import DamagedFileError, NotDicomError
+from covidctnet.io.frame import Frame
 from covidctnet.io.geometry import check_placement, resample_gaps, untilt
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, Frame, read_frames
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, read_frames
 from covidctnet.io.series import Dropped, Stack, choose
 from covidctnet.io.stacks import find_stacks
 from covidctnet.io.voxels import read_hu

@@ -14,7 +14,8 @@ from typing import Literal
 from covidctnet.errors import UsageError
 from covidctnet.io.archive import BadArchiveError, File, is_archive, members
 from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, Identity, identify, series_key
+from covidctnet.io.frame import Identity
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 

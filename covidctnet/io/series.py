@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covidctnet.errors import StudyError
+from covidctnet.io.frame import Frame
 from covidctnet.io.geometry import MIN_SLICES, Placement
-from covidctnet.io.headers import Frame
 from covidctnet.io.kernels import kernel_kind
 
 __all__ = ["Dropped", "Stack", "choose"]

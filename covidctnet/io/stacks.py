@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
+from covidctnet.io.frame import Frame
 from covidctnet.io.geometry import (
     MIN_SLICES,
     STEP_TOLERANCE_MM,
@@ -24,7 +25,7 @@ from covidctnet.io.geometry import (
     has_geometry,
     place,
 )
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, Frame, series_key
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, series_key
 from covidctnet.io.series import Dropped, Stack
 from covidctnet.io.voxels import SYNTAXES, same_pixels
 
