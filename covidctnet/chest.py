@@ -1,7 +1,7 @@
 """Whether a volume is a whole chest: the gate before classification.
 
 A wrong answer with full confidence on a head or an abdomen is the worst thing that this program
-could do; so lungs are asked for by volume, by length, by what is in them and on both sides.
+could do; so lungs are asked for by volume, by length, by what is in them, and for two of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask
+from covidctnet.lungs import lung_mask, lungs_apart
 from covidctnet.volume import Volume
 
 __all__ = ["Chest", "check_chest", "look_for_chest"]
@@ -24,10 +24,12 @@ MIN_LUNGS_LENGTH_MM = 80.0
 # twentieth lies below this.
 GAS_BELOW_HU = -950.0
 MAX_GAS_SHARE = 0.85
-# The smaller lung holds two thirds of the larger one in nine real chests; none at all is no chest.
+# The smaller lung holds two thirds of the larger one in nine real chests, and its middle lies
+# 116 mm beside the other's or more. One lung alone, or a crop around it, is no chest.
 MIN_OTHER_LUNG = 0.05
-# Anything denser than this is body.
-BODY_ABOVE_HU = -300.0
+MIN_LUNGS_APART_MM = 50.0
+# Lungs are told apart on a grid of about this size.
+GRID_MM = 4.0
 # Share of the largest lung cross-section that may still touch an end of the scan.
 CUT_SHARE = 0.10
 
@@ -40,14 +42,16 @@ class Chest:
         lungs_ml: Their volume.
         length_mm: From the lowest slice with lung to the highest, gaps left out.
         gas_share: Share of their voxels that hold nothing but gas.
-        other_side: Volume on the emptier side of the body over that on the fuller one.
+        other_lung: Volume of the smaller lung over that of the larger one; 0 for one lung.
+        apart_mm: From the middle of one lung to that of the other, right to left.
         cut_share: Lung in the first or last slice over the largest cross-section.
     """
 
     lungs_ml: float
     length_mm: float
     gas_share: float
-    other_side: float
+    other_lung: float
+    apart_mm: float
     cut_share: float
 
     @property
@@ -61,8 +65,8 @@ class Chest:
             )
         if self.gas_share > MAX_GAS_SHARE:
             return f"wanted lungs, {self.gas_share:.0%} of what was found is nothing but gas"
-        if self.other_side < MIN_OTHER_LUNG:
-            return "wanted two lungs, one side of the body has none"
+        if self.other_lung < MIN_OTHER_LUNG or self.apart_mm < MIN_LUNGS_APART_MM:
+            return "wanted two lungs side by side, found one"
         return None
 
     @property
@@ -91,18 +95,29 @@ def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[C
     areas = lungs.sum(axis=(1, 2))
     count = int(areas.sum())
     if not count:
-        return Chest(0.0, 0.0, 0.0, 0.0, 0.0), lungs
-    body = np.count_nonzero(volume.array > unit(BODY_ABOVE_HU), axis=(0, 1))
-    middle = round(float(body @ np.arange(len(body))) / max(int(body.sum()), 1))
-    sides = sorted([int(lungs[:, :, :middle].sum()), int(lungs[:, :, middle:].sum())])
+        return Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), lungs
+    other_lung, apart_mm = _two_lungs(lungs, np.array(volume.spacing))
     chest = Chest(
         lungs_ml=count * volume.voxel_ml,
         length_mm=float(np.count_nonzero(areas)) * volume.spacing[0],
         gas_share=float((volume.array[lungs] < unit(GAS_BELOW_HU)).mean()),
-        other_side=sides[0] / sides[1],
+        other_lung=other_lung,
+        apart_mm=apart_mm,
         cut_share=float(max(areas[0], areas[-1]) / areas.max()),
     )
     return chest, lungs
+
+
+def _two_lungs(lungs: np.ndarray, spacing: np.ndarray) -> tuple[float, float]:
+    """Volume of the smaller lung over the larger one's, and how far apart they lie, mm."""
+    steps = np.maximum(1, np.round(GRID_MM / spacing)).astype(int)
+    coarse = lungs[tuple(slice(step // 2, None, step) for step in steps)]
+    parts = lungs_apart(coarse, spacing * steps)
+    if len(parts) < 2:
+        return 0.0, 0.0
+    counts = sorted(int(part.sum()) for part in parts)
+    one, other = (float(np.nonzero(part)[2].mean()) for part in parts)
+    return counts[0] / counts[1], abs(one - other) * float(spacing[2] * steps[2])
 
 
 def check_chest(chest: Chest, *, study: str) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from scipy import ndimage
 
 from covidctnet.volume import Volume
 
+__all__ = ["lung_mask", "lungs_apart"]
+
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
 AIR_BELOW_HU = -400.0
@@ -131,7 +133,7 @@ def _coarse_lungs(inside: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
 
     whole = np.zeros_like(lungs)
     box = _box(lungs, np.array([1, 1, 1]))
-    for part in _apart(lungs[box], grid_mm):
+    for part in lungs_apart(lungs[box], grid_mm):
         lung = np.zeros_like(lungs)
         lung[box] = part
         # Distances cost by the voxel: what lies further off than the radius cannot matter.
@@ -151,10 +153,17 @@ def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
+def lungs_apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
     """Right and left lung, also where they touch in front of the heart.
 
     Closing both at once would bridge the mediastinum, and filling holes would then take the heart.
+
+    Args:
+        lungs: bool, shape (slice, row, column); costs by the voxel, so on a coarse grid.
+        grid_mm: Spacing along each axis.
+
+    Returns:
+        Two masks, or one when there are no two parts of a size.
     """
     depth = ndimage.distance_transform_edt(lungs, sampling=grid_mm)
     for radius_mm in JUNCTION_RADII_MM:

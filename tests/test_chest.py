@@ -43,7 +43,7 @@ BODY = (ellipsoid((0, 0, 0), (9, 0.8, 0.9)), 40)
 def test_a_chest_passes_unflagged():
     chest = look(a_chest()[0])
     assert check_chest(chest, study="0123456789ab") == ()
-    assert chest.other_side > 0.9
+    assert chest.other_lung > 0.9
 
 
 @pytest.mark.parametrize("part", [slice(0, 32), slice(18, 50)])
@@ -84,7 +84,7 @@ def test_a_pelvis_without_air_is_no_chest():
 
 def test_one_lung_is_no_chest():
     lung = ellipsoid((0, 0, -0.45), (0.8, 0.6, 0.3))
-    assert "one side of the body has none" in refused(scan(BODY, (lung, -850)))
+    assert "found one" in refused(scan(BODY, (lung, -850)))
 
 
 def test_two_legs_and_the_air_between_them_are_no_chest():
@@ -98,13 +98,20 @@ def test_a_bottle_of_air_is_no_chest():
 
 
 def test_every_reason_has_words():
-    good = {"lungs_ml": 4000, "length_mm": 250, "gas_share": 0.0, "other_side": 0.9}
+    good = {
+        "lungs_ml": 4000,
+        "length_mm": 250,
+        "gas_share": 0.0,
+        "other_lung": 0.9,
+        "apart_mm": 150,
+    }
     for bad, words in (
         ({"lungs_ml": 300}, "300 ml over 250 mm"),
         ({"lungs_ml": 20000}, "20000 ml"),
         ({"length_mm": 70}, "over 70 mm"),
         ({"gas_share": 0.9}, "90%"),
-        ({"other_side": 0.0}, "two lungs"),
+        ({"other_lung": 0.0}, "two lungs"),
+        ({"apart_mm": 10}, "two lungs"),
     ):
         assert words in (Chest(**{**good, **bad}, cut_share=0.0).fault or "")
     assert Chest(**good, cut_share=0.0).fault is None
@@ -125,3 +132,15 @@ def test_the_belly_or_the_neck_of_a_real_scan_is_no_chest(shared_data, patient, 
     count = volume.shape[0]
     part = slice(int(share * count), int((share + 0.2) * count))
     assert refused(volume.then("cut", volume.array[part]), PreprocessSettings())
+
+
+def test_a_crop_around_one_real_lung_is_no_chest(shared_data):
+    volume = read_volume(shared_data / "elastix_3dct_lung" / "3DCT_lung.mha")
+    assert "two lungs" in refused(volume, PreprocessSettings())
+
+
+def test_two_lungs_that_touch_in_front_are_two():
+    whole, _ = a_chest()
+    array = whole.array.copy()
+    array[15:35, 32:36, 45:75] = -850
+    assert look(whole.then("joined", array)).other_lung > 0.8
