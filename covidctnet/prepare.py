@@ -13,6 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.splits import Member, Splits, SplitSettings, make_splits
 from covidctnet.files import make_folder, table_text, unwritable, write_whole
@@ -21,7 +22,6 @@ from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.store import Store, content_key
 from covidctnet.isolate import Child, ChildError, Limits, Reply
-from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Failure, Label
 
@@ -204,9 +204,9 @@ def work(
         return {"how": "kept"}, None
     volume = read_study(asked)
     unit = preprocess(volume, how)
-    lungs = lung_mask(unit, window_hu=(how.low_hu, how.high_hu))
-    if not lungs.any():
-        raise StudyError("NOT_CHEST", "wanted a chest with two lungs, found none. Give a chest CT.")
+    # What would get no answer teaches nothing either.
+    chest, lungs = look_for_chest(unit, window_hu=(how.low_hu, how.high_hu))
+    check_chest(chest, study=asked.id)
     try:
         kept_in.put(
             unit,
