@@ -54,6 +54,9 @@ claims to check all that is checked here, and several series in one folder are a
 leave to their caller: the columns say what a program gets that calls them without checks of its
 own.
 
+The inputs were chosen by those who wrote this reader, and what they showed was mended here and
+nowhere else: compare the columns with that in mind.
+
 Where the expected outcome is *refused (rule)*, refusing is a rule of this package and not the only
 right answer; a package that returns one of the volumes meant is right. `-` is no business of a
 package: archives, files for the readers of DICOM, and readings that ask for repair.
