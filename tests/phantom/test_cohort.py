@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from covidctnet.errors import UsageError
+from covidctnet.errors import StorageError, UsageError
 from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import SCANNERS, CohortPlan, cohort, write_cohort
 from covidctnet.results import Label
@@ -165,3 +165,18 @@ def test_another_seed_draws_none_of_the_same_patients():
 def test_every_scanner_asked_for_gets_patients():
     plan = CohortPlan({"Control": 60}, scanners=("amber", "dune", "fjord"))
     assert {patient.scanner for patient in plan} == set(plan.scanners)
+
+
+def test_a_full_disk_is_told_though_its_number_was_lost(tmp_path, monkeypatch):
+    def full(*args, **options):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise OSError("cannot write the element") from error
+
+    monkeypatch.setattr(cohort, "write_series", full)
+    plan = CohortPlan({"Control": 1}, matrix=32, spacing_mm=12.0)
+    with pytest.raises(StorageError, match="got: No space left on device"):
+        write_cohort(tmp_path / "cohort", plan, workers=1)
+    assert not list((tmp_path / "cohort").rglob("*.dcm"))
+    assert not list((tmp_path / "cohort" / "truth").iterdir())

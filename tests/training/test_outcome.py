@@ -179,6 +179,25 @@ def test_a_folder_that_is_not_ready_says_what_to_run_and_stays_clean(
     assert sorted(little_work.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.batch_size=0"], "batch_size must be 1 or more"),
+        (["--model.base=0"], "base must be even"),
+        (["--seed_everything=-3"], "-3 is not in bounds"),
+        (["--trainer.strategy=foo"], "invalid strategy name"),
+        (["--trainer.precision=12"], "12 is none of its values"),
+        ([f"--ckpt_path={__file__}"], "no whole checkpoint"),
+        (["--device=cpu", "--trainer.devices=3"], "give either it or them"),
+    ],
+)
+def test_a_wrong_setting_is_wrong_usage_in_one_line(little_work, capsys, options, message):
+    assert train("denoiser", little_work, *options) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
 def test_a_run_that_ends_before_its_first_validation_keeps_a_checkpoint_and_says_so(
     little_work, capsys
 ):
