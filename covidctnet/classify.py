@@ -13,10 +13,10 @@ import torch
 
 from covidctnet import __version__
 from covidctnet.chest import check_chest, look_for_chest
-from covidctnet.denoise import pick_device, place, residual_volume
+from covidctnet.denoise import Shown, pick_device, place, residual_volume
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.residual import DepthPlan
+from covidctnet.residual import DepthPlan, ResidualSettings
 from covidctnet.results import Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
@@ -38,6 +38,7 @@ class CovidCTNet:
         self.weights = weights
         self.device = pick_device(device)
         self.settings = PreprocessSettings(**weights.card["preprocessing"])
+        self.residual = ResidualSettings(**weights.card.get("residual", {}))
         self.denoiser = place(weights.denoiser(), self.device)
         self.classifier = weights.classifier().to(self.device)
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
@@ -105,7 +106,9 @@ class CovidCTNet:
             found = check_chest(chest, study=volume.source.study)
             flags = (*volume.source.flags, *found)
         with _timed(seconds, "denoise"):
-            residual, shown = residual_volume(unit, self.denoiser, depth=self.depth)
+            residual, shown = residual_volume(
+                unit, self.denoiser, depth=self.depth, settings=self.residual
+            )
         with _timed(seconds, "classify"), torch.inference_mode():
             tensor = torch.from_numpy(residual.array.copy())[None, None].to(self.device)
             logits = self.classifier(tensor)[0].double()
@@ -121,14 +124,14 @@ class CovidCTNet:
         )
 
 
-def _pictures(residual: Volume, shown: np.ndarray, lungs: np.ndarray) -> Mapping[str, object]:
+def _pictures(residual: Volume, shown: Shown, lungs: np.ndarray) -> Mapping[str, object]:
     """The slices with the most residual within the lungs, feet to head."""
-    centres = DepthPlan.linear(len(lungs), len(shown)).centres
+    centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
     inside = lungs[np.round(centres).astype(int)]
     score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
     chosen: list[int] = []
     # Neighbours show the same lesion: keep the chosen ones apart.
-    apart = max(1, len(shown) // 12)
+    apart = max(1, len(residual.array) // 12)
     for index in np.argsort(-score, kind="stable").tolist():
         if all(abs(index - other) >= apart for other in chosen):
             chosen.append(index)
@@ -137,8 +140,8 @@ def _pictures(residual: Volume, shown: np.ndarray, lungs: np.ndarray) -> Mapping
     chosen.sort()
     height_mm = [float((residual.affine @ [index, 0, 0, 1])[2]) for index in chosen]
     return {
-        "input": shown[chosen],
-        "denoised": shown[chosen] - residual.array[chosen],
+        "input": shown.given[chosen],
+        "denoised": shown.denoised[chosen],
         "residual": residual.array[chosen].copy(),
         "slice_mm": height_mm,
     }

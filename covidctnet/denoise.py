@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import nn
 
 from covidctnet.errors import UsageError
-from covidctnet.residual import DepthPlan
+from covidctnet.residual import ResidualSettings
 from covidctnet.volume import Volume
 
-__all__ = ["denoise", "denoise_slices", "pick_device", "place", "residual_volume"]
+__all__ = ["Shown", "denoise", "denoise_slices", "pick_device", "place", "residual_volume"]
+
+
+class Shown(NamedTuple):
+    """What a residual is the difference of, float32 (depth, row, column), at its depth.
+
+    Attributes:
+        given: What the denoiser saw.
+        denoised: What it made of it. Not `given` less the residual, where that has lost its sign.
+    """
+
+    given: np.ndarray
+    denoised: np.ndarray
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -84,37 +98,51 @@ def denoise(volume: Volume, denoiser: nn.Module, *, batch: int = 4) -> Volume:
 
 
 def residual_volume(
-    volume: Volume, denoiser: nn.Module, *, depth: int, batch: int = 4
-) -> tuple[Volume, np.ndarray]:
-    """Input minus denoised, signed, at the depth the classifier reads.
+    volume: Volume,
+    denoiser: nn.Module,
+    *,
+    depth: int,
+    settings: ResidualSettings | None = None,
+    batch: int = 4,
+) -> tuple[Volume, Shown]:
+    """Input minus denoised, at the depth the classifier reads.
 
-    Only the slices that the interpolation to `depth` reads are denoised, which is exact.
+    Only the slices that the resizing to `depth` reads are denoised, which is exact.
 
     Args:
         volume: In ``unit``, shape (slice, row, column).
         denoiser: In evaluation mode.
         depth: Slices wanted.
+        settings: Signed or not, and how to resize, as the card of the weights says it; the paper's
+            by default.
         batch: Slices a step.
 
     Returns:
-        The residual, units ``residual``, shape (depth, row, column), and the input at the same
-        depth, float32, for pictures.
+        The residual, units ``residual``, shape (depth, row, column), and what it is the difference
+        of, for pictures.
     """
+    settings = settings or ResidualSettings()
     volume.expect("unit", by="residual_volume")
-    plan = DepthPlan.linear(len(volume.array), depth)
+    plan = settings.plan(len(volume.array), depth)
     slices = np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)
-    residual = plan.apply(slices - denoise_slices(denoiser, slices, batch=batch))
+    denoised = denoise_slices(denoiser, slices, batch=batch)
+    shown = Shown(plan.apply(slices), plan.apply(denoised))
+    # In place: with every slice of a long scan read, one more copy would be half a gigabyte.
+    residual = np.subtract(slices, denoised, out=denoised)
+    if not settings.signed:
+        np.abs(residual, out=residual)
     affine = volume.affine.copy()
     step = len(volume.array) / depth
     affine[:3, 3] += affine[:3, 0] * ((step - 1) / 2)
     affine[:3, 0] *= step
+    difference = "input minus denoised" + ("" if settings.signed else ", absolute value")
     return (
         volume.then(
-            f"residual (input minus denoised) brought from {len(volume.array)} to {depth} slices, "
-            "linear",
-            residual,
+            f"residual ({difference}) brought from {len(volume.array)} to {depth} slices, "
+            f"{settings.depth_resize}",
+            plan.apply(residual),
             affine=affine,
             units="residual",
         ),
-        plan.apply(slices),
+        shown,
     )

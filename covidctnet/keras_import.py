@@ -1,347 +1,368 @@
 """Original Keras weights (``.h5``, ``.hdf5``, ``.weights.h5``) into the networks of this package.
 
-Arrays are channels-last in Keras and channels-first in torch; each function below turns one kind
-of layer. The readers go by kind and number of the layers, as Keras names them on its own
-(``conv2d``, ``conv2d_1``, ...), in the legacy layouts of Keras 2 and in the newer one.
+Kinds, order and shapes of the layers tell the network; see `covidctnet.io.keras_file` for how they
+are found. Arrays are channels-last in Keras and channels-first in torch.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import yaml
+from torch import nn
 
+from covidctnet import __version__
 from covidctnet.errors import WeightsError
+from covidctnet.io.keras_file import KerasFile, plain_setting, read_keras, shown
 from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.models.cnn3d import LEVELS
 from covidctnet.models.convlstm import Gates
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.residual import ResidualSettings
+from covidctnet.results import Label
+from covidctnet.shipped import presets_root
+from covidctnet.weights import CARD, Weights, save_weights
 
-__all__ = [
-    "batch_norm",
-    "conv2d",
-    "conv2d_transpose",
-    "conv3d",
-    "conv_lstm",
-    "dense",
-    "dense_after_flatten",
-    "load_bcdunet",
-    "load_classifier",
-    "load_cnn3d",
-    "load_denoiser",
-    "read_layers",
-]
+__all__ = ["import_keras", "import_weights"]
 
-Arrays = Mapping[str, np.ndarray]
-Layers = Mapping[str, list[dict[str, np.ndarray]]]
+PUBLISHED_DEPTH = 50
+PUBLISHED_SIZES = (240, 128)
 
-_KERNEL_BIAS = ("kernel", "bias")
-# The newer layout numbers a layer's arrays; these are their names, in order.
-_ARRAY_NAMES = {
-    "conv2d": _KERNEL_BIAS,
-    "conv2d_transpose": _KERNEL_BIAS,
-    "conv3d": _KERNEL_BIAS,
-    "dense": _KERNEL_BIAS,
-    "conv_lstm2d": ("kernel", "recurrent_kernel", "bias"),
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+# Place in the torch module of every array of a kind, and how to turn it: (row, column, in, out) to
+# (out, in, row, column), and (row, column, out, in) to (in, out, row, column) without a flip. The
+# gates of a ConvLSTM stay in the order i, f, c, o.
+_IMAGE, _VOLUME, _MATRIX, _VECTOR = (3, 2, 0, 1), (4, 3, 0, 1, 2), (1, 0), (0,)
+_BIAS = ("bias", _VECTOR)
+_CELL = (("input.weight", _IMAGE), ("recurrent.weight", _IMAGE), ("input.bias", _VECTOR))
+_SLOTS: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "Conv2D": (("weight", _IMAGE), _BIAS),
+    "Conv2DTranspose": (("weight", _IMAGE), _BIAS),
+    "Conv3D": (("weight", _VOLUME), _BIAS),
+    "Dense": (("weight", _MATRIX), _BIAS),
+    "BatchNormalization": tuple(
+        (name, _VECTOR) for name in ("weight", "bias", "running_mean", "running_var")
+    ),
+    "ConvLSTM2D": tuple((f"backward_lstm.{name}", turn) for name, turn in _CELL),
+    "Bidirectional": tuple(
+        (f"{way}_lstm.{name}", turn) for way in ("forward", "backward") for name, turn in _CELL
+    ),
 }
-# Where a saved model keeps its optimiser, in the legacy layouts and in the newer one.
-_OPTIMISERS = (["optimizer_weights"], ["optimizer"])
-_LAYER = re.compile(rf"({'|'.join(sorted(_ARRAY_NAMES, key=len, reverse=True))})(?:_(\d+))?")
+# What our networks do and shapes do not show; a file that tells its settings must agree.
+_CONV = {"padding": "same", "data_format": "channels_last", "activation": "relu", "groups": 1}
+_LSTM = {**_CONV, "activation": "tanh", "return_sequences": False}
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "Conv2D": {**_CONV, "strides": [1, 1], "dilation_rate": [1, 1]},
+    "Conv2DTranspose": {"activation": "linear", "strides": [2, 2]},
+    "Conv3D": {**_CONV, "strides": [1, 1, 1], "dilation_rate": [1, 1, 1]},
+    "Dense": {"activation": "relu"},
+    "BatchNormalization": {"epsilon": 1e-3},
+    "ConvLSTM2D": {**_LSTM, "go_backwards": True},
+    "Bidirectional": {**_LSTM, "go_backwards": False, "merge_mode": "concat"},
+}
 
 
-def conv2d(kernel: np.ndarray) -> Tensor:
-    """(row, column, in, out) to (out, in, row, column)."""
-    return _tensor(kernel.transpose(3, 2, 0, 1))
-
-
-def conv2d_transpose(kernel: np.ndarray) -> Tensor:
-    """(row, column, out, in) to (in, out, row, column); nothing is flipped."""
-    return _tensor(kernel.transpose(3, 2, 0, 1))
-
-
-def conv3d(kernel: np.ndarray) -> Tensor:
-    """(slice, row, column, in, out) to (out, in, slice, row, column)."""
-    return _tensor(kernel.transpose(4, 3, 0, 1, 2))
-
-
-def conv_lstm(arrays: Arrays) -> dict[str, Tensor]:
-    """Kernel, recurrent kernel and bias to the state of a `ConvLSTMPair`; gates stay i, f, c, o."""
-    return {
-        "input.weight": conv2d(arrays["kernel"]),
-        "input.bias": _tensor(arrays["bias"]),
-        "recurrent.weight": conv2d(arrays["recurrent_kernel"]),
-    }
-
-
-def batch_norm(arrays: Arrays) -> dict[str, Tensor]:
-    """Gamma, beta, moving mean and variance to the state of a batch norm."""
-    return {
-        "weight": _tensor(arrays["gamma"]),
-        "bias": _tensor(arrays["beta"]),
-        "running_mean": _tensor(arrays["moving_mean"]),
-        "running_var": _tensor(arrays["moving_variance"]),
-        # Keras does not count batches, and with a fixed momentum torch does not use the count.
-        "num_batches_tracked": torch.tensor(0),
-    }
-
-
-def dense(kernel: np.ndarray) -> Tensor:
-    """(in, out) to (out, in)."""
-    return _tensor(kernel.T)
-
-
-def dense_after_flatten(kernel: np.ndarray, grid: tuple[int, ...]) -> Tensor:
-    """A dense kernel behind a flatten: (slice, row, column, channel) becomes channel first.
+def import_keras(
+    path: str | Path,
+    *,
+    gates: Gates | None = None,
+    depth: int | None = None,
+    size: int | None = None,
+) -> BCDUNet | CNN3D:
+    """The denoiser or the classifier that a Keras file holds, whatever its layers are called.
 
     Args:
-        kernel: Shape (in, out), `in` flattened in the order of Keras.
-        grid: Slices, rows and columns of what was flattened.
+        path: HDF5 file of weights or of a whole model, of Keras 2 or 3.
+        gates: Denoiser: activation of the ConvLSTM gates. By default what the file tells, else
+            that of its Keras: ``hard_sigmoid`` for 2, ``sigmoid`` for 3.
+        depth: Classifier: slices of a residual. By default what the file tells, else 50.
+        size: Classifier: rows and columns. By default what the file tells, else 240 or 128, as
+            published, if one of them fits the weights.
 
     Returns:
-        Shape (out, in), `in` in the order of torch.
+        In evaluation mode, on the CPU: a `BCDUNet` that reads backward only or both ways, as wide
+        and deep as the file says, or a `CNN3D`.
 
     Raises:
-        WeightsError: If `in` is no multiple of the grid.
+        WeightsError: If h5py is not installed, the file cannot be read, holds another network, or
+            contradicts what was asked.
     """
-    inputs, outputs = kernel.shape
-    if inputs % int(np.prod(grid)):
-        raise WeightsError(
-            f"the first dense layer reads {inputs} features, wanted a multiple of the grid {grid}. "
-            "Give the depth and size that the weights were trained with."
-        )
-    places = kernel.reshape(*grid, -1, outputs)
-    return _tensor(np.moveaxis(places, (-1, -2), (0, 1)).reshape(outputs, inputs))
-
-
-def read_layers(path: Path) -> dict[str, list[dict[str, np.ndarray]]]:
-    """Arrays of a Keras file by kind of layer, in the order of the layers' numbers.
-
-    Args:
-        path: HDF5 file of weights or of a whole model.
-
-    Returns:
-        For every kind (``conv2d``, ``conv_lstm2d``, ...) its layers; each maps Keras' name of an
-        array (``kernel``, ``bias``, ...) to the array.
-
-    Raises:
-        WeightsError: If h5py is not installed, or the file is missing, no HDF5 or holds none of
-            these layers.
-    """
-    try:
-        import h5py
-    except ImportError:
-        raise WeightsError(
-            "reading Keras weights wants h5py, which is not installed. "
-            "Install the extra: pip install 'covidctnet[keras]'."
-        ) from None
-    found: dict[tuple[str, int], dict[str, np.ndarray]] = {}
-
-    def visit(place: str, item: object) -> None:
-        *groups, leaf = place.split("/")
-        # A saved optimiser keeps moments under the names of the very layers they belong to.
-        if not isinstance(item, h5py.Dataset) or groups[:1] in _OPTIMISERS:
-            return
-        if "bidirectional" in place:
-            raise WeightsError(
-                f"{path.name} holds two-directional ConvLSTMs, wanted backward ones only. "
-                "Import a file of the published network."
-            )
-        for match in filter(None, map(_LAYER.fullmatch, groups)):
-            kind, number = match[1], int(match[2] or 0)
-            names = _ARRAY_NAMES[kind]
-            name = names[int(leaf)] if leaf.isdigit() and int(leaf) < len(names) else leaf
-            found.setdefault((kind, number), {})[name.partition(":")[0]] = item[()]
-            return
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except OSError:
-        raise WeightsError(
-            f"{path.name} cannot be read as HDF5. Give a file that Keras saved as .h5, .hdf5 "
-            "or .weights.h5."
-        ) from None
-    if not found:
-        raise WeightsError(f"{path.name} holds no layers under the names that Keras gives them.")
-    layers: dict[str, list[dict[str, np.ndarray]]] = {}
-    for kind, number in sorted(found):
-        layers.setdefault(kind, []).append(found[kind, number])
-    return layers
-
-
-def load_denoiser(path: Path, *, gates: Gates = "hard_sigmoid") -> BCDUNet:
-    """A one-directional BCDU-Net as wide and deep as the Keras weights say.
-
-    Args:
-        path: File that Keras saved.
-        gates: Activation of the ConvLSTM gates, which the weights alone do not tell: that of
-            Keras 2, with which the published weights were trained, or ``sigmoid`` for Keras 3.
-
-    Returns:
-        In evaluation mode, on the CPU.
-
-    Raises:
-        WeightsError: If the file cannot be read or holds another architecture.
-    """
-    layers = read_layers(path)
-    count = len(layers.get("conv2d", []))
-    if count not in (16, 20):
-        raise WeightsError(
-            f"{path.name} holds {count} conv2d layers, wanted 16 (D1) or 20 (D3). "
-            "Give a file of a BCDU-Net."
-        )
-    base = _width(path, layers, "conv2d")
-    if base % 2:
-        raise WeightsError(
-            f"{path.name} starts with {base} filters, wanted an even count. "
-            "Give a file of a BCDU-Net."
-        )
-    network = BCDUNet(base, 3 if count == 20 else 1, bidirectional=False, gates=gates)
-    _fill_bcdunet(path, layers, network)
-    return network.eval()
-
-
-def load_classifier(path: Path, *, depth: int = 50, size: int = 240) -> CNN3D:
-    """A 3D CNN as wide as the Keras weights say.
-
-    Args:
-        path: File that Keras saved.
-        depth: Slices of a residual; poolings round, so the weights do not tell it.
-        size: Rows and columns, for the same reason.
-
-    Returns:
-        In evaluation mode, on the CPU.
-
-    Raises:
-        WeightsError: If the file cannot be read, holds another architecture, or was trained on
-            another depth and size.
-    """
-    layers = read_layers(path)
-    units = [_width(path, layers, "dense", number) for number in (0, 1)]
-    base = _width(path, layers, "conv3d")
-    network = CNN3D(depth, size, base=base, dense=units[0], classes=units[1])
-    _fill_cnn3d(path, layers, network)
-    return network.eval()
-
-
-def load_bcdunet(path: Path, network: BCDUNet) -> None:
-    """Fill a one-directional BCDU-Net with Keras weights.
-
-    Args:
-        path: File that Keras saved.
-        network: Of the file's base width and depth; filled in place.
-
-    Raises:
-        WeightsError: If the file cannot be read or holds another architecture.
-    """
-    _fill_bcdunet(path, read_layers(path), network)
-
-
-def load_cnn3d(path: Path, network: CNN3D) -> None:
-    """Fill a 3D CNN with Keras weights.
-
-    Args:
-        path: File that Keras saved.
-        network: Of the file's depth, size and widths; filled in place.
-
-    Raises:
-        WeightsError: If the file cannot be read or holds another architecture.
-    """
-    _fill_cnn3d(path, read_layers(path), network)
-
-
-def _fill_bcdunet(path: Path, layers: Layers, network: BCDUNet) -> None:
-    bottom = ("dense1", "dense2", "dense3") if network.dense2 is not None else ("dense1",)
-    decoders = ("decoder3", "decoder2", "decoder1")
-    blocks = (
-        "encoder1",
-        "encoder2",
-        "encoder3",
-        *bottom,
-        *(f"{d}.convs" for d in decoders),
-        "head",
+    saved = read_keras(Path(path))
+    if saved.of("Conv3D"):
+        return _classifier(saved, depth, size)
+    if saved.of("ConvLSTM2D", "Bidirectional"):
+        return _denoiser(saved, gates)
+    raise WeightsError(
+        f"{saved.name} holds {_counted(Counter(layer.kind for layer in saved.layers))}, wanted a "
+        "BCDU-Net (Conv2D and ConvLSTM2D) or a 3D CNN (Conv3D). Give one of the two."
     )
-    state: dict[str, Tensor] = {}
-    convs = (f"{block}.{place}" for block in blocks for place in (0, 2))
-    for name, arrays in _pair(path, layers, "conv2d", convs):
-        state |= {f"{name}.weight": conv2d(arrays["kernel"]), f"{name}.bias": _bias(arrays)}
-    ups = (f"{decoder}.up" for decoder in decoders)
-    for name, arrays in _pair(path, layers, "conv2d_transpose", ups):
-        state[f"{name}.weight"] = conv2d_transpose(arrays["kernel"])
-        state[f"{name}.bias"] = _bias(arrays)
-    norms = (f"{decoder}.norm" for decoder in decoders)
-    for name, arrays in _pair(path, layers, "batch_normalization", norms):
-        state |= {f"{name}.{key}": value for key, value in batch_norm(arrays).items()}
-    lstms = (f"{decoder}.backward_lstm" for decoder in decoders)
-    for name, arrays in _pair(path, layers, "conv_lstm2d", lstms):
-        state |= {f"{name}.{key}": value for key, value in conv_lstm(arrays).items()}
-    _fill(path, network, state)
 
 
-def _fill_cnn3d(path: Path, layers: Layers, network: CNN3D) -> None:
-    state: dict[str, Tensor] = {}
-    places = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
-    for name, arrays in _pair(path, layers, "conv3d", (f"features.{n}" for n in places)):
-        state |= {f"{name}.weight": conv3d(arrays["kernel"]), f"{name}.bias": _bias(arrays)}
-    for name, arrays in _pair(path, layers, "dense", iter(("classify.0", "classify.3"))):
-        kernel = arrays["kernel"]
-        first = name == "classify.0"
-        state[f"{name}.weight"] = (
-            dense_after_flatten(kernel, network.grid) if first else dense(kernel)
-        )
-        state[f"{name}.bias"] = _bias(arrays)
-    _fill(path, network, state)
+def import_weights(
+    denoiser: Path,
+    classifier: Path,
+    folder: Path,
+    *,
+    preset: str = "upstream",
+    gates: Gates | None = None,
+) -> Weights:
+    """Make a folder of weights from the two files of a training in Keras.
+
+    Args:
+        denoiser: Keras file of the BCDU-Net.
+        classifier: Keras file of the 3D CNN.
+        folder: Created when needed; must not hold weights yet.
+        preset: Whose preprocessing and residual they were trained with.
+        gates: See `import_keras`.
+
+    Raises:
+        WeightsError: If a file is not what it is given for or does not fit the preset, the preset
+            is unknown, or the folder holds weights.
+    """
+    if (folder / CARD).exists():
+        raise WeightsError(f"{folder.name!r} holds weights already. Give another folder.")
+    preprocessing, residual = _preset(preset)
+    cleaner = _denoiser(read_keras(denoiser), gates)
+    judge = _classifier(read_keras(classifier), None, preprocessing.size)
+    card = {
+        "architecture": {
+            "denoiser": {
+                "base": cleaner.encoder1[0].out_channels,
+                "depth": 1 if cleaner.dense2 is None else 3,
+                "bidirectional": cleaner.decoder1.forward_lstm is not None,
+                "gates": cleaner.decoder1.backward_lstm.gates,
+            },
+            "classifier": {
+                "base": judge.features[0].out_channels,
+                "depth": judge.input_shape[1],
+                "size": judge.input_shape[2],
+                "dense": judge.classify[0].out_features,
+            },
+        },
+        "preprocessing": asdict(preprocessing),
+        "residual": asdict(residual),
+        "synthetic_only": False,
+        "training": {
+            kind: {"command": "imported from Keras", "sha256": _sha256(path), "preset": preset}
+            for kind, path in (("denoiser", denoiser), ("classifier", classifier))
+        },
+        "metrics": {},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "covidctnet": __version__,
+        "torch": torch.__version__,
+        "licence": "that of the imported files",
+    }
+    return save_weights(folder, denoiser=cleaner, classifier=judge, card=card)
 
 
-def _pair(
-    path: Path, layers: Layers, kind: str, names: Iterator[str]
-) -> list[tuple[str, dict[str, np.ndarray]]]:
-    wanted, found = list(names), layers.get(kind, [])
-    if len(wanted) != len(found):
+def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
+    """What a preset does to a scan and to a residual."""
+    known = {file.parent.name: file.parent for file in presets_root().glob("*/preprocess.yaml")}
+    if name not in known:
+        raise WeightsError(f"unknown preset {name!r}, wanted one of {', '.join(sorted(known))}.")
+    told = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
+    training = known[name] / "train-classifier.yaml"
+    data = yaml.safe_load(training.read_text(encoding="utf-8")) if training.is_file() else {}
+    residual = data.get("data", {}).get("residual", {})
+    return PreprocessSettings(**told["settings"]), ResidualSettings(**residual)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _denoiser(saved: KerasFile, gates: Gates | None) -> BCDUNet:
+    both_ways, is_deep = bool(saved.of("Bidirectional")), len(saved.of("Conv2D")) != 16
+    lstm = "Bidirectional" if both_ways else "ConvLSTM2D"
+    each = {"Conv2DTranspose": 3, "BatchNormalization": 3, lstm: 3}
+    _expect(saved, "BCDU-Net", {"Conv2D": 20, **each}, {"Conv2D": 16, **each})
+    base = len(saved.of("Conv2D")[0].arrays[1])
+    if base < 2 or base % 2:
         raise WeightsError(
-            f"{path.name} holds {len(found)} {kind} layers, wanted {len(wanted)}. "
-            "Give the architecture that the file was saved from."
+            f"{saved.name} starts with {base} filters, wanted an even count. "
+            "Give a file of a BCDU-Net."
         )
-    for number, arrays in enumerate(found):
-        missing = [name for name in _ARRAY_NAMES[kind] if name not in arrays]
-        if missing:
+    depth: Literal[1, 3] = 3 if is_deep else 1
+    with torch.device("meta"):
+        network = BCDUNet(base, depth, both_ways, _gates(saved, gates))
+    bottom = ["dense1", "dense2", "dense3"] if is_deep else ["dense1"]
+    decoders = ["decoder3", "decoder2", "decoder1"]
+    blocks = ["encoder1", "encoder2", "encoder3", *bottom, *(f"{d}.convs" for d in decoders)]
+    places = {
+        "Conv2D": [f"{block}.{i}." for block in (*blocks, "head") for i in (0, 2)],
+        "Conv2DTranspose": [f"{decoder}.up." for decoder in decoders],
+        "BatchNormalization": [f"{decoder}.norm." for decoder in decoders],
+        lstm: [f"{decoder}." for decoder in decoders],
+    }
+    # One by one: padding makes no difference.
+    head = {"activation": "sigmoid", "padding": None}
+    _check_settings(saved, {("Conv2D", len(places["Conv2D"]) - 1): head})
+    _fill(saved, network, places)
+    return network.eval()
+
+
+def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
+    """The activation that the file tells, else the one asked for, else that of its Keras."""
+    if asked not in (None, *get_args(Gates)):
+        raise WeightsError(f"gates must be one of {', '.join(get_args(Gates))}, got {asked!r}")
+    lstms = [layer.settings for layer in saved.of("ConvLSTM2D", "Bidirectional")]
+    found = {
+        str(plain_setting(s["recurrent_activation"])) for s in lstms if "recurrent_activation" in s
+    }
+    told = sorted(found)
+    if len(told) > 1 or not found <= set(get_args(Gates)):
+        raise WeightsError(
+            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(told))}, wanted one of "
+            f"{', '.join(get_args(Gates))}. Give a file of the published network."
+        )
+    if told == ["hard_sigmoid"] and saved.keras == 3:
+        raise WeightsError(
+            f"{saved.name} has the hard_sigmoid gates of Keras 3, clip(x / 6 + 0.5, 0, 1), wanted "
+            "sigmoid or those of Keras 2, clip(0.2 x + 0.5, 0, 1). Train with one of these."
+        )
+    if told and asked not in (None, told[0]):
+        raise WeightsError(
+            f"{saved.name} was trained with {told[0]} gates, {asked} were asked for. "
+            "Leave the gates to the file."
+        )
+    by_version: dict[int, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
+    for gates in (*told, asked, by_version.get(saved.keras or 0)):
+        if gates is not None:
+            return gates  # type: ignore[return-value]
+    raise WeightsError(
+        f"{saved.name} does not tell whether Keras 2 or 3 trained it, and their ConvLSTM gates "
+        "differ. Say gates hard_sigmoid (Keras 2) or sigmoid (Keras 3)."
+    )
+
+
+def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
+    _expect(saved, "3D CNN", {"Conv3D": 2 * LEVELS, "Dense": 2})
+    base = len(saved.of("Conv3D")[0].arrays[1])
+    first, last = saved.of("Dense")
+    features, hidden = first.arrays[0].shape
+    classes = len(last.arrays[1])
+    if classes != len(Label):
+        raise WeightsError(
+            f"{saved.name} tells {classes} classes apart, wanted "
+            f"{', '.join(label.title for label in Label)} in this order. Train with these."
+        )
+    depth, size = _input(saved, features / (base << (LEVELS - 1)), depth, size)
+    with torch.device("meta"):
+        network = CNN3D(depth, size, base=base, dense=hidden)
+    # Keras flattens (slice, row, column, channel), torch (channel, slice, row, column).
+    kernel = first.arrays[0].reshape(*network.grid, -1, hidden)
+    kernel = np.moveaxis(kernel, -2, 0).reshape(features, hidden)
+    turned = replace(first, arrays=(kernel, first.arrays[1]))
+    saved = replace(saved, layers=[turned if layer is first else layer for layer in saved.layers])
+    convs = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
+    places = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
+    own = {("Conv3D", 0): {"padding": "valid"}, ("Dense", 1): {"activation": "softmax"}}
+    _check_settings(saved, own)
+    _fill(saved, network, places)
+    return network.eval()
+
+
+def _input(saved: KerasFile, places: float, depth: int | None, size: int | None) -> tuple[int, int]:
+    """Slices and rows of a residual: what is asked for must fit what the file tells.
+
+    The weights alone tell how many places the last pooling leaves, as poolings round.
+    """
+    shape = saved.input_shape
+    if shape is not None:
+        fits = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 1
+        asked = (depth or shape[0], size or shape[1])
+        if not fits or asked != shape[:2]:
             raise WeightsError(
-                f"{path.name}: {kind} layer {number} lacks {', '.join(missing)}. Save it anew."
+                f"{saved.name} was trained on an input of {shape}, wanted slices, rows, as many "
+                f"columns and one channel{f', here {asked}' if fits else ''}. Give weights and "
+                "settings (--preset) that belong together."
             )
-    return list(zip(wanted, found, strict=True))
-
-
-def _width(path: Path, layers: Layers, kind: str, number: int = 0) -> int:
-    """Units or filters of a layer; its bias tells them in every kind."""
-    found = layers.get(kind, [])
-    if number >= len(found) or "bias" not in found[number]:
+    told_depth, told_size = shape[:2] if shape else (PUBLISHED_DEPTH, None)
+    depth = depth or told_depth
+    slices = max((depth - 2) >> LEVELS, 0)
+    side = math.isqrt(int(places / slices)) if slices else 0
+    if not side or slices * side * side != places:
         raise WeightsError(
-            f"{path.name} holds no {kind} layer {number} with a bias. "
-            "Give a file of the published networks."
+            f"{saved.name} has a first dense layer that reads {places:g} places a channel, wanted "
+            f"{slices} slices of a square for a depth of {depth}. Give the depth of the weights."
         )
-    return len(found[number]["bias"])
+    published = [n for n in PUBLISHED_SIZES if (n - 2) >> LEVELS == side]
+    size = size or told_size or next(iter(published), None)
+    if size is None or (size - 2) >> LEVELS != side:
+        low = (side << LEVELS) + 2
+        raise WeightsError(
+            f"{saved.name} was trained on slices of {low} to {low + (1 << LEVELS) - 1} rows, "
+            f"wanted {size or 'to know how many'}. Give the size of the weights, or the --preset "
+            "they were trained with."
+        )
+    return depth, size
 
 
-def _fill(path: Path, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _expect(saved: KerasFile, network: str, *wanted: Mapping[str, int]) -> None:
+    found = Counter(layer.kind for layer in saved.layers)
+    if found not in wanted:
+        # The nearest explains the difference best.
+        near = min(map(Counter, wanted), key=lambda w: ((found - w) + (w - found)).total())
+        raise WeightsError(
+            f"{saved.name} holds {_counted(found)}, wanted {_counted(near)} as in a {network}. "
+            f"Give a whole file of a {network}."
+        )
+
+
+def _check_settings(saved: KerasFile, own: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
+    """Refuse a network of the right shapes that computes something else.
+
+    What `own` says of one layer, by kind and number, goes first; None is anything.
+    """
+    number: Counter[str] = Counter()
+    for layer in saved.layers:
+        wanted = {**_SETTINGS[layer.kind], **own.get((layer.kind, number[layer.kind]), {})}
+        number[layer.kind] += 1
+        for key in wanted.keys() & layer.settings.keys():
+            came = plain_setting(layer.settings[key])
+            if wanted[key] not in (None, came):
+                hint = "ConvLSTMs read backward only, or both ways" * (key == "go_backwards")
+                raise WeightsError(
+                    f"{saved.name}: {layer.kind} {shown(layer.name)} has {key} "
+                    f"{shown(str(came))}, wanted {wanted[key]!r}{hint and f': {hint}'}. "
+                    "Give a file of the published network."
+                )
+
+
+def _fill(saved: KerasFile, network: nn.Module, places: Mapping[str, Sequence[str]]) -> None:
+    """Turn every array and put it where it belongs, in the order of each kind's layers."""
     own = network.state_dict()
-    # Layers that only one side has come first: they explain the shapes that differ behind them.
-    for name in sorted(own.keys() ^ state.keys()) + sorted(own.keys() & state.keys()):
-        wanted = tuple(own[name].shape) if name in own else None
-        came = tuple(state[name].shape) if name in state else None
-        if wanted != came:
-            raise WeightsError(
-                f"{path.name} does not fit the network: {name} is {came}, wanted {wanted}. "
-                "Give the architecture that the file was saved from."
-            )
-    network.load_state_dict(state)
+    # Keras does not count batches, and with a fixed momentum torch does not use the count.
+    state = {name: torch.tensor(0) for name in own if name.endswith("num_batches_tracked")}
+    for kind, prefixes in places.items():
+        for layer, prefix in zip(saved.of(kind), prefixes, strict=True):
+            for array, (name, turn) in zip(layer.arrays, _SLOTS[kind], strict=True):
+                shape = dict(zip(turn, own[prefix + name].shape, strict=True))
+                wanted = tuple(shape[axis] for axis in range(len(turn)))
+                if array.shape != wanted:
+                    raise WeightsError(
+                        f"{saved.name}: {kind} {shown(layer.name)} holds an array of "
+                        f"{array.shape}, wanted {wanted} at {prefix}{name}. "
+                        "Give an untouched file of the published network."
+                    )
+                values = np.ascontiguousarray(array.transpose(turn), dtype=np.float32)
+                if not np.isfinite(values).all() or (name == "running_var" and values.min() < 0):
+                    raise WeightsError(
+                        f"{saved.name}: {kind} {shown(layer.name)} holds impossible numbers, "
+                        f"wanted finite ones at {prefix}{name}. Train it anew."
+                    )
+                state[prefix + name] = torch.from_numpy(values)
+    network.load_state_dict(state, assign=True)
 
 
-def _bias(arrays: Arrays) -> Tensor:
-    return _tensor(arrays["bias"])
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds)) or "no layers"

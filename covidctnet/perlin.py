@@ -12,7 +12,7 @@ rows only, then along the rows, which is less work and rounds a little different
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["fields", "perlin2"]
+
+_Values = TypeVar("_Values", np.ndarray, "torch.Tensor")
 
 # The hash knows this many lattice points an axis; the gradients repeat behind them.
 LATTICE = 256
@@ -42,14 +44,17 @@ _PERMUTATION = np.array(
         236, 205, 93, 222, 114, 67, 29, 24, 72, 243, 141, 128, 195, 78, 66, 215, 61, 156, 180,
     ]
 )  # fmt: skip
-# First two components of the 16 gradients; in two dimensions the third is not read.
+# The 16 gradients; in two dimensions the third component is not read.
 _GRADIENT_ROW = np.array([1, -1, 1, -1, 1, -1, 1, -1, 0, 0, 0, 0, 1, -1, 0, 0], np.float32)
 _GRADIENT_COLUMN = np.array([1, 1, -1, -1, 0, 0, 0, 0, 1, -1, 1, -1, 0, 0, -1, 1], np.float32)
+_GRADIENT_SLICE = np.array([0, 0, 0, 0, 1, 1, -1, -1, 1, 1, -1, -1, -1, -1, 1, 1], np.float32)
 # Twice over, so that index plus index needs no wrapping, and once more for the shift `base`.
 _HASH = np.tile(_PERMUTATION, 3)
 # From the sum of a row's hash and a column's index straight to the gradient.
 _ALONG_ROWS = _GRADIENT_ROW[_HASH[_HASH] & 15]
 _ALONG_COLUMNS = _GRADIENT_COLUMN[_HASH[_HASH] & 15]
+# In three dimensions one more index comes between.
+_BY_HASH = np.stack([t[_HASH & 15] for t in (_GRADIENT_ROW, _GRADIENT_COLUMN, _GRADIENT_SLICE)])
 
 
 def perlin2(
@@ -142,12 +147,15 @@ def fields(
         scale: Size of a cell of the first octave, voxels, shape (batch,).
         octaves: Fields added up.
         persistence: Amplitude of an octave over that of the one before, shape (batch,).
-        offsets: Place on the lattice, cells (row, column), shape (batch, 2). Draw it afresh from
-            [0, 256) for every field.
+        offsets: Place on the lattice, cells, drawn afresh from [0, 256) for every field. Shape
+            (batch, 2) for (row, column); or (batch, 3) for (row, column, slice): then each field
+            is a slice through a field of three dimensions, and slices of one volume have offsets
+            that differ by their distance over the scale.
         lacunarity: Frequency of an octave over that of the one before.
 
     Returns:
-        float32, (batch, height, width): `perlin2` of the same arguments to 1e-5.
+        float32, (batch, height, width): to 1e-5 `perlin2` of the same arguments, or ``pnoise3``
+        of the package at (row, column, slice).
 
     Raises:
         ValueError: If `octaves` or a scale is out of range, shapes disagree, or the amplitudes
@@ -156,10 +164,11 @@ def fields(
     import torch
 
     device = offsets.device
-    batch = len(offsets)
-    if offsets.shape != (batch, 2) or scale.shape != (batch,) or persistence.shape != (batch,):
+    batch, axes = len(offsets), offsets.shape[-1]
+    are_offsets = offsets.ndim == 2 and axes in (2, 3)
+    if not are_offsets or scale.shape != (batch,) or persistence.shape != (batch,):
         raise ValueError(
-            "wanted scale (batch,), persistence (batch,) and offsets (batch, 2), got "
+            "wanted scale (batch,), persistence (batch,) and offsets (batch, 2) or (batch, 3), got "
             f"{tuple(scale.shape)}, {tuple(persistence.shape)} and {tuple(offsets.shape)}"
         )
     scale, offsets = scale.to(device, torch.float32), offsets.float()
@@ -180,29 +189,65 @@ def fields(
     whole = whole.remainder(LATTICE).to(device, torch.int64)
     amplitudes = (amplitudes / norm[:, None])[:, :, None, None]
     hashed = torch.from_numpy(_HASH).to(device)
-    row_table = torch.from_numpy(_ALONG_ROWS).to(device)
-    column_table = torch.from_numpy(_ALONG_COLUMNS).to(device)
+    flat = torch.from_numpy(np.stack([_ALONG_ROWS, _ALONG_COLUMNS])).to(device)
+    by_hash = torch.from_numpy(_BY_HASH).to(device)
 
     total = torch.zeros((batch, height, width), device=device)
     # Fresh memory in every octave would cost as much as the arithmetic.
-    values, slopes = torch.empty((2, 2, batch, height, width), device=device)
+    memory = torch.empty((4, batch, height, width), device=device)
     for octave, frequency in enumerate(frequencies.tolist()):
         rows = _batch_axis(height, scale, whole[octave, 0], rest[octave, 0], frequency, finest)
         columns = _batch_axis(width, scale, whole[octave, 1], rest[octave, 1], frequency, finest)
         # Columns come first here, so that one read of an index copies a whole lattice column.
         place = columns.lattice[:, :, None] + hashed[rows.lattice][:, None, :]  # (B, m, n)
-        step, fade = columns.step, columns.fade  # (B, W, 1) each
-        before, behind = columns.read(row_table[place])  # (B, W, n) each
-        row_part = before.lerp_(behind, fade).transpose(1, 2)  # (B, n, W)
-        before, behind = columns.read(column_table[place])
-        column_part = (before * step).lerp_(behind * (step - 1), fade).transpose(1, 2)
-
-        step, fade = rows.step, rows.fade  # (B, H, 1) each
-        before, behind = rows.read(column_part, out=values)  # (B, H, W) each
-        slope_before, slope_behind = rows.read(row_part, out=slopes)
-        before.addcmul_(slope_before, step).lerp_(behind.addcmul_(slope_behind, step - 1), fade)
-        total.addcmul_(before, amplitudes[:, octave])
+        if axes == 2:
+            layer = _layer(rows, columns, flat[0][place], flat[1][place], memory)
+            total.addcmul_(layer, amplitudes[:, octave])
+            continue
+        step = rest[octave, 2][:, None, None]
+        for end, cell in ((0, whole[octave, 2]), (1, whole[octave, 2] + 1)):
+            index = hashed[place] + (cell % LATTICE)[:, None, None]
+            along_rows, along_columns, along_slices = by_hash[:, index]
+            layer = _layer(
+                rows, columns, along_rows, along_columns, memory, along_slices * (step - end)
+            )
+            weight = _fade(step) if end else 1 - _fade(step)
+            total.addcmul_(layer, amplitudes[:, octave] * weight)
     return total
+
+
+def _layer(
+    rows: _BatchAxis,
+    columns: _BatchAxis,
+    along_rows: torch.Tensor,
+    along_columns: torch.Tensor,
+    memory: torch.Tensor,
+    more: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """One octave in one layer of the lattice, (B, H, W), in `memory`.
+
+    Args:
+        rows: Lattice along the rows, n points.
+        columns: Along the columns, m points.
+        along_rows: Component of the gradients along the rows, (B, m, n).
+        along_columns: Along the columns.
+        memory: float32, (4, B, H, W), written over.
+        more: What every lattice point adds besides, (B, m, n).
+    """
+    step, fade = columns.step, columns.fade  # (B, W, 1) each
+    before, behind = columns.read(along_rows)  # (B, W, n) each
+    row_part = before.lerp_(behind, fade).transpose(1, 2)  # (B, n, W)
+    before, behind = columns.read(along_columns)
+    before, behind = before * step, behind * (step - 1)
+    if more is not None:
+        more_before, more_behind = columns.read(more)
+        before, behind = before.add_(more_before), behind.add_(more_behind)
+    column_part = before.lerp_(behind, fade).transpose(1, 2)
+
+    step, fade = rows.step, rows.fade  # (B, H, 1) each
+    before, behind = rows.read(column_part, out=memory[:2])  # (B, H, W) each
+    slope_before, slope_behind = rows.read(row_part, out=memory[2:])
+    return before.addcmul_(slope_before, step).lerp_(behind.addcmul_(slope_behind, step - 1), fade)
 
 
 @dataclass(frozen=True)
@@ -224,7 +269,7 @@ def _axis(size: int, scale: float, offset: float, frequency: np.float32, repeat:
     lower = np.fmod(cell + whole, period).astype(np.int64)
     upper = np.fmod(lower + 1, period).astype(np.int64)
     step = place - np.floor(place)
-    fade = step * step * step * (step * (step * 6 - 15) + 10)
+    fade = _fade(step)
     lower, upper = lower % LATTICE, upper % LATTICE
     is_read = np.zeros(LATTICE, bool)
     is_read[lower] = is_read[upper] = True
@@ -303,7 +348,7 @@ def _batch_axis(
     place = torch.arange(size, device=device) / scale[:, None] * frequency + rest[:, None]
     cell = place.floor()
     step = place - cell
-    fade = step * step * step * (step * (step * 6 - 15) + 10)
+    fade = _fade(step)
     # The last cell's far end, one more for the rest of the offset, and one for rounding.
     count = min(LATTICE, int((size - 1) / finest * frequency) + 4)
     lattice = (whole[:, None] + torch.arange(count, device=device)) % LATTICE
@@ -311,6 +356,11 @@ def _batch_axis(
     upper = (lower + 1) % LATTICE
     first = torch.arange(len(scale), device=device)[:, None] * count
     return _BatchAxis(lattice, lower + first, upper + first, step[:, :, None], fade[:, :, None])
+
+
+def _fade(step: _Values) -> _Values:
+    """Quintic weight of the far end at a distance from the near one, both in 0..1."""
+    return step * step * step * (step * (step * 6 - 15) + 10)
 
 
 def _frequencies(octaves: int, lacunarity: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -50,7 +50,7 @@ class Prepared:
 
 
 def prepare(
-    data: Path,
+    data: Path | Sequence[Path],
     work: Path,
     *,
     settings: PreprocessSettings,
@@ -64,7 +64,7 @@ def prepare(
     A study that cannot be read is named in ``refused.csv`` and left out; the others go on.
 
     Args:
-        data: The archive (see `covidctnet.io.cohort.read_cohort`).
+        data: The archive, or several (see `covidctnet.io.cohort.read_cohort`).
         work: Receives ``preprocessed/``, ``splits.json`` and ``refused.csv``.
         settings: How to preprocess.
         split: How to divide.
@@ -76,7 +76,7 @@ def prepare(
         UsageError: If the archive does not exist.
         CohortError: If the archive contradicts itself or has too few patients.
     """
-    cohort = read_cohort(data)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
     splits_file = work / "splits.json"
     previous = Splits.load(splits_file) if splits_file.exists() else None
     # What contradicts itself is told now, not when hours of preprocessing are over.
@@ -91,7 +91,7 @@ def prepare(
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
-            rows.append((entry.path.relative_to(data).as_posix(), outcome.code, outcome.message))
+            rows.append((entry.path.as_posix(), outcome.code, outcome.message))
             _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
         else:
             study, how = outcome

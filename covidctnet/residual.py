@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-from covidctnet.preprocess.grid import linear_taps
+from covidctnet.errors import UsageError
+from covidctnet.preprocess.grid import gaussian_matrix, linear_taps
 
-__all__ = ["DepthPlan"]
+__all__ = ["DepthPlan", "DepthResize", "ResidualSettings"]
+
+DepthResize = Literal["linear", "antialiased"]
+
+
+@dataclass(frozen=True)
+class ResidualSettings:
+    """How the residual reaches the classifier. Travels in the card of the weights.
+
+    Attributes:
+        depth_resize: Along z: ``linear`` reads two slices for each one wanted; ``antialiased``
+            blurs first, as the published code does, and reads all of them.
+        signed: Whether the classifier sees the sign; else the absolute value, taken before the
+            resizing, so that opposite signs do not cancel.
+    """
+
+    depth_resize: DepthResize = "linear"
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.depth_resize not in get_args(DepthResize):
+            raise UsageError(
+                f"depth_resize must be linear or antialiased, got {self.depth_resize!r}"
+            )
+        if not isinstance(self.signed, bool):
+            raise UsageError(f"signed must be true or false, got {self.signed!r}")
+
+    def plan(self, count: int, depth: int) -> DepthPlan:
+        """The plan from `count` slices to `depth`."""
+        make = DepthPlan.linear if self.depth_resize == "linear" else DepthPlan.antialiased
+        return make(count, depth)
 
 
 @dataclass(frozen=True, eq=False)
 class DepthPlan:
     """Which slices a resizing along z reads, and how it mixes them.
 
-    The residual goes to `depth` slices by linear interpolation, so each of them reads two source
-    slices at most: only those need to be denoised. The shortcut is exact, because interpolating and
-    subtracting commute.
+    Only the slices that are read need to be denoised. The shortcut is exact, because mixing slices
+    and subtracting them commute.
 
     Attributes:
-        needed: Source slices that are read, ascending, shape (k,) with k <= 2 * depth.
+        needed: Source slices that are read, ascending, shape (k,).
         matrix: float32 (depth, k): output = matrix @ residual[needed].
         centres: Position of every output slice in source slices, shape (depth,).
     """
@@ -33,11 +64,13 @@ class DepthPlan:
     def linear(cls, count: int, depth: int) -> DepthPlan:
         """The plan from `count` slices to `depth`, half-pixel centres, ends clamped.
 
+        Each output slice reads two source slices at most.
+
         Args:
             count: Slices of the volume.
             depth: Slices that the classifier reads.
         """
-        centres = np.clip((np.arange(depth) + 0.5) * count / depth - 0.5, 0, count - 1)
+        centres = _centres(count, depth)
         lower, weight = linear_taps(count, centres)
         upper = np.minimum(lower + 1, count - 1)
         used = np.concatenate([lower[weight < 1], upper[weight > 0]])
@@ -49,6 +82,19 @@ class DepthPlan:
             if w > 0:
                 matrix[row, np.searchsorted(needed, up)] += w
         return cls(needed, matrix, centres)
+
+    @classmethod
+    def antialiased(cls, count: int, depth: int) -> DepthPlan:
+        """The plan that equals `skimage.transform.resize` along z, anti-aliasing on.
+
+        When the volume shrinks, a Gaussian goes over it first (300 slices to 50: standard
+        deviation 2.5 slices), so every source slice is read.
+
+        Args:
+            count: Slices of the volume.
+            depth: Slices that the classifier reads.
+        """
+        return cls(np.arange(count), gaussian_matrix(count, depth), _centres(count, depth))
 
     def apply(self, slices: np.ndarray) -> np.ndarray:
         """Mix the needed slices to the output depth.
@@ -62,3 +108,8 @@ class DepthPlan:
         if len(slices) != len(self.needed):
             raise ValueError(f"wanted {len(self.needed)} slices, got {len(slices)}")
         return np.tensordot(self.matrix, slices, axes=1)
+
+
+def _centres(count: int, depth: int) -> np.ndarray:
+    """Half-pixel centres of `depth` slices over `count`, in source slices, ends clamped."""
+    return np.clip((np.arange(depth) + 0.5) * count / depth - 0.5, 0, count - 1)

@@ -150,12 +150,36 @@ def _phantom(arguments: list[str]) -> int:
     return EXIT_OK
 
 
+def _paint(arguments: list[str]) -> int:
+    parser = _parser("paint")
+    parser.add_argument("archive", type=str, help="folder with Control/ or cohort.csv")
+    parser.add_argument("-o", "--output", type=str, required=True, help="folder for the cohort")
+    parser.add_argument(
+        "--copies", type=int, default=8, help="painted patients of each class from every scan"
+    )
+    parser.add_argument(
+        "--validation", type=int, default=1, help="scans whose copies go to the split val"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="0 or more; the same seed, the same")
+    given = parser.parse_args(arguments)
+
+    from covidctnet.phantom import PaintPlan, paint_cohort
+
+    plan = PaintPlan(copies=given.copies, validation=given.validation, seed=given.seed)
+    with bar("painting") as progress:
+        count = paint_cohort(Path(given.archive), Path(given.output), plan, progress=progress)
+    sys.stdout.write(f"{count} painted patients (real lungs, drawn lesions)\n")
+    return EXIT_OK
+
+
 def _preprocess(arguments: list[str]) -> int:
     from covidctnet.evaluation.splits import SplitSettings
     from covidctnet.preprocess import PreprocessSettings
 
     parser = _parser("preprocess")
-    parser.add_argument("data", type=str, help="folder with Control/ Covid-19/ CAP/ or cohort.csv")
+    parser.add_argument(
+        "data", nargs="+", type=str, help="folders with Control/ Covid-19/ CAP/ or cohort.csv"
+    )
     parser.add_argument(
         "-o", "--work", type=str, required=True, help="work folder of this training"
     )
@@ -169,7 +193,7 @@ def _preprocess(arguments: list[str]) -> int:
     made = parser.instantiate(given)
     with bar("preprocessing") as progress:
         done = prepare(
-            Path(given.data),
+            [Path(data) for data in given.data],
             Path(given.work),
             settings=made.settings,
             split=made.split,
@@ -227,11 +251,43 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _weights(arguments: list[str]) -> int:
     parser = _parser("weights")
-    parser.add_argument("action", choices=["list", "verify"], help="list the shipped, or verify")
+    parser.add_argument(
+        "action",
+        choices=["list", "verify", "import-keras"],
+        help="list the shipped, verify, or make a folder of weights that Keras saved",
+    )
     parser.add_argument(
         "names", nargs="*", type=str, default=[], help="names or folders; all shipped by default"
     )
+    parser.add_argument("--denoiser", type=str | None, default=None, help="BCDU-Net, .h5 or .hdf5")
+    parser.add_argument("--classifier", type=str | None, default=None, help="3D CNN, .h5 or .hdf5")
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="folder to make")
+    parser.add_argument(
+        "--preset", type=str, default="upstream", help="whose preprocessing they were trained with"
+    )
+    parser.add_argument(
+        "--gates",
+        type=str | None,
+        default=None,
+        help="of the ConvLSTMs, if the file does not tell: hard_sigmoid (Keras 2) or sigmoid (3)",
+    )
     given = parser.parse_args(arguments)
+    files = (given.denoiser, given.classifier, given.output)
+    if given.action == "import-keras":
+        if given.names or None in files:
+            raise UsageError(
+                "weights import-keras wants --denoiser FILE --classifier FILE -o FOLDER"
+            )
+        from covidctnet.keras_import import import_weights
+
+        denoiser, classifier = map(_existing, files[:2])
+        made = import_weights(
+            denoiser, classifier, Path(given.output), preset=given.preset, gates=given.gates
+        )
+        sys.stdout.write(f"{made.name}  {made.digest}  imported from Keras\n")
+        return EXIT_OK
+    if any(files) or given.gates:
+        raise UsageError(f"weights {given.action} takes names only; the rest is of import-keras")
 
     from covidctnet.weights import list_weights, verify_weights
 
@@ -293,6 +349,7 @@ VERBS: Mapping[str, Verb] = {
     "classify": Verb("Covid-19, CAP or Control for every study under some paths", _classify),
     "inspect": Verb("what was found under a path and what would be done with it", _inspect),
     "phantom": Verb("write a cohort of synthetic patients as DICOM, with their truth", _phantom),
+    "paint": Verb("paint lesions into the Control scans of an archive: a cohort", _paint),
     "preprocess": Verb("a labelled archive to network input, and its splits", _preprocess),
     "train-denoiser": Verb("train the BCDU-Net on the Controls set aside for it", _train_denoiser),
     "train-classifier": Verb("train the 3D CNN on the denoiser's residuals", _train_classifier),

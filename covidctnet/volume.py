@@ -11,6 +11,9 @@ from covidctnet.errors import StudyError
 
 # Among a source's notes when the pixels were computed, not measured.
 SYNTHETIC_NOTE = "synthetic patient (phantom)"
+# What a note says of a real scan with drawn disease, and what marks its file.
+PAINTED_NOTE = "lesions painted into real lungs (no patient looks like this)"
+PAINTED_MARK = "covidctnet painted lesions"
 
 Units = Literal["HU", "unit", "residual"]
 

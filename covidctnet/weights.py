@@ -19,19 +19,31 @@ from torch import nn
 
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.models.convlstm import Gates
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.shipped import weights_root
 
-__all__ = ["Weights", "list_weights", "load_weights", "save_weights", "verify_weights"]
+__all__ = [
+    "Weights",
+    "import_keras",
+    "list_weights",
+    "load_weights",
+    "save_weights",
+    "verify_weights",
+]
 
 CARD = "card.json"
 CARD_VERSION = 1
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"denoiser": BCDUNet, "classifier": CNN3D}
 )
-# What a card must say of a network; a default in its place would be a guess.
-_DECIDING = {
+# What a card must say of its parts; a default in its place would be a guess. Except for what came
+# later: cards that do not name it are older than any other choice.
+_DECIDING: Mapping[str, set[str]] = {
+    "preprocessing": set(PreprocessSettings().deciding()),
+    "residual": {f.name for f in fields(ResidualSettings)},
     "denoiser": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
 }
@@ -212,6 +224,19 @@ def save_weights(
     return load_weights(folder)
 
 
+def import_keras(
+    path: str | Path,
+    *,
+    gates: Gates | None = None,
+    depth: int | None = None,
+    size: int | None = None,
+) -> BCDUNet | CNN3D:
+    """A network from a file of Keras: `covidctnet.keras_import.import_keras`, which see."""
+    from covidctnet import keras_import  # which writes with `save_weights`
+
+    return keras_import.import_keras(path, gates=gates, depth=depth, size=size)
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     """The card of a folder, if it is one of ours."""
     label = folder.name
@@ -251,11 +276,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{', '.join(sorted(architecture)) or 'none'} and files "
             f"{', '.join(sorted(files)) or 'none'}. Get the folder anew."
         )
-    needed = {"preprocessing": {f.name for f in fields(PreprocessSettings)}, **_DECIDING}
-    for what, names in needed.items():
-        held = {**architecture, "preprocessing": card["preprocessing"]}.get(
-            what, dict.fromkeys(names)
-        )
+    parts = {**architecture, **{k: card[k] for k in ("preprocessing", "residual") if k in card}}
+    for what, names in _DECIDING.items():
+        held = parts.get(what, dict.fromkeys(names))
         if not isinstance(held, dict) or names - held.keys():
             raise WeightsError(
                 f"the card of weights {label!r} lacks some of {', '.join(sorted(names))} of its "
@@ -263,9 +286,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
             )
     try:
         PreprocessSettings(**card["preprocessing"])
+        ResidualSettings(**card.get("residual", {}))
     except (TypeError, UsageError) as error:
         raise WeightsError(
-            f"the card of weights {label!r} has impossible preprocessing ({error}). "
+            f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
             "Get the folder anew."
         ) from None
     size = architecture.get("classifier", card["preprocessing"]).get("size")
@@ -306,7 +330,8 @@ def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
 
 def _digest(card: Mapping[str, Any]) -> str:
     """Of everything that decides an answer: the weights, their architecture, the preprocessing."""
-    deciding = {k: card[k] for k in ("architecture", "preprocessing", "classes")}
+    deciding = {k: card[k] for k in ("architecture", "classes", "residual") if k in card}
+    deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
     deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 

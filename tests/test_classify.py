@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
 from covidctnet.preprocess import preprocess
+from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from tests.small import DEPTH, SIZE, tiny_weights
 from tests.volumes import a_chest, a_volume
@@ -36,6 +38,40 @@ def test_the_answer_is_the_stages_one_after_another(model, chest):
     assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
     assert prediction.label is max(Label, key=lambda label: expected[label])
     assert prediction.weights == model.weights_digest
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A model whose card asks for the residual as nobody does by default."""
+    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "published")
+    card = json.loads((folder / "card.json").read_text())
+    card["residual"] = {"depth_resize": "antialiased", "signed": False}
+    card["preprocessing"] |= {"interpolation": "cubic", "above_window": "air", "resize": "gaussian"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return CovidCTNet.load(folder, device="cpu")
+
+
+def test_the_card_says_how_scans_and_residuals_are_made(published, model, chest):
+    settings = ResidualSettings("antialiased", signed=False)
+    unit = preprocess(chest, published.settings)
+    residual, _ = residual_volume(unit, published.denoiser, depth=DEPTH, settings=settings)
+    with torch.inference_mode():
+        logits = published.classifier(torch.from_numpy(residual.array.copy())[None, None])
+    prediction = published(chest)
+    expected = torch.softmax(logits[0], dim=0).tolist()
+    assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert prediction.notes[-4:] == residual.steps
+    assert "cubic" in residual.steps[0]
+    assert "absolute value" in residual.steps[-1]
+    assert "absolute value" not in model(chest).notes[-1]
+
+
+def test_a_picture_shows_the_denoised_slice_where_the_residual_lost_its_sign(published, chest):
+    images = published(chest, images=True).images
+    difference = np.abs(images["input"] - images["denoised"])
+    # Less where neighbours of opposite sign cancelled in what is shown, never more.
+    assert (difference <= images["residual"] + 1e-6).all()
+    assert (images["input"] < images["denoised"]).any()
 
 
 def test_a_preprocessed_volume_gets_the_same_answer(model, chest):

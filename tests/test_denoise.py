@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from skimage.transform import resize
 
 from covidctnet.denoise import denoise, denoise_slices, pick_device, residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.models import BCDUNet
-from covidctnet.residual import DepthPlan
+from covidctnet.residual import DepthPlan, ResidualSettings
 from tests.volumes import a_volume
 
 
@@ -37,12 +38,60 @@ def test_denoising_only_the_slices_wanted_gives_what_denoising_all_gives(network
     plan = DepthPlan.linear(23, depth)
     matrix = plan.apply(np.eye(23, dtype=np.float32)[plan.needed][..., None])[..., 0]
     assert np.allclose(residual.array, np.tensordot(matrix, everything, 1), atol=1e-5)
-    assert np.allclose(shown, np.tensordot(matrix, unit.array, 1), atol=1e-5)
+    assert np.allclose(shown.given, np.tensordot(matrix, unit.array, 1), atol=1e-5)
+    assert np.allclose(shown.given - shown.denoised, residual.array, atol=1e-5)
     assert residual.units == "residual"
 
 
-def test_the_depth_keeps_the_patients_extent(network, unit):
-    residual, _ = residual_volume(unit, network, depth=5)
+@pytest.mark.parametrize("depth", [5, 40])
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_antialiased_residual_is_scikit_images(network, unit, depth, signed):
+    settings = ResidualSettings("antialiased", signed)
+    residual, shown = residual_volume(unit, network, depth=depth, settings=settings)
+    everything = np.asarray(unit.array) - denoise(unit, network).array
+    if not signed:
+        everything = np.abs(everything)
+    theirs = resize(everything, (depth, 16, 24), anti_aliasing=True)
+    assert np.allclose(residual.array, theirs, atol=1e-5)
+    given = resize(np.array(unit.array), (depth, 16, 24), anti_aliasing=True)
+    assert np.allclose(shown.given, given, atol=1e-5)
+
+
+def test_opposite_signs_do_not_cancel_where_the_sign_is_dropped(unit):
+    class Alternate(torch.nn.Module):
+        """Takes half away and adds half by turns."""
+
+        def __init__(self):
+            super().__init__()
+            self.sign = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, slices):
+            self.sign.data.neg_()
+            return slices + self.sign
+
+    kept, _ = residual_volume(unit, Alternate(), depth=5, batch=1)
+    lost, shown = residual_volume(
+        unit, Alternate(), depth=5, batch=1, settings=ResidualSettings(signed=False)
+    )
+    assert np.abs(kept.array).min() < 0.4
+    assert np.allclose(lost.array, 0.5, atol=1e-6)
+    assert np.allclose(shown.given - shown.denoised, kept.array, atol=1e-6)
+
+
+def test_the_steps_say_what_became_of_the_sign_and_the_depth(network, unit):
+    said = {
+        settings: residual_volume(unit, network, depth=5, settings=settings)[0].steps[-1]
+        for settings in (None, ResidualSettings("antialiased", signed=False))
+    }
+    assert list(said.values()) == [
+        "residual (input minus denoised) brought from 23 to 5 slices, linear",
+        "residual (input minus denoised, absolute value) brought from 23 to 5 slices, antialiased",
+    ]
+
+
+@pytest.mark.parametrize("way", ["linear", "antialiased"])
+def test_the_depth_keeps_the_patients_extent(network, unit, way):
+    residual, _ = residual_volume(unit, network, depth=5, settings=ResidualSettings(way))
     ends = [[-0.5, 0, 0, 1], [22.5, 0, 0, 1]], [[-0.5, 0, 0, 1], [4.5, 0, 0, 1]]
     before, after = (
         [(affine @ end)[:3] for end in points]

@@ -155,7 +155,7 @@ def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
     rows = ["study,patient,label"]
     for entry in read_cohort(data):
         label = corrected if entry.study.id == study else entry.label
-        rows.append(f"{entry.path.relative_to(data).as_posix()},{entry.patient},{label.title}")
+        rows.append(f"{entry.path.as_posix()},{entry.patient},{label.title}")
     (data / "cohort.csv").write_text("\n".join(rows))
     assert run(data, tmp_path / "work").kept == 16
     assert {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study] is corrected

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.transform import resize
 
-from covidctnet.residual import DepthPlan
+from covidctnet.errors import UsageError
+from covidctnet.residual import DepthPlan, ResidualSettings
 
 
 @settings(max_examples=60, deadline=None)
@@ -35,3 +37,50 @@ def test_the_same_depth_changes_nothing():
 def test_other_slices_than_the_needed_are_refused():
     with pytest.raises(ValueError, match="wanted 20 slices, got 3"):
         DepthPlan.linear(300, 10).apply(np.zeros((3, 2, 2), np.float32))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 60))
+def test_the_antialiased_plan_equals_scikit_image_on_the_whole_volume(count, depth):
+    residual = np.random.default_rng(count).normal(size=(count, 4, 3)).astype(np.float32)
+    theirs = resize(residual, (depth, 4, 3), anti_aliasing=True)
+    plan = DepthPlan.antialiased(count, depth)
+    assert plan.needed.tolist() == list(range(count))
+    np.testing.assert_allclose(plan.apply(residual), theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize(("count", "depth"), [(300, 50), (20, 50), (50, 50)])
+def test_both_plans_stand_at_the_same_places(count, depth):
+    plan = DepthPlan.antialiased(count, depth)
+    np.testing.assert_array_equal(plan.centres, DepthPlan.linear(count, depth).centres)
+    # A ramp says where a slice came from; at the ends the mirror bends it.
+    inside = slice(depth // 5, -depth // 5)
+    np.testing.assert_allclose(
+        (plan.matrix @ np.arange(count))[inside], plan.centres[inside], rtol=1e-5
+    )
+
+
+def test_three_hundred_slices_are_blurred_before_fifty_are_taken():
+    row = DepthPlan.antialiased(300, 50).matrix[25]
+    at = np.arange(300)
+    spread = np.sqrt((row * at**2).sum() - (row * at).sum() ** 2)
+    assert spread == pytest.approx(np.sqrt(2.5**2 + 0.25), rel=0.01)  # and linear's half voxel
+
+
+def test_the_settings_choose_the_plan():
+    assert len(ResidualSettings().plan(300, 10).needed) == 20
+    assert len(ResidualSettings("antialiased").plan(300, 10).needed) == 300
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"depth_resize": "cubic"}, "depth_resize must be linear or antialiased, got 'cubic'"),
+        ({"depth_resize": []}, "depth_resize"),
+        ({"signed": "no"}, "signed must be true or false"),
+        ({"signed": 1}, "signed must be true or false"),
+    ],
+)
+def test_impossible_residuals_are_refused(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        ResidualSettings(**wrong)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import asdict
 
@@ -71,6 +72,62 @@ def test_the_digest_follows_weights_and_settings_but_not_remarks(folder):
     assert load_weights(folder).digest != before
 
 
+PAPER = {
+    "spacing_mm": 1.0,
+    "low_hu": -1000.0,
+    "high_hu": 400.0,
+    "size": 40,
+    "pad_square": True,
+}
+
+
+def digest_of_before(card):
+    """How weights were named when a card told five settings and no residual."""
+    told = {key: card[key] for key in ("architecture", "preprocessing", "classes")}
+    told["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def test_cards_from_before_the_published_ways_load_and_keep_their_digest(folder):
+    edit(folder, preprocessing=PAPER)
+    old = load_weights(folder)
+    assert old.digest == digest_of_before(old.card)
+    # Said or left out, the paper's way is the same way.
+    edit(folder, preprocessing=asdict(PreprocessSettings(size=40)))
+    assert load_weights(folder).digest == old.digest
+    edit(folder, preprocessing={**PAPER, "above_window": "air"})
+    assert load_weights(folder).digest != old.digest
+
+
+def test_shipped_weights_from_before_keep_their_digest():
+    for weights in list_weights():
+        if len(weights.card["preprocessing"]) == len(PAPER) and "residual" not in weights.card:
+            assert weights.digest == digest_of_before(weights.card)
+
+
+@pytest.mark.parametrize("name", sorted(PAPER))
+def test_a_card_that_lacks_an_old_setting_is_refused(folder, name):
+    edit(folder, preprocessing={k: v for k, v in PAPER.items() if k != name})
+    with pytest.raises(WeightsError, match=f"lacks some of .*{name}.* preprocessing"):
+        load_weights(folder)
+
+
+def test_the_digest_follows_the_residual_once_the_card_tells_it(folder):
+    digests = {load_weights(folder).digest}
+    for way in ("linear", "antialiased"):
+        for signed in (True, False):
+            edit(folder, residual={"depth_resize": way, "signed": signed})
+            digests.add(load_weights(folder).digest)
+    assert len(digests) == 5
+
+
+def test_the_residual_of_a_card_is_saved_with_it(tmp_path):
+    denoiser, classifier = networks()
+    card = a_card(residual={"depth_resize": "antialiased", "signed": False})
+    saved = save_weights(tmp_path / "w", denoiser=denoiser, classifier=classifier, card=card)
+    assert saved.card["residual"] == card["residual"]
+
+
 def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
     card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
     save_weights(tmp_path / "half", denoiser=networks()[0], classifier=None, card=card)
@@ -100,6 +157,16 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
         ({"preprocessing": {}}, "lacks some of .* preprocessing"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"size": 41}}, "impossible prepro"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"colour": 1}}, "impossible prepro"),
+        ({"preprocessing": PAPER | {"resize": "sinc"}}, "impossible prepro.*triangle or gaussian"),
+        ({"preprocessing": PAPER | {"interpolation": None}}, "impossible prepro"),
+        ({"residual": None}, "lacks some of depth_resize, signed of its residual"),
+        ({"residual": {"signed": True}}, "lacks some of depth_resize, signed of its residual"),
+        ({"residual": {"depth_resize": "cubic", "signed": True}}, "impossible .*residual"),
+        ({"residual": {"depth_resize": "linear", "signed": "no"}}, "impossible .*residual"),
+        (
+            {"residual": {"depth_resize": "linear", "signed": True, "colour": 1}},
+            "impossible .*residual",
+        ),
         (
             {"architecture": {**ARCHITECTURE, "classifier": {"base": 1, "size": 40}}},
             "lacks some of .* classifier",

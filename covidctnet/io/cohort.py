@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covidctnet.errors import CohortError, UsageError
@@ -23,11 +23,12 @@ class CohortStudy:
 
     Attributes:
         study: Its files.
-        path: Where it lies, below the archive.
+        path: Where it lies, relative to its archive.
         patient: The archive's name for the patient; may be a real one, so never shown.
         label: Its class.
         site: Where it was scanned, if told.
         split: Which split it must be in, if told.
+        root: The archive.
     """
 
     study: Study
@@ -36,6 +37,7 @@ class CohortStudy:
     label: Label
     site: str | None = None
     split: str | None = None
+    root: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -46,30 +48,37 @@ class _Row:
     label: Label
     site: str | None = None
     split: str | None = None
+    root: Path = Path()
 
 
-def read_cohort(root: Path) -> tuple[CohortStudy, ...]:
-    """Read an archive's layout: ``cohort.csv``, or a folder a class.
+def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
+    """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and, if
     wanted, site and split. Without it, the folders ``Control``, ``Covid-19`` and ``CAP`` (case
     does not matter) hold a folder or file a patient; folders of other names hold no scans.
 
+    Patients of the same name in two archives are taken for the same patient, as the safe side is:
+    a patient never stands in two splits.
+
     Args:
-        root: The archive.
+        roots: The archives.
 
     Returns:
-        Sorted by path; a patient may have several studies.
+        Sorted by archive and path; a patient may have several studies.
 
     Raises:
         UsageError: If there is no such folder.
-        CohortError: If neither layout is there, or it contradicts itself.
+        CohortError: If neither layout is there, or they contradict themselves or each other.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise UsageError(f"wanted the folder of a labelled archive, {str(root)!r} is none")
-    table = root / "cohort.csv"
-    rows = list(_rows_of_table(root, table) if table.is_file() else _rows_of_folders(root))
+    rows: list[_Row] = []
+    for number, root in enumerate(map(Path, roots), start=1):
+        if not root.is_dir():
+            raise UsageError(f"wanted the folder of a labelled archive, {str(root)!r} is none")
+        table = root / "cohort.csv"
+        found = _rows_of_table(root, table) if table.is_file() else _rows_of_folders(root)
+        of_many = f" of archive {number}" if len(roots) > 1 else ""
+        rows += [replace(r, root=root, where=r.where + of_many) for r in found]
     _check_patients(rows)
     cohort = [study for row in rows for study in _studies(row)]
     seen: dict[str, str] = {}
@@ -79,7 +88,10 @@ def read_cohort(root: Path) -> tuple[CohortStudy, ...]:
                 f"{where} and {seen[entry.study.id]} hold the same study. Remove one of them."
             )
         seen[entry.study.id] = where
-    return tuple(sorted((e for e, _ in cohort), key=lambda e: (str(e.path), e.study.id)))
+    order = {Path(root): number for number, root in enumerate(roots)}
+    return tuple(
+        sorted((e for e, _ in cohort), key=lambda e: (order[e.root], str(e.path), e.study.id))
+    )
 
 
 def _rows_of_folders(root: Path) -> Iterator[_Row]:
@@ -202,6 +214,17 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
     if not found:
         raise CohortError(f"{row.where} holds no scan; remove it or add its files")
     return [
-        (CohortStudy(study, row.path, row.patient, row.label, row.site, row.split), row.where)
+        (
+            CohortStudy(
+                study,
+                row.path.relative_to(row.root),
+                row.patient,
+                row.label,
+                row.site,
+                row.split,
+                row.root,
+            ),
+            row.where,
+        )
         for study in found
     ]

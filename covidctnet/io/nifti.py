@@ -18,7 +18,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_size, is_sheared, volume_of
 from covidctnet.io.geometry import MIN_SLICES
-from covidctnet.volume import Volume
+from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, Volume
 
 __all__ = ["ras_to_lps", "read_nifti"]
 
@@ -54,6 +54,8 @@ def read_nifti(path: File, study: str) -> Volume:
     header, content = _load(path)
     shape = _shape(header)
     affine, notes = _affine(header, shape)
+    if bytes(header["descrip"]).startswith(PAINTED_MARK.encode()):
+        notes = (*notes, PAINTED_NOTE)
     slope, intercept = _scaling(header)
     stored = _voxels(header, content, shape)
     if slope != 1 or intercept != 0:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from covidctnet.phantom.fields import Sampler, SmoothField, coverage, smoothstep
 from covidctnet.phantom.findings import Lesion
-from covidctnet.phantom.thorax import LOWER_LOBES, LungFields, Thorax
+from covidctnet.phantom.thorax import LOBES, LOWER_LOBES, LungFields, Thorax
 
 # Codes of the lesion mask.
 NO_LESION, GROUND_GLASS, CONSOLIDATION, OTHER_LESION = 0, 1, 2, 3
@@ -54,6 +56,57 @@ def lesion_fields(
     fields.dense[...] *= 1.0 - fields.fluid
     fields.other[...] *= (lungs.distance < 0.0) | (fields.fluid > 0)
     return fields
+
+
+def lesion_codes(
+    dense: np.ndarray, other: np.ndarray, fluid: np.ndarray, lungs: np.ndarray
+) -> np.ndarray:
+    """The lesion mask that fields of a plan amount to.
+
+    Args:
+        dense: See `LesionFields`, at the voxels wanted.
+        other: The same.
+        fluid: The same.
+        lungs: bool, the same shape.
+
+    Returns:
+        uint8, the same shape.
+    """
+    codes = np.zeros(lungs.shape, dtype=np.uint8)
+    codes[dense > GROUND_GLASS_FROM] = GROUND_GLASS
+    codes[dense > CONSOLIDATION_FROM] = CONSOLIDATION
+    codes[other > 0.3] = OTHER_LESION
+    codes[~lungs & (fluid <= 0.5)] = NO_LESION
+    return codes
+
+
+def summary(
+    plan: tuple[Lesion, ...],
+    pattern: str,
+    lungs: np.ndarray,
+    codes: np.ndarray,
+    affine: np.ndarray,
+) -> Mapping[str, Any]:
+    """What was drawn, for tables (see `Phantom.findings`)."""
+    voxels = max(int(np.count_nonzero(lungs)), 1)
+    kinds = [lesion.kind for lesion in plan]
+    placed = [lesion for lesion in plan if lesion.kind not in ("emphysema", "dependent")]
+    return MappingProxyType(
+        {
+            "pattern": pattern,
+            "count": len(plan),
+            "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+            "lobes": sorted({LOBES[lesion.lobe] for lesion in placed}),
+            "sides": sorted({LOBES[lesion.lobe].split()[0] for lesion in placed}),
+            "lung_ml": round(voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0, 1),
+            "ground_glass_percent": round(
+                100.0 * float(np.count_nonzero(codes == GROUND_GLASS)) / voxels, 3
+            ),
+            "consolidation_percent": round(
+                100.0 * float(np.count_nonzero(codes == CONSOLIDATION)) / voxels, 3
+            ),
+        }
+    )
 
 
 class _Local(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +12,9 @@ import numpy as np
 from covidctnet.errors import UsageError
 from covidctnet.phantom.fields import Grid, SlabSampler
 from covidctnet.phantom.findings import Lesion, plan_lesions
-from covidctnet.phantom.lesions import (
-    CONSOLIDATION,
-    CONSOLIDATION_FROM,
-    GROUND_GLASS,
-    GROUND_GLASS_FROM,
-    OTHER_LESION,
-    lesion_fields,
-)
+from covidctnet.phantom.lesions import lesion_codes, lesion_fields, summary
 from covidctnet.phantom.scanner import SCANNERS, Raster, Scanner, acquire, resample
-from covidctnet.phantom.thorax import LOBES, Thorax, lung_fields
+from covidctnet.phantom.thorax import Thorax, lung_fields
 from covidctnet.phantom.tissue import render
 from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume
@@ -110,7 +102,7 @@ def make_phantom(
         lungs=lungs,
         lesions=codes,
         label=label,
-        findings=_findings(plan, pattern, lungs, codes, affine),
+        findings=summary(plan, pattern, lungs, codes, affine),
         seed=seed,
         scanner=scanner.name,
         protocol=protocol,
@@ -202,14 +194,11 @@ def _truth(painted: _Painted, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
     inside = np.zeros(raster.voxels.shape, dtype=bool)
     codes = np.zeros(raster.voxels.shape, dtype=np.uint8)
     fields = (painted.lungs, painted.dense, painted.other, painted.fluid)
-    for i, (lung, ill, odd, wet) in enumerate(
+    for i, (lung, dense, other, fluid) in enumerate(
         zip(*(resample(field, raster) for field in fields), strict=True)
     ):
         inside[i] = lung > 0.5
-        codes[i][ill > GROUND_GLASS_FROM] = GROUND_GLASS
-        codes[i][ill > CONSOLIDATION_FROM] = CONSOLIDATION
-        codes[i][odd > 0.3] = OTHER_LESION
-        codes[i][~inside[i] & (wet <= 0.5)] = 0
+        codes[i] = lesion_codes(dense, other, fluid, inside[i])
     return inside, codes
 
 
@@ -219,31 +208,3 @@ def _affine(raster: Raster) -> np.ndarray:
     affine[:3, :3] = [[0, 0, columns], [0, rows, 0], [slices, 0, 0]]
     affine[:3, 3] = [raster.voxels.x[0], raster.voxels.y[0], raster.voxels.z[0]]
     return affine
-
-
-def _findings(
-    plan: tuple[Lesion, ...],
-    pattern: str,
-    lungs: np.ndarray,
-    codes: np.ndarray,
-    affine: np.ndarray,
-) -> Mapping[str, Any]:
-    voxels = max(int(np.count_nonzero(lungs)), 1)
-    kinds = [lesion.kind for lesion in plan]
-    placed = [lesion for lesion in plan if lesion.kind not in ("emphysema", "dependent")]
-    return MappingProxyType(
-        {
-            "pattern": pattern,
-            "count": len(plan),
-            "kinds": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
-            "lobes": sorted({LOBES[lesion.lobe] for lesion in placed}),
-            "sides": sorted({LOBES[lesion.lobe].split()[0] for lesion in placed}),
-            "lung_ml": round(voxels * abs(float(np.linalg.det(affine[:3, :3]))) / 1000.0, 1),
-            "ground_glass_percent": round(
-                100.0 * float(np.count_nonzero(codes == GROUND_GLASS)) / voxels, 3
-            ),
-            "consolidation_percent": round(
-                100.0 * float(np.count_nonzero(codes == CONSOLIDATION)) / voxels, 3
-            ),
-        }
-    )

@@ -72,3 +72,25 @@ def antialias_matrix(count: int, target: int) -> np.ndarray:
     distance = np.abs(np.arange(count)[None, :] + 0.5 - centres[:, None]) / support
     weights = np.clip(1 - distance, 0, None)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def gaussian_matrix(count: int, target: int) -> np.ndarray:
+    """Resizing of an axis as scikit-image does it with ``anti_aliasing=True``.
+
+    A Gaussian of standard deviation ``(count / target - 1) / 2`` when it shrinks, then linear
+    interpolation at half-pixel centres, mirrored at the ends. scikit-image itself is asked, with an
+    identity for an image: its resizing is linear and goes axis by axis, so this matrix is all of
+    it, at the cost of one small image and not of every slice.
+
+    Args:
+        count: Voxels along the axis.
+        target: Voxels wanted.
+
+    Returns:
+        float32, shape (target, count); each row sums to 1.
+    """
+    # Imported here: it takes a tenth of a second, and the paper's settings never need it.
+    from skimage.transform import resize
+
+    matrix: np.ndarray = resize(np.eye(count), (target, count), anti_aliasing=True)
+    return matrix.astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-__all__ = ["vary_residuals", "vary_slices"]
+__all__ = ["cut_patches", "vary_residuals", "vary_slices"]
 
 # A chest on the table turns and lies off centre by about this much.
 MAX_TURN_RADIANS = 0.14
@@ -56,6 +56,37 @@ def vary_slices(
     grain = torch.randn(clean.shape, generator=generator, device=device)
     body = (clean > 0.02).to(clean.dtype)
     return (clean + body * (shift + amount * grain)).clamp(0, 1), lungs
+
+
+def cut_patches(
+    clean: torch.Tensor, lungs: torch.Tensor, size: int, *, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Square patches around a random point of each slice's lungs.
+
+    Args:
+        clean: Slices, shape (batch, 1, row, column).
+        lungs: Masks, the same shape; where a slice has none, the patch lies anywhere.
+        size: Rows and columns of a patch; axes that are smaller stay whole.
+        generator: Source of all randomness, on the device of `clean`.
+
+    Returns:
+        Both, cut alike.
+    """
+    height, width = (min(size, n) for n in clean.shape[2:])
+    # One draw a slice of all its voxels, the lungs' first: no loop waits for the device.
+    chance = lungs[:, 0].flatten(1) + 1e-6
+    point = torch.multinomial(chance, 1, generator=generator)[:, 0]
+    top = point // clean.shape[3] - height // 2
+    left = point % clean.shape[3] - width // 2
+    rows = top.clamp(0, clean.shape[2] - height)[:, None] + torch.arange(
+        height, device=clean.device
+    )
+    columns = left.clamp(0, clean.shape[3] - width)[:, None] + torch.arange(
+        width, device=clean.device
+    )
+    batch = torch.arange(len(clean), device=clean.device)[:, None, None]
+    place = (batch, 0, rows[:, :, None], columns[:, None, :])
+    return clean[place][:, None], lungs[place][:, None]
 
 
 def vary_residuals(residual: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:

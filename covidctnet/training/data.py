@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ from covidctnet.denoise import pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.io.store import Store, StoredStudy
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
+from covidctnet.residual import DepthResize, ResidualSettings
+from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 
-__all__ = ["ResidualData", "SliceData", "WorkFolder", "one_preprocessing"]
+__all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
 
 _LOG = logging.getLogger(__name__)
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -50,6 +53,11 @@ class WorkFolder:
         return studies_of_split(self.path, split)
 
 
+def is_synthetic(study: StoredStudy) -> bool:
+    """Whether a study is a phantom."""
+    return SYNTHETIC_NOTE in study.notes
+
+
 def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
     """The settings that all of these studies were preprocessed with.
 
@@ -62,7 +70,8 @@ def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
             f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
             "Run preprocess again with one set of settings."
         )
-    return dict(next(iter(settings.values())))
+    # Those of an earlier version tell fewer settings; the others had one value only.
+    return asdict(PreprocessSettings(**next(iter(settings.values()))))
 
 
 class SliceData(pl.LightningDataModule):
@@ -75,6 +84,9 @@ class SliceData(pl.LightningDataModule):
         batch_size: Slices a step and process.
         workers: Loader processes, at most one a core; the memory-mapped slices need few.
         validation_slices: Slices a validation patient gives, evenly spaced.
+        lungs_only: Leave out slices without lungs.
+        real_share: Share of the slices that come from real patients when the cohort mixes them
+            with phantoms; None, or a cohort of one kind, gives every slice the same chance.
         seed: Of the shuffling.
     """
 
@@ -84,10 +96,16 @@ class SliceData(pl.LightningDataModule):
         batch_size: int = 8,
         workers: int = 0,
         validation_slices: int = 24,
+        lungs_only: bool = False,
+        real_share: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_loading(batch_size, workers)
+        if real_share is not None and not 0 < real_share < 1:
+            raise UsageError(f"real_share must lie between 0 and 1, got {real_share}")
+        self.lungs_only = lungs_only
+        self.real_share = real_share
         self.work = WorkFolder(work)
         self.batch_size = batch_size
         self.workers = workers
@@ -99,12 +117,30 @@ class SliceData(pl.LightningDataModule):
         train = self.work.studies("denoiser_train")
         val = self.work.studies("denoiser_val")
         one_preprocessing([*train, *val])  # now, not when the training is over
-        self.train: Dataset[Pair] = ConcatDataset([_Slices(s, None) for s in train])
-        self.val: Dataset[Pair] = ConcatDataset([_Slices(s, self.validation_slices) for s in val])
+        parts = [_Slices(s, None, self.lungs_only) for s in train]
+        self.train: Dataset[Pair] = ConcatDataset(parts)
+        self.val: Dataset[Pair] = ConcatDataset(
+            [_Slices(s, self.validation_slices, self.lungs_only) for s in val]
+        )
+        self.chances: np.ndarray | None = None
+        if self.real_share is not None:
+            is_real = np.repeat([not is_synthetic(s) for s in train], [len(p) for p in parts])
+            if is_real.all() or not is_real.any():
+                _LOG.info("one kind of patients only: real_share has no effect")
+                return
+            self.chances = np.where(
+                is_real, self.real_share / is_real.sum(), (1 - self.real_share) / (~is_real).sum()
+            )
 
     def train_dataloader(self) -> DataLoader[Pair]:
-        """All slices, shuffled afresh every epoch."""
-        return _loader(self.train, self.batch_size, self.workers, shuffle_seed=self.seed)
+        """All slices, shuffled afresh every epoch, or as many drawn by `real_share`."""
+        return _loader(
+            self.train,
+            self.batch_size,
+            self.workers,
+            shuffle_seed=self.seed,
+            chances=self.chances,
+        )
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """The same slices every time."""
@@ -123,6 +159,8 @@ class ResidualData(pl.LightningDataModule):
         batch_size: Scans a step and process.
         workers: Loader processes.
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        depth_resize: See `covidctnet.residual.ResidualSettings`; goes into the card.
+        signed: The same.
         seed: Of the shuffling.
     """
 
@@ -134,10 +172,13 @@ class ResidualData(pl.LightningDataModule):
         batch_size: int = 16,
         workers: int = 0,
         device: str = "auto",
+        depth_resize: DepthResize = "linear",
+        signed: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_loading(batch_size, workers)
+        self.settings = ResidualSettings(depth_resize, signed)
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
         self.depth = depth
@@ -155,7 +196,12 @@ class ResidualData(pl.LightningDataModule):
     def store(self) -> Store:
         """Residuals of exactly this denoiser at this depth."""
         key = self.weights.card["files"]["denoiser.safetensors"]["sha256"][:12]
-        return Store(self.work.path / "residuals" / f"{key}-{self.depth}")
+        how = "-".join(
+            [key, str(self.depth)]
+            + [self.settings.depth_resize] * (self.settings.depth_resize != "linear")
+            + ["absolute"] * (not self.settings.signed)
+        )
+        return Store(self.work.path / "residuals" / how)
 
     def prepare_data(self) -> None:
         """Make the residuals that are missing; only one process a machine does.
@@ -164,7 +210,8 @@ class ResidualData(pl.LightningDataModule):
             CohortError: If the denoiser was trained with other preprocessing.
         """
         studies = [s for split in ("train", "val") for s in self._studies(split)]
-        if one_preprocessing(studies) != self.weights.card["preprocessing"]:
+        trained_with = PreprocessSettings(**self.weights.card["preprocessing"])
+        if PreprocessSettings(**one_preprocessing(studies)) != trained_with:
             raise CohortError(
                 "the denoiser was trained with other preprocessing than the classifier's studies. "
                 "Run preprocess and train-denoiser again."
@@ -176,7 +223,9 @@ class ResidualData(pl.LightningDataModule):
         _LOG.info("making residuals of %d studies", len(missing))
         network = place(self.weights.denoiser(), pick_device(self.device))
         for study in track(missing, "residuals"):
-            residual, _ = residual_volume(study.volume(), network, depth=self.depth)
+            residual, _ = residual_volume(
+                study.volume(), network, depth=self.depth, settings=self.settings
+            )
             store.put_like(study, residual)
 
     def setup(self, stage: str) -> None:
@@ -203,11 +252,13 @@ class ResidualData(pl.LightningDataModule):
 class _Slices(Dataset[Pair]):
     """Slices of one study; `count` evenly spaced ones, or all."""
 
-    def __init__(self, study: StoredStudy, count: int | None) -> None:
+    def __init__(self, study: StoredStudy, count: int | None, lungs_only: bool) -> None:
         self.study = study
-        total = study.shape[0]
-        wanted = min(count or total, total)
-        self.indices = np.unique(np.linspace(0, total - 1, wanted).round().astype(int))
+        there = np.arange(study.shape[0])
+        if lungs_only and study.lungs is not None:
+            there = np.flatnonzero(study.lungs.any(axis=(1, 2)))
+        wanted = min(count or len(there), len(there))
+        self.indices = there[np.unique(np.linspace(0, len(there) - 1, wanted).round().astype(int))]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -236,16 +287,20 @@ class _Residuals(Dataset[Pair]):
 
 
 class _EpochShuffle(torch.utils.data.Sampler[int]):
-    """A permutation that depends on seed and epoch only, so that a resumed run repeats it."""
+    """An order that depends on seed and epoch only, so that a resumed run repeats it."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
+    def __init__(self, count: int, seed: int, chances: np.ndarray | None) -> None:
+        self.count, self.seed, self.epoch, self.chances = count, seed, 0, chances
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self):  # type: ignore[no-untyped-def]
-        yield from np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
+        rng = np.random.default_rng([self.seed, self.epoch])
+        if self.chances is None:
+            yield from rng.permutation(self.count).tolist()
+        else:
+            yield from rng.choice(self.count, self.count, p=self.chances).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch."""
@@ -260,13 +315,18 @@ def _check_loading(batch_size: int, workers: int) -> None:
 
 
 def _loader(
-    dataset: Dataset[Pair], batch_size: int, workers: int, *, shuffle_seed: int | None = None
+    dataset: Dataset[Pair],
+    batch_size: int,
+    workers: int,
+    *,
+    shuffle_seed: int | None = None,
+    chances: np.ndarray | None = None,
 ) -> DataLoader[Pair]:
     # A preset made for a large machine must run on a small one.
     workers = min(workers, os.cpu_count() or 1)
     sampler = None
     if shuffle_seed is not None:
-        sampler = _EpochShuffle(len(dataset), shuffle_seed)  # type: ignore[arg-type]
+        sampler = _EpochShuffle(len(dataset), shuffle_seed, chances)  # type: ignore[arg-type]
     return DataLoader(
         dataset,
         batch_size=batch_size,

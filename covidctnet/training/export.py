@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,15 @@ import torch
 from covidctnet import __version__
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
-from covidctnet.training.data import ResidualData, SliceData, WorkFolder, one_preprocessing
+from covidctnet.training.data import (
+    ResidualData,
+    SliceData,
+    WorkFolder,
+    is_synthetic,
+    one_preprocessing,
+)
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
-from covidctnet.volume import SYNTHETIC_NOTE
+from covidctnet.volume import PAINTED_NOTE
 from covidctnet.weights import save_weights
 
 __all__ = ["export_classifier", "export_denoiser"]
@@ -28,6 +36,7 @@ def export_denoiser(
     *,
     command: str,
     config: Mapping[str, Any],
+    attribution: str = "",
 ) -> None:
     """Write ``denoiser.safetensors`` and a card into the work folder's ``weights``."""
     work = data.work
@@ -36,11 +45,11 @@ def export_denoiser(
         **_origin(),
         "architecture": {"denoiser": task.architecture},
         "preprocessing": one_preprocessing(studies),
-        "synthetic_only": _synthetic_only(studies),
+        "synthetic_only": all(map(is_synthetic, studies)),
         "training": {
             "denoiser": {
                 "command": command,
-                "data": _describe(work, studies),
+                "data": _describe(work, studies, attribution),
                 "config": config,
             }
         },
@@ -56,6 +65,7 @@ def export_classifier(
     *,
     command: str,
     config: Mapping[str, Any],
+    attribution: str = "",
 ) -> None:
     """Complete the work folder's ``weights`` with the classifier."""
     studies = [s for split in ("train", "val") for s in data.work.studies(split)]
@@ -64,12 +74,13 @@ def export_classifier(
         **old,
         **_origin(),
         "architecture": {**old["architecture"], "classifier": task.architecture},
-        "synthetic_only": bool(old["synthetic_only"]) and _synthetic_only(studies),
+        "residual": asdict(data.settings),
+        "synthetic_only": bool(old["synthetic_only"]) and all(map(is_synthetic, studies)),
         "training": {
             **old["training"],
             "classifier": {
                 "command": command,
-                "data": _describe(data.work, studies),
+                "data": _describe(data.work, studies, attribution),
                 "config": config,
             },
         },
@@ -100,17 +111,19 @@ def _origin() -> dict[str, Any]:
     }
 
 
-def _synthetic_only(studies: list[StoredStudy]) -> bool:
-    return all(SYNTHETIC_NOTE in study.notes for study in studies)
-
-
-def _describe(work: WorkFolder, studies: list[StoredStudy]) -> dict[str, Any]:
+def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) -> dict[str, Any]:
     splits = Splits.load(work.splits_file)
-    kinds = "synthetic patients (phantoms)" if _synthetic_only(studies) else "patients"
-    return {
-        "kind": kinds,
+    told = {
+        "studies": len(studies),
+        "studies_by_kind": dict(sorted(Counter(map(_kind, studies)).items())),
         "splits_digest": splits.digest,
         "patients": {k: dict(v) for k, v in splits.counts().items()},
-        "studies": len(studies),
         "sites": sorted({study.site for study in studies if study.site}),
     }
+    return {**told, "attribution": attribution} if attribution else told
+
+
+def _kind(study: StoredStudy) -> str:
+    if is_synthetic(study):
+        return "synthetic patients (phantoms)"
+    return "real lungs with painted lesions" if PAINTED_NOTE in study.notes else "patients"

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch.nn import functional as F
 
 from covidctnet import perlin
 from covidctnet.errors import UsageError
 
 __all__ = ["NoiseSettings", "corrupt"]
 
+# How far below the lungs' border (in voxels) counts as near to it, for blobs that hug the pleura.
+_RIM = 10
+
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """The noise recipe.
+    """The noise recipe; the published one is `NoiseSettings.published`.
+
+    Ranges are drawn from anew for every slice.
 
     Attributes:
-        recipe: ``perlin``, the published one: a signed Perlin field added to the whole slice.
-            ``opacities``: Perlin blobs inside the lungs that pull them towards a denser value.
+        kind: ``field`` adds a Perlin field; ``opacities`` thresholds one softly into blobs that
+            pull the slice towards another density, with a grain of their own.
+        dimensions: Of the Perlin fields: 2, or 3 for slices through volumes.
+        region: Where: ``lungs``, or the whole ``slice``.
+        sign: ``positive`` makes denser only, ``signed`` thinner as well.
         share: Share of the slices that get noise; the others teach the denoiser to leave healthy
             lungs alone.
         octaves: Of the Perlin fields.
         min_scale: Smallest size of a field's coarsest grain, voxels.
         max_scale: Largest size of it.
+        min_persistence: Smallest amplitude of an octave over that of the coarser one.
+        max_persistence: Largest.
+        min_amplitude: Smallest factor of a field, or share of the way that an opacity pulls.
+        max_amplitude: Largest.
         min_density: Smallest value that an opacity pulls towards, in [0, 1] of the window.
         max_density: Largest value.
     """
 
-    recipe: Literal["perlin", "opacities"] = "opacities"
+    kind: Literal["field", "opacities"] = "opacities"
+    dimensions: Literal[2, 3] = 2
+    region: Literal["lungs", "slice"] = "lungs"
+    sign: Literal["positive", "signed"] = "positive"
     share: float = 0.5
     octaves: int = 5
-    min_scale: float = 16.0
-    max_scale: float = 72.0
-    min_density: float = 0.25
-    max_density: float = 0.78
+    min_scale: float = 6.0
+    max_scale: float = 80.0
+    min_persistence: float = 0.3
+    max_persistence: float = 0.65
+    min_amplitude: float = 0.15
+    max_amplitude: float = 1.0
+    min_density: float = 0.2
+    max_density: float = 0.8
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -44,11 +65,42 @@ class NoiseSettings:
             raise UsageError(
                 f"min_scale ({self.min_scale}) must be >= 1 and <= max_scale ({self.max_scale})"
             )
+        if not -1 < self.min_persistence <= self.max_persistence <= 1:
+            raise UsageError(
+                f"persistence must satisfy -1 < min ({self.min_persistence}) <= max "
+                f"({self.max_persistence}) <= 1"
+            )
+        if not 0 < self.min_amplitude <= self.max_amplitude:
+            raise UsageError(
+                f"amplitudes must satisfy 0 < min ({self.min_amplitude}) <= max "
+                f"({self.max_amplitude})"
+            )
         if not 0 <= self.min_density <= self.max_density <= 1:
             raise UsageError(
                 f"densities must satisfy 0 <= min ({self.min_density}) <= max "
                 f"({self.max_density}) <= 1"
             )
+
+    @classmethod
+    def published(cls) -> NoiseSettings:
+        """What the published code of CovidCTNet does: a signed field over the whole slice.
+
+        Differs in: fields are drawn afresh for every slice and step, where the published code
+        fixes them once, on the first half of the slices in the patients' order; scale and
+        persistence are real numbers, there whole ones and hundredths.
+        """
+        return cls(
+            kind="field",
+            region="slice",
+            sign="signed",
+            octaves=10,
+            min_scale=10.0,
+            max_scale=30.0,
+            min_persistence=-0.5,
+            max_persistence=0.5,
+            min_amplitude=1.0,
+            max_amplitude=1.0,
+        )
 
 
 def corrupt(
@@ -58,7 +110,7 @@ def corrupt(
     *,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise on a random half of a batch, a fresh field for every slice.
+    """Noise on a random share of a batch, a fresh field for every slice.
 
     Args:
         clean: Healthy slices in [0, 1], shape (batch, 1, row, column).
@@ -67,64 +119,77 @@ def corrupt(
         generator: Source of all randomness, on the device of `clean`.
 
     Returns:
-        The noisy batch and the noise that was added, both of `clean`'s shape.
+        The noisy batch and the noise that was added, both of `clean`'s shape. A field is not
+        clipped, as published; opacities never leave the window.
 
-    Source: CovidCTNet (Perlin noise on half of the Control slices). Differs in: fresh fields for
-    every slice and step; the recipe ``opacities`` (docs/explanation/decisions.md).
+    Source: CovidCTNet (Perlin noise on half of the Control slices). Differs in:
+    docs/explanation/decisions.md.
     """
-    paint = _paint_opacities if settings.recipe == "opacities" else _paint_perlin
-    noise = paint(clean, lungs, settings, generator)
+    region = lungs if settings.region == "lungs" else torch.ones_like(lungs)
+    if settings.kind == "field":
+        noise = _draw_field(clean, settings, generator)
+    else:
+        noise = _draw_opacities(clean, region, settings, generator)
+    if settings.sign == "positive":
+        noise = noise.clamp_min(0)
     chosen = _uniform(clean, 0, 1, generator) < settings.share
-    noise = torch.where(chosen, noise, torch.zeros_like(noise))
+    noise = torch.where(chosen, region * noise, torch.zeros_like(noise))
     return clean + noise, noise
 
 
-def _paint_perlin(
-    clean: torch.Tensor, lungs: torch.Tensor, settings: NoiseSettings, generator: torch.Generator
+def _draw_field(
+    clean: torch.Tensor, settings: NoiseSettings, generator: torch.Generator
 ) -> torch.Tensor:
-    """Signed, over the whole slice, not clipped, as published."""
-    persistence = _uniform(clean, -0.5, 0.5, generator)
-    return _fields(clean, settings, generator, persistence, settings.min_scale, settings.max_scale)
+    scale = _uniform(clean, settings.min_scale, settings.max_scale, generator)
+    low, high = settings.min_persistence, settings.max_persistence
+    field = _field(clean, scale, _uniform(clean, low, high, generator), settings, generator)
+    low, high = settings.min_amplitude, settings.max_amplitude
+    return _log_uniform(clean, low, high, generator) * field
 
 
-def _paint_opacities(
-    clean: torch.Tensor, lungs: torch.Tensor, settings: NoiseSettings, generator: torch.Generator
-) -> torch.Tensor:
-    """Blobs of a random density with a grain of their own, inside the lungs, never darker."""
-    low, high = settings.min_scale, settings.max_scale
-    shape = _fields(clean, settings, generator, _uniform(clean, 0.35, 0.65, generator), low, high)
-    spread = shape.std(dim=(2, 3), keepdim=True).clamp_min(1e-3)
-    level = _uniform(clean, 0.2, 1.6, generator) * spread
-    softness = _uniform(clean, 0.03, 0.5, generator) * spread
-    cover = torch.sigmoid((shape - level) / softness)
-
-    grain = _fields(clean, settings, generator, _uniform(clean, 0.4, 0.8, generator), 3.0, 12.0)
-    grain = grain * _uniform(clean, 0.0, 0.5, generator)
-    target = _uniform(clean, settings.min_density, settings.max_density, generator) + grain
-    target = target.clamp_max(1)  # nothing is denser than the window shows
-    strength = _uniform(clean, 0.4, 1.0, generator)
-    return lungs * cover * strength * (target - clean).clamp_min(0)
-
-
-def _fields(
-    like: torch.Tensor,
+def _draw_opacities(
+    clean: torch.Tensor,
+    region: torch.Tensor,
     settings: NoiseSettings,
     generator: torch.Generator,
-    persistence: torch.Tensor,
-    min_scale: float,
-    max_scale: float,
 ) -> torch.Tensor:
-    """One Perlin field a slice, each with its own scale and place, (batch, 1, row, column)."""
+    """Blobs of a random density, small ones as often as large ones, some along the border."""
+    scale = _log_uniform(clean, settings.min_scale, settings.max_scale, generator)
+    low, high = settings.min_persistence, settings.max_persistence
+    shape = _field(clean, scale, _uniform(clean, low, high, generator), settings, generator)
+    shape = shape / shape.std(dim=(2, 3), keepdim=True).clamp_min(1e-3)
+    rim = 1 - F.avg_pool2d(region, 2 * _RIM + 1, 1, _RIM)  # 0 deep inside, 1/2 at the border
+    hugging = _uniform(clean, -1.0, 2.5, generator).clamp_min(0)
+    shape = shape + hugging * (2 * rim - 0.4)
+    level = _uniform(clean, 0.4, 1.9, generator)
+    cover = torch.sigmoid((shape - level) / _log_uniform(clean, 0.03, 0.5, generator))
+
+    fine = _log_uniform(clean, 3.0, 12.0, generator)
+    grain = _field(clean, fine, _uniform(clean, 0.4, 0.8, generator), settings, generator)
+    grain = grain * _uniform(clean, 0.0, 0.5, generator)
+    target = _uniform(clean, settings.min_density, settings.max_density, generator) + grain
+    low, high = settings.min_amplitude, settings.max_amplitude
+    strength = _log_uniform(clean, low, high, generator)
+    return cover * strength * (target.clamp(0, 1) - clean)
+
+
+def _field(
+    like: torch.Tensor,
+    scale: torch.Tensor,
+    persistence: torch.Tensor,
+    settings: NoiseSettings,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """One Perlin field a slice, each in a place of its own, (batch, 1, row, column)."""
     batch, _, height, width = like.shape
-    scale = _uniform(like, min_scale, max_scale, generator).flatten()
-    offsets = torch.rand((batch, 2), generator=generator, device=like.device) * 256
+    shape = (batch, settings.dimensions)
     field = perlin.fields(
         height,
         width,
-        scale=scale,
+        scale=scale.flatten(),
         octaves=settings.octaves,
         persistence=persistence.flatten(),
-        offsets=offsets,
+        offsets=torch.rand(shape, generator=generator, device=like.device) * perlin.LATTICE,
     )
     return field[:, None]
 
@@ -136,3 +201,10 @@ def _uniform(
     shape = (len(like), 1, 1, 1)
     draw = torch.rand(shape, generator=generator, device=like.device, dtype=torch.float32)
     return low + (high - low) * draw
+
+
+def _log_uniform(
+    like: torch.Tensor, low: float, high: float, generator: torch.Generator
+) -> torch.Tensor:
+    """The same, each factor as likely as the next."""
+    return torch.exp(_uniform(like, math.log(low), math.log(high), generator))

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
@@ -26,6 +27,7 @@ from covidctnet.shipped import presets_root
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder
 from covidctnet.training.export import export_classifier, export_denoiser
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.weights import load_weights
 
 __all__ = ["train_classifier", "train_denoiser"]
 
@@ -71,6 +73,12 @@ class _TrainCLI(LightningCLI):
             type=int,
             default=20,
             help="epochs without a better val_loss before training stops early",
+        )
+        parser.add_argument(
+            "--attribution",
+            type=str,
+            default="",
+            help="whom the licence of the data wants named; goes into the card",
         )
         for seeded in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
@@ -136,6 +144,21 @@ class _TrainCLI(LightningCLI):
 class _DenoiserCLI(_TrainCLI):
     stage = "denoiser"
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="weights to start from, as of train-lungs: what fits is taken, the rest is told",
+        )
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        # A resumed run has its weights from the checkpoint.
+        if self.config.init and not self.config.ckpt_path:
+            start_from(self.model.network, load_weights(self.config.init).denoiser())
+
 
 class _ClassifierCLI(_TrainCLI):
     stage = "classifier"
@@ -167,6 +190,33 @@ def train_denoiser(arguments: Sequence[str], *, program: str) -> Path:
     """
     cli = _fit(_DenoiserCLI, DenoiserTask, SliceData, arguments, program)
     return _export(cli, export_denoiser, shareable_command(program, arguments))
+
+
+def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
+    """Take over every weight of another network that fits, and tell what did not.
+
+    Args:
+        network: Changed in place.
+        other: Where the weights come from.
+
+    Returns:
+        Names of `network`'s weights that stay as they were.
+
+    Raises:
+        UsageError: If nothing fits.
+    """
+    own, given = network.state_dict(), other.state_dict()
+    fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    left = tuple(k for k in own if k not in fitting)
+    if not any(own[k].is_floating_point() and own[k].dim() > 1 for k in fitting):
+        raise UsageError(
+            "nothing of the weights to start from fits the network; wanted the same --model.base"
+        )
+    network.load_state_dict(fitting, strict=False)
+    _LOG.info("started from %d of %d tensors of other weights", len(fitting), len(own))
+    if left:
+        _LOG.warning("not taken over, of another shape or missing: %s", ", ".join(left))
+    return left
 
 
 def train_classifier(arguments: Sequence[str], *, program: str) -> Path:
@@ -296,7 +346,14 @@ def _export(cli: _TrainCLI, export: Any, command: str) -> Path:
         # Checkpoints of older versions tell no figures.
         metrics = {k: round(v, 6) for k, v in state.get("metrics", {"val_loss": score}).items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
-        export(cli.model, cli.datamodule, metrics, command=command, config=_plain(cli.config))
+        export(
+            cli.model,
+            cli.datamodule,
+            metrics,
+            command=command,
+            config=_plain(cli.config),
+            attribution=cli.config.attribution,
+        )
         _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
     cli.trainer.strategy.barrier()
     return work.weights

@@ -7,12 +7,13 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
 from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.models.bcdunet import STRIDE
 from covidctnet.results import Label
-from covidctnet.training.augment import vary_residuals, vary_slices
+from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
+from covidctnet.training.losses import DenoiserLoss, slice_loss
 from covidctnet.training.noise import NoiseSettings, corrupt
 
 __all__ = ["ClassifierTask", "DenoiserTask"]
@@ -93,10 +94,13 @@ class DenoiserTask(_SeededTask):
         gates: Gate activation of the ConvLSTMs.
         learning_rate: Of Adam, at its highest.
         schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
-        loss: ``l1``; ``bce`` is the published code's.
+        loss: ``l1``; ``l1_ssim`` adds what structure differs; ``bce`` is the published code's.
         lungs_weight: Weight of the mean loss within the lungs beside that over the slice.
         noise: The noise recipe.
         augment: Vary the slices (mirror, turn, zoom, density, grain).
+        patch: Rows and columns of a patch around a point of the lungs that a step trains on, a
+            multiple of 8; 0 takes whole slices. The network is convolutional: patches cost less
+            and are lung for the most part.
         seed: Of everything random in a step.
     """
 
@@ -108,13 +112,16 @@ class DenoiserTask(_SeededTask):
         gates: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
         learning_rate: float = 1e-3,
         schedule: Schedule = "cosine",
-        loss: Literal["l1", "bce"] = "l1",
+        loss: DenoiserLoss = "l1",
         lungs_weight: float = 1.0,
         noise: NoiseSettings = NoiseSettings(),  # noqa: B008  (frozen)
         augment: bool = True,
+        patch: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
+        if patch < 0 or patch % STRIDE:
+            raise UsageError(f"patch must be 0 or a multiple of {STRIDE}, got {patch}")
         self.architecture = {
             "base": base,
             "depth": depth,
@@ -123,7 +130,8 @@ class DenoiserTask(_SeededTask):
         }
         self.network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.loss = loss
+        self.loss: DenoiserLoss = loss
+        self.patch = patch
         self.lungs_weight = lungs_weight
         self.noise = noise
         self.augment = augment
@@ -140,6 +148,8 @@ class DenoiserTask(_SeededTask):
         clean, lungs = batch
         if self.augment:
             clean, lungs = vary_slices(clean, lungs, generator=generator)
+        if self.patch:
+            clean, lungs = cut_patches(clean, lungs, self.patch, generator=generator)
         noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)
         loss = self._loss(self._denoise(noisy), clean, lungs)
         self.log("train_loss", loss, prog_bar=True)
@@ -183,12 +193,7 @@ class DenoiserTask(_SeededTask):
         return self.network(noisy.contiguous(memory_format=torch.channels_last)).float()
 
     def _loss(self, output: torch.Tensor, clean: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
-        if self.loss == "bce":
-            # log(0) of a saturated sigmoid would be an infinite loss.
-            each = F.binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), clean, reduction="none")
-        else:
-            each = (output - clean).abs()
-        return each.mean() + self.lungs_weight * (each * lungs).sum() / lungs.sum().clamp_min(1)
+        return slice_loss(output, clean, lungs, kind=self.loss, lungs_weight=self.lungs_weight)
 
 
 class ClassifierTask(_SeededTask):

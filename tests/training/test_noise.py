@@ -1,10 +1,24 @@
+from dataclasses import replace
+
 import pytest
 import torch
+import yaml
 
 from covidctnet.errors import UsageError
+from covidctnet.shipped import presets_root
 from covidctnet.training.noise import NoiseSettings, corrupt
 
-RECIPES = ("opacities", "perlin")
+PUBLISHED = NoiseSettings.published()
+RECIPES = {
+    "opacities": NoiseSettings(),
+    "published": PUBLISHED,
+    "opacities cut from volumes": NoiseSettings(dimensions=3),
+    "positive field in the lungs": replace(
+        PUBLISHED, region="lungs", sign="positive", min_scale=2.0, max_scale=5.0
+    ),
+    "opacities of either sign anywhere": NoiseSettings(region="slice", sign="signed"),
+}
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 
 
 def seeded(seed=0):
@@ -25,25 +39,25 @@ def painted(noise):
     return noise.flatten(1).abs().amax(1) > 0
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@every_recipe
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_of_noisy_slices_is_the_one_asked_for(slices, recipe, share):
-    _, noise = corrupt(*slices, NoiseSettings(recipe=recipe, share=share), generator=seeded())
+    _, noise = corrupt(*slices, replace(recipe, share=share), generator=seeded())
     # Four standard deviations of a binomial of 400.
     assert abs(painted(noise).float().mean().item() - share) <= 0.1 * (share == 0.5)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@every_recipe
 def test_which_slices_are_noisy_changes_from_step_to_step(slices, recipe):
-    generator, settings = seeded(), NoiseSettings(recipe=recipe)
+    generator, settings = seeded(), recipe
     first, second = (painted(corrupt(*slices, settings, generator=generator)[1]) for _ in range(2))
     assert 0.35 < (first == second).float().mean().item() < 0.65
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@every_recipe
 def test_no_two_slices_and_no_two_steps_share_a_field(slices, recipe):
     clean, lungs = (part[:12] for part in slices)
-    settings, generator = NoiseSettings(recipe=recipe, share=1.0), seeded()
+    settings, generator = replace(recipe, share=1.0), seeded()
     fields = torch.cat([corrupt(clean, lungs, settings, generator=generator)[1] for _ in range(3)])
     # Whatever its strength: equal fields correlate by one.
     correlation = torch.corrcoef(fields[:, 0, 4:20, 6:18].flatten(1))
@@ -72,15 +86,15 @@ def test_opacities_never_leave_the_window(slices, density):
 
 def test_the_published_noise_is_signed_and_covers_the_whole_slice(slices):
     clean, lungs = slices
-    settings = NoiseSettings(recipe="perlin", share=1.0)
+    settings = replace(PUBLISHED, share=1.0)
     _, noise = corrupt(clean, torch.zeros_like(lungs), settings, generator=seeded())
     assert noise.min() < -0.1 < 0.1 < noise.max()
     assert (noise[lungs == 0] != 0).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@every_recipe
 def test_the_same_seed_paints_the_same_noise_and_another_another(slices, recipe):
-    settings = NoiseSettings(recipe=recipe)
+    settings = recipe
     first, again, other = (
         corrupt(*slices, settings, generator=seeded(seed))[1] for seed in (3, 3, 4)
     )
@@ -103,8 +117,51 @@ def test_clean_slices_are_not_written_to(slices):
         ({"min_scale": 9.0, "max_scale": 8.0}, "max_scale"),
         ({"min_density": 0.9, "max_density": 0.8}, "densities"),
         ({"max_density": 1.1}, "densities"),
+        ({"min_amplitude": 0.0}, "amplitudes"),
+        ({"min_persistence": -1.0}, "persistence"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(wrong, told):
     with pytest.raises(UsageError, match=told):
         NoiseSettings(**wrong)
+
+
+def test_the_preset_upstream_trains_with_the_published_recipe():
+    preset = yaml.safe_load((presets_root() / "upstream" / "train-denoiser.yaml").read_text())
+    assert NoiseSettings(**preset["model"]["noise"]) == PUBLISHED
+
+
+def test_a_recipe_for_the_lungs_leaves_the_rest_of_the_slice_alone(slices):
+    clean, lungs = slices
+    settings = replace(PUBLISHED, region="lungs", share=1.0)
+    _, noise = corrupt(clean, lungs, settings, generator=seeded())
+    assert (noise[lungs == 0] == 0).all()
+    assert (noise[lungs > 0] != 0).float().mean() > 0.95
+
+
+def test_a_positive_recipe_makes_nothing_thinner_and_a_signed_one_does(slices):
+    for settings in RECIPES.values():
+        _, noise = corrupt(*slices, replace(settings, share=1.0), generator=seeded())
+        assert (noise.min() < -0.05) == (settings.sign == "signed")
+
+
+def test_the_amplitude_scales_a_field(slices):
+    weak, strong = (
+        corrupt(
+            *slices,
+            replace(PUBLISHED, share=1.0, min_amplitude=a, max_amplitude=a),
+            generator=seeded(),
+        )[1]
+        for a in (0.25, 0.5)
+    )
+    assert torch.allclose(2 * weak, strong, atol=1e-6)
+
+
+def test_opacities_come_in_all_sizes(slices):
+    """The share of the lungs that an opacity covers spreads over a factor of ten and more."""
+    clean, lungs = slices
+    _, noise = corrupt(clean, lungs, NoiseSettings(share=1.0), generator=seeded())
+    covered = ((noise > 0.03) & (lungs > 0)).flatten(1).sum(1) / lungs.flatten(1).sum(1)
+    low, high = covered.quantile(torch.tensor([0.2, 0.9]))
+    assert low < 0.1
+    assert high > 0.3

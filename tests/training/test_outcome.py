@@ -93,8 +93,8 @@ def test_weights_of_phantoms_say_so(little_work):
     assert card(little_work)["synthetic_only"] is True
     assert train("classifier", little_work) == 0
     assert card(little_work)["synthetic_only"] is True
-    kind = card(little_work)["training"]["classifier"]["data"]["kind"]
-    assert kind == "synthetic patients (phantoms)"
+    kinds = card(little_work)["training"]["classifier"]["data"]["studies_by_kind"]
+    assert kinds.keys() == {"synthetic patients (phantoms)"}
 
 
 def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synthetic(
@@ -104,7 +104,8 @@ def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synth
     denoiser = str(little_work / "weights")
     assert train("classifier", patients_work, "--data.denoiser", denoiser) == 0
     assert card(patients_work)["synthetic_only"] is False
-    assert card(patients_work)["training"]["classifier"]["data"]["kind"] == "patients"
+    kinds = card(patients_work)["training"]["classifier"]["data"]["studies_by_kind"]
+    assert kinds.keys() == {"patients"}
 
 
 def test_the_card_names_no_folder_and_no_user(little_work):
@@ -275,7 +276,7 @@ def test_one_seed_decides_weights_noise_and_order(little_work):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--model.noise.recipe=perlin",),
+        ("--model.noise.kind=field", "--model.noise.region=slice"),
         ("--model.loss=bce", "--model.schedule=constant"),
         ("--trainer.precision=bf16-mixed",),
         ("--trainer.accumulate_grad_batches=2", "--trainer.gradient_clip_val=1.0"),

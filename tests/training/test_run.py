@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from covidctnet.cli import main
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.shipped import presets_root
 from covidctnet.training.run import shareable_command, train_denoiser
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
@@ -69,7 +70,7 @@ def test_every_preset_trains_both_networks(work, preset):
     assert main(["train-denoiser", *arguments, *DENOISER]) == 0
     assert main(["train-classifier", *arguments, *CLASSIFIER]) == 0
     card = load_weights(work / "weights").card
-    assert card["preprocessing"] == PREPROCESSING
+    assert PreprocessSettings(**card["preprocessing"]) == PreprocessSettings(**PREPROCESSING)
     assert f"--preset {preset}" in card["training"]["denoiser"]["command"]
     assert not card["synthetic_only"]
     assert str(work) not in json.dumps(dict(card))

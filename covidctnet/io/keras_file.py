@@ -1,0 +1,313 @@
+"""Layers of a Keras file, in order: legacy HDF5 of Keras 2, legacy of 3, and ``.weights.h5``.
+
+Keras names layers as they come (``conv2d_7``, ``conv_lst_m2d_1``, ``my_conv``): the file tells the
+order of the layers, and the shapes of their arrays tell the kinds. The file may be anybody's, so
+links are not followed and what is decoded has a limit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidctnet.errors import WeightsError
+
+__all__ = ["KerasFile", "KerasLayer", "plain_setting", "read_keras", "shown"]
+
+# A BCDU-Net of the published width has 120 MB. Every group or name looked at counts as some bytes,
+# so that a file of a million empty groups ends as well.
+MAX_BYTES = 1 << 30
+LOOK_BYTES = 1 << 17
+# layers / bidirectional / forward_layer / cell / vars
+MAX_DEPTH = 5
+
+_ADVICE = "Give a file that Keras saved as .h5, .hdf5 or .weights.h5."
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+# Where a layer of the newer layout keeps its arrays, in the order of the legacy one.
+_INSIDE = ("", "cell", "forward_layer/cell", "backward_layer/cell")
+_NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
+# Dimensions of a layer's arrays.
+_KINDS = {
+    (4, 1): "Conv2D",
+    (5, 1): "Conv3D",
+    (2, 1): "Dense",
+    (1, 1, 1, 1): "BatchNormalization",
+    (4, 4, 1): "ConvLSTM2D",
+    (4, 4, 1, 4, 4, 1): "Bidirectional",
+}
+
+
+@dataclass(frozen=True)
+class KerasLayer:
+    """A layer with weights.
+
+    Attributes:
+        name: As the file has it; may be anything.
+        kind: Class of Keras: ``Conv2D``, ``Conv2DTranspose``, ``Conv3D``, ``Dense``,
+            ``BatchNormalization``, ``ConvLSTM2D``, or ``Bidirectional`` for two of these.
+        arrays: Kernel (recurrent kernel) and bias, or gamma, beta, mean and variance; those of a
+            `Bidirectional` forward first.
+        settings: As Keras configured it; empty if the file does not tell.
+    """
+
+    name: str
+    kind: str
+    arrays: tuple[np.ndarray, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What a Keras file holds.
+
+    Attributes:
+        name: Of the file, without its folder.
+        layers: Those with weights, in the order of the network.
+        keras: Major version of the Keras that wrote it, if it can be told.
+        input_shape: Without the batch, if the file tells it.
+    """
+
+    name: str
+    layers: Sequence[KerasLayer]
+    keras: int | None
+    input_shape: tuple[int, ...] | None
+
+    def of(self, *kinds: str) -> list[KerasLayer]:
+        """The layers of some kinds, in order."""
+        return [layer for layer in self.layers if layer.kind in kinds]
+
+
+def read_keras(path: Path) -> KerasFile:
+    """Read the layers of a file of weights or of a whole model.
+
+    Args:
+        path: HDF5 file; moments of a saved optimiser are left alone.
+
+    Raises:
+        WeightsError: If h5py is not installed, or the file is missing, damaged, hostile, of Keras
+            1, or holds layers that none of our networks has.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise WeightsError(
+            "reading Keras weights wants h5py, which is not installed. "
+            "Install the extra: pip install 'covidctnet[keras]'."
+        ) from None
+    # Opening a pipe would wait for ever.
+    if not path.is_file():
+        raise WeightsError(f"{path.name} is no file. {_ADVICE}")
+    try:
+        with h5py.File(path, "r") as file:
+            return _Reader(path.name, file).read()
+    # HDF5 that is cut off or made up breaks h5py in all of these ways.
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path.name} cannot be read as HDF5 of Keras ({type(error).__name__}). {_ADVICE}"
+        ) from None
+
+
+def plain_setting(value: Any) -> Any:
+    """A setting as Keras 2 writes it; newer ones wrap names of functions in mappings."""
+    while isinstance(value, dict) and "config" in value:
+        value = value["config"]
+    return value
+
+
+def shown(text: object) -> str:
+    """Foreign text for an error line: quoted, without line breaks, short."""
+    return repr(str(text)[:40])
+
+
+class _Reader:
+    """One open file and what may still be decoded of it."""
+
+    def __init__(self, name: str, file: Any) -> None:
+        self.name = name
+        self.file = file
+        self.left = MAX_BYTES
+
+    def read(self) -> KerasFile:
+        holder = self._at(self.file, "model_weights") if "model_weights" in self.file else self.file
+        version = self._text(holder, "keras_version") or self._text(self.file, "keras_version")
+        keras = int(version.partition(".")[0]) if version else None
+        if keras == 1 or self._text(holder, "backend") == "theano":
+            raise WeightsError(
+                f"{self.name} is of Keras 1 or Theano, which turn kernels round, wanted Keras 2 or "
+                "3 on another backend. Load and save it there."
+            )
+        config = self._config()
+        if "layer_names" in holder.attrs or "layer_names0" in holder.attrs:
+            layers = [self._layer(name, arrays, config) for name, arrays in self._legacy(holder)]
+        else:
+            named = list(self._newer())
+            if any("name" in group.attrs for _, group in named):
+                keras = 3  # no Keras 2 has left names there
+            layers = self._in_order([self._layer(n, a, config) for n, a in self._grouped(named)])
+        if not layers:
+            raise WeightsError(f"{self.name} holds no layers with weights. {_ADVICE}")
+        return KerasFile(self.name, layers, keras, _input_shape(config))
+
+    def _legacy(self, holder: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
+        for name in self._texts(holder, "layer_names"):
+            layer = self._at(holder, name)
+            places = self._texts(layer, "weight_names")
+            if places:
+                yield name, [self._array(self._at(layer, place)) for place in places]
+
+    def _newer(self) -> Iterator[tuple[str, Any]]:
+        """Every group of arrays, by its place below the layers."""
+        for place, group in self._groups(self.file, ()):
+            if place[-1] == "vars" and len(place) > 2:
+                yield "/".join(place[1:-1]), group
+
+    def _groups(self, group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+        for key in group:
+            # Keras 2 on Windows wrote the whole path as one name.
+            place = (*above, *key.replace("\\", "/").split("/"))
+            if place[0] not in _CONTAINERS or place[-1].isdigit():
+                continue
+            below = self._at(group, key)
+            yield place, below
+            if len(place) < MAX_DEPTH and hasattr(below, "keys"):
+                yield from self._groups(below, place)
+
+    def _grouped(self, named: list[tuple[str, Any]]) -> Iterator[tuple[str, list[np.ndarray]]]:
+        layers: dict[str, dict[str, Any]] = {}
+        for place, group in named:
+            name, _, inside = place.partition("/")
+            if inside in _INSIDE and len(group):
+                layers.setdefault(name, {})[inside] = group
+        for name, parts in layers.items():
+            groups = [parts[inside] for inside in _INSIDE if inside in parts]
+            yield name, [self._array(self._at(g, k)) for g in groups for k in sorted(g, key=int)]
+
+    def _in_order(self, layers: list[KerasLayer]) -> list[KerasLayer]:
+        """By the numbers that Keras gives the layers of a class; HDF5 itself keeps no order."""
+        stems: dict[str, set[str]] = {}
+        numbers = {}
+        for layer in layers:
+            match = _NUMBERED.fullmatch(layer.name)
+            assert match is not None
+            stems.setdefault(layer.kind, set()).add(match[1])
+            numbers[layer.name] = int(match[2] or 0)
+        for kind, names in stems.items():
+            if len(names) > 1:
+                raise WeightsError(
+                    f"{self.name} calls its {kind} layers {shown(' and '.join(sorted(names)))}, "
+                    "wanted one name and numbers, which tell the order. Save it as legacy .h5."
+                )
+        return sorted(layers, key=lambda layer: numbers[layer.name])
+
+    def _layer(
+        self, name: str, arrays: list[np.ndarray], config: list[Mapping[str, Any]]
+    ) -> KerasLayer:
+        kind = _KINDS.get(tuple(array.ndim for array in arrays))
+        if kind is None:
+            shapes = ", ".join(str(array.shape) for array in arrays[:6])
+            raise WeightsError(
+                f"{self.name}: layer {shown(name)} holds arrays of {shapes}, which no layer of a "
+                "BCDU-Net or of the 3D CNN has. Give a file of one of the two."
+            )
+        # Only the transposed convolutions of a BCDU-Net are 2 x 2.
+        if kind == "Conv2D" and arrays[0].shape[:2] == (2, 2):
+            kind = "Conv2DTranspose"
+        told = (settings for settings in config if settings.get("name") == name)
+        return KerasLayer(name, kind, tuple(arrays), next(told, {}))
+
+    def _config(self) -> list[Mapping[str, Any]]:
+        """Settings of every layer of a whole model; a wrapper has those of the layer in it too."""
+        text = self._text(self.file, "model_config")
+        model = json.loads(text)["config"] if text else []
+        # The oldest sequential models are bare lists.
+        entries = model if isinstance(model, list) else model["layers"]
+        layers: list[Mapping[str, Any]] = []
+        for entry in entries:
+            settings = dict(entry["config"])
+            inner = settings.get("layer")
+            if isinstance(inner, dict):
+                settings = {**inner["config"], **settings}
+            layers.append({"name": entry.get("name"), **settings})
+        return layers
+
+    def _at(self, group: Any, place: str) -> Any:
+        import h5py
+
+        for part in filter(None, place.split("/")):
+            self._spend(LOOK_BYTES)
+            link = group.get(part, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                what = "lacks" if link is None else "has a link to elsewhere at"
+                raise WeightsError(
+                    f"{self.name} {what} {shown(part)}, wanted a whole file. Save it anew."
+                )
+            group = group[part]
+        return group
+
+    def _array(self, dataset: Any) -> np.ndarray:
+        import h5py
+
+        is_plain = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind == "f"
+        if not is_plain or dataset.is_virtual or dataset.external or 0 in dataset.shape:
+            raise WeightsError(
+                f"{self.name} holds something else at {shown(dataset.name)}, wanted an array of "
+                "floating-point numbers in the file itself. Save it anew."
+            )
+        # A chunk is decoded whole, however little of it the array has.
+        count = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
+        self._spend(count * dataset.dtype.itemsize)
+        array: np.ndarray = dataset[()]
+        return array
+
+    def _texts(self, group: Any, key: str) -> list[str]:
+        """A list of names; Keras cuts one of more than 64 kB into numbered parts."""
+        keys = [key] if key in group.attrs else []
+        while not keys or keys[-1] != key:
+            part = f"{key}{len(keys)}"
+            if part not in group.attrs:
+                break
+            keys.append(part)
+        names = chain.from_iterable(np.ravel(self._attribute(group, k)).tolist() for k in keys)
+        return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
+
+    def _text(self, group: Any, key: str) -> str:
+        if key not in group.attrs:
+            return ""
+        value = self._attribute(group, key)
+        return value.decode() if isinstance(value, bytes) else str(value)
+
+    def _attribute(self, group: Any, key: str) -> Any:
+        import h5py
+
+        found = group.attrs.get_id(key)
+        count = math.prod(found.shape)
+        self._spend(count * LOOK_BYTES)
+        # HDF5 itself may crash on others, if the file is damaged. An empty list has no type.
+        if count and found.dtype.kind != "S" and h5py.check_string_dtype(found.dtype) is None:
+            raise ValueError("no text")
+        return group.attrs[key]
+
+    def _spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise WeightsError(
+                f"{self.name} holds more than {MAX_BYTES >> 20} MiB, wanted the weights of one "
+                f"network. {_ADVICE}"
+            )
+
+
+def _input_shape(config: list[Mapping[str, Any]]) -> tuple[int, ...] | None:
+    for settings in config:
+        for key in ("batch_input_shape", "batch_shape"):
+            shape = settings.get(key)
+            if isinstance(shape, list) and all(isinstance(n, int) for n in shape[1:]):
+                return tuple(shape[1:])
+    return None

@@ -1,0 +1,118 @@
+"""The isotropic grid, two ways: linear, a slice at a time, and the published code's splines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from covidctnet.errors import StudyError
+from covidctnet.preprocess.grid import grid_size, linear_matrix, linear_taps
+from covidctnet.volume import Volume
+
+__all__ = ["Isotropic", "cubic", "linear"]
+
+# A thousand litres at 1 mm, the room of ten patients. The splines want the whole grid in memory.
+MAX_CUBIC_VOXELS = 10**9
+
+
+@dataclass(frozen=True, eq=False)
+class Isotropic:
+    """A scan on its isotropic grid, whose first voxel centre is the scan's.
+
+    Attributes:
+        shape: Voxels along (slice, row, column).
+        spacing_mm: Between their centres, along each axis.
+        planes: The slices, feet to head, each a fresh float32 array (row, column) in HU.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    planes: Iterator[np.ndarray]
+
+
+def linear(volume: Volume, target_mm: float) -> Isotropic:
+    """Linear interpolation at every `target_mm` from the first voxel centre on.
+
+    Args:
+        volume: In HU.
+        target_mm: Distance wanted.
+    """
+    slices, rows, columns = (
+        grid_size(n, s, target_mm) for n, s in zip(volume.shape, volume.spacing, strict=True)
+    )
+    shape = (slices, rows, columns)
+    positions = [np.arange(n) * (target_mm / s) for n, s in zip(shape, volume.spacing, strict=True)]
+    down = linear_matrix(volume.shape[1], positions[1])
+    across = linear_matrix(volume.shape[2], positions[2]).T.copy()
+    planes = _linear_planes(volume.array, positions[0], down, across)
+    return Isotropic(shape, (target_mm,) * 3, planes)
+
+
+def cubic(volume: Volume, target_mm: float) -> Isotropic:
+    """Cubic splines as in the published code: `scipy.ndimage.zoom` of whole Hounsfield units.
+
+    The zoom rounds the number of voxels and lays the first and the last centre on those of the
+    scan, so that the spacing comes out near `target_mm`, not at it: 130 slices of 2.5 mm become 325
+    of 0.995 mm. Values overshoot at edges and are rounded to whole HU.
+
+    Args:
+        volume: In HU; float voxels are rounded first, the published code knows int16 only.
+        target_mm: Distance wanted.
+
+    Raises:
+        StudyError: ``ABSURD_EXTENT`` when the grid would not fit into memory.
+
+    The whole grid is made at once, in double precision within: 130 slices of 512 x 512 take some
+    11 s and 0.5 GB, 350 slices 14 s and 1.3 GB. Linear takes a tenth of the time and no memory to
+    speak of.
+    """
+    factors = [s / target_mm for s in volume.spacing]
+    slices, rows, columns = (
+        max(1, round(n * f)) for n, f in zip(volume.shape, factors, strict=True)
+    )
+    shape = (slices, rows, columns)
+    if slices * rows * columns > MAX_CUBIC_VOXELS:
+        raise StudyError(
+            "ABSURD_EXTENT",
+            f"{slices} x {rows} x {columns} voxels at {target_mm:g} mm are too many for a chest CT "
+            f"and for cubic interpolation (at most {MAX_CUBIC_VOXELS:.0e}). Check the spacing in "
+            "the headers, or use linear interpolation.",
+            study=volume.source.study,
+        )
+    array = volume.array
+    if array.dtype != np.int16:
+        array = np.rint(array).clip(-(2**15), 2**15 - 1).astype(np.int16)
+    # The shape decides; factors made of it survive the rounding that scipy does once more.
+    exact = [m / n for m, n in zip(shape, volume.shape, strict=True)]
+    zoomed = ndimage.zoom(array, exact, order=3, mode="nearest")
+    first, second, third = (
+        # One voxel alone has no last centre to reach.
+        (n - 1) / (m - 1) * s if n > 1 and m > 1 else target_mm
+        for n, m, s in zip(volume.shape, shape, volume.spacing, strict=True)
+    )
+    planes = (plane.astype(np.float32) for plane in zoomed)
+    return Isotropic(shape, (first, second, third), planes)
+
+
+def _linear_planes(
+    array: np.ndarray, positions: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Slices of the isotropic grid, feet to head, each a fresh array (row, column).
+
+    Each input slice is resampled in its plane once and kept only while the next output slices
+    still need it.
+    """
+    lower, weight = linear_taps(len(array), positions)
+    planes: dict[int, np.ndarray] = {}
+    for low, upper_weight in zip(lower, weight, strict=True):
+        wanted = {low} if upper_weight == 0 else {low, low + 1}
+        planes = {i: plane for i, plane in planes.items() if i >= low}
+        for i in wanted - planes.keys():
+            planes[i] = rows @ array[i].astype(np.float32) @ columns
+        if upper_weight == 0:
+            yield planes[low].copy()
+        else:
+            yield planes[low] + upper_weight * (planes[low + 1] - planes[low])
