@@ -149,6 +149,11 @@ def _paint_into(
     lungs = lung_mask(volume)
     for label, copy, name in todo:
         painted = paint_lesions(volume, label, seed + copy, lungs=lungs)
+        again = 0
+        # The scan itself is a Control already; twice the same scan is one too many.
+        while not painted.findings["count"]:
+            again += 1
+            painted = paint_lesions(volume, label, seed + copy + 500 * again, lungs=lungs)
         # The truth first: a scan in its place says that both are whole.
         truth = output / "truth" / f"{name}.lesions.nii.gz"
         _write(truth, painted.lesions, painted)

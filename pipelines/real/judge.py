@@ -1,0 +1,170 @@
+"""The denoiser on real scans whose ill slices radiologists have marked.
+
+    python -m pipelines.real.judge FOLDER --weights compact [--output docs/measured/real.md]
+
+FOLDER holds a scan a folder somewhere below, and beside them ``NAME_slice_labels.csv`` for the scan
+in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a table
+get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
+with the labels, beside density alone within the same mask.
+
+One patient is one patient: intervals tell how sure the figure is for that patient's slices, and
+nothing of other patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet import read_volume
+from covidctnet.denoise import denoise_slices, pick_device, place
+from covidctnet.errors import CovidCTNetError, UsageError
+from covidctnet.evaluation.metrics import Estimate
+from covidctnet.evaluation.slices import SliceScores, blocked_auc, score_slices
+from covidctnet.files import write_whole
+from covidctnet.io import find_studies
+from covidctnet.lungs import lung_mask
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.volume import Volume
+from covidctnet.weights import Weights, load_weights
+
+BLOCK_MM = 20.0
+SUFFIX = "_slice_labels.csv"
+SCORES = ("residual_share", "residual_mean", "density_share")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One scan.
+
+    Attributes:
+        name: Of its folder.
+        group: Of the folder above.
+        scores: Of the slices judged.
+        ill: Their labels, or None.
+        figures: AUC by score, empty without labels.
+    """
+
+    name: str
+    group: str
+    scores: SliceScores
+    ill: np.ndarray | None
+    figures: dict[str, Estimate]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Judge every scan under a folder and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.real.judge", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, default=None)
+    given = parser.parse_args(arguments)
+    try:
+        weights = load_weights(given.weights)
+        judged = judge(given.folder, weights, device=given.device)
+    except CovidCTNetError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    text = table(judged, weights)
+    sys.stdout.write(text)
+    if given.output:
+        write_whole(given.output, text)
+    return 0
+
+
+def judge(folder: Path, weights: Weights, *, device: str = "auto") -> list[Judged]:
+    """Score every scan below `folder`.
+
+    Raises:
+        UsageError: If there is none.
+        StudyError: If one cannot be read.
+    """
+    labels = {path.name.removesuffix(SUFFIX): path for path in folder.rglob(f"*{SUFFIX}")}
+    scans = sorted({path.parent for path in folder.rglob("*.dcm")})
+    if not scans:
+        raise UsageError("no DICOM folder below the folder given")
+    settings = PreprocessSettings(**weights.card["preprocessing"])
+    network = place(weights.denoiser(), pick_device(device))
+    out = []
+    for scan in scans:
+        if not find_studies(scan):
+            continue
+        unit = preprocess(read_volume(scan), settings)
+        window = (settings.low_hu, settings.high_hu)
+        lungs = lung_mask(unit, window_hu=window)
+        index, ill = _labelled(unit, labels.get(scan.name))
+        seen = unit.array[index]
+        scores = score_slices(seen, denoise_slices(network, seen), lungs[index], window_hu=window)
+        block = max(1, round(BLOCK_MM / _step_mm(unit, index)))
+        figures = (
+            {}
+            if ill is None
+            else {
+                name: blocked_auc(
+                    ill, getattr(scores, name), block=block, rng=np.random.default_rng(0)
+                )
+                for name in SCORES
+            }
+        )
+        out.append(Judged(scan.name, scan.parent.name, scores, ill, figures))
+    return out
+
+
+def _labelled(unit: Volume, table: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Slices of the volume to judge, and their labels; every second one where there are none."""
+    if table is None:
+        return np.arange(0, unit.shape[0], 2), None
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = sorted((float(r["z_mm"]), int(r["infection"])) for r in csv.DictReader(file))
+    heights = np.array([(unit.affine @ [i, 0, 0, 1])[2] for i in range(unit.shape[0])])
+    wanted = np.array([z for z, _ in rows])
+    index = np.abs(heights[None, :] - wanted[:, None]).argmin(axis=1)
+    far = np.abs(heights[index] - wanted).max()
+    if far > 2 * unit.spacing[0]:
+        raise UsageError(f"{table.name}: a labelled slice lies {far:.1f} mm off the scan")
+    return index, np.array([bool(ill) for _, ill in rows])
+
+
+def _step_mm(unit: Volume, index: np.ndarray) -> float:
+    return float(np.median(np.diff(index))) * unit.spacing[0]
+
+
+def table(judged: Sequence[Judged], weights: Weights) -> str:
+    """The figures in Markdown."""
+    lines = [
+        "# The denoiser on real scans",
+        "",
+        "Made by `python -m pipelines.real.judge FOLDER --weights "
+        f"{weights.name}`; weights {weights.digest}.",
+        "",
+        "AUC over the slices of one patient, against radiologists' slice labels; intervals by a",
+        f"bootstrap over blocks of {BLOCK_MM:.0f} mm. They tell of that patient only. Patients'",
+        "scores are over all slices. Nothing follows for other patients.",
+        "",
+        "| scan | ill slices | residual > 0.08, share of the lungs | mean positive residual | "
+        "density alone | patient: share | patient: mean |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in judged:
+        ill = "no labels" if one.ill is None else f"{int(one.ill.sum())} of {len(one.ill)}"
+        cells = [_short(one.figures.get(name)) for name in SCORES]
+        lines.append(
+            f"| {one.group}/{one.name} | {ill} | {' | '.join(cells)} | "
+            f"{one.scores.whole('residual_share'):.4f} | {one.scores.whole('residual_mean'):.4f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _short(figure: Estimate | None) -> str:
+    return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
