@@ -1,7 +1,6 @@
 """Networks of ours written the way Keras writes its own, in its layouts, and read back."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -9,11 +8,19 @@ import torch
 from torch.nn import functional as F
 
 from covidctnet.errors import WeightsError
+from covidctnet.io import keras_file
 from covidctnet.keras_import import import_keras
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.weights import import_keras as from_weights
 
 h5py = pytest.importorskip("h5py")
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+    """Reading in this process: starting another takes longer than all the rest."""
+    monkeypatch.setattr(keras_file, "_elsewhere", lambda path: keras_file.work(str(path)))
+
 
 CELL = ("kernel", "recurrent_kernel", "bias")
 NAMES = {
@@ -233,6 +240,6 @@ def test_a_transposed_kernel_is_not_flipped(tmp_path):
 
 
 def test_without_h5py_the_extra_to_install_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "h5py", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"pip install 'covidctnet\[keras\]'"):
         import_keras(tmp_path / "w.h5")

@@ -5,17 +5,20 @@ import pytest
 
 from covidctnet.errors import WeightsError
 from covidctnet.io import keras_file
+from covidctnet.isolate import ChildError
 from covidctnet.keras_import import import_keras
 from tests.test_keras_import import (
     a_classifier,
     a_config,
     a_denoiser,
+    at_home,
     named,
     write_legacy,
     write_newer,
 )
 
 h5py = pytest.importorskip("h5py")
+__all__ = ["at_home"]
 
 
 def refusal(path, **asked):
@@ -225,3 +228,21 @@ def test_a_name_from_the_file_is_shown_short_and_in_one_line(tmp_path, layers):
     name = "evil\n" + "x" * 500
     strange = [*layers, (name, "dense", [np.zeros((2, 3, 4)), np.zeros(4)])]
     assert len(refusal(write_legacy(tmp_path / "w.h5", strange))) < 300
+
+
+class TestElsewhere:
+    @pytest.fixture(autouse=True)
+    def at_home(self):
+        """Nothing is replaced: the file is read in another process, as always."""
+
+    def test_a_refusal_comes_back(self, good):
+        good.write_bytes(good.read_bytes()[:1000])
+        assert "cannot be read as HDF5 of Keras" in refusal(good)
+
+    @pytest.mark.parametrize("what", ["CRASHED", "TIMED_OUT"])
+    def test_a_reader_that_crashes_or_hangs_is_a_refusal(self, good, monkeypatch, what):
+        def ask(self, request, *, files_bytes):
+            raise ChildError(what, "of the child")
+
+        monkeypatch.setattr("covidctnet.isolate.Child.ask", ask)
+        assert f"cannot be read as HDF5 ({what})" in refusal(good)

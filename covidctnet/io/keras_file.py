@@ -7,6 +7,7 @@ links are not followed and what is decoded has a limit.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from covidctnet.errors import WeightsError
+from covidctnet.isolate import Child, ChildError, Limits, Reply
 
-__all__ = ["KerasFile", "KerasLayer", "plain_setting", "read_keras", "shown"]
+__all__ = ["KerasFile", "KerasLayer", "plain_setting", "read_keras", "shown", "work"]
 
 # A BCDU-Net of the published width has 120 MB. Every group or name looked at counts as some bytes,
 # so that a file of a million empty groups ends as well.
@@ -95,24 +97,62 @@ def read_keras(path: Path) -> KerasFile:
         WeightsError: If h5py is not installed, or the file is missing, damaged, hostile, of Keras
             1, or holds layers that none of our networks has.
     """
-    try:
-        import h5py
-    except ImportError:
+    if importlib.util.find_spec("h5py") is None:
         raise WeightsError(
             "reading Keras weights wants h5py, which is not installed. "
             "Install the extra: pip install 'covidctnet[keras]'."
-        ) from None
+        )
     # Opening a pipe would wait for ever.
     if not path.is_file():
         raise WeightsError(f"{path.name} is no file. {_ADVICE}")
     try:
-        with h5py.File(path, "r") as file:
-            return _Reader(path.name, file).read()
+        told, numbers = _elsewhere(path)
+    except ChildError as error:
+        raise WeightsError(
+            f"{path.name} cannot be read as HDF5 ({error.code}). {_ADVICE}"
+        ) from None
+    if "refused" in told or numbers is None:
+        raise WeightsError(told["refused"])
+    layers, start = [], 0
+    for name, kind, shapes, settings in told["layers"]:
+        arrays = []
+        for shape in shapes:
+            end = start + math.prod(shape)
+            arrays.append(numbers[start:end].reshape(shape))
+            start = end
+        layers.append(KerasLayer(name, kind, tuple(arrays), settings))
+    shape = told["input_shape"]
+    return KerasFile(path.name, layers, told["keras"], None if shape is None else tuple(shape))
+
+
+def work(path: str) -> Reply:
+    """What `read_keras` has done in a child process: layers without arrays, and all arrays as one.
+
+    HDF5 itself crashes or goes on for ever on some damaged files.
+    """
+    import h5py
+
+    file = Path(path)
+    try:
+        with h5py.File(file, "r") as opened:
+            read = _Reader(file.name, opened).read()
+    except WeightsError as error:
+        return {"refused": str(error)}, None
     # HDF5 that is cut off or made up breaks h5py in all of these ways.
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path.name} cannot be read as HDF5 of Keras ({type(error).__name__}). {_ADVICE}"
-        ) from None
+        line = f"{file.name} cannot be read as HDF5 of Keras ({type(error).__name__}). {_ADVICE}"
+        return {"refused": line}, None
+    layers = [(la.name, la.kind, [a.shape for a in la.arrays], la.settings) for la in read.layers]
+    with np.errstate(over="ignore"):
+        flat = [a.ravel().astype(np.float32) for layer in read.layers for a in layer.arrays]
+    told = {"layers": layers, "keras": read.keras, "input_shape": read.input_shape}
+    return told, np.concatenate(flat)
+
+
+def _elsewhere(path: Path) -> Reply:
+    limits = Limits(memory_mb=8 * (MAX_BYTES >> 20))
+    with Child(f"{__name__}:work", limits=limits) as child:
+        return child.ask({"path": str(path.absolute())}, files_bytes=path.stat().st_size)
 
 
 def plain_setting(value: Any) -> Any:
