@@ -27,6 +27,8 @@ from covidctnet.verbs import VERBS as _VERBS
 __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
+# Their --preset is an option like others: a preset holds no settings for them.
+_OWN_PRESETS = ("weights",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,6 +149,8 @@ def _presets(verb: str) -> list[str]:
 
 def _with_preset(verb: str, arguments: list[str]) -> list[str]:
     """``--preset NAME`` stands for the YAML file of that preset and verb."""
+    if verb in _OWN_PRESETS:
+        return arguments
     out: list[str] = []
     rest = iter(arguments)
     for argument in rest:

@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -160,7 +160,10 @@ def import_weights(
         "torch": torch.__version__,
         "licence": "that of the imported files",
     }
-    return save_weights(folder, denoiser=cleaner, classifier=judge, card=card)
+    return save_weights(folder, {"denoiser": cleaner, "classifier": judge}, card=card)
+
+
+_RESIDUAL = {field.name for field in fields(ResidualSettings)}
 
 
 def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
@@ -171,7 +174,7 @@ def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
     told = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
     training = known[name] / "train-classifier.yaml"
     data = yaml.safe_load(training.read_text(encoding="utf-8")) if training.is_file() else {}
-    residual = data.get("data", {}).get("residual", {})
+    residual = {k: v for k, v in data.get("data", {}).items() if k in _RESIDUAL}
     return PreprocessSettings(**told["settings"]), ResidualSettings(**residual)
 
 

@@ -208,6 +208,13 @@ def _preprocess(arguments: list[str]) -> int:
     return EXIT_SOME_FAILED if done.failures else EXIT_OK
 
 
+def _train_lungs(arguments: list[str]) -> int:
+    from covidctnet.training.run import train_lungs
+
+    train_lungs(_with_work(arguments), program="covidctnet train-lungs")
+    return EXIT_OK
+
+
 def _train_denoiser(arguments: list[str]) -> int:
     from covidctnet.training.run import train_denoiser
 
@@ -351,9 +358,10 @@ VERBS: Mapping[str, Verb] = {
     "phantom": Verb("write a cohort of synthetic patients as DICOM, with their truth", _phantom),
     "paint": Verb("paint lesions into the Control scans of an archive: a cohort", _paint),
     "preprocess": Verb("a labelled archive to network input, and its splits", _preprocess),
+    "train-lungs": Verb("train the BCDU-Net on lungs, to start a denoiser from", _train_lungs),
     "train-denoiser": Verb("train the BCDU-Net on the Controls set aside for it", _train_denoiser),
     "train-classifier": Verb("train the 3D CNN on the denoiser's residuals", _train_classifier),
     "evaluate": Verb("accuracy and AUC with intervals on labelled patients", _evaluate),
-    "weights": Verb("list the shipped weights, or verify their hashes", _weights),
+    "weights": Verb("list the shipped weights, verify hashes, or import Keras weights", _weights),
     "benchmark": Verb("measure every stage beside a reference", _benchmark),
 }

@@ -37,7 +37,7 @@ __all__ = [
 CARD = "card.json"
 CARD_VERSION = 1
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {"denoiser": BCDUNet, "classifier": CNN3D}
+    {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet}
 )
 # What a card must say of its parts; a default in its place would be a guess. Except for what came
 # later: cards that do not name it are older than any other choice.
@@ -45,6 +45,7 @@ _DECIDING: Mapping[str, set[str]] = {
     "preprocessing": set(PreprocessSettings().deciding()),
     "residual": {f.name for f in fields(ResidualSettings)},
     "denoiser": {"base", "depth", "bidirectional", "gates"},
+    "lungs": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
 }
 # What a card must hold before anything else is looked at.
@@ -86,12 +87,23 @@ class Weights:
         assert isinstance(network, CNN3D)
         return network
 
+    def lungs(self) -> BCDUNet:
+        """The segmentation of the lungs that a denoiser may start from, likewise.
+
+        Raises:
+            WeightsError: If there is none, or it does not fit the card's architecture.
+        """
+        network = self._build("lungs")
+        assert isinstance(network, BCDUNet)
+        return network
+
     def _build(self, kind: str) -> nn.Module:
         architecture = self.card["architecture"].get(kind)
         if architecture is None:
+            held = " and ".join(self.card["architecture"]) or "nothing"
             raise WeightsError(
-                f"weights {self.name!r} hold no {kind}, wanted denoiser and classifier. "
-                f"Run covidctnet train-{kind} first."
+                f"weights {self.name!r} hold {held}, "
+                f"wanted a network named {kind}. Run covidctnet train-{kind} first."
             )
         try:
             network = _outline(kind, architecture)
@@ -161,11 +173,7 @@ def list_weights() -> tuple[Weights, ...]:
 
 
 def save_weights(
-    folder: Path,
-    *,
-    denoiser: BCDUNet,
-    classifier: CNN3D | None,
-    card: Mapping[str, Any],
+    folder: Path, networks: Mapping[str, nn.Module], *, card: Mapping[str, Any]
 ) -> Weights:
     """Write weights and their card, each whole or not at all, the card last.
 
@@ -174,8 +182,7 @@ def save_weights(
 
     Args:
         folder: Created when needed; weights that are there are replaced.
-        denoiser: Its weights.
-        classifier: Its weights, if there are any yet.
+        networks: By name: ``denoiser``, ``classifier``, ``lungs``; those that there are.
         card: Everything about them but version, classes and hashes, which are filled in.
 
     Returns:
@@ -185,9 +192,6 @@ def save_weights(
         WeightsError: If the card names another architecture than the networks have.
         OSError: If the disk is full or not ours; nothing half-written stays.
     """
-    networks: dict[str, nn.Module] = {"denoiser": denoiser}
-    if classifier is not None:
-        networks["classifier"] = classifier
     _compare(networks, card["architecture"])
     blobs = {
         f"{kind}.safetensors": save_safetensors(

@@ -35,7 +35,7 @@ def tiny_weights(folder: Path) -> Path:
     }
     denoiser = BCDUNet(**ARCHITECTURE["denoiser"])
     classifier = CNN3D(**ARCHITECTURE["classifier"])
-    save_weights(folder, denoiser=denoiser, classifier=classifier, card=card)
+    save_weights(folder, {"denoiser": denoiser, "classifier": classifier}, card=card)
     return folder
 
 

@@ -33,7 +33,7 @@ def a_card(**changes):
 @pytest.fixture
 def folder(tmp_path):
     denoiser, classifier = networks()
-    save_weights(tmp_path / "mine", denoiser=denoiser, classifier=classifier, card=a_card())
+    save_weights(tmp_path / "mine", {"denoiser": denoiser, "classifier": classifier}, card=a_card())
     return tmp_path / "mine"
 
 
@@ -124,13 +124,15 @@ def test_the_digest_follows_the_residual_once_the_card_tells_it(folder):
 def test_the_residual_of_a_card_is_saved_with_it(tmp_path):
     denoiser, classifier = networks()
     card = a_card(residual={"depth_resize": "antialiased", "signed": False})
-    saved = save_weights(tmp_path / "w", denoiser=denoiser, classifier=classifier, card=card)
+    saved = save_weights(
+        tmp_path / "w", {"denoiser": denoiser, "classifier": classifier}, card=card
+    )
     assert saved.card["residual"] == card["residual"]
 
 
 def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
     card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
-    save_weights(tmp_path / "half", denoiser=networks()[0], classifier=None, card=card)
+    save_weights(tmp_path / "half", {"denoiser": networks()[0]}, card=card)
     weights = load_weights(tmp_path / "half")
     assert weights.denoiser()
     with pytest.raises(WeightsError, match=r"hold no classifier.*train-classifier"):
@@ -201,18 +203,17 @@ def test_a_card_that_its_networks_contradict_is_never_written(tmp_path):
     with pytest.raises(WeightsError, match="classifier is not the architecture"):
         save_weights(
             tmp_path / "w",
-            denoiser=denoiser,
-            classifier=classifier,
+            {"denoiser": denoiser, "classifier": classifier},
             card=a_card(architecture=wider),
         )
     with pytest.raises(WeightsError, match="describes denoiser, classifier, the networks given"):
-        save_weights(tmp_path / "w", denoiser=denoiser, classifier=None, card=a_card())
+        save_weights(tmp_path / "w", {"denoiser": denoiser}, card=a_card())
     assert not (tmp_path / "w").exists()
 
 
 def test_saving_a_denoiser_alone_takes_the_old_classifier_away(folder):
     card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
-    save_weights(folder, denoiser=networks()[0], classifier=None, card=card)
+    save_weights(folder, {"denoiser": networks()[0]}, card=card)
     assert sorted(p.name for p in folder.iterdir()) == ["card.json", "denoiser.safetensors"]
 
 
@@ -220,7 +221,7 @@ def test_a_write_that_was_cut_off_between_two_files_is_noticed(folder):
     card = (folder / "card.json").read_text()
     torch.manual_seed(1)
     other = BCDUNet(**ARCHITECTURE["denoiser"])
-    save_weights(folder, denoiser=other, classifier=networks()[1], card=a_card())
+    save_weights(folder, {"denoiser": other, "classifier": networks()[1]}, card=a_card())
     (folder / "card.json").write_text(card)
     with pytest.raises(WeightsError, match="is not what its card vouches for"):
         load_weights(folder)
@@ -257,7 +258,7 @@ def test_a_full_disk_leaves_the_old_weights_whole(folder, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     denoiser, classifier = BCDUNet(2, 1), networks()[1]
     with pytest.raises(OSError, match="No space left"):
-        save_weights(folder, denoiser=denoiser, classifier=classifier, card=a_card())
+        save_weights(folder, {"denoiser": denoiser, "classifier": classifier}, card=a_card())
     assert load_weights(folder).digest == before
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.json",

@@ -117,10 +117,10 @@ class SliceData(pl.LightningDataModule):
         train = self.work.studies("denoiser_train")
         val = self.work.studies("denoiser_val")
         one_preprocessing([*train, *val])  # now, not when the training is over
-        parts = [_Slices(s, None, self.lungs_only) for s in train]
+        parts = [Slices(s, None, self.lungs_only) for s in train]
         self.train: Dataset[Pair] = ConcatDataset(parts)
         self.val: Dataset[Pair] = ConcatDataset(
-            [_Slices(s, self.validation_slices, self.lungs_only) for s in val]
+            [Slices(s, self.validation_slices, self.lungs_only) for s in val]
         )
         self.chances: np.ndarray | None = None
         if self.real_share is not None:
@@ -134,7 +134,7 @@ class SliceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Pair]:
         """All slices, shuffled afresh every epoch, or as many drawn by `real_share`."""
-        return _loader(
+        return loader(
             self.train,
             self.batch_size,
             self.workers,
@@ -144,7 +144,7 @@ class SliceData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """The same slices every time."""
-        return _loader(self.val, self.batch_size, self.workers)
+        return loader(self.val, self.batch_size, self.workers)
 
 
 class ResidualData(pl.LightningDataModule):
@@ -239,17 +239,17 @@ class ResidualData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Pair]:
         """All scans, shuffled afresh every epoch."""
-        return _loader(self.splits["train"], self.batch_size, self.workers, shuffle_seed=self.seed)
+        return loader(self.splits["train"], self.batch_size, self.workers, shuffle_seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """The validation scans, in order."""
-        return _loader(self.splits["val"], self.batch_size, self.workers)
+        return loader(self.splits["val"], self.batch_size, self.workers)
 
     def _studies(self, split: str) -> list[StoredStudy]:
         return self.work.studies(split)
 
 
-class _Slices(Dataset[Pair]):
+class Slices(Dataset[Pair]):
     """Slices of one study; `count` evenly spaced ones, or all."""
 
     def __init__(self, study: StoredStudy, count: int | None, lungs_only: bool) -> None:
@@ -314,7 +314,7 @@ def _check_loading(batch_size: int, workers: int) -> None:
         )
 
 
-def _loader(
+def loader(
     dataset: Dataset[Pair],
     batch_size: int,
     workers: int,

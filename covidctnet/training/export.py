@@ -22,23 +22,25 @@ from covidctnet.training.data import (
     is_synthetic,
     one_preprocessing,
 )
+from covidctnet.training.lungs import LungData, LungTask
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
 from covidctnet.weights import save_weights
 
-__all__ = ["export_classifier", "export_denoiser"]
+__all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 
 
 def export_denoiser(
     task: DenoiserTask,
     data: SliceData,
+    folder: Path,
     metrics: Mapping[str, Any],
     *,
     command: str,
     config: Mapping[str, Any],
     attribution: str = "",
 ) -> None:
-    """Write ``denoiser.safetensors`` and a card into the work folder's ``weights``."""
+    """Write ``denoiser.safetensors`` and a card into a folder."""
     work = data.work
     studies = [s for split in ("denoiser_train", "denoiser_val") for s in work.studies(split)]
     card = {
@@ -55,19 +57,20 @@ def export_denoiser(
         },
         "metrics": {"denoiser": dict(metrics)},
     }
-    save_weights(work.weights, denoiser=task.network, classifier=None, card=card)
+    save_weights(folder, {"denoiser": task.network}, card=card)
 
 
 def export_classifier(
     task: ClassifierTask,
     data: ResidualData,
+    folder: Path,
     metrics: Mapping[str, Any],
     *,
     command: str,
     config: Mapping[str, Any],
     attribution: str = "",
 ) -> None:
-    """Complete the work folder's ``weights`` with the classifier."""
+    """Write the classifier beside the denoiser it was trained with."""
     studies = [s for split in ("train", "val") for s in data.work.studies(split)]
     old = data.weights.card
     card = {
@@ -87,7 +90,37 @@ def export_classifier(
         "metrics": {**old["metrics"], "classifier": dict(metrics)},
     }
     denoiser = data.weights.denoiser()
-    save_weights(data.work.weights, denoiser=denoiser, classifier=task.network, card=card)
+    save_weights(folder, {"denoiser": denoiser, "classifier": task.network}, card=card)
+
+
+def export_lungs(
+    task: LungTask,
+    data: LungData,
+    folder: Path,
+    metrics: Mapping[str, Any],
+    *,
+    command: str,
+    config: Mapping[str, Any],
+    attribution: str = "",
+) -> None:
+    """Write ``lungs.safetensors`` and a card into a folder."""
+    told: dict[str, Any] = {"patients": data.patients}
+    if data.pairs is None:
+        names = ("denoiser_train", "train", "denoiser_val", "val")
+        studies = [s for name in names for s in data.work.studies(name)]
+        told = _describe(data.work, studies, attribution)
+    else:
+        told |= {"attribution": attribution} if attribution else {}
+        studies = []
+    card = {
+        **_origin(),
+        "architecture": {"lungs": task.architecture},
+        "preprocessing": asdict(data.settings),
+        "synthetic_only": bool(studies) and all(map(is_synthetic, studies)),
+        "training": {"lungs": {"command": command, "data": told, "config": config}},
+        "metrics": {"lungs": dict(metrics)},
+    }
+    save_weights(folder, {"lungs": task.network}, card=card)
 
 
 def _origin() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
 from covidctnet.training.losses import DenoiserLoss, slice_loss
 from covidctnet.training.noise import NoiseSettings, corrupt
 
-__all__ = ["ClassifierTask", "DenoiserTask"]
+__all__ = ["ClassifierTask", "DenoiserTask", "Schedule", "SeededTask"]
 
 # Share of the steps over which the learning rate rises from a tenth.
 WARM_UP_SHARE = 0.03
@@ -30,7 +30,7 @@ DEAD_SPREAD = 1e-4
 Schedule = Literal["constant", "cosine"]
 
 
-class _SeededTask(pl.LightningModule):
+class SeededTask(pl.LightningModule):
     """A task whose every random draw is a function of seed, step and rank.
 
     Dropout, augmentation and noise therefore repeat exactly when a run is resumed, wherever it
@@ -58,14 +58,17 @@ class _SeededTask(pl.LightningModule):
         return self.global_step * batches + batch_idx % batches
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what draws from the global generator, such as dropout."""
         torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the figures of the weights beside them."""
         # The card tells the figures of the weights it comes with, which are seldom the last ones.
         metrics = self.trainer.callback_metrics.items()
         checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}
 
     def configure_optimizers(self) -> Any:
+        """Adam, and the fall of its learning rate."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
         if self.schedule == "constant":
             return optimizer
@@ -84,7 +87,7 @@ class _SeededTask(pl.LightningModule):
         }
 
 
-class DenoiserTask(_SeededTask):
+class DenoiserTask(SeededTask):
     """BCDU-Net learns to give back the healthy slice under the noise.
 
     Args:
@@ -196,7 +199,7 @@ class DenoiserTask(_SeededTask):
         return slice_loss(output, clean, lungs, kind=self.loss, lungs_weight=self.lungs_weight)
 
 
-class ClassifierTask(_SeededTask):
+class ClassifierTask(SeededTask):
     """The 3D CNN learns the class from the residual of the frozen denoiser.
 
     Args:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from covidctnet.training import augment
-from covidctnet.training.augment import vary_residuals, vary_slices
+from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
 
 
 def seeded(seed=0):
@@ -111,3 +111,22 @@ def test_the_same_seed_varies_residuals_alike(residual):
     first, again, other = (vary_residuals(residual, generator=seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_patch_shows_lung_and_stays_within_the_slice():
+    lungs = torch.zeros((40, 1, 48, 64))
+    lungs[:, :, 2:6, 50:60] = 1
+    clean = torch.arange(48 * 64.0).reshape(1, 1, 48, 64).expand(40, -1, -1, -1)
+    patches, cut = cut_patches(clean, lungs, 16, generator=torch.Generator().manual_seed(0))
+    assert patches.shape == cut.shape == (40, 1, 16, 16)
+    assert (cut.flatten(1).sum(1) > 0).all()
+    # Every patch is a piece of the slice: rows 64 apart, columns 1.
+    assert (patches.diff(dim=2) == 64).all()
+    assert (patches.diff(dim=3) == 1).all()
+    assert len(patches[:, 0, 0, 0].unique()) > 5
+
+
+def test_slices_without_lungs_give_patches_of_anywhere_and_small_ones_stay_whole():
+    clean = torch.rand((6, 1, 24, 40))
+    patches, _ = cut_patches(clean, 0 * clean, 32, generator=torch.Generator().manual_seed(0))
+    assert patches.shape == (6, 1, 24, 32)

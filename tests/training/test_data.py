@@ -11,7 +11,8 @@ from covidctnet.models import BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.training import data as training_data
-from covidctnet.training.data import ResidualData, SliceData, WorkFolder
+from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
+from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
 from tests.training.conftest import SHAPE, put_study
 
@@ -30,7 +31,7 @@ def denoised(little_work):
         "preprocessing": vars(PreprocessSettings(size=40)),
         "synthetic_only": True,
     }
-    save_weights(little_work / "weights", denoiser=network, classifier=None, card=card)
+    save_weights(little_work / "weights", {"denoiser": network}, card=card)
     return little_work
 
 
@@ -168,3 +169,61 @@ def test_no_more_loader_processes_than_cores(little_work, monkeypatch):
     data = SliceData(Path(little_work), workers=64)
     data.setup("fit")
     assert data.train_dataloader().num_workers == 1
+
+
+@pytest.fixture
+def mixed_work(little_work):
+    """Phantoms, and one real patient among the denoiser's Controls."""
+    splits = Splits.load(little_work / "splits.json")
+    store = Store(little_work / "preprocessed")
+    study = splits.studies("denoiser_train")[0]
+    record = little_work / "preprocessed" / f"{study}.json"
+    record.write_text(record.read_text().replace(SYNTHETIC_NOTE, "a scanner's note"))
+    assert [s.id for s in store.index() if not is_synthetic(s)] == [study]
+    return little_work, study
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_real_patients_give_their_share_of_the_slices(mixed_work, share):
+    work, study = mixed_work
+    data = SliceData(work, real_share=share)
+    data.setup("fit")
+    bounds = np.cumsum([0] + [len(part) for part in data.train.datasets])
+    where = [part.study.id for part in data.train.datasets].index(study)
+    loader, drawn = data.train_dataloader(), []
+    for epoch in range(30):
+        drawn += order(loader, epoch)
+    real = np.mean([bounds[where] <= i < bounds[where + 1] for i in drawn])
+    assert real == pytest.approx(share, abs=0.06)
+    assert order(loader, 3) == order(loader, 3) != order(loader, 4)
+
+
+def test_a_cohort_of_one_kind_has_no_share_to_keep(little_work):
+    data = SliceData(little_work, real_share=0.5)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert sorted(order(loader, 0)) == list(range(len(data.train)))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
+def test_a_share_that_cannot_be_is_refused(little_work, share):
+    with pytest.raises(UsageError, match="real_share must lie between 0 and 1"):
+        SliceData(little_work, real_share=share)
+
+
+def test_slices_without_lungs_can_be_left_out(little_work):
+    every, some = SliceData(little_work), SliceData(little_work, lungs_only=True)
+    for data in (every, some):
+        data.setup("fit")
+    assert all((lungs > 0).any() for _, lungs in some.train)
+    assert len(some.train) == len(every.train) * (SHAPE[0] - 4) // SHAPE[0]
+
+
+def test_residuals_of_every_kind_lie_apart_and_differ(denoised):
+    kinds = [{}, {"signed": False}, {"depth_resize": "antialiased"}]
+    made = [residuals(denoised, **kind) for kind in kinds]
+    assert len({data.store.folder for data in made}) == 3
+    first, absolute, blurred = (data.splits["train"][0][0] for data in made)
+    assert absolute.min() >= 0
+    assert first.min() < 0
+    assert not torch.equal(first, blurred)

@@ -1,0 +1,243 @@
+"""The command lines of training: LightningCLI with its files in the work folder."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+
+from covidctnet.denoise import pick_device
+from covidctnet.errors import UsageError
+from covidctnet.weights import load_weights
+
+__all__ = ["ClassifierCLI", "DenoiserCLI", "LungsCLI", "TrainCLI", "start_from"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class TrainCLI(LightningCLI):
+    """A LightningCLI without subcommands that keeps its files in the work folder."""
+
+    stage: str = ""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The options beyond those of task, data and trainer."""
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="checkpoint to resume from exactly: a file, or `last` for the last of this folder",
+        )
+        parser.add_argument(
+            "--device",
+            type=str | None,
+            default=None,
+            help="auto, cpu, cuda, cuda:1 or mps; short for --trainer.accelerator and .devices",
+        )
+        parser.add_argument(
+            "--patience",
+            type=int,
+            default=20,
+            help="epochs without a better val_loss before training stops early",
+        )
+        parser.add_argument(
+            "--attribution",
+            type=str,
+            default="",
+            help="whom the licence of the data wants named; goes into the card",
+        )
+        for seeded in ("model.seed", "data.seed"):
+            parser.link_arguments("seed_everything", seeded, compute_fn=int)
+
+    def needed(self) -> dict[str, str]:
+        """Files of the work folder that training starts from, and the verbs that write them."""
+        return {"splits.json": "preprocess"}
+
+    def before_instantiate_classes(self) -> None:
+        """Check what the run starts from before anything is written."""
+        config = self.config
+        work = Path(config.data.work)
+        if self.needed() and not work.is_dir():
+            raise UsageError(
+                f"the work folder {work.name!r} does not exist; run covidctnet preprocess first"
+            )
+        # Before the loggers write into what may be the wrong folder.
+        for needed, verb in self.needed().items():
+            if not (work / needed).is_file():
+                raise UsageError(
+                    f"the work folder {work.name!r} has no {needed}; run covidctnet {verb} first"
+                )
+        config.trainer.default_root_dir = str(work / self.stage)
+        if config.ckpt_path:
+            config.ckpt_path = checkpoint_of(config.ckpt_path, work / self.stage)
+        if config.device:
+            if config.trainer.accelerator != "auto" or config.trainer.devices != "auto":
+                raise UsageError(
+                    "--device is short for --trainer.accelerator and --trainer.devices; give "
+                    "either it or them"
+                )
+            device = pick_device(config.device)
+            config.trainer.accelerator = "gpu" if device.type == "cuda" else device.type
+            config.trainer.devices = 1 if device.index is None else [device.index]
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer with its loggers and checkpoints in the work folder."""
+        folder = Path(self.config.trainer.default_root_dir)
+        if self.config.trainer.logger in (None, True):
+            # A resumed run writes beside the one before, never over it.
+            run = f"run{1 + len(list((folder / 'log').glob('run*')))}"
+            kwargs["logger"] = [
+                CSVLogger(str(folder), name="log", version=run),
+                TensorBoardLogger(str(folder), name="tensorboard", version=run),
+            ]
+        best = ModelCheckpoint(
+            dirpath=folder / "checkpoints",
+            filename="best",
+            monitor="val_loss",
+            save_last=True,
+            enable_version_counter=False,
+        )
+        kwargs["callbacks"] = [
+            *(self.config_init.trainer.callbacks or []),
+            # Only after a validation: a run of a few steps ends before the first one.
+            EarlyStopping(
+                "val_loss", patience=self.config.patience, check_on_train_epoch_end=False
+            ),
+            best,
+        ]
+        trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
+        return trainer
+
+
+class DenoiserCLI(TrainCLI):
+    """Of ``train-denoiser``."""
+
+    stage = "denoiser"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The options beyond those of task, data and trainer."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="weights to start from, as of train-lungs: what fits is taken, the rest is told",
+        )
+
+    def instantiate_classes(self) -> None:
+        """Task and data; the network starts from ``--init`` where that is given."""
+        super().instantiate_classes()
+        # A resumed run has its weights from the checkpoint.
+        if self.config.init and not self.config.ckpt_path:
+            weights = load_weights(self.config.init)
+            is_lungs = "lungs" in weights.card["architecture"]
+            start_from(self.model.network, weights.lungs() if is_lungs else weights.denoiser())
+
+
+class ClassifierCLI(TrainCLI):
+    """Of ``train-classifier``."""
+
+    stage = "classifier"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The options beyond those of task, data and trainer."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.depth", "model.depth")
+        parser.link_arguments("data", "model.size", lambda data: data.size, apply_on="instantiate")
+
+    def needed(self) -> dict[str, str]:
+        """See `TrainCLI.needed`."""
+        own = {} if self.config.data.denoiser else {"weights/card.json": "train-denoiser"}
+        return {**super().needed(), **own}
+
+    def before_instantiate_classes(self) -> None:
+        """Check what the run starts from before anything is written."""
+        super().before_instantiate_classes()
+        if self.config.device:
+            self.config.data.device = self.config.device
+
+
+class LungsCLI(TrainCLI):
+    """Of ``train-lungs``."""
+
+    stage = "lungs"
+
+    def needed(self) -> dict[str, str]:
+        """See `TrainCLI.needed`."""
+        return {} if self.config.data.pairs else super().needed()
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The options beyond those of task, data and trainer."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            default=None,
+            help="folder for the weights; lungs/weights in the work folder by default",
+        )
+
+
+def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
+    """Take over every weight of another network that fits, and tell what did not.
+
+    Args:
+        network: Changed in place.
+        other: Where the weights come from.
+
+    Returns:
+        Names of `network`'s weights that stay as they were.
+
+    Raises:
+        UsageError: If nothing fits.
+    """
+    own, given = network.state_dict(), other.state_dict()
+    fitting = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    left = tuple(k for k in own if k not in fitting)
+    first = next(iter(own))
+    if first not in fitting:
+        raise UsageError(
+            f"nothing of the weights to start from fits: {first} is {tuple(given[first].shape)}, "
+            f"wanted {tuple(own[first].shape)}. Give the same --model.base."
+        )
+    network.load_state_dict(fitting, strict=False)
+    _LOG.info("started from %d of %d tensors of other weights", len(fitting), len(own))
+    if left:
+        parts = Counter(".".join(name.split(".")[:2]) for name in left)
+        told = ", ".join(f"{part} ({count})" for part, count in parts.items())
+        _LOG.warning("not taken over, missing there or of another shape: %s", told)
+    return left
+
+
+def checkpoint_of(wanted: str, folder: Path) -> str | None:
+    """The file that ``--ckpt_path`` means; None where there is no last one yet."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if wanted == "last" and not last.is_file():
+        _LOG.warning("the work folder has no checkpoint yet; training starts at the beginning")
+        return None
+    path = last if wanted == "last" else Path(wanted)
+    if not path.is_file():
+        raise UsageError(
+            f"the checkpoint {Path(wanted).name!r} does not exist; give a file, or `last` for the "
+            "last one of the work folder"
+        )
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+        is_checkpoint = isinstance(held, dict) and "state_dict" in held
+    # Whatever else a file may hold fails in its own way; none of it is a checkpoint.
+    except (pickle.UnpicklingError, RuntimeError, LookupError, ValueError, EOFError, TypeError):
+        is_checkpoint = False
+    if not is_checkpoint:
+        raise UsageError(
+            f"{path.name!r} is no whole checkpoint of a training run; give another, or train from "
+            "the beginning without --ckpt_path"
+        )
+    return str(path)

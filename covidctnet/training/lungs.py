@@ -1,0 +1,210 @@
+"""Lung segmentation with the denoiser's network: what the paper starts its denoiser from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.nn import functional as F
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
+from covidctnet.models import BCDUNet
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.preprocess.grid import antialias_matrix
+from covidctnet.training.augment import vary_slices
+from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
+from covidctnet.training.tasks import Schedule, SeededTask
+
+__all__ = ["LungData", "LungTask"]
+
+_LOG = logging.getLogger(__name__)
+# Every so many patients of a folder with drawn lungs choose the checkpoint.
+VALIDATE_EVERY = 5
+
+
+class LungData(pl.LightningDataModule):
+    """Slices with their lungs: drawn ones, or those that preprocessing found.
+
+    A batch is (slices, lungs), both float32 (batch, 1, row, column). Patients are held back whole.
+
+    Args:
+        work: Receives ``lungs/``. Where `pairs` is not given, also the source: the lungs that
+            preprocessing found in its studies, whatever their label, test patients left out.
+        pairs: Folder in a layout of Kaggle's "finding lungs in CT" (`covidctnet.io.lung_pairs`).
+        size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
+        batch_size: Slices a step and process.
+        workers: Loader processes.
+        validation_slices: Slices a validation patient gives, evenly spaced.
+        seed: Of the shuffling.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        pairs: Path | None = None,
+        size: int = 240,
+        batch_size: int = 8,
+        workers: int = 0,
+        validation_slices: int = 12,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.work = WorkFolder(work)
+        self.pairs = pairs
+        self.size = size
+        self.batch_size = batch_size
+        self.workers = workers
+        self.validation_slices = validation_slices
+        self.seed = seed
+        self.patients: dict[str, int] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the pairs, or open the memory maps."""
+        parts = self._drawn() if self.pairs else self._found()
+        self.train: Dataset[Pair] = ConcatDataset(parts["train"])
+        self.val: Dataset[Pair] = ConcatDataset(parts["val"])
+        self.patients = {split: len(found) for split, found in parts.items()}
+
+    @property
+    def settings(self) -> PreprocessSettings:
+        """What the slices went through, as far as it is known."""
+        return self._settings
+
+    def train_dataloader(self) -> DataLoader[Pair]:
+        """All slices, shuffled afresh every epoch."""
+        return loader(self.train, self.batch_size, self.workers, shuffle_seed=self.seed)
+
+    def val_dataloader(self) -> DataLoader[Pair]:
+        """The same slices every time."""
+        return loader(self.val, self.batch_size, self.workers)
+
+    def _found(self) -> dict[str, list[Dataset[Pair]]]:
+        studies = {
+            "train": [s for n in ("denoiser_train", "train") for s in self.work.studies(n)],
+            "val": [s for n in ("denoiser_val", "val") for s in self.work.studies(n)],
+        }
+        self._settings = PreprocessSettings(
+            **one_preprocessing([s for found in studies.values() for s in found])
+        )
+        return {
+            "train": [Slices(s, None, lungs_only=False) for s in studies["train"]],
+            "val": [Slices(s, self.validation_slices, lungs_only=False) for s in studies["val"]],
+        }
+
+    def _drawn(self) -> dict[str, list[Dataset[Pair]]]:
+        assert self.pairs is not None
+        self._settings = PreprocessSettings(size=self.size)
+        parts: dict[str, list[Dataset[Pair]]] = {"train": [], "val": []}
+        pairs = sorted(find_lung_pairs(self.pairs), key=lambda pair: pair.patient)
+        if len(pairs) < 2:
+            raise UsageError(f"wanted drawn lungs of two patients or more, got {len(pairs)}")
+        for number, pair in enumerate(pairs):
+            split = "train" if number % VALIDATE_EVERY else "val"
+            try:
+                parts[split].append(_Drawn(pair, self._settings))
+            except StudyError as error:
+                _LOG.warning("drawn lungs %s are left out: %s", pair.patient, error.message)
+        if not parts["train"] or not parts["val"]:
+            raise UsageError("too few drawn lungs can be read; see the warnings above")
+        return parts
+
+
+class _Drawn(Dataset[Pair]):
+    """Slices of one pair in memory, resized and windowed."""
+
+    def __init__(self, pair: LungPair, settings: PreprocessSettings) -> None:
+        slices, lungs, is_hu = pair.read()
+        rows, columns = (antialias_matrix(n, settings.size) for n in slices.shape[1:])
+        unit = slices.astype(np.float32)
+        if is_hu:
+            unit = (unit - settings.low_hu) / (settings.high_hu - settings.low_hu)
+        self.slices = (rows @ np.clip(unit, 0, 1) @ columns.T).astype(np.float16)
+        self.lungs = (rows @ lungs.astype(np.float32) @ columns.T) > 0.5
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, item: int) -> Pair:
+        return (
+            torch.from_numpy(self.slices[item].astype(np.float32))[None],
+            torch.from_numpy(self.lungs[item].astype(np.float32))[None],
+        )
+
+
+class LungTask(SeededTask):
+    """BCDU-Net learns where the lungs are.
+
+    Args:
+        base: Width of the first level; the denoiser that starts from it wants the same.
+        depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
+        bidirectional: Let the ConvLSTMs read both ways.
+        gates: Gate activation of the ConvLSTMs.
+        learning_rate: Of Adam, at its highest.
+        schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
+        augment: Vary the slices (mirror, turn, zoom, density, grain).
+        seed: Of everything random in a step.
+    """
+
+    def __init__(
+        self,
+        base: int = 16,
+        depth: Literal[1, 3] = 3,
+        bidirectional: bool = True,
+        gates: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
+        learning_rate: float = 1e-3,
+        schedule: Schedule = "cosine",
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, learning_rate, schedule)
+        self.architecture = {
+            "base": base,
+            "depth": depth,
+            "bidirectional": bidirectional,
+            "gates": gates,
+        }
+        self.network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.augment = augment
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        """Probability of lung, (batch, 1, row, column)."""
+        return self.network(slices)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Binary cross-entropy, as published."""
+        slices, lungs = batch
+        if self.augment:
+            generator = self.generator(1, self.moment(batch_idx))
+            slices, lungs = vary_slices(slices, lungs, generator=generator)
+        loss = _entropy(self._segment(slices), lungs)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Cross-entropy and Dice on patients held back."""
+        slices, lungs = batch
+        output = self._segment(slices)
+        inside, truth = output > 0.5, lungs > 0.5
+        both = (inside & truth).sum() * 2.0
+        scores: dict[str, Any] = {
+            "val_loss": _entropy(output, lungs),
+            "val_dice": (both + 1) / (inside.sum() + truth.sum() + 1),
+        }
+        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(slices))
+
+    def _segment(self, slices: torch.Tensor) -> torch.Tensor:
+        return self.network(slices.contiguous(memory_format=torch.channels_last)).float()
+
+
+def _entropy(output: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
+    # log(0) of a saturated sigmoid would be an infinite loss.
+    return F.binary_cross_entropy(output.clamp(1e-6, 1 - 1e-6), lungs)
