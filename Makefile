@@ -16,13 +16,15 @@ WEIGHTS ?= compact
 DEVICE ?= auto
 INPUT ?= inbox
 OUTPUT ?= results
+# An archive of real Control scans to train `compact` with; none by default.
+CONTROLS ?=
 # The training verbs leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 # Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
-.PHONY: help install lint format test docs demo preprocess train-denoiser train-classifier \
-        classify evaluate robustness fuzz benchmark compact wheel clean
+.PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
+        classify evaluate robustness fuzz benchmark compact ablation judge wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -58,6 +60,9 @@ demo: install ## The whole chain on synthetic patients in about ten minutes: run
 preprocess: install ## DATA -> WORK: network input and splits (PRESET)
 	$(RUN) preprocess "$(DATA)" -o "$(WORK)" --preset $(PRESET) $(ARGS) || test $$? -eq 3
 
+train-lungs: install ## WORK: train the BCDU-Net on lungs, to start a denoiser from (PRESET)
+	$(RUN) train-lungs --work "$(WORK)" --preset $(PRESET) $(ON) $(ARGS)
+
 train-denoiser: install ## WORK: train the BCDU-Net (PRESET)
 	$(RUN) train-denoiser --work "$(WORK)" --preset $(PRESET) $(ON) $(ARGS)
 
@@ -84,8 +89,14 @@ fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong v
 benchmark: install ## Measure every stage beside a reference
 	$(RUN) benchmark $(ARGS)
 
-compact: install ## Make weights/compact anew from phantoms (hours on two cores): runs/compact
-	bash pipelines/compact/run.sh $(RUN) runs/compact
+compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)
+	bash pipelines/compact/run.sh $(RUN) runs/compact $(CONTROLS)
+
+ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
+	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
+
+judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
+	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)
 
 wheel: install ## Build the wheel into dist/
 	rm -rf build dist

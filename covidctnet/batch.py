@@ -51,7 +51,7 @@ class NamedPredictor(Predictor, Protocol):
         """See `covidctnet.report.provenance.Answerer`."""
 
     @property
-    def synthetic_only(self) -> bool:
+    def caveat(self) -> str:
         """See `covidctnet.report.provenance.Answerer`."""
 
 

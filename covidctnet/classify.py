@@ -13,7 +13,7 @@ import torch
 
 from covidctnet import __version__
 from covidctnet.chest import check_chest, look_for_chest
-from covidctnet.denoise import Shown, pick_device, place, residual_volume
+from covidctnet.denoise import Shown, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.residual import DepthPlan, ResidualSettings
@@ -63,9 +63,9 @@ class CovidCTNet:
         return self.weights.digest
 
     @property
-    def synthetic_only(self) -> bool:
-        """Whether these weights have seen synthetic patients only."""
-        return bool(self.weights.card["synthetic_only"])
+    def caveat(self) -> str:
+        """See `covidctnet.weights.Weights.caveat`."""
+        return self.weights.caveat
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -85,7 +85,8 @@ class CovidCTNet:
         Args:
             volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
                 settings as these weights.
-            images: Keep the slices with the largest residual for a picture.
+            images: Keep the slices with the largest residual for a picture. The denoiser then runs
+                even for a classifier that sees the CT alone, whose answer stays the same.
 
         Raises:
             StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``.
@@ -106,11 +107,24 @@ class CovidCTNet:
             found = check_chest(chest, study=volume.source.study)
             flags = (*volume.source.flags, *found)
         with _timed(seconds, "denoise"):
-            residual, shown = residual_volume(
-                unit, self.denoiser, depth=self.depth, settings=self.residual
-            )
+            how, steps = self.residual, list(unit.steps)
+            ct = residual = pictures = None
+            if how.has_residual or images:
+                residual, shown = residual_volume(
+                    unit, self.denoiser, depth=self.depth, settings=how
+                )
+                pictures = _pictures(residual, shown, lungs) if images else None
+                # The notes tell what the classifier saw, not what a picture shows.
+                steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
+            if how.has_ct:
+                ct = ct_volume(unit, depth=self.depth, settings=how)
+                steps += ct.steps[len(unit.steps) :]
         with _timed(seconds, "classify"), torch.inference_mode():
-            tensor = torch.from_numpy(residual.array.copy())[None, None].to(self.device)
+            seen = how.compose(
+                residual=None if residual is None else residual.array,
+                ct=None if ct is None else ct.array,
+            )
+            tensor = torch.from_numpy(seen)[None].to(self.device)
             logits = self.classifier(tensor)[0].double()
             probabilities = torch.softmax(logits, dim=0).tolist()
         return Prediction(
@@ -119,8 +133,8 @@ class CovidCTNet:
             flags=tuple(dict.fromkeys(flags)),
             seconds=seconds,
             weights=self.weights.digest,
-            notes=(*volume.source.notes, *residual.steps),
-            images=_pictures(residual, shown, lungs) if images else None,
+            notes=(*volume.source.notes, *steps),
+            images=pictures,
         )
 
 

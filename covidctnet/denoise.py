@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import nullcontext
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -12,7 +13,18 @@ from covidctnet.errors import UsageError
 from covidctnet.residual import ResidualSettings
 from covidctnet.volume import Volume
 
-__all__ = ["Shown", "denoise", "denoise_slices", "pick_device", "place", "residual_volume"]
+__all__ = [
+    "Precision",
+    "Shown",
+    "ct_volume",
+    "denoise",
+    "denoise_slices",
+    "pick_device",
+    "place",
+    "residual_volume",
+]
+
+Precision = Literal["32", "bf16"]
 
 
 class Shown(NamedTuple):
@@ -64,24 +76,40 @@ def place(denoiser: nn.Module, device: torch.device) -> nn.Module:
 
 
 @torch.inference_mode()
-def denoise_slices(denoiser: nn.Module, slices: np.ndarray, *, batch: int = 4) -> np.ndarray:
+def denoise_slices(
+    denoiser: nn.Module, slices: np.ndarray, *, batch: int = 4, precision: Precision = "32"
+) -> np.ndarray:
     """Run the denoiser over slices.
 
     Args:
         denoiser: In evaluation mode, on the device that does the work.
         slices: float32 in [0, 1], shape (slice, row, column).
         batch: Slices a step; on a CPU small batches stay in the cache.
+        precision: ``bf16`` lets the convolutions round to eight bits, about twice as fast where
+            the processor has them. The lungs of a phantom come out 0.0016 (2 HU) too high, a voxel
+            is off by 0.02 at most.
 
     Returns:
         float32, the same shape.
+
+    Raises:
+        UsageError: If there is no such precision.
     """
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision must be 32 or bf16, got {precision!r}")
     parameter = next(denoiser.parameters())
+    rounding = (
+        torch.autocast(parameter.device.type, torch.bfloat16)
+        if precision == "bf16"
+        else nullcontext()
+    )
     out = np.empty(slices.shape, dtype=np.float32)
-    for start in range(0, len(slices), batch):
-        # A copy: volumes are read-only, and torch wants to be able to write.
-        block = torch.from_numpy(np.array(slices[start : start + batch], np.float32))
-        block = block[:, None].to(parameter.device, memory_format=torch.channels_last)
-        out[start : start + batch] = denoiser(block)[:, 0].float().cpu().numpy()
+    with rounding:
+        for start in range(0, len(slices), batch):
+            # A copy: volumes are read-only, and torch wants to be able to write.
+            block = torch.from_numpy(np.array(slices[start : start + batch], np.float32))
+            block = block[:, None].to(parameter.device, memory_format=torch.channels_last)
+            out[start : start + batch] = denoiser(block)[:, 0].float().cpu().numpy()
     return out
 
 
@@ -104,6 +132,7 @@ def residual_volume(
     depth: int,
     settings: ResidualSettings | None = None,
     batch: int = 4,
+    precision: Precision = "32",
 ) -> tuple[Volume, Shown]:
     """Input minus denoised, at the depth the classifier reads.
 
@@ -116,6 +145,7 @@ def residual_volume(
         settings: Signed or not, and how to resize, as the card of the weights says it; the paper's
             by default.
         batch: Slices a step.
+        precision: See `denoise_slices`.
 
     Returns:
         The residual, units ``residual``, shape (depth, row, column), and what it is the difference
@@ -125,24 +155,50 @@ def residual_volume(
     volume.expect("unit", by="residual_volume")
     plan = settings.plan(len(volume.array), depth)
     slices = np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)
-    denoised = denoise_slices(denoiser, slices, batch=batch)
+    denoised = denoise_slices(denoiser, slices, batch=batch, precision=precision)
     shown = Shown(plan.apply(slices), plan.apply(denoised))
     # In place: with every slice of a long scan read, one more copy would be half a gigabyte.
     residual = np.subtract(slices, denoised, out=denoised)
     if not settings.signed:
         np.abs(residual, out=residual)
-    affine = volume.affine.copy()
-    step = len(volume.array) / depth
-    affine[:3, 3] += affine[:3, 0] * ((step - 1) / 2)
-    affine[:3, 0] *= step
     difference = "input minus denoised" + ("" if settings.signed else ", absolute value")
     return (
         volume.then(
             f"residual ({difference}) brought from {len(volume.array)} to {depth} slices, "
             f"{settings.depth_resize}",
             plan.apply(residual),
-            affine=affine,
+            affine=_affine_at(volume, depth),
             units="residual",
         ),
         shown,
     )
+
+
+def ct_volume(volume: Volume, *, depth: int, settings: ResidualSettings | None = None) -> Volume:
+    """The CT at the depth the classifier reads: `Shown.given`, without a denoiser.
+
+    Args:
+        volume: In ``unit``, shape (slice, row, column).
+        depth: Slices wanted.
+        settings: How to resize; the paper's by default.
+
+    Returns:
+        In ``unit``, shape (depth, row, column), at the places of the residual.
+    """
+    settings = settings or ResidualSettings()
+    volume.expect("unit", by="ct_volume")
+    plan = settings.plan(len(volume.array), depth)
+    return volume.then(
+        f"CT brought from {len(volume.array)} to {depth} slices, {settings.depth_resize}",
+        plan.apply(np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)),
+        affine=_affine_at(volume, depth),
+    )
+
+
+def _affine_at(volume: Volume, depth: int) -> np.ndarray:
+    """The geometry of a volume brought to `depth` slices; it spans the same millimetres."""
+    affine = volume.affine.copy()
+    step = len(volume.array) / depth
+    affine[:3, 3] += affine[:3, 0] * ((step - 1) / 2)
+    affine[:3, 0] *= step
+    return affine

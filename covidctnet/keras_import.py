@@ -125,11 +125,16 @@ def import_weights(
 
     Raises:
         WeightsError: If a file is not what it is given for or does not fit the preset, the preset
-            is unknown, or the folder holds weights.
+            is unknown or of two channels, or the folder holds weights.
     """
     if (folder / CARD).exists():
         raise WeightsError(f"{folder.name!r} holds weights already. Give another folder.")
     preprocessing, residual = _preset(preset)
+    if residual.channels != 1:
+        raise WeightsError(
+            f"preset {preset!r} gives the classifier {residual.channels} channels, wanted one as "
+            "in the published network. Give the --preset the weights were trained with."
+        )
     cleaner = _denoiser(read_keras(denoiser), gates)
     judge = _classifier(read_keras(classifier), None, preprocessing.size)
     card = {
@@ -148,7 +153,7 @@ def import_weights(
             },
         },
         "preprocessing": asdict(preprocessing),
-        "residual": asdict(residual),
+        "residual": residual.deciding(),
         "synthetic_only": False,
         "training": {
             kind: {"command": "imported from Keras", "sha256": _sha256(path), "preset": preset}

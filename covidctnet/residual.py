@@ -1,33 +1,37 @@
-"""What the denoiser took away, brought to the depth that the classifier reads."""
+"""What the classifier reads: what the denoiser took away, the CT, or both, at its depth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from covidctnet.errors import UsageError
 from covidctnet.preprocess.grid import gaussian_matrix, linear_taps
 
-__all__ = ["DepthPlan", "DepthResize", "ResidualSettings"]
+__all__ = ["ClassifierInput", "DepthPlan", "DepthResize", "ResidualSettings"]
 
 DepthResize = Literal["linear", "antialiased"]
+ClassifierInput = Literal["residual", "ct", "both"]
 
 
 @dataclass(frozen=True)
 class ResidualSettings:
-    """How the residual reaches the classifier. Travels in the card of the weights.
+    """What reaches the classifier, and how. Travels in the card of the weights.
 
     Attributes:
         depth_resize: Along z: ``linear`` reads two slices for each one wanted; ``antialiased``
             blurs first, as the published code does, and reads all of them.
         signed: Whether the classifier sees the sign; else the absolute value, taken before the
             resizing, so that opposite signs do not cancel.
+        classifier_input: ``residual`` is the paper's; ``ct`` is the preprocessed scan itself;
+            ``both`` has the residual as the first channel and the CT as the second.
     """
 
     depth_resize: DepthResize = "linear"
     signed: bool = True
+    classifier_input: ClassifierInput = "residual"
 
     def __post_init__(self) -> None:
         if self.depth_resize not in get_args(DepthResize):
@@ -36,6 +40,57 @@ class ResidualSettings:
             )
         if not isinstance(self.signed, bool):
             raise UsageError(f"signed must be true or false, got {self.signed!r}")
+        if self.classifier_input not in get_args(ClassifierInput):
+            raise UsageError(
+                f"classifier_input must be residual, ct or both, got {self.classifier_input!r}"
+            )
+
+    @property
+    def has_residual(self) -> bool:
+        """Whether the classifier sees the residual; else nothing needs to be denoised."""
+        return self.classifier_input != "ct"
+
+    @property
+    def has_ct(self) -> bool:
+        """Whether the classifier sees the CT."""
+        return self.classifier_input != "residual"
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the classifier reads."""
+        return self.has_residual + self.has_ct
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings by name, `classifier_input` only where it is not the paper's.
+
+        Cards older than it do not name it: said or left out, they must count as the same.
+        """
+        told = asdict(self)
+        if self.classifier_input == "residual":
+            del told["classifier_input"]
+        return told
+
+    def compose(self, *, residual: np.ndarray | None, ct: np.ndarray | None) -> np.ndarray:
+        """What the classifier reads, in training and at work.
+
+        Args:
+            residual: Shape (depth, row, column), signed or not; may be missing if it is not seen.
+            ct: In [0, 1], the same shape; likewise.
+
+        Returns:
+            float32 (channel, depth, row, column), an array of its own.
+
+        Raises:
+            ValueError: If what the classifier sees is missing.
+        """
+        wanted = {"residual": residual} if self.has_residual else {}
+        wanted |= {"ct": ct} if self.has_ct else {}
+        missing = [name for name, array in wanted.items() if array is None]
+        if missing:
+            raise ValueError(
+                f"a classifier of {self.classifier_input} wants {' and '.join(missing)}, got none"
+            )
+        return np.stack([np.asarray(array, np.float32) for array in wanted.values()])
 
     def plan(self, count: int, depth: int) -> DepthPlan:
         """The plan from `count` slices to `depth`."""

@@ -300,8 +300,7 @@ def _weights(arguments: list[str]) -> int:
 
     if given.action == "list":
         for weights in list_weights():
-            seen = "synthetic patients only" if weights.card["synthetic_only"] else "real patients"
-            sys.stdout.write(f"{weights.name}  {weights.digest}  trained on {seen}\n")
+            sys.stdout.write(f"{weights.name}  {weights.digest}  has seen {weights.seen}\n")
         return EXIT_OK
     for name in given.names or [weights.name for weights in list_weights()]:
         sys.stdout.write(f"{name}  {verify_weights(name).digest}  ok\n")

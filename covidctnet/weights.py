@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -43,7 +44,7 @@ _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
 # later: cards that do not name it are older than any other choice.
 _DECIDING: Mapping[str, set[str]] = {
     "preprocessing": set(PreprocessSettings().deciding()),
-    "residual": {f.name for f in fields(ResidualSettings)},
+    "residual": set(ResidualSettings().deciding()),
     "denoiser": {"base", "depth", "bidirectional", "gates"},
     "lungs": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
@@ -86,6 +87,36 @@ class Weights:
         network = self._build("classifier")
         assert isinstance(network, CNN3D)
         return network
+
+    @property
+    def seen(self) -> str:
+        """What the networks were trained on, in words."""
+        if self.card["synthetic_only"]:
+            return "synthetic patients (phantoms) only"
+        kinds = [kind for stage in self._training() for kind in stage]
+        return ", ".join(dict.fromkeys(kinds)) or "data that the card does not describe"
+
+    @property
+    def caveat(self) -> str:
+        """What must be said beside every answer; empty where nothing must."""
+        nothing = "the probabilities mean nothing for real patients."
+        if self.card["synthetic_only"]:
+            return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"
+        *_, last = [Counter[str](), *self._training()]
+        if last and "patients" not in last:
+            return (
+                "These weights have seen no real patient with Covid-19 or pneumonia, only "
+                f"phantoms and lesions drawn into real lungs: {nothing}"
+            )
+        return ""
+
+    def _training(self) -> list[Counter[str]]:
+        """Studies by kind, of each stage that says so; the classifier's last."""
+        stages = self.card.get("training", {})
+        told = [
+            stages.get(kind, {}).get("data", {}) for kind in ("lungs", "denoiser", "classifier")
+        ]
+        return [Counter(data.get("studies_by_kind", {})) for data in told if data]
 
     def lungs(self) -> BCDUNet:
         """The segmentation of the lungs that a denoiser may start from, likewise.
@@ -193,6 +224,7 @@ def save_weights(
         OSError: If the disk is full or not ours; nothing half-written stays.
     """
     _compare(networks, card["architecture"])
+    _compare_channels(folder.name, card, hint="Describe the network that is saved.")
     blobs = {
         f"{kind}.safetensors": save_safetensors(
             {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -303,6 +335,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{card['preprocessing']['size']} for a classifier of {size}, synthetic_only "
             f"{card['synthetic_only']!r}. Get the folder anew."
         )
+    _compare_channels(label, card, hint="Get the folder anew.")
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
             f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."
@@ -326,6 +359,18 @@ def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any])
             )
 
 
+def _compare_channels(label: str, card: Mapping[str, Any], *, hint: str) -> None:
+    """Refuse a card whose classifier reads more or fewer channels than it is given."""
+    settings = ResidualSettings(**card.get("residual", {}))
+    classifier = card["architecture"].get("classifier")
+    if classifier is not None and classifier.get("channels", 1) != settings.channels:
+        raise WeightsError(
+            f"the card of weights {label!r} contradicts itself: classifier_input "
+            f"{settings.classifier_input} has {settings.channels} channels, its classifier reads "
+            f"{classifier.get('channels', 1)}. {hint}"
+        )
+
+
 def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
     """A network without memory: no time goes into starting weights that are replaced at once."""
     with torch.device("meta"):
@@ -334,7 +379,9 @@ def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
 
 def _digest(card: Mapping[str, Any]) -> str:
     """Of everything that decides an answer: the weights, their architecture, the preprocessing."""
-    deciding = {k: card[k] for k in ("architecture", "classes", "residual") if k in card}
+    deciding = {k: card[k] for k in ("architecture", "classes") if k in card}
+    if "residual" in card:
+        deciding["residual"] = ResidualSettings(**card["residual"]).deciding()
     deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
     deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
-PRESETS = ("paper", "compact", "demo")
-PRESET_VERBS = ("preprocess", "train-denoiser", "train-classifier")
+PRESETS = ("paper", "upstream", "compact", "demo")
+PRESET_VERBS = ("preprocess", "train-lungs", "train-denoiser", "train-classifier")
 # Told once for all verbs.
 COMMON = ("-h,", "--config ", "-c ", "--print_config", "--verbose")
 # Lightning's own, several hundred lines of them.
@@ -145,6 +145,16 @@ def measured() -> str:
     return _measured("compact.md", "The table has not been made yet: `make compact` makes it.")
 
 
+def ablation() -> str:
+    """The tables of the ablation, once they have been made."""
+    return _measured("ablation.md", "Not made yet: `make ablation` makes it.")
+
+
+def real_scans() -> str:
+    """The denoiser on real scans, once that has been measured."""
+    return _measured("real.md", "Not measured yet: `make judge` does.")
+
+
 def report_picture() -> str:
     """The picture of a report, where it is there."""
     if not (HERE / "pictures" / "report.png").is_file():
@@ -156,6 +166,8 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "command-line": command_line,
     "presets": presets,
     "measured": measured,
+    "ablation": ablation,
+    "real-scans": real_scans,
     "report-picture": report_picture,
 }
 

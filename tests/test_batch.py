@@ -30,7 +30,7 @@ class Oracle:
 
     weights_digest = "0123456789ab"
     provenance = {"weights": "oracle", "device": "cpu"}  # noqa: RUF012
-    synthetic_only = True
+    caveat = "seen nobody"
 
     def __init__(self, trouble=None):
         self.trouble = trouble or (lambda number: None)

@@ -9,9 +9,11 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
+from covidctnet.models import CNN3D
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.weights import save_weights
 from tests.small import DEPTH, SIZE, tiny_weights
 from tests.volumes import a_chest, a_volume
 
@@ -72,6 +74,46 @@ def test_a_picture_shows_the_denoised_slice_where_the_residual_lost_its_sign(pub
     # Less where neighbours of opposite sign cancelled in what is shown, never more.
     assert (difference <= images["residual"] + 1e-6).all()
     assert (images["input"] < images["denoised"]).any()
+
+
+@pytest.fixture(scope="module")
+def of_cts(tmp_path_factory):
+    """A model whose classifier sees the CT alone."""
+    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "cts")
+    card = json.loads((folder / "card.json").read_text())
+    card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "ct"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return CovidCTNet.load(folder, device="cpu")
+
+
+def test_a_classifier_of_cts_denoises_for_pictures_only(of_cts, chest):
+    ran = []
+    watch = of_cts.denoiser.register_forward_pre_hook(lambda *_: ran.append(True))
+    blind = of_cts(chest)
+    assert not ran
+    seen = of_cts(chest, images=True)
+    watch.remove()
+    assert ran
+    assert seen.probabilities == blind.probabilities
+    assert seen.notes == blind.notes
+    assert blind.notes[-1].startswith("CT brought from ")
+    assert not any("residual" in note for note in blind.notes)
+    assert np.abs(seen.images["residual"]).max() > 0
+    assert list(blind.seconds) == ["preprocess", "gate", "denoise", "classify"]
+
+
+def test_a_classifier_of_both_tells_both(model, chest, tmp_path):
+    torch.manual_seed(0)
+    card = dict(model.weights.card)
+    architecture = {**card["architecture"]["classifier"], "channels": 2}
+    card["architecture"] = {**card["architecture"], "classifier": architecture}
+    card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "both"}
+    networks = {"denoiser": model.weights.denoiser(), "classifier": CNN3D(**architecture)}
+    save_weights(tmp_path / "both", networks, card=card)
+    prediction = CovidCTNet.load(tmp_path / "both", device="cpu")(chest)
+    assert prediction.notes[:-1] == model(chest).notes
+    assert prediction.notes[-1].startswith("CT brought from ")
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
 def test_a_preprocessed_volume_gets_the_same_answer(model, chest):
@@ -153,4 +195,4 @@ def test_the_provenance_names_weights_and_settings(model):
     assert told["weights_digest"] == model.weights_digest
     assert told["card"]["preprocessing"]["size"] == SIZE
     assert model.depth == DEPTH
-    assert model.synthetic_only
+    assert "only ever seen synthetic patients (phantoms)" in model.caveat

@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.transform import resize
 
-from covidctnet.denoise import denoise, denoise_slices, pick_device, residual_volume
+from covidctnet.denoise import ct_volume, denoise, denoise_slices, pick_device, residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.models import BCDUNet
 from covidctnet.residual import DepthPlan, ResidualSettings
@@ -128,3 +128,35 @@ def test_only_the_slices_wanted_are_denoised(network, unit):
 
 def test_auto_finds_a_device():
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.parametrize("way", ["linear", "antialiased"])
+@pytest.mark.parametrize("depth", [5, 40])
+def test_the_ct_at_depth_is_what_the_denoiser_was_given(network, unit, depth, way):
+    settings = ResidualSettings(way)
+    residual, shown = residual_volume(unit, network, depth=depth, settings=settings)
+    ct = ct_volume(unit, depth=depth, settings=settings)
+    np.testing.assert_array_equal(ct.array, shown.given)
+    np.testing.assert_array_equal(ct.affine, residual.affine)
+    assert ct.units == "unit"
+    assert ct.steps[-1] == f"CT brought from 23 to {depth} slices, {way}"
+
+
+def test_a_ct_in_hu_is_refused():
+    with pytest.raises(StudyError, match="WRONG_UNITS"):
+        ct_volume(a_volume(), depth=5)
+
+
+def test_residuals_of_eight_bits_are_nearly_those_of_all(network, unit):
+    exact, rounded = (
+        residual_volume(unit, network, depth=5, precision=precision)[0]
+        for precision in ("32", "bf16")
+    )
+    assert rounded.array.dtype == np.float32
+    assert 0 < np.abs(exact.array - rounded.array).max() < 0.02
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_an_unknown_precision_is_refused(network, unit):
+    with pytest.raises(UsageError, match="precision must be 32 or bf16, got 'fp8'"):
+        denoise_slices(network, unit.array, precision="fp8")

@@ -49,7 +49,7 @@ def test_the_verb_makes_a_folder_that_can_be_loaded(tmp_path, capsys, preset, fi
     assert_same(denoiser, weights.denoiser())
     assert_same(classifier, model.classifier)
     assert model.settings == PreprocessSettings(size=128, spacing_mm=2.0)
-    assert not model.synthetic_only
+    assert not model.caveat
     card = json.loads((folder / "card.json").read_text())
     assert card["metrics"] == {}
     for kind, path in (("denoiser", bcdu), ("classifier", cnn)):
@@ -68,9 +68,19 @@ def test_gates_reach_the_denoiser(tmp_path, preset, files):
 def test_what_a_preset_does_to_residuals_goes_with_it(tmp_path, preset, files):
     _, _, bcdu, cnn = files
     training = preset / "train-classifier.yaml"
-    training.write_text("data: {residual: {depth_resize: antialiased}}\n")
+    training.write_text("data: {depth: 50, depth_resize: antialiased}\n")
     made = import_weights(bcdu, cnn, tmp_path / "mine")
     assert made.card["residual"] == {"depth_resize": "antialiased", "signed": True}
+
+
+def test_a_preset_of_two_channels_is_refused_for_a_published_classifier(tmp_path, preset, files):
+    _, _, bcdu, cnn = files
+    (preset / "train-classifier.yaml").write_text("data: {classifier_input: both}\n")
+    with pytest.raises(WeightsError, match=r"'upstream' gives the classifier 2 channels.*--preset"):
+        import_weights(bcdu, cnn, tmp_path / "mine")
+    (preset / "train-classifier.yaml").write_text("data: {classifier_input: ct}\n")
+    made = import_weights(bcdu, cnn, tmp_path / "mine")
+    assert made.card["residual"]["classifier_input"] == "ct"
 
 
 def test_a_folder_of_weights_is_not_written_over(tmp_path, preset, files):

@@ -79,8 +79,41 @@ def test_the_settings_choose_the_plan():
         ({"depth_resize": []}, "depth_resize"),
         ({"signed": "no"}, "signed must be true or false"),
         ({"signed": 1}, "signed must be true or false"),
+        ({"classifier_input": "lungs"}, "classifier_input must be residual, ct or both, got 'lun"),
+        ({"classifier_input": None}, "classifier_input must be residual, ct or both, got None"),
     ],
 )
 def test_impossible_residuals_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         ResidualSettings(**wrong)
+
+
+RESIDUAL, CT = np.full((2, 3, 3), -0.5), np.ones((2, 3, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("which", "wanted"), [("residual", [-0.5]), ("ct", [1]), ("both", [-0.5, 1])]
+)
+def test_the_classifier_reads_the_residual_first_and_the_ct_second(which, wanted):
+    choice = ResidualSettings(classifier_input=which)
+    array = choice.compose(residual=RESIDUAL, ct=CT)
+    assert array.shape == (choice.channels, 2, 3, 3)
+    assert array.dtype == np.float32
+    assert array[:, 0, 0, 0].tolist() == wanted
+
+
+def test_what_the_classifier_does_not_read_may_be_missing():
+    assert ResidualSettings().compose(residual=RESIDUAL, ct=None).shape == (1, 2, 3, 3)
+    ct = ResidualSettings(classifier_input="ct")
+    assert ct.compose(residual=None, ct=CT).shape == (1, 2, 3, 3)
+    with pytest.raises(ValueError, match="a classifier of both wants ct, got none"):
+        ResidualSettings(classifier_input="both").compose(residual=RESIDUAL, ct=None)
+    with pytest.raises(ValueError, match="a classifier of ct wants ct, got none"):
+        ct.compose(residual=RESIDUAL, ct=None)
+
+
+def test_the_input_is_told_only_where_it_is_not_the_papers():
+    assert ResidualSettings().deciding() == {"depth_resize": "linear", "signed": True}
+    both = ResidualSettings("antialiased", False, "both")
+    assert both.deciding()["classifier_input"] == "both"
+    assert ResidualSettings(**both.deciding()) == both

@@ -135,7 +135,7 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
     save_weights(tmp_path / "half", {"denoiser": networks()[0]}, card=card)
     weights = load_weights(tmp_path / "half")
     assert weights.denoiser()
-    with pytest.raises(WeightsError, match=r"hold no classifier.*train-classifier"):
+    with pytest.raises(WeightsError, match=r"hold denoiser, wanted .*classifier.*train-classifier"):
         weights.classifier()
 
 
@@ -165,6 +165,14 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
         ({"residual": {"signed": True}}, "lacks some of depth_resize, signed of its residual"),
         ({"residual": {"depth_resize": "cubic", "signed": True}}, "impossible .*residual"),
         ({"residual": {"depth_resize": "linear", "signed": "no"}}, "impossible .*residual"),
+        (
+            {"residual": {"depth_resize": "linear", "signed": True, "classifier_input": "mri"}},
+            "impossible .*residual.*residual, ct or both",
+        ),
+        (
+            {"residual": {"depth_resize": "linear", "signed": True, "classifier_input": "both"}},
+            "contradicts itself: classifier_input both has 2 channels, its classifier reads 1",
+        ),
         (
             {"residual": {"depth_resize": "linear", "signed": True, "colour": 1}},
             "impossible .*residual",
@@ -271,3 +279,44 @@ def test_every_shipped_set_of_weights_is_whole():
     for weights in list_weights():
         verified = verify_weights(weights.name)
         assert set(verified.card["architecture"]) == {"denoiser", "classifier"}
+
+
+def save_two_channels(folder, which):
+    classifier = {**ARCHITECTURE["classifier"], "channels": 2}
+    card = a_card(
+        architecture={**ARCHITECTURE, "classifier": classifier},
+        residual={"depth_resize": "linear", "signed": True, "classifier_input": which},
+    )
+    both = {"denoiser": networks()[0], "classifier": CNN3D(**classifier)}
+    return save_weights(folder, both, card=card)
+
+
+def test_a_classifier_of_residual_and_ct_comes_back_with_two_channels(tmp_path):
+    weights = save_two_channels(tmp_path / "w", "both")
+    assert verify_weights(tmp_path / "w").digest == weights.digest
+    assert weights.classifier().input_shape == (2, 34, 40, 40)
+    assert weights.card["residual"]["classifier_input"] == "both"
+
+
+@pytest.mark.parametrize("which", ["residual", "ct"])
+def test_two_channels_for_one_input_are_refused_before_anything_is_written(tmp_path, which):
+    with pytest.raises(WeightsError, match=rf"itself: .* {which} has 1 channels, .* reads 2"):
+        save_two_channels(tmp_path / "w", which)
+    assert not (tmp_path / "w").exists()
+
+
+def test_cards_from_before_the_choice_of_input_load_and_keep_their_digest(folder):
+    told = {"depth_resize": "antialiased", "signed": False}
+    edit(folder, residual=told)
+    old = load_weights(folder)
+    # As these digests were made when a card told two settings of the residual.
+    named = {key: old.card[key] for key in ("architecture", "classes", "residual")}
+    named["preprocessing"] = PAPER
+    named["files"] = {file: entry["sha256"] for file, entry in old.card["files"].items()}
+    text = json.dumps(named, sort_keys=True).encode()
+    assert old.digest == hashlib.sha256(text).hexdigest()[:12]
+    # Said or left out, the paper's input is the same input.
+    edit(folder, residual={**told, "classifier_input": "residual"})
+    assert load_weights(folder).digest == old.digest
+    edit(folder, residual={**told, "classifier_input": "ct"})
+    assert load_weights(folder).digest != old.digest

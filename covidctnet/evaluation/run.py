@@ -145,14 +145,9 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ou
 
 
 def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:
-    kind = (
-        "weights trained on synthetic patients (phantoms) only"
-        if model.synthetic_only
-        else "weights"
-    )
     lines = [
-        f"Weights `{model.weights.name}` ({model.weights_digest}), {kind}. "
-        "95 % intervals: Wilson for proportions, bootstrap over patients for AUC.",
+        f"Weights `{model.weights.name}` ({model.weights_digest}), which have seen "
+        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, bootstrap over patients for AUC.",
         "",
         "| figure | value |",
         "|---|---|",
@@ -191,7 +186,7 @@ def _plain(
     return {
         "weights": model.weights.name,
         "weights_digest": model.weights_digest,
-        "synthetic_only": model.synthetic_only,
+        "caveat": model.caveat,
         "accuracy": plain(scores.accuracy),
         "covid_accuracy": plain(scores.covid_accuracy),
         "macro_auc": plain(scores.macro_auc),

@@ -27,12 +27,13 @@ class CNN3D(nn.Module):
         classes: Labels told apart.
         dense: Units of the hidden dense layer.
         dropout: Before the last layer.
+        channels: Of the input: the residual, or more beside it.
 
     Features are flattened in torch's order (channel, slice, row, column). Keras flattens (slice,
     row, column, channel): `covidctnet.keras_import` permutes the dense kernel instead.
 
     Raises:
-        ValueError: If the input is too small for five levels.
+        ValueError: If the input is too small for five levels, or has no channel.
     """
 
     def __init__(
@@ -43,16 +44,18 @@ class CNN3D(nn.Module):
         classes: int = 3,
         dense: int = 32,
         dropout: float = 0.3,
+        channels: int = 1,
     ) -> None:
         super().__init__()
-        self.input_shape = (1, depth, size, size)
+        if channels < 1:
+            raise ValueError(f"channels must be 1 or more, got {channels}")
+        self.input_shape = (channels, depth, size, size)
         # The first convolution is a valid one: it takes a voxel off every side.
         self.grid = tuple((n - 2) >> LEVELS for n in (depth, size, size))
         if min(self.grid) < 1:
             smallest = (1 << LEVELS) + 2
             raise ValueError(f"depth and size must be at least {smallest}, got {depth} and {size}")
         layers: list[nn.Module] = []
-        channels = 1
         for level in range(LEVELS):
             width = base << level
             layers += [
@@ -85,7 +88,7 @@ class CNN3D(nn.Module):
         """Score the classes of residuals; a softmax over the scores gives probabilities.
 
         Args:
-            x: Residuals, shape (batch, 1, depth, size, size).
+            x: Residuals, shape (batch, channel, depth, size, size).
 
         Returns:
             Logits, shape (batch, classes).

@@ -69,7 +69,7 @@ def render_page(
         rows=_rows(answered, picture_of),
         unanswered=unanswered,
         several_weights=len({record.weights for record in answered}) > 1,
-        synthetic_only=any(run.get("synthetic_only") for run in used.values()),
+        caveats=sorted({run["caveat"] for run in used.values() if run.get("caveat")}),
         kinds=[kind.capitalize() for kind in KINDS],
         stops=residual_stops(),
         limit_hu=round(RESIDUAL_LIMIT * HU_PER_UNIT),

@@ -39,8 +39,8 @@ class Answerer(Protocol):
         """Name of the weights, their card, settings, package version."""
 
     @property
-    def synthetic_only(self) -> bool:
-        """Whether the weights have only ever seen synthetic patients."""
+    def caveat(self) -> str:
+        """What must be said beside every answer of these weights; may be empty."""
 
 
 def provenance_of(model: Answerer) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def provenance_of(model: Answerer) -> dict[str, Any]:
     return {
         "covidctnet": __version__,
         "weights_digest": model.weights_digest,
-        "synthetic_only": model.synthetic_only,
+        "caveat": model.caveat,
         "model": json.loads(json_bytes(model.provenance)),
         "platform": {
             "python": platform.python_version(),

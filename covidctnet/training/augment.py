@@ -90,12 +90,12 @@ def cut_patches(
 
 
 def vary_residuals(residual: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-    """Mirror, shift and scale residual volumes.
+    """Mirror, shift and scale residual volumes, all channels of one alike.
 
     Mirroring swaps the patient's sides, which no class prefers.
 
     Args:
-        residual: Shape (batch, 1, slice, row, column).
+        residual: Shape (batch, channel, slice, row, column): residuals, CTs in [0, 1], or both.
         generator: Source of all randomness, on its device.
     """
     batch, device = len(residual), residual.device
@@ -112,11 +112,14 @@ def vary_residuals(residual: torch.Tensor, *, generator: torch.Generator) -> tor
     residual = torch.stack(
         [_shift(sample, shift) for sample, shift in zip(residual, shifts, strict=True)]
     )
+    # A CT beside the residual, or alone, takes the same factor: the two stay in proportion, and
+    # inputs can be compared. It moves lungs of -850 HU by 30 HU, as scanners do; air stays air,
+    # and only what is denser than muscle leaves the window.
     return residual * (1 + 0.2 * draw(batch, 1, 1, 1, 1))
 
 
 def _shift(sample: torch.Tensor, shift: tuple[int, ...]) -> torch.Tensor:
-    """Move (1, slice, row, column) by whole voxels; what comes in is zero."""
+    """Move (channel, slice, row, column) by whole voxels; what comes in is zero."""
     out = torch.zeros_like(sample)
     sources, targets = [], []
     for step, size in zip(shift, sample.shape[1:], strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -152,7 +153,10 @@ class ClassifierCLI(TrainCLI):
         """The options beyond those of task, data and trainer."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.depth", "model.depth")
-        parser.link_arguments("data", "model.size", lambda data: data.size, apply_on="instantiate")
+        for name in ("size", "channels"):
+            parser.link_arguments(
+                "data", f"model.{name}", operator.attrgetter(name), apply_on="instantiate"
+            )
 
     def needed(self) -> dict[str, str]:
         """See `TrainCLI.needed`."""

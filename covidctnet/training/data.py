@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from covidctnet.denoise import pick_device, place, residual_volume
+from covidctnet.denoise import Precision, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.residual import DepthResize, ResidualSettings
+from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 
@@ -148,9 +148,9 @@ class SliceData(pl.LightningDataModule):
 
 
 class ResidualData(pl.LightningDataModule):
-    """Residuals of the frozen denoiser, made once and kept, with their labels.
+    """Residuals of the frozen denoiser or CTs, made once and kept, with their labels.
 
-    A batch is (residuals, labels): float32 (batch, 1, slice, row, column) and int64 (batch,).
+    A batch is (inputs, labels): float32 (batch, channel, slice, row, column) and int64 (batch,).
 
     Args:
         work: Folder that `covidctnet preprocess` filled and the denoiser was trained in.
@@ -161,6 +161,9 @@ class ResidualData(pl.LightningDataModule):
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         depth_resize: See `covidctnet.residual.ResidualSettings`; goes into the card.
         signed: The same.
+        classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
+        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.denoise_slices`.
+            Inference always takes ``32``.
         seed: Of the shuffling.
     """
 
@@ -174,11 +177,16 @@ class ResidualData(pl.LightningDataModule):
         device: str = "auto",
         depth_resize: DepthResize = "linear",
         signed: bool = True,
+        classifier_input: ClassifierInput = "residual",
+        precision: Precision = "32",
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_loading(batch_size, workers)
-        self.settings = ResidualSettings(depth_resize, signed)
+        if precision not in get_args(Precision):
+            raise UsageError(f"precision must be 32 or bf16, got {precision!r}")
+        self.settings = ResidualSettings(depth_resize, signed, classifier_input)
+        self.precision: Precision = precision
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
         self.depth = depth
@@ -193,18 +201,31 @@ class ResidualData(pl.LightningDataModule):
         return int(self.weights.card["preprocessing"]["size"])
 
     @property
+    def channels(self) -> int:
+        """Channels of what the classifier sees."""
+        return self.settings.channels
+
+    @property
     def store(self) -> Store:
         """Residuals of exactly this denoiser at this depth."""
         key = self.weights.card["files"]["denoiser.safetensors"]["sha256"][:12]
-        how = "-".join(
-            [key, str(self.depth)]
-            + [self.settings.depth_resize] * (self.settings.depth_resize != "linear")
-            + ["absolute"] * (not self.settings.signed)
+        return self._store(
+            key,
+            ["absolute"] * (not self.settings.signed) + [self.precision] * (self.precision != "32"),
         )
-        return Store(self.work.path / "residuals" / how)
+
+    @property
+    def ct_store(self) -> Store:
+        """CTs at this depth, whatever the denoiser."""
+        return self._store("ct", [])
+
+    def _store(self, what: str, how: list[str]) -> Store:
+        resize = self.settings.depth_resize
+        name = [what, str(self.depth), *[resize] * (resize != "linear"), *how]
+        return Store(self.work.path / "residuals" / "-".join(name))
 
     def prepare_data(self) -> None:
-        """Make the residuals that are missing; only one process a machine does.
+        """Make the residuals and CTs that are missing; only one process a machine does.
 
         Raises:
             CohortError: If the denoiser was trained with other preprocessing.
@@ -216,24 +237,37 @@ class ResidualData(pl.LightningDataModule):
                 "the denoiser was trained with other preprocessing than the classifier's studies. "
                 "Run preprocess and train-denoiser again."
             )
+        if self.settings.has_ct:
+            store = self.ct_store
+            for study in _missing(store, studies):
+                ct = ct_volume(study.volume(), depth=self.depth, settings=self.settings)
+                store.put_like(study, ct)
+        if self.settings.has_residual:
+            self._make_residuals(studies)
+
+    def _make_residuals(self, studies: Sequence[StoredStudy]) -> None:
         store = self.store
-        missing = [s for s in studies if not store.has(s.id, s.content_key, s.settings_digest)]
+        missing = _missing(store, studies)
         if not missing:
             return
         _LOG.info("making residuals of %d studies", len(missing))
         network = place(self.weights.denoiser(), pick_device(self.device))
         for study in track(missing, "residuals"):
             residual, _ = residual_volume(
-                study.volume(), network, depth=self.depth, settings=self.settings
+                study.volume(),
+                network,
+                depth=self.depth,
+                settings=self.settings,
+                precision=self.precision,
             )
             store.put_like(study, residual)
 
     def setup(self, stage: str) -> None:
         """Open the memory maps."""
-        kept = {study.id: study for study in self.store.index()}
+        residuals = _by_id(self.store) if self.settings.has_residual else {}
+        cts = _by_id(self.ct_store) if self.settings.has_ct else {}
         self.splits: Mapping[str, Dataset[Pair]] = {
-            # The label of today, not the one of when the residual was made.
-            split: _Residuals([replace(kept[s.id], label=s.label) for s in self._studies(split)])
+            split: _Inputs(self._studies(split), self.settings, residuals, cts)
             for split in ("train", "val")
         }
 
@@ -270,20 +304,40 @@ class Slices(Dataset[Pair]):
         return torch.from_numpy(clean)[None], torch.from_numpy(lungs)[None]
 
 
-class _Residuals(Dataset[Pair]):
-    """Whole residuals with their labels."""
+class _Inputs(Dataset[Pair]):
+    """What the classifier sees of whole studies, with their labels."""
 
-    def __init__(self, studies: list[StoredStudy]) -> None:
+    def __init__(
+        self,
+        studies: list[StoredStudy],
+        settings: ResidualSettings,
+        residuals: Mapping[str, StoredStudy],
+        cts: Mapping[str, StoredStudy],
+    ) -> None:
+        # These carry the label of today, not the one of when the residual was made.
         self.studies = studies
+        self.settings, self.residuals, self.cts = settings, residuals, cts
 
     def __len__(self) -> int:
         return len(self.studies)
 
     def __getitem__(self, item: int) -> Pair:
         study = self.studies[item]
-        array = np.array(study.volume().array, dtype=np.float32)
+        residual, ct = (kept.get(study.id) for kept in (self.residuals, self.cts))
+        seen = self.settings.compose(
+            residual=None if residual is None else residual.volume().array,
+            ct=None if ct is None else ct.volume().array,
+        )
         assert study.label is not None  # `prepare` stores no study without one
-        return torch.from_numpy(array)[None], torch.tensor(int(study.label), dtype=torch.int64)
+        return torch.from_numpy(seen), torch.tensor(int(study.label), dtype=torch.int64)
+
+
+def _by_id(store: Store) -> Mapping[str, StoredStudy]:
+    return {study.id: study for study in store.index()}
+
+
+def _missing(store: Store, studies: Sequence[StoredStudy]) -> list[StoredStudy]:
+    return [s for s in studies if not store.has(s.id, s.content_key, s.settings_digest)]
 
 
 class _EpochShuffle(torch.utils.data.Sampler[int]):

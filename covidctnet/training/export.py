@@ -77,14 +77,14 @@ def export_classifier(
         **old,
         **_origin(),
         "architecture": {**old["architecture"], "classifier": task.architecture},
-        "residual": asdict(data.settings),
+        "residual": data.settings.deciding(),
         "synthetic_only": bool(old["synthetic_only"]) and all(map(is_synthetic, studies)),
         "training": {
             **old["training"],
             "classifier": {
                 "command": command,
                 "data": _describe(data.work, studies, attribution),
-                "config": config,
+                "config": {**config, "residual_precision": data.precision},
             },
         },
         "metrics": {**old["metrics"], "classifier": dict(metrics)},

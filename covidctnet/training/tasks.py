@@ -209,6 +209,7 @@ class ClassifierTask(SeededTask):
         learning_rate: Of Adam, at its highest.
         schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
         augment: Vary the residuals (mirror, shift, scale).
+        channels: Of the input; 2 where the CT stands beside the residual.
         seed: Of everything random in a step.
     """
 
@@ -220,11 +221,15 @@ class ClassifierTask(SeededTask):
         learning_rate: float = 1e-4,
         schedule: Schedule = "cosine",
         augment: bool = True,
+        channels: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
         self.architecture = {"base": base, "depth": depth, "size": size}
-        self.network = CNN3D(base=base, depth=depth, size=size, classes=len(Label))
+        if channels != 1:
+            # Cards of one channel stay what they were before there were more.
+            self.architecture["channels"] = channels
+        self.network = CNN3D(**self.architecture, classes=len(Label))
         # Nearly twice as fast on a CPU.
         layout = torch.channels_last_3d
         self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload]
@@ -232,7 +237,7 @@ class ClassifierTask(SeededTask):
         self.criterion = nn.CrossEntropyLoss()
 
     def forward(self, residual: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, label) of residuals (batch, 1, slice, row, column)."""
+        """Logits (batch, label) of residuals (batch, channel, slice, row, column)."""
         return self.network(residual)
 
     def training_step(

@@ -1,17 +1,32 @@
 #!/usr/bin/env bash
-# Makes weights/compact anew, from nothing but phantoms, and evaluates them on phantoms held back:
-# other seeds, and scanners that no training patient saw. About two hours on two cores; every step
-# goes on where it was interrupted.
+# Makes weights/compact anew, and evaluates them on phantoms held back: other seeds, and scanners
+# that no training patient saw. Some three hours on two cores; every step goes on where it was
+# interrupted.
 #
-# usage: pipelines/compact/run.sh COVIDCTNET FOLDER
+# Without CONTROLS, everything is learned from phantoms. CONTROLS is an archive of real Control
+# scans; its cohort.csv puts all of them into the split denoiser_train, and its ATTRIBUTION.txt, if
+# there is one, names whom their licence wants named. The denoiser then learns from them as well,
+# and the classifier from lesions painted into their lungs.
+#
+# usage: pipelines/compact/run.sh COVIDCTNET FOLDER [CONTROLS]
 set -euo pipefail
 covidctnet=$1
 runs=$2
+controls=${3:-}
 
 "$covidctnet" phantom -o "$runs/phantoms" --controls 80 --patients 45 --seed 0
-"$covidctnet" preprocess "$runs/phantoms" -o "$runs/work" --preset compact
-"$covidctnet" train-denoiser --work "$runs/work" --preset compact
-"$covidctnet" train-classifier --work "$runs/work" --preset compact
+archives=("$runs/phantoms")
+named=()
+if [ -n "$controls" ]; then
+    "$covidctnet" paint "$controls" -o "$runs/painted" --copies 6 --seed 0
+    archives+=("$controls" "$runs/painted")
+    if [ -f "$controls/ATTRIBUTION.txt" ]; then
+        named=(--attribution "$(cat "$controls/ATTRIBUTION.txt")")
+    fi
+fi
+"$covidctnet" preprocess "${archives[@]}" -o "$runs/work" --preset compact
+"$covidctnet" train-denoiser --work "$runs/work" --preset compact --ckpt_path last "${named[@]}"
+"$covidctnet" train-classifier --work "$runs/work" --preset compact --ckpt_path last "${named[@]}"
 "$covidctnet" phantom -o "$runs/held-back" --patients 10 --seed 1000 \
     --scanners '[unseen-a, unseen-b]'
 "$covidctnet" evaluate --data "$runs/held-back" --weights "$runs/work/weights" -o "$runs/evaluation"

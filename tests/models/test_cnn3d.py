@@ -79,6 +79,21 @@ def test_residuals_of_another_shape_are_refused(shape):
         CNN3D(34, 40, base=1)(torch.zeros(shape))
 
 
+def test_two_channels_cost_one_more_kernel_for_every_filter_of_the_first_layer():
+    torch.manual_seed(0)
+    one, two = CNN3D(34, 40, base=2), CNN3D(34, 40, base=2, channels=2)
+    counts = [sum(p.numel() for p in network.parameters()) for network in (one, two)]
+    assert counts[1] - counts[0] == 2 * 27
+    assert two(torch.zeros(1, 2, 34, 40, 40)).shape == (1, 3)
+    with pytest.raises(ValueError, match=r"wants \(batch, 2, 34, 40, 40\), got \(1, 1, "):
+        two(torch.zeros(1, 1, 34, 40, 40))
+
+
+def test_a_network_without_input_is_refused():
+    with pytest.raises(ValueError, match="channels must be 1 or more, got 0"):
+        CNN3D(34, 40, channels=0)
+
+
 def test_inputs_too_small_for_five_levels_are_refused():
     with pytest.raises(ValueError, match="depth and size must be at least 34, got 33 and 240"):
         CNN3D(depth=33)

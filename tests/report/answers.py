@@ -20,7 +20,7 @@ class AStudy:
 @dataclass(frozen=True)
 class AModel:
     weights_digest: str = DIGEST
-    synthetic_only: bool = False
+    caveat: str = ""
     provenance: dict = field(default_factory=lambda: {"weights": "compact", "device": "cpu"})
 
 

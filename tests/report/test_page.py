@@ -70,14 +70,14 @@ def test_research_use_only_is_the_first_thing_on_every_page(page):
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_weights_that_saw_synthetic_patients_only_are_told_at_the_top(page, synthetic):
-    text = page(answer(), model=AModel(synthetic_only=synthetic))
+    text = page(answer(), model=AModel(caveat=SYNTHETIC if synthetic else ""))
     assert (SYNTHETIC in text) == synthetic
     if synthetic:
         assert text.index(SYNTHETIC) < text.index('id="answers"')
 
 
 def test_one_study_answered_by_synthetic_weights_is_enough_for_the_warning(tmp_path):
-    first, second = AModel(synthetic_only=True), AModel(weights_digest="ba9876543210")
+    first, second = AModel(caveat=SYNTHETIC), AModel(weights_digest="ba9876543210")
     for study, model in (("a", first), ("b", second)):
         with Results(tmp_path / "out") as results:
             results.start(model)

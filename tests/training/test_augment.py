@@ -130,3 +130,10 @@ def test_slices_without_lungs_give_patches_of_anywhere_and_small_ones_stay_whole
     clean = torch.rand((6, 1, 24, 40))
     patches, _ = cut_patches(clean, 0 * clean, 32, generator=torch.Generator().manual_seed(0))
     assert patches.shape == (6, 1, 24, 32)
+
+
+def test_a_ct_beside_the_residual_moves_with_it(residual):
+    both = torch.cat([residual, 0.5 * residual], dim=1)
+    varied = vary_residuals(both, generator=seeded())
+    assert torch.equal(varied[:, 1], 0.5 * varied[:, 0])
+    assert torch.equal(varied[:, :1], vary_residuals(residual, generator=seeded()))

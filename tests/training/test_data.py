@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store
@@ -12,6 +13,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.training import data as training_data
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
+from covidctnet.training.tasks import ClassifierTask
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
 from tests.training.conftest import SHAPE, put_study
@@ -227,3 +229,88 @@ def test_residuals_of_every_kind_lie_apart_and_differ(denoised):
     assert absolute.min() >= 0
     assert first.min() < 0
     assert not torch.equal(first, blurred)
+
+
+INPUTS = ("residual", "ct", "both")
+
+
+@pytest.fixture
+def classified(denoised, tmp_path):
+    """How to make a model that eats what a data module gives, untrained."""
+
+    def model(data):
+        torch.manual_seed(0)
+        base = data.weights
+        task = ClassifierTask(base=1, depth=DEPTH, size=data.size, channels=data.channels)
+        architecture = {**base.card["architecture"], "classifier": task.architecture}
+        card = {
+            **base.card,
+            "architecture": architecture,
+            "residual": data.settings.deciding(),
+        }
+        folder = tmp_path / "classified"
+        save_weights(folder, {"denoiser": base.denoiser(), "classifier": task.network}, card=card)
+        return CovidCTNet.load(folder, device="cpu")
+
+    return model
+
+
+@pytest.mark.parametrize("way", ["linear", "antialiased"])
+@pytest.mark.parametrize("which", INPUTS)
+def test_training_and_inference_give_the_classifier_the_same(
+    denoised, classified, monkeypatch, which, way
+):
+    # Boxes of noise are no chest, which is beside the point.
+    monkeypatch.setattr("covidctnet.classify.check_chest", lambda *_, **__: ())
+    data = residuals(denoised, classifier_input=which, depth_resize=way)
+    model = classified(data)
+    seen = []
+    model.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    for split in data.splits.values():
+        study = split.studies[0]
+        model(study.volume())
+        # The store keeps 14000 steps for the window; half of one is lost.
+        torch.testing.assert_close(split[0][0], seen.pop(), atol=0.51 / 14000, rtol=0)
+        assert split[0][0].shape == (data.channels, DEPTH, *SHAPE[1:])
+
+
+def test_both_holds_what_each_holds_alone(denoised):
+    residual, ct, both = (
+        residuals(denoised, classifier_input=which).splits["train"][0][0] for which in INPUTS
+    )
+    assert torch.equal(both, torch.cat([residual, ct]))
+    assert ct.min() >= 0
+    assert not torch.equal(residual, ct)
+
+
+def test_a_classifier_of_cts_denoises_nothing(denoised, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("a denoiser was wanted")
+
+    monkeypatch.setattr(training_data, "residual_volume", never)
+    monkeypatch.setattr("covidctnet.weights.Weights.denoiser", never)
+    data = residuals(denoised, classifier_input="ct")
+    assert not data.store.folder.exists()
+    assert {study.units for study in data.ct_store.index()} == {"unit"}
+    # The same CTs serve whatever denoiser, sign and precision.
+    other = ResidualData(denoised, depth=DEPTH, signed=False, precision="bf16")
+    assert other.ct_store == data.ct_store
+
+
+def test_residuals_of_eight_bits_lie_apart_and_are_nearly_the_same(denoised):
+    exact, rounded = (residuals(denoised, precision=precision) for precision in ("32", "bf16"))
+    assert rounded.store.folder.name == f"{exact.store.folder.name}-bf16"
+    first, second = (data.splits["train"][0][0] for data in (exact, rounded))
+    assert 0 < (first - second).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "16"}, "precision must be 32 or bf16, got '16'"),
+        ({"classifier_input": "lungs"}, "classifier_input must be residual, ct or both"),
+    ],
+)
+def test_an_unknown_input_or_precision_is_refused(denoised, options, message):
+    with pytest.raises(UsageError, match=message):
+        ResidualData(denoised, **options)

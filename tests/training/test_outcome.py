@@ -290,3 +290,29 @@ def test_the_flags_of_recipe_and_trainer_work(little_work, options):
     assert torch.isfinite(
         load_weights(little_work / "weights").denoiser().state_dict()["encoder1.0.weight"]
     ).all()
+
+
+def test_the_input_of_the_classifier_reaches_the_card(little_work):
+    assert train("denoiser", little_work) == 0
+    assert train("classifier", little_work, "--data.precision=32") == 0
+    plain = card(little_work)
+    assert plain["residual"] == {"depth_resize": "linear", "signed": True}
+    assert plain["architecture"]["classifier"] == {"base": 1, "depth": 34, "size": 40}
+    options = ("--data.classifier_input=both", "--data.precision=bf16")
+    assert train("classifier", little_work, *options) == 0
+    told = card(little_work)
+    assert told["residual"] == {**plain["residual"], "classifier_input": "both"}
+    assert told["architecture"]["classifier"]["channels"] == 2
+    assert told["training"]["classifier"]["config"]["residual_precision"] == "bf16"
+    weights = load_weights(little_work / "weights")
+    assert weights.classifier().input_shape[0] == 2
+
+
+@pytest.mark.parametrize("option", ["--data.classifier_input=lungs", "--data.precision=64"])
+def test_an_input_nobody_knows_is_wrong_usage_in_one_line(little_work, capsys, option):
+    assert train("denoiser", little_work) == 0
+    capsys.readouterr()
+    assert train("classifier", little_work, option) == 2
+    told = capsys.readouterr().err
+    assert option.partition("=")[2] in told
+    assert told.count("\n") == 1

@@ -1,0 +1,72 @@
+"""The ablation's tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+FIGURES = {
+    "contrast": "residual contrast",
+    "slice_auc": "slice AUC",
+    "voxel_auc": "voxel AUC",
+    "auc": "three-class AUC",
+}
+
+
+def render(
+    results: Sequence[Mapping[str, Any]],
+    grid: Mapping[str, Any],
+    curves: Sequence[Mapping[str, Any]],
+) -> str:
+    """Rows in the grid's order; finalists as mean and 95 % interval over seeds.
+
+    Args:
+        results: Of `pipelines.ablation.run.ablation`.
+        grid: What was run.
+        curves: Of `pipelines.ablation.run.transfer_curves`.
+    """
+    model, trainer = grid["denoiser"]["model"], grid["denoiser"]["trainer"]
+    steps = trainer["max_epochs"] * trainer["limit_train_batches"]
+    patients = results[0]["patients"]
+    lines = [
+        "# Ablation on phantoms",
+        "",
+        "Made by `python -m pipelines.ablation.run FOLDER --output docs/measured/ablation.md`.",
+        "",
+        f"Phantoms only, small networks: base width {model['base']}, preset `{grid['preset']}`, "
+        f"{steps} steps. Measured on {patients} phantoms of scanners that no training phantom saw. "
+        f"Rows with n={len(grid['finalist_seeds'])} seeds show the mean and its 95 % t-interval "
+        "over seeds; the others one seed, whose place among close rows is chance.",
+        "",
+        f"| row | seeds | {' | '.join(FIGURES.values())} |",
+        "|---" * (2 + len(FIGURES)) + "|",
+    ]
+    for name in grid["rows"]:
+        runs = [r for r in results if r["row"] == name]
+        cells = [_mean([r[figure] for r in runs]) for figure in FIGURES]
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Validation loss of the denoiser with and without lung transfer, mean of seeds:",
+        "",
+    ]
+    at = sorted({c["step"] for c in curves})
+    lines += [f"| row | {' | '.join(f'step {s}' for s in at)} |", "|---" * (1 + len(at)) + "|"]
+    for name in dict.fromkeys(c["row"] for c in curves):
+        means = [
+            _mean([c["loss"] for c in curves if (c["row"], c["step"]) == (name, s)], digits=4)
+            for s in at
+        ]
+        lines.append(f"| {name} | {' | '.join(means)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(values: Sequence[float], digits: int = 3) -> str:
+    mean = float(np.mean(values))
+    if len(values) < 3:
+        return f"{mean:.{digits}f}"
+    reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{mean:.{digits}f} ({mean - reach:.{digits}f} to {mean + reach:.{digits}f})"

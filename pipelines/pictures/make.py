@@ -1,0 +1,53 @@
+"""Draw the pictures of the documentation: what the networks do, and what they are.
+
+    python -m pipelines.pictures.make [--weights compact] [--output docs/pictures]
+
+Writes ``stages.png``, ``bcdunet.svg`` and ``cnn3d.svg``, in well under two minutes. The stages are
+those of three phantoms; the networks are drawn from the modules that the weights build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from covidctnet.errors import CovidCTNetError
+from covidctnet.files import make_folder, write_whole
+from covidctnet.weights import Weights, load_weights
+from pipelines.pictures.networks import draw_bcdunet, draw_cnn3d
+from pipelines.pictures.stages import draw_stages, show_phantoms
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw every picture anew."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.pictures.make", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--weights", default="compact", help="shipped weights, or a folder")
+    parser.add_argument("--output", type=Path, default=Path("docs/pictures"), help="folder")
+    given = parser.parse_args(arguments)
+    try:
+        weights = load_weights(given.weights)
+        make_folder(given.output)
+        for name, content in draw_networks(weights).items():
+            write_whole(given.output / name, content)
+        write_whole(given.output / "stages.png", draw_stages(show_phantoms(weights)))
+    except CovidCTNetError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def draw_networks(weights: Weights) -> dict[str, str]:
+    """The two SVG files by name, of the networks that `weights` build."""
+    size = weights.card["preprocessing"]["size"]
+    return {
+        "bcdunet.svg": draw_bcdunet(weights.denoiser(), size=size),
+        "cnn3d.svg": draw_cnn3d(weights.classifier()),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
