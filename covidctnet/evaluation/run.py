@@ -147,7 +147,8 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ou
 def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:
     lines = [
         f"Weights `{model.weights.name}` ({model.weights_digest}), which have seen "
-        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, bootstrap over patients for AUC.",
+        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, bootstrap over patients "
+        "for AUC.",
         "",
         "| figure | value |",
         "|---|---|",
