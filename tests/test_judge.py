@@ -28,10 +28,11 @@ def slices():
 
 def test_a_patch_that_was_taken_away_is_what_its_slice_scores(slices):
     given, clean, lungs = slices
-    scores = score_slices(given, clean, lungs)
+    scores = score_slices(given, clean, lungs, voxel_mm2=2.5)
     # The rim of three voxels is left out: 24 x 24 remain, and the whole patch lies in them.
     assert scores.voxels.tolist() == [576, 576, 576]
     assert scores.residual_share.tolist() == pytest.approx([0, 100 / 576, 0])
+    assert scores.residual_mm2.tolist() == pytest.approx([0, 250, 0])
     assert scores.residual_mean.tolist() == pytest.approx([0, 0.4 * 100 / 576, 0])
     assert scores.density_share.tolist() == pytest.approx([0, 100 / 576, 0])
     assert scores.whole("residual_share") == pytest.approx(100 / 1728)
@@ -118,7 +119,7 @@ def test_the_judge_compares_the_residual_with_the_marked_slices(scans, tmp_path,
     first, second = (line for line in text.splitlines() if line.startswith("| CAP/"))
     assert "6 of 25" in first
     # Density alone sees the patch of -500 HU that the chest was given.
-    assert float(first.split("|")[5].split()[0]) == pytest.approx(1.0)
+    assert float(first.split("|")[6].split()[0]) == pytest.approx(1.0)
     assert "no labels" in second
 
 

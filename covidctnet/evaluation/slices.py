@@ -29,19 +29,23 @@ class SliceScores:
     """What each slice of a scan scores within the lungs, rim left out; arrays of shape (slice,).
 
     Attributes:
-        residual_share: Share of the voxels whose residual exceeds `ILL_FROM`.
+        residual_mm2: Area whose residual exceeds `ILL_FROM`.
+        residual_share: The same as a share of the voxels: favours slices with little lung.
         residual_mean: Mean positive residual.
-        density_share: Share of the voxels between `DENSE_HU`: what needs no network.
+        density_mm2: Area between `DENSE_HU`: what needs no network.
+        density_share: The same as a share of the voxels.
         voxels: Voxels looked at; slices without lungs score 0.
     """
 
+    residual_mm2: np.ndarray
     residual_share: np.ndarray
     residual_mean: np.ndarray
+    density_mm2: np.ndarray
     density_share: np.ndarray
     voxels: np.ndarray
 
     def whole(self, name: str) -> float:
-        """A score over all slices at once: of the patient."""
+        """A share or a mean over all slices at once: of the patient."""
         weights = self.voxels.astype(float)
         return float((getattr(self, name) * weights).sum() / max(weights.sum(), 1.0))
 
@@ -52,6 +56,7 @@ def score_slices(
     lungs: np.ndarray,
     *,
     window_hu: tuple[float, float] = (-1000.0, 400.0),
+    voxel_mm2: float = 1.0,
 ) -> SliceScores:
     """Score slices by what the denoiser took away, and by density alone.
 
@@ -60,6 +65,7 @@ def score_slices(
         denoised: What it gave back, the same shape.
         lungs: bool, the same shape.
         window_hu: What 0 and 1 are in `given`.
+        voxel_mm2: Area of a voxel in its slice.
     """
     disk = ndimage.generate_binary_structure(2, 1)
     inside = np.stack(
@@ -73,10 +79,13 @@ def score_slices(
         mean: np.ndarray = (values * inside).sum(axis=(1, 2)) / np.maximum(voxels, 1)
         return mean
 
+    ill, dense = share(residual > ILL_FROM), share((given > low) & (given < high))
     return SliceScores(
-        residual_share=share(residual > ILL_FROM),
+        residual_mm2=ill * voxels * voxel_mm2,
+        residual_share=ill,
         residual_mean=share(np.clip(residual, 0, None)),
-        density_share=share((given > low) & (given < high)),
+        density_mm2=dense * voxels * voxel_mm2,
+        density_share=dense,
         voxels=voxels,
     )
 

@@ -36,7 +36,13 @@ from covidctnet.weights import Weights, load_weights
 
 BLOCK_MM = 20.0
 SUFFIX = "_slice_labels.csv"
-SCORES = ("residual_share", "residual_mean", "density_share")
+SCORES = {
+    "residual_mm2": "area of residual > 0.08",
+    "residual_share": "its share of the lungs",
+    "residual_mean": "mean positive residual",
+    "density_mm2": "dense area (no network)",
+    "density_share": "its share (no network)",
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,13 @@ def judge(folder: Path, weights: Weights, *, device: str = "auto") -> list[Judge
         lungs = lung_mask(unit, window_hu=window)
         index, ill = _labelled(unit, labels.get(scan.name))
         seen = unit.array[index]
-        scores = score_slices(seen, denoise_slices(network, seen), lungs[index], window_hu=window)
+        scores = score_slices(
+            seen,
+            denoise_slices(network, seen),
+            lungs[index],
+            window_hu=window,
+            voxel_mm2=unit.spacing[1] * unit.spacing[2],
+        )
         block = max(1, round(BLOCK_MM / _step_mm(unit, index)))
         figures = (
             {}
@@ -148,9 +160,8 @@ def table(judged: Sequence[Judged], weights: Weights) -> str:
         f"bootstrap over blocks of {BLOCK_MM:.0f} mm. They tell of that patient only. Patients'",
         "scores are over all slices. Nothing follows for other patients.",
         "",
-        "| scan | ill slices | residual > 0.08, share of the lungs | mean positive residual | "
-        "density alone | patient: share | patient: mean |",
-        "|---|---|---|---|---|---|---|",
+        f"| scan | ill slices | {' | '.join(SCORES.values())} | patient: share | patient: mean |",
+        "|---" * (4 + len(SCORES)) + "|",
     ]
     for one in judged:
         ill = "no labels" if one.ill is None else f"{int(one.ill.sum())} of {len(one.ill)}"
