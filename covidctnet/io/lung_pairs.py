@@ -80,12 +80,11 @@ class LungPair:
         if sorted(shape) != sorted(volume.shape):
             raise _differ(self.patient, volume.shape, shape)
         # By the voxels' places, as the volume was turned to the canonical orientation.
-        index = np.indices(volume.shape).reshape(3, -1)[:, [0, -1]]
-        first, last = (volume.affine @ [*index[:, k], 1] for k in (0, 1))
-        inverse = np.linalg.inv(ras_to_lps(affine))
-        begin, end = (np.round(inverse @ place)[:3].astype(int) for place in (first, last))
+        inverse = np.linalg.inv(ras_to_lps(affine)) @ volume.affine
+        corners = ((0, 0, 0), tuple(n - 1 for n in volume.shape))
+        begin, end = (np.round(inverse @ [*corner, 1])[:3].astype(int) for corner in corners)
         data = np.asarray(image.dataobj) > 0  # type: ignore[attr-defined]
-        order = [int(np.argmax(np.abs(inverse[:3, :3] @ volume.affine[:3, k]))) for k in range(3)]
+        order = [int(np.argmax(np.abs(inverse[:3, k]))) for k in range(3)]
         steps = tuple(slice(None, None, 1 if end[k] >= begin[k] else -1) for k in range(3))
         lungs = np.ascontiguousarray(data[steps].transpose(order))
         if lungs.shape != volume.shape:

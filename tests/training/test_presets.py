@@ -1,0 +1,81 @@
+"""The presets are what they say: widths, directions, gates, sizes of the papers."""
+
+import pytest
+import yaml
+
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.residual import ResidualSettings
+from covidctnet.shipped import presets_root
+
+PRESETS = sorted(p.parent.name for p in presets_root().glob("*/preprocess.yaml"))
+NETWORK = ("base", "depth", "bidirectional", "gates")
+
+
+def told(preset, verb):
+    return yaml.safe_load((presets_root() / preset / f"{verb}.yaml").read_text(encoding="utf-8"))
+
+
+def denoiser(preset):
+    model = told(preset, "train-denoiser")["model"]
+    return BCDUNet(**{k: model[k] for k in NETWORK if k in model})
+
+
+def classifier(preset):
+    data, model = (told(preset, "train-classifier")[k] for k in ("data", "model"))
+    size = told(preset, "preprocess")["settings"]["size"]
+    return CNN3D(depth=data["depth"], size=size, base=model["base"])
+
+
+def count(network):
+    """As Keras counts: with the moving means and variances of batch norms."""
+    moving = [b for name, b in network.named_buffers() if "running" in name]
+    return sum(t.numel() for t in (*network.parameters(), *moving))
+
+
+def test_the_four_presets_are_there():
+    assert PRESETS == ["compact", "demo", "paper", "upstream"]
+
+
+def test_upstream_has_the_networks_of_the_published_code():
+    network = denoiser("upstream")
+    assert count(network) == 5_167_365
+    assert count(classifier("upstream")) == 920_715
+    lstm = network.decoder1.backward_lstm
+    assert lstm.gates == "hard_sigmoid"
+    assert network.decoder1.forward_lstm is None
+
+
+def test_upstream_preprocesses_as_the_published_code():
+    assert PreprocessSettings(**told("upstream", "preprocess")["settings"]) == PreprocessSettings(
+        size=128, pad_square=False, interpolation="cubic", above_window="air", resize="gaussian"
+    )
+    data = told("upstream", "train-classifier")["data"]
+    assert ResidualSettings(data["depth_resize"], data["signed"]) == ResidualSettings("antialiased")
+
+
+def test_paper_has_the_sizes_of_the_paper():
+    network = denoiser("paper")
+    assert network.encoder1[0].out_channels == 64
+    assert network.dense3 is not None
+    assert network.decoder1.forward_lstm is not None
+    assert count(classifier("paper")) == 1_084_555
+    assert PreprocessSettings(**told("paper", "preprocess")["settings"]) == PreprocessSettings()
+
+
+def test_compact_is_a_quarter_as_wide_on_the_slices_of_the_paper():
+    assert denoiser("compact").encoder1[0].out_channels == 16
+    assert PreprocessSettings(**told("compact", "preprocess")["settings"]) == PreprocessSettings()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_lungs_are_trained_with_the_denoisers_own_network_and_size(preset):
+    lungs, cleaner = (told(preset, f"train-{stage}")["model"] for stage in ("lungs", "denoiser"))
+    defaults = {"depth": 3, "bidirectional": True, "gates": "sigmoid"}
+    assert {k: ({**defaults, **lungs})[k] for k in NETWORK} == {
+        k: ({**defaults, **cleaner})[k] for k in NETWORK
+    }
+    assert (
+        told(preset, "train-lungs")["data"]["size"]
+        == told(preset, "preprocess")["settings"]["size"]
+    )
