@@ -14,7 +14,8 @@ from pathlib import Path
 
 from covidctnet import __version__
 from covidctnet.errors import CovidCTNetError, UsageError
-from covidctnet.verbs import (
+from covidctnet.verbs import VERBS as _VERBS
+from covidctnet.verbs.common import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -22,7 +23,6 @@ from covidctnet.verbs import (
     EXIT_USAGE,
     NOTICE,
 )
-from covidctnet.verbs import VERBS as _VERBS
 
 __all__ = ["main"]
 

@@ -116,11 +116,13 @@ def test_the_judge_compares_the_residual_with_the_marked_slices(scans, tmp_path,
     assert judge.main([str(scans), "--weights", str(weights), "--output", str(page)]) == 0
     text = capsys.readouterr().out
     assert page.read_text() == text
-    first, second = (line for line in text.splitlines() if line.startswith("| CAP/"))
+    first, second = (x for x in text.splitlines() if x.startswith("| CAP/") and " | w |" not in x)
     assert "6 of 25" in first
     # Density alone sees the patch of -500 HU that the chest was given.
     assert float(first.split("|")[6].split()[0]) == pytest.approx(1.0)
     assert "no labels" in second
+    told = [line for line in text.splitlines() if line.startswith("| CAP/p1 | w |")]
+    assert sum(float(cell) for cell in told[0].split("|")[3:6]) == pytest.approx(1, abs=0.002)
 
 
 def test_labels_that_lie_elsewhere_are_refused(scans, tmp_path, capsys):

@@ -1,11 +1,13 @@
 """The denoiser on real scans whose ill slices radiologists have marked.
 
-    python -m pipelines.real.judge FOLDER --weights compact [--output docs/measured/real.md]
+    python -m pipelines.real.judge FOLDER --weights compact [--beside OTHER] [--output PAGE.md]
 
 FOLDER holds a scan a folder somewhere below, and beside them ``NAME_slice_labels.csv`` for the scan
 in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a table
 get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
 with the labels, beside density alone within the same mask.
+
+Weights with a classifier tell their answers too, and so do those given as ``--beside``.
 
 One patient is one patient: intervals tell how sure the figure is for that patient's slices, and
 nothing of other patients.
@@ -16,13 +18,14 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from covidctnet import read_volume
+from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, pick_device, place
 from covidctnet.errors import CovidCTNetError, UsageError
 from covidctnet.evaluation.metrics import Estimate
@@ -31,6 +34,7 @@ from covidctnet.files import write_whole
 from covidctnet.io import find_studies
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.results import Label
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -55,6 +59,7 @@ class Judged:
         scores: Of the slices judged.
         ill: Their labels, or None.
         figures: AUC by score, empty without labels.
+        answers: Probabilities by the name of the weights that gave them.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Judged:
     scores: SliceScores
     ill: np.ndarray | None
     figures: dict[str, Estimate]
+    answers: dict[str, Mapping[Label, float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,12 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.real.judge", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", default="compact")
+    parser.add_argument("--beside", action="append", default=[])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
     try:
         weights = load_weights(given.weights)
-        judged = judge(given.folder, weights, device=given.device)
+        beside = [load_weights(name) for name in given.beside]
+        judged = judge(given.folder, weights, beside, device=given.device)
     except CovidCTNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -85,8 +93,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def judge(folder: Path, weights: Weights, *, device: str = "auto") -> list[Judged]:
+def judge(
+    folder: Path, weights: Weights, beside: Sequence[Weights] = (), *, device: str = "auto"
+) -> list[Judged]:
     """Score every scan below `folder`.
+
+    Args:
+        folder: See the module.
+        weights: Their denoiser is judged.
+        beside: More weights whose answers are told.
+        device: See `covidctnet.denoise.pick_device`.
 
     Raises:
         UsageError: If there is none.
@@ -98,11 +114,17 @@ def judge(folder: Path, weights: Weights, *, device: str = "auto") -> list[Judge
         raise UsageError("no DICOM folder below the folder given")
     settings = PreprocessSettings(**weights.card["preprocessing"])
     network = place(weights.denoiser(), pick_device(device))
+    models = [
+        CovidCTNet(one, device=device)
+        for one in (weights, *beside)
+        if "classifier" in one.card["architecture"]
+    ]
     out = []
     for scan in scans:
         if not find_studies(scan):
             continue
-        unit = preprocess(read_volume(scan), settings)
+        volume = read_volume(scan)
+        unit = preprocess(volume, settings)
         window = (settings.low_hu, settings.high_hu)
         lungs = lung_mask(unit, window_hu=window)
         index, ill = _labelled(unit, labels.get(scan.name))
@@ -125,7 +147,8 @@ def judge(folder: Path, weights: Weights, *, device: str = "auto") -> list[Judge
                 for name in SCORES
             }
         )
-        out.append(Judged(scan.name, scan.parent.name, scores, ill, figures))
+        answers = {model.weights.name: model(volume).probabilities for model in models}
+        out.append(Judged(scan.name, scan.parent.name, scores, ill, figures, answers))
     return out
 
 
@@ -170,6 +193,13 @@ def table(judged: Sequence[Judged], weights: Weights) -> str:
             f"| {one.group}/{one.name} | {ill} | {' | '.join(cells)} | "
             f"{one.scores.whole('residual_share'):.4f} | {one.scores.whole('residual_mean'):.4f} |"
         )
+    if judged[0].answers:
+        titles = " | ".join(label.title for label in Label)
+        lines += ["", f"| scan | weights | {titles} |", "|---" * (2 + len(Label)) + "|"]
+    for one in judged:
+        for name, said in one.answers.items():
+            cells = [f"{said[label]:.3f}" for label in Label]
+            lines.append(f"| {one.group}/{one.name} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,120 @@
+"""Verbs that answer: from scans to results and figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from covidctnet.errors import UsageError
+from covidctnet.progress import bar
+from covidctnet.verbs.common import (
+    EXIT_NONE_CLASSIFIED,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    NOTICE,
+    add_network,
+    existing,
+    parser_of,
+)
+
+__all__ = ["benchmark", "classify", "evaluate", "inspect"]
+
+
+def classify(arguments: list[str]) -> int:
+    """``covidctnet classify``; returns the exit code."""
+    parser = parser_of("classify")
+    parser.add_argument(
+        "paths", nargs="+", type=str, help="DICOM folders, NIfTI, MHA, NRRD; nested"
+    )
+    parser.add_argument(
+        "-o", "--output", type=str, default="results", help="folder for the results"
+    )
+    add_network(parser)
+    parser.add_argument(
+        "--every-series",
+        action="store_true",
+        help="an answer for every series, not only for the best one of a study",
+    )
+    given = parser.parse_args(arguments)
+
+    from covidctnet.batch import classify_into
+    from covidctnet.classify import CovidCTNet
+    from covidctnet.report import Results
+
+    paths = [existing(path) for path in given.paths]
+    results = Results(Path(given.output))
+    model = CovidCTNet.load(given.weights, device=given.device)
+    with bar("classifying") as progress:
+        counts = classify_into(
+            results, paths, model, every_series=given.every_series, progress=progress
+        )
+    sys.stdout.write(f"{counts}\n{NOTICE}\n")
+    return counts.exit_code
+
+
+def inspect(arguments: list[str]) -> int:
+    """``covidctnet inspect``; returns the exit code."""
+    parser = parser_of("inspect")
+    parser.add_argument("paths", nargs="+", type=str, help="folders or files")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="headers of DICOM only; without the gates that need voxels",
+    )
+    given = parser.parse_args(arguments)
+
+    from covidctnet.io.inspect import inspect_paths, render
+
+    paths = [existing(path) for path in given.paths]
+    with bar("inspecting") as progress:
+        found = inspect_paths(paths, voxels=not given.quick, progress=progress)
+    text = json.dumps(found, indent=1) if given.json else render(found)
+    sys.stdout.write(text + "\n")
+    return EXIT_OK if found["studies"] else EXIT_NONE_CLASSIFIED
+
+
+def evaluate(arguments: list[str]) -> int:
+    """``covidctnet evaluate``; returns the exit code."""
+    parser = parser_of("evaluate")
+    parser.add_argument("--data", type=str | None, default=None, help="labelled folder to classify")
+    parser.add_argument(
+        "--work", type=str | None, default=None, help="work folder: its held-back test split"
+    )
+    parser.add_argument(
+        "-o", "--output", type=str, default="evaluation", help="folder for the tables"
+    )
+    add_network(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    given = parser.parse_args(arguments)
+    if (given.data is None) == (given.work is None):
+        raise UsageError("evaluate wants either --data FOLDER or --work FOLDER, and one of them")
+
+    from covidctnet.classify import CovidCTNet
+    from covidctnet.evaluation.run import evaluate_data, evaluate_work
+
+    source = existing(given.data or given.work)
+    model = CovidCTNet.load(given.weights, device=given.device)
+    run = evaluate_data if given.data else evaluate_work
+    with bar("evaluating") as progress:
+        done = run(source, model, Path(given.output), seed=given.seed, progress=progress)
+    sys.stdout.write(f"{done.table}\n{NOTICE}\n")
+    return EXIT_SOME_FAILED if done.failed else EXIT_OK
+
+
+def benchmark(arguments: list[str]) -> int:
+    """``covidctnet benchmark``; returns the exit code."""
+    parser = parser_of("benchmark")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--repeats", type=int, default=5, help="runs a row; the median is shown")
+    add_network(parser)
+    given = parser.parse_args(arguments)
+    if given.repeats < 1:
+        raise UsageError(f"--repeats must be 1 or more, got {given.repeats}")
+
+    from covidctnet.benchmark import benchmark, render
+
+    rows = benchmark(weights=given.weights, device=given.device, repeats=given.repeats)
+    sys.stdout.write((json.dumps(rows, indent=1) if given.json else render(rows)) + "\n")
+    return EXIT_OK

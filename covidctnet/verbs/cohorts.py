@@ -1,0 +1,124 @@
+"""Verbs that make cohorts, drawn, painted or preprocessed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from covidctnet.progress import bar
+from covidctnet.verbs.common import EXIT_OK, EXIT_SOME_FAILED, parser_of
+
+__all__ = ["paint", "phantom", "preprocess"]
+
+
+def phantom(arguments: list[str]) -> int:
+    """``covidctnet phantom``; returns the exit code."""
+    parser = parser_of("phantom")
+    parser.add_argument("-o", "--output", type=str, required=True, help="folder for the cohort")
+    parser.add_argument("--patients", type=int, default=4, help="patients of each class")
+    parser.add_argument(
+        "--controls", type=int | None, default=None, help="Control patients, if another number"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="0 or more; the same seed draws the same patients"
+    )
+    parser.add_argument(
+        "--scanners",
+        type=list[str] | None,
+        default=None,
+        help="names, as [amber, dune]; an unknown one lists all; the training scanners by default",
+    )
+    parser.add_argument(
+        "--matrix",
+        type=int | None,
+        default=None,
+        help="rows and columns, 16 to 2048; the scanner's 512 or 768 by default",
+    )
+    parser.add_argument(
+        "--spacing-mm",
+        type=float | None,
+        default=None,
+        help="slice distance in mm, 0.3 to 20; the scanner's by default",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="processes, about 1 GB of memory each"
+    )
+    given = parser.parse_args(arguments)
+
+    from covidctnet.phantom import TRAINING_SCANNERS, CohortPlan, write_cohort
+    from covidctnet.results import Label
+
+    patients = {label.title: given.patients for label in Label}
+    if given.controls is not None:
+        patients[Label.CONTROL.title] = given.controls
+    plan = CohortPlan(
+        patients,
+        seed=given.seed,
+        scanners=tuple(given.scanners or TRAINING_SCANNERS),
+        matrix=given.matrix,
+        spacing_mm=given.spacing_mm,
+    )
+    with bar("phantoms") as progress:
+        write_cohort(Path(given.output), plan, workers=given.workers, progress=progress)
+    sys.stdout.write(f"{sum(patients.values())} synthetic patients (phantoms)\n")
+    return EXIT_OK
+
+
+def paint(arguments: list[str]) -> int:
+    """``covidctnet paint``; returns the exit code."""
+    parser = parser_of("paint")
+    parser.add_argument("archive", type=str, help="folder with Control/ or cohort.csv")
+    parser.add_argument("-o", "--output", type=str, required=True, help="folder for the cohort")
+    parser.add_argument(
+        "--copies", type=int, default=8, help="painted patients of each class from every scan"
+    )
+    parser.add_argument(
+        "--validation", type=int, default=1, help="scans whose copies go to the split val"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="0 or more; the same seed, the same")
+    given = parser.parse_args(arguments)
+
+    from covidctnet.phantom import PaintPlan, paint_cohort
+
+    plan = PaintPlan(copies=given.copies, validation=given.validation, seed=given.seed)
+    with bar("painting") as progress:
+        count = paint_cohort(Path(given.archive), Path(given.output), plan, progress=progress)
+    sys.stdout.write(f"{count} painted patients (real lungs, drawn lesions)\n")
+    return EXIT_OK
+
+
+def preprocess(arguments: list[str]) -> int:
+    """``covidctnet preprocess``; returns the exit code."""
+    from covidctnet.evaluation.splits import SplitSettings
+    from covidctnet.preprocess import PreprocessSettings
+
+    parser = parser_of("preprocess")
+    parser.add_argument(
+        "data", nargs="+", type=str, help="folders with Control/ Covid-19/ CAP/ or cohort.csv"
+    )
+    parser.add_argument(
+        "-o", "--work", type=str, required=True, help="work folder of this training"
+    )
+    parser.add_class_arguments(PreprocessSettings, "settings")
+    parser.add_class_arguments(SplitSettings, "split")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    given = parser.parse_args(arguments)
+
+    from covidctnet.prepare import prepare
+
+    made = parser.instantiate(given)
+    with bar("preprocessing") as progress:
+        done = prepare(
+            [Path(data) for data in given.data],
+            Path(given.work),
+            settings=made.settings,
+            split=made.split,
+            workers=given.workers,
+            progress=progress,
+        )
+    sys.stdout.write(
+        f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"
+    )
+    for split, counts in done.splits.counts().items():
+        sys.stdout.write(f"  {split}: " + ", ".join(f"{n} {k}" for k, n in counts.items()) + "\n")
+    return EXIT_SOME_FAILED if done.failures else EXIT_OK

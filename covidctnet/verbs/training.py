@@ -1,0 +1,92 @@
+"""Verbs that train networks, and those that look after weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from covidctnet.errors import UsageError
+from covidctnet.verbs.common import EXIT_OK, existing, parser_of
+
+__all__ = ["train_classifier", "train_denoiser", "train_lungs", "weights"]
+
+
+def train_lungs(arguments: list[str]) -> int:
+    """``covidctnet train-lungs``; returns the exit code."""
+    from covidctnet.training.run import train_lungs
+
+    train_lungs(_with_work(arguments), program="covidctnet train-lungs")
+    return EXIT_OK
+
+
+def train_denoiser(arguments: list[str]) -> int:
+    """``covidctnet train-denoiser``; returns the exit code."""
+    from covidctnet.training.run import train_denoiser
+
+    train_denoiser(_with_work(arguments), program="covidctnet train-denoiser")
+    return EXIT_OK
+
+
+def train_classifier(arguments: list[str]) -> int:
+    """``covidctnet train-classifier``; returns the exit code."""
+    from covidctnet.training.run import train_classifier
+
+    train_classifier(_with_work(arguments), program="covidctnet train-classifier")
+    return EXIT_OK
+
+
+def weights(arguments: list[str]) -> int:
+    """``covidctnet weights``; returns the exit code."""
+    parser = parser_of("weights")
+    parser.add_argument(
+        "action",
+        choices=["list", "verify", "import-keras"],
+        help="list the shipped, verify, or make a folder of weights that Keras saved",
+    )
+    parser.add_argument(
+        "names", nargs="*", type=str, default=[], help="names or folders; all shipped by default"
+    )
+    parser.add_argument("--denoiser", type=str | None, default=None, help="BCDU-Net, .h5 or .hdf5")
+    parser.add_argument("--classifier", type=str | None, default=None, help="3D CNN, .h5 or .hdf5")
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="folder to make")
+    parser.add_argument(
+        "--preset", type=str, default="upstream", help="whose preprocessing they were trained with"
+    )
+    parser.add_argument(
+        "--gates",
+        type=str | None,
+        default=None,
+        help="of the ConvLSTMs, if the file does not tell: hard_sigmoid (Keras 2) or sigmoid (3)",
+    )
+    given = parser.parse_args(arguments)
+    files = (given.denoiser, given.classifier, given.output)
+    if given.action == "import-keras":
+        if given.names or None in files:
+            raise UsageError(
+                "weights import-keras wants --denoiser FILE --classifier FILE -o FOLDER"
+            )
+        from covidctnet.keras_import import import_weights
+
+        denoiser, classifier = map(existing, files[:2])
+        made = import_weights(
+            denoiser, classifier, Path(given.output), preset=given.preset, gates=given.gates
+        )
+        sys.stdout.write(f"{made.name}  {made.digest}  imported from Keras\n")
+        return EXIT_OK
+    if any(files) or given.gates:
+        raise UsageError(f"weights {given.action} takes names only; the rest is of import-keras")
+
+    from covidctnet.weights import list_weights, verify_weights
+
+    if given.action == "list":
+        for weights in list_weights():
+            sys.stdout.write(f"{weights.name}  {weights.digest}  has seen {weights.seen}\n")
+        return EXIT_OK
+    for name in given.names or [weights.name for weights in list_weights()]:
+        sys.stdout.write(f"{name}  {verify_weights(name).digest}  ok\n")
+    return EXIT_OK
+
+
+def _with_work(arguments: list[str]) -> list[str]:
+    """``--work`` is short for ``--data.work`` of the training verbs."""
+    return [f"--data.{a[2:]}" if a.partition("=")[0] == "--work" else a for a in arguments]
