@@ -287,7 +287,7 @@ def configured(verb, root, weights):
         "inspect": {"paths": [f"{root}/inbox"], "json": True},
         "phantom": {"output": f"{root}/there", "patients": 0, "controls": 1, "matrix": 32}
         | {"spacing_mm": 20.0, "workers": 1},
-        "preprocess": {"data": f"{root}/data", "work": f"{root}/there", "workers": 1}
+        "preprocess": {"data": [f"{root}/data"], "work": f"{root}/there", "workers": 1}
         | {"settings": {"size": 40, "spacing_mm": 4.0}, "split": {"seed": 3}},
         "evaluate": {"data": f"{root}/data", "output": f"{root}/there", "weights": weights},
         "weights": {"action": "verify", "names": [weights]},
@@ -314,6 +314,14 @@ def test_a_flag_wins_over_the_config_file(run, chest, weights, tmp_path):
     run("classify", chest, "--config", file, "-o", tmp_path / "here")
     assert (tmp_path / "here" / "results.csv").is_file()
     assert not (tmp_path / "there").exists()
+
+
+def test_a_word_in_a_config_file_where_a_list_belongs_is_told(run, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("paths: /inbox\n")
+    code, _, err = run("classify", "--config", file)
+    assert code == 2
+    assert "wanted a list, as [one, two], got a single word" in err
 
 
 @pytest.mark.parametrize("text", ["colour: red\n", "paths: [\n"], ids=["unknown", "no YAML"])

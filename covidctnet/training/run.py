@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from covidctnet.errors import UsageError
 from covidctnet.shipped import presets_root
 from covidctnet.training.command import ClassifierCLI, DenoiserCLI, LungsCLI, TrainCLI
+from covidctnet.training.curves import write_curve
 from covidctnet.training.data import ResidualData, SliceData
 from covidctnet.training.export import export_classifier, export_denoiser, export_lungs
 from covidctnet.training.lungs import LungData, LungTask
@@ -186,6 +187,7 @@ def _export(cli: TrainCLI, export: Any, command: str, folder: Path | None = None
             config=_plain(cli.config),
             attribution=cli.config.attribution,
         )
+        write_curve(Path(cli.config.trainer.default_root_dir), target / "curves", cli.stage)
         _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
     cli.trainer.strategy.barrier()
     return target

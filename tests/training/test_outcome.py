@@ -108,6 +108,16 @@ def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synth
     assert kinds.keys() == {"patients"}
 
 
+@pytest.mark.parametrize("stage", ["denoiser", "classifier"])
+def test_the_learning_curve_travels_with_the_weights(little_work, stage):
+    assert train("denoiser", little_work) == 0
+    assert stage == "denoiser" or train("classifier", little_work) == 0
+    with (little_work / "weights" / "curves" / f"{stage}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert any(row["val_loss"] for row in rows)
+    assert [int(row["step"]) for row in rows] == sorted(int(row["step"]) for row in rows)
+
+
 def test_the_card_names_no_folder_and_no_user(little_work):
     config = little_work / "mine.yaml"
     config.write_text("patience: 3\n")
