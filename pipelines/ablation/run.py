@@ -94,9 +94,10 @@ def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
         shape = [f"--matrix={plan['matrix']}", f"--spacing-mm={plan['spacing_mm']}"]
         people = [f"--controls={plan['controls']}", f"--patients={plan['patients']}"]
         _call("phantom", "-o", str(cohort), *people, *shape)
-        _call("preprocess", str(cohort), "-o", str(work), "--preset", grid["preset"])
+        how = _flags(grid["preprocess"])
+        _call("preprocess", str(cohort), "-o", str(work), "--preset", grid["preset"], *how)
     told = yaml.safe_load((presets_root() / grid["preset"] / "preprocess.yaml").read_text())
-    settings = PreprocessSettings(**told["settings"])
+    settings = PreprocessSettings(**_merged(told, grid["preprocess"])["settings"])
     for label in Label:
         for number in range(plan["unseen"]):
             file = folder / "unseen" / f"{label.key}-{number:02d}.npz"

@@ -30,13 +30,13 @@ def render(
     """
     model, trainer = grid["denoiser"]["model"], grid["denoiser"]["trainer"]
     steps = trainer["max_epochs"] * trainer["limit_train_batches"]
-    patients = results[0]["patients"]
+    patients, size = results[0]["patients"], grid["preprocess"]["settings"]["size"]
     lines = [
         "# Ablation on phantoms",
         "",
         "Made by `python -m pipelines.ablation.run FOLDER --output docs/measured/ablation.md`.",
         "",
-        f"Phantoms only, small networks: base width {model['base']}, preset `{grid['preset']}`, "
+        f"Phantoms only, small networks: base width {model['base']}, slices of {size} x {size}, "
         f"{steps} steps. Measured on {patients} phantoms of scanners that no training phantom saw. "
         f"Rows with n={len(grid['finalist_seeds'])} seeds show the mean and its 95 % t-interval "
         "over seeds; the others one seed, whose place among close rows is chance.",

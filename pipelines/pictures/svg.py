@@ -128,6 +128,14 @@ class Drawing:
             'marker-end="url(#tip)"/>'
         )
 
+    def line(self, points: Sequence[Point], colour: str) -> None:
+        """A line through points, as of a curve."""
+        path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        self._parts.append(
+            f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.6" '
+            'stroke-linejoin="round"/>'
+        )
+
     def rule(self, y: float, left: float, right: float) -> None:
         """A thin line across."""
         self._parts.append(
