@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +48,8 @@ _DECIDING: Mapping[str, set[str]] = {
     "lungs": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
 }
+# What a card calls studies that are neither phantoms nor painted.
+_PATIENTS = "patients"
 # What a card must hold before anything else is looked at.
 _REQUIRED = ("card_version", "architecture", "preprocessing", "classes", "synthetic_only", "files")
 
@@ -93,8 +94,14 @@ class Weights:
         """What the networks were trained on, in words."""
         if self.card["synthetic_only"]:
             return "synthetic patients (phantoms) only"
-        kinds = [kind for stage in self._training() for kind in stage]
-        return ", ".join(dict.fromkeys(kinds)) or "data that the card does not describe"
+        told = {stage: self._studies(stage) for stage in ("denoiser", "classifier")}
+        kinds = [
+            # The denoiser's patients are Controls, whoever wrote the card.
+            "real Controls" if (stage, kind) == ("denoiser", _PATIENTS) else kind
+            for stage, found in told.items()
+            for kind in found
+        ]
+        return ", ".join(dict.fromkeys(kinds)) or "what the card does not describe"
 
     @property
     def caveat(self) -> str:
@@ -102,21 +109,19 @@ class Weights:
         nothing = "the probabilities mean nothing for real patients."
         if self.card["synthetic_only"]:
             return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"
-        *_, last = [Counter[str](), *self._training()]
-        if last and "patients" not in last:
+        found = self._studies("classifier")
+        if found and _PATIENTS not in found:
             return (
                 "These weights have seen no real patient with Covid-19 or pneumonia, only "
                 f"phantoms and lesions drawn into real lungs: {nothing}"
             )
         return ""
 
-    def _training(self) -> list[Counter[str]]:
-        """Studies by kind, of each stage that says so; the classifier's last."""
-        stages = self.card.get("training", {})
-        told = [
-            stages.get(kind, {}).get("data", {}) for kind in ("lungs", "denoiser", "classifier")
-        ]
-        return [Counter(data.get("studies_by_kind", {})) for data in told if data]
+    def _studies(self, stage: str) -> Mapping[str, int]:
+        """Studies by kind that a stage was trained on, as far as the card tells."""
+        data = self.card.get("training", {}).get(stage, {}).get("data", {})
+        found: Mapping[str, int] = data.get("studies_by_kind", {})
+        return found
 
     def lungs(self) -> BCDUNet:
         """The segmentation of the lungs that a denoiser may start from, likewise.

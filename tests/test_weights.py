@@ -320,3 +320,33 @@ def test_cards_from_before_the_choice_of_input_load_and_keep_their_digest(folder
     assert load_weights(folder).digest == old.digest
     edit(folder, residual={**told, "classifier_input": "ct"})
     assert load_weights(folder).digest != old.digest
+
+
+PHANTOMS, PAINTED = "synthetic patients (phantoms)", "real lungs with painted lesions"
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "classifier", "seen", "warned"),
+    [
+        ({PHANTOMS: 5}, {PHANTOMS: 9}, f"{PHANTOMS} only", "only ever seen synthetic patients"),
+        (
+            {PHANTOMS: 5, "patients": 6},
+            {PHANTOMS: 9, PAINTED: 4},
+            f"real Controls, {PHANTOMS}, {PAINTED}",
+            "no real patient with Covid-19 or pneumonia",
+        ),
+        ({"patients": 6}, {"patients": 9}, "real Controls, patients", ""),
+        ({}, {}, "what the card does not describe", ""),
+    ],
+)
+def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
+    tmp_path, denoiser, classifier, seen, warned
+):
+    stages = {"denoiser": denoiser, "classifier": classifier}
+    training = {stage: {"data": {"studies_by_kind": kinds}} for stage, kinds in stages.items()}
+    card = a_card(training=training, synthetic_only=denoiser.keys() == {PHANTOMS})
+    both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
+    weights = save_weights(tmp_path / "w", both, card=card)
+    assert weights.seen == seen
+    assert warned in weights.caveat
+    assert bool(warned) == bool(weights.caveat)
