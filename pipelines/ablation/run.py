@@ -39,7 +39,7 @@ from pipelines.ablation.table import render
 
 GRID = Path(__file__).with_name("grid.yaml")
 # Every so many slices of a volume are measured against the truth.
-EVERY = 3
+EVERY = 6
 # A slice with so many lesion voxels holds a lesion, one with none does not; between is neither.
 MIN_LESION_VOXELS = 12
 UNSEEN_SEED = 5000
