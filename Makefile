@@ -24,7 +24,7 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
-        classify evaluate robustness fuzz benchmark compact ablation judge wheel clean
+        classify evaluate robustness fuzz benchmark compact ablation judge pictures wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -94,6 +94,9 @@ compact: install ## Make weights/compact anew (hours on two cores): runs/compact
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
 	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
+
+pictures: install ## Draw docs/pictures anew: stages, networks, learning curves (WEIGHTS)
+	$(BIN)/python -m pipelines.pictures.make --weights "$(WEIGHTS)"
 
 judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)

@@ -2,8 +2,9 @@
 
     python -m pipelines.pictures.make [--weights compact] [--output docs/pictures]
 
-Writes ``stages.png``, ``bcdunet.svg`` and ``cnn3d.svg``, in well under two minutes. The stages are
-those of three phantoms; the networks are drawn from the modules that the weights build.
+Writes ``stages.png``, ``bcdunet.svg`` and ``cnn3d.svg``, in well under two minutes, and
+``curves.svg`` where the weights bring their learning curves. The stages are those of three
+phantoms; the networks are drawn from the modules that the weights build.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from covidctnet.errors import CovidCTNetError
 from covidctnet.files import make_folder, write_whole
+from covidctnet.shipped import weights_root
 from covidctnet.weights import Weights, load_weights
+from pipelines.pictures.curves import draw_curves, read_curves
 from pipelines.pictures.networks import draw_bcdunet, draw_cnn3d
 from pipelines.pictures.stages import draw_stages, show_phantoms
 
@@ -33,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make_folder(given.output)
         for name, content in draw_networks(weights).items():
             write_whole(given.output / name, content)
+        named = Path(given.weights)
+        folder = named if named.is_dir() else weights_root() / weights.name
+        curves = read_curves(folder / "curves")
+        if curves:
+            title = f"Learning curves of the weights {weights.name}"
+            write_whole(given.output / "curves.svg", draw_curves(curves, title))
         write_whole(given.output / "stages.png", draw_stages(show_phantoms(weights)))
     except CovidCTNetError as error:
         sys.stderr.write(f"{error}\n")

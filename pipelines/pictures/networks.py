@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -213,7 +213,7 @@ def _draw_decoder(drawing: Drawing, calls: Sequence[Call], call: Call, top: floa
 
 
 _COLUMN, _HEADINGS, _ANSWERS = 98.0, 96.0, 52.0
-_GROUND, _LARGEST = 214.0, 66.0
+_GROUND, _LARGEST = 214.0, 56.0
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def draw_cnn3d(network: CNN3D) -> str:
         else:
             drawing.box(stop.name, (x - 8, centre - 38), (16, 76), [], fill=GREEN, edge="#5d9b68")
             edges.append((x - 8, x + 8))
-    for (_, right), (left, _) in zip(edges, edges[1:], strict=False):
+    for (_, right), (left, _) in pairwise(edges):
         drawing.arrow((right + 3, centre), (left - 4, centre))
     if stops[-1].gives == _plural(len(Label), "value"):
         for label in Label:

@@ -27,6 +27,8 @@ NOISE_SEED = 0
 NOISE = NoiseSettings(share=1.0)
 # Ground glass and consolidation; Controls too have what the code 3 stands for.
 ILL = (1, 2)
+# A slice that is shown has so much of the largest one's lung.
+MIN_LUNG = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +81,10 @@ def show_phantoms(
 
 
 def fullest_slice(phantom: Phantom) -> int:
-    """The slice with most of what is ill; with most lung where nothing is."""
-    ill = np.isin(phantom.lesions, ILL)
-    return int((ill if ill.any() else phantom.lungs).sum(axis=(1, 2)).argmax())
+    """The slice with most of what is ill, or most lung where nothing is; no sliver of lung."""
+    lung = phantom.lungs.sum(axis=(1, 2))
+    ill = np.isin(phantom.lesions, ILL).sum(axis=(1, 2)) * (lung > MIN_LUNG * lung.max())
+    return int((ill if ill.any() else lung).argmax())
 
 
 def _paint(given: np.ndarray, lungs: np.ndarray, seed: int) -> np.ndarray:

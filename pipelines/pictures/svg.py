@@ -105,7 +105,7 @@ class Drawing:
         )
 
     def cuboid(self, name: str, corner: Point, side: float, depth: float, *, fill: str) -> None:
-        """A block seen from the front, `side` wide and high; its back lies `depth` off, up right."""
+        """A block seen from the front, `side` wide and high; its back lies off, up right."""
         (x, y), d = corner, depth
         faces = (
             (f"M{x:g} {y:g} h{side:g} v{side:g} h{-side:g} z", 1.0),
