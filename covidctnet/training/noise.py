@@ -16,6 +16,10 @@ __all__ = ["NoiseSettings", "corrupt"]
 
 # How far below the lungs' border (in voxels) counts as near to it, for blobs that hug the pleura.
 _RIM = 10
+# Where a field of unit spread is cut: lower levels cover more. Cores are smaller than their haze.
+_LEVELS, _CORE_LEVELS = (0.4, 1.9), (0.9, 2.2)
+# Consolidation is as dense as soft tissue, 0.74 of the window, air in its bronchi apart.
+_CORE_DENSITY = (0.6, 0.82)
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class NoiseSettings:
         max_persistence: Largest.
         min_amplitude: Smallest factor of a field, or share of the way that an opacity pulls.
         max_amplitude: Largest.
+        cores: Share of the slices with opacities that get dense cores as well, as consolidations
+            are: without them the denoiser takes consolidation for vessels and leaves it.
         min_density: Smallest value that an opacity pulls towards, in [0, 1] of the window.
         max_density: Largest value.
     """
@@ -55,12 +61,13 @@ class NoiseSettings:
     max_persistence: float = 0.65
     min_amplitude: float = 0.15
     max_amplitude: float = 1.0
+    cores: float = 0.4
     min_density: float = 0.2
     max_density: float = 0.8
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise UsageError(f"share must lie in 0..1, got {self.share}")
+        if not (0 <= self.share <= 1 and 0 <= self.cores <= 1):
+            raise UsageError(f"share and cores must lie in 0..1, got {self.share} and {self.cores}")
         if not 1 <= self.min_scale <= self.max_scale:
             raise UsageError(
                 f"min_scale ({self.min_scale}) must be >= 1 and <= max_scale ({self.max_scale})"
@@ -153,7 +160,29 @@ def _draw_opacities(
     settings: NoiseSettings,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Blobs of a random density, small ones as often as large ones, some along the border."""
+    """Blobs of a random density and strength, and dense cores in some of the slices."""
+    low, high = settings.min_density, settings.max_density
+    target = _uniform(clean, low, high, generator)
+    low, high = settings.min_amplitude, settings.max_amplitude
+    strength = _uniform(clean, low, high, generator)
+    hazy = _draw_blobs(clean, region, target, strength, _LEVELS, settings, generator)
+    dense = _uniform(clean, *_CORE_DENSITY, generator)
+    has_core = (_uniform(clean, 0, 1, generator) < settings.cores).to(clean.dtype)
+    return hazy + _draw_blobs(
+        clean + hazy, region, dense, has_core, _CORE_LEVELS, settings, generator
+    )
+
+
+def _draw_blobs(
+    clean: torch.Tensor,
+    region: torch.Tensor,
+    target: torch.Tensor,
+    strength: torch.Tensor,
+    levels: tuple[float, float],
+    settings: NoiseSettings,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """What pulls a slice towards `target`: small blobs as often as large, some along the border."""
     scale = _log_uniform(clean, settings.min_scale, settings.max_scale, generator)
     low, high = settings.min_persistence, settings.max_persistence
     shape = _field(clean, scale, _uniform(clean, low, high, generator), settings, generator)
@@ -161,16 +190,13 @@ def _draw_opacities(
     rim = 1 - F.avg_pool2d(region, 2 * _RIM + 1, 1, _RIM)  # 0 deep inside, 1/2 at the border
     hugging = _uniform(clean, -1.0, 2.5, generator).clamp_min(0)
     shape = shape + hugging * (2 * rim - 0.4)
-    level = _uniform(clean, 0.4, 1.9, generator)
+    level = _uniform(clean, *levels, generator)
     cover = torch.sigmoid((shape - level) / _log_uniform(clean, 0.03, 0.5, generator))
 
     fine = _log_uniform(clean, 3.0, 12.0, generator)
     grain = _field(clean, fine, _uniform(clean, 0.4, 0.8, generator), settings, generator)
     grain = grain * _uniform(clean, 0.0, 0.5, generator)
-    target = _uniform(clean, settings.min_density, settings.max_density, generator) + grain
-    low, high = settings.min_amplitude, settings.max_amplitude
-    strength = _log_uniform(clean, low, high, generator)
-    return cover * strength * (target.clamp(0, 1) - clean)
+    return cover * strength * ((target + grain).clamp(0, 1) - clean)
 
 
 def _field(

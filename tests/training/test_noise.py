@@ -43,8 +43,10 @@ def painted(noise):
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_of_noisy_slices_is_the_one_asked_for(slices, recipe, share):
     _, noise = corrupt(*slices, replace(recipe, share=share), generator=seeded())
-    # Four standard deviations of a binomial of 400.
-    assert abs(painted(noise).float().mean().item() - share) <= 0.1 * (share == 0.5)
+    found = painted(noise).float().mean().item()
+    # Four standard deviations of a binomial of 400; a dark grain may undo a thin opacity.
+    assert share - 0.01 * (share == 1) - 0.1 * (share == 0.5) <= found <= share + 0.1 * (share < 1)
+    assert share or not found
 
 
 @every_recipe
@@ -112,7 +114,8 @@ def test_clean_slices_are_not_written_to(slices):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"share": 1.5}, "share must lie in 0..1, got 1.5"),
+        ({"share": 1.5}, "share and cores must lie in 0..1, got 1.5"),
+        ({"cores": -0.1}, "share and cores must lie in 0..1, got 0.5 and -0.1"),
         ({"min_scale": 0.5}, "min_scale"),
         ({"min_scale": 9.0, "max_scale": 8.0}, "max_scale"),
         ({"min_density": 0.9, "max_density": 0.8}, "densities"),
@@ -160,8 +163,21 @@ def test_the_amplitude_scales_a_field(slices):
 def test_opacities_come_in_all_sizes(slices):
     """The share of the lungs that an opacity covers spreads over a factor of ten and more."""
     clean, lungs = slices
-    _, noise = corrupt(clean, lungs, NoiseSettings(share=1.0), generator=seeded())
+    _, noise = corrupt(clean, lungs, NoiseSettings(share=1.0, cores=0.0), generator=seeded())
     covered = ((noise > 0.03) & (lungs > 0)).flatten(1).sum(1) / lungs.flatten(1).sum(1)
     low, high = covered.quantile(torch.tensor([0.2, 0.9]))
     assert low < 0.1
     assert high > 0.3
+
+
+def test_cores_are_as_dense_as_consolidation_and_in_the_share_asked_for(slices):
+    clean, lungs = slices
+    densest = []
+    for cores in (0.0, 0.4, 1.0):
+        # Haze alone stays thin here, so that dense voxels are cores.
+        settings = NoiseSettings(share=1.0, cores=cores, max_density=0.3, min_scale=4, max_scale=8)
+        noisy, _ = corrupt(clean, lungs, settings, generator=seeded())
+        inside = (noisy * lungs).flatten(1)
+        densest.append((inside > 0.6).any(dim=1).float().mean().item())
+    assert densest[0] < 0.15 < densest[1] - densest[0] < densest[2] - densest[0]
+    assert densest[2] > 0.8
