@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import os
 import secrets
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from covidctnet.errors import StorageError, UsageError
 
 __all__ = [
+    "claim_folder",
     "is_leftover",
     "make_folder",
     "remove_leftovers",
@@ -70,6 +72,34 @@ def make_folder(path: Path) -> None:
             f"the folder {path.name!r} cannot be made ({error.strerror}); check the rights of the "
             "one above, or give another"
         ) from None
+
+
+def claim_folder(folder: Path, plan_file: str, plan: object, *, what: str) -> None:
+    """Make a new folder for a plan, or take up one of the very same plan.
+
+    Args:
+        folder: New, empty, or of an earlier run.
+        plan_file: Name of the file in it that tells the plan.
+        plan: Ready for JSON.
+        what: What the folder holds, for messages.
+
+    Raises:
+        UsageError: If it holds something else, or another plan's files.
+    """
+    told = json.loads(json.dumps(plan))
+    file = folder / plan_file
+    if file.is_file():
+        try:
+            same = json.loads(file.read_text(encoding="utf-8")) == told
+        except ValueError:
+            same = False
+        if not same:
+            raise UsageError(f"the folder holds another {what}; pick a new folder, or remove it")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"wanted a new or empty folder for the {what}, got one with other files")
+    make_folder(folder)
+    write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
 def unwritable(what: str, error: OSError) -> StorageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.errors import UsageError
-from covidctnet.files import make_folder, table_text, unwritable, write_whole
+from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.phantom.patient import check_request, make_phantom
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
@@ -110,7 +109,7 @@ def write_cohort(
         UsageError: If the folder holds something else, or cannot be made.
         StorageError: If the disk is full or refuses; whole patients are kept.
     """
-    _claim(root, plan)
+    claim_folder(root, PLAN_FILE, asdict(plan), what="cohort of phantoms")
     patients = list(plan)
     todo = [p for p in patients if not _is_there(root, p)]
     done = len(patients) - len(todo)
@@ -119,26 +118,6 @@ def write_cohort(
             progress(done + finished, len(patients))
     rows = [(f"{p.label.title}/{p.name}", p.name, p.label, p.scanner) for p in patients]
     write_whole(root / "cohort.csv", table_text([("study", "patient", "label", "site"), *rows]))
-
-
-def _claim(root: Path, plan: CohortPlan) -> None:
-    """Refuse a folder that is not ours."""
-    told = json.loads(json.dumps(asdict(plan)))
-    file = root / PLAN_FILE
-    if file.is_file():
-        try:
-            same = json.loads(file.read_text(encoding="utf-8")) == told
-        except ValueError:
-            same = False
-        if not same:
-            raise UsageError(
-                "the folder holds another cohort of phantoms; pick a new folder, or remove it"
-            )
-        return
-    if root.is_dir() and any(root.iterdir()):
-        raise UsageError("wanted a new or empty folder for the cohort, got one with other files")
-    make_folder(root)
-    write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
 def _made(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.files import make_folder, table_text, unwritable, write_whole
+from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.io.read import read_study
@@ -82,7 +81,8 @@ def paint_cohort(
             f"wanted more than {plan.validation} Control studies in the archive (validation takes "
             f"so many), got {len(controls)}"
         )
-    _claim(output, plan, controls)
+    told = {**asdict(plan), "studies": [entry.study.id for entry in controls]}
+    claim_folder(output, PLAN_FILE, told, what="cohort of painted patients")
     order = np.random.default_rng(plan.seed).permutation(len(controls)).tolist()
     held_back = set(order[: plan.validation])
     total = len(controls) * len(Label) * plan.copies
@@ -113,31 +113,6 @@ def paint_cohort(
         output / "cohort.csv", table_text([("study", "patient", "label", "site", "split"), *rows])
     )
     return len(rows)
-
-
-def _claim(output: Path, plan: PaintPlan, controls: Sequence[CohortStudy]) -> None:
-    """Refuse a folder that holds something else than an earlier run of this very plan."""
-    told = {
-        "copies": plan.copies,
-        "validation": plan.validation,
-        "seed": plan.seed,
-        "studies": [entry.study.id for entry in controls],
-    }
-    file = output / PLAN_FILE
-    if file.is_file():
-        try:
-            same = json.loads(file.read_text(encoding="utf-8")) == told
-        except ValueError:
-            same = False
-        if not same:
-            raise UsageError(
-                "the folder holds painted patients of another plan; pick a new folder, or remove it"
-            )
-        return
-    if output.is_dir() and any(output.iterdir()):
-        raise UsageError("wanted a new or empty folder for the painted patients")
-    make_folder(output)
-    write_whole(file, json.dumps(told, indent=1) + "\n")
 
 
 def _paint_into(

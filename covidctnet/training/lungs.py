@@ -14,12 +14,11 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
-from covidctnet.models import BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
-from covidctnet.training.tasks import Schedule, SeededTask
+from covidctnet.training.tasks import BCDUNetTask, Schedule
 
 __all__ = ["LungData", "LungTask"]
 
@@ -137,7 +136,7 @@ class _Drawn(Dataset[Pair]):
         )
 
 
-class LungTask(SeededTask):
+class LungTask(BCDUNetTask):
     """BCDU-Net learns where the lungs are.
 
     Args:
@@ -163,19 +162,8 @@ class LungTask(SeededTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
-        self.architecture = {
-            "base": base,
-            "depth": depth,
-            "bidirectional": bidirectional,
-            "gates": gates,
-        }
-        self.network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
-        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.build(base, depth, bidirectional, gates)
         self.augment = augment
-
-    def forward(self, slices: torch.Tensor) -> torch.Tensor:
-        """Probability of lung, (batch, 1, row, column)."""
-        return self.network(slices)
 
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
@@ -185,14 +173,14 @@ class LungTask(SeededTask):
         if self.augment:
             generator = self.generator(1, self.moment(batch_idx))
             slices, lungs = vary_slices(slices, lungs, generator=generator)
-        loss = _entropy(self._segment(slices), lungs)
+        loss = _entropy(self(slices), lungs)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         """Cross-entropy and Dice on patients held back."""
         slices, lungs = batch
-        output = self._segment(slices)
+        output = self(slices)
         inside, truth = output > 0.5, lungs > 0.5
         both = (inside & truth).sum() * 2.0
         scores: dict[str, Any] = {
@@ -200,9 +188,6 @@ class LungTask(SeededTask):
             "val_dice": (both + 1) / (inside.sum() + truth.sum() + 1),
         }
         self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(slices))
-
-    def _segment(self, slices: torch.Tensor) -> torch.Tensor:
-        return self.network(slices.contiguous(memory_format=torch.channels_last)).float()
 
 
 def _entropy(output: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
 from covidctnet.training.losses import DenoiserLoss, slice_loss
 from covidctnet.training.noise import NoiseSettings, corrupt
 
-__all__ = ["ClassifierTask", "DenoiserTask", "Schedule", "SeededTask"]
+__all__ = ["BCDUNetTask", "ClassifierTask", "DenoiserTask", "Schedule"]
 
 # Share of the steps over which the learning rate rises from a tenth.
 WARM_UP_SHARE = 0.03
@@ -87,7 +87,33 @@ class SeededTask(pl.LightningModule):
         }
 
 
-class DenoiserTask(SeededTask):
+class BCDUNetTask(SeededTask):
+    """A task whose network is a BCDU-Net; see `BCDUNet` for what is built."""
+
+    def build(
+        self,
+        base: int,
+        depth: Literal[1, 3],
+        bidirectional: bool,
+        gates: Literal["sigmoid", "hard_sigmoid"],
+    ) -> None:
+        """Make the network, and what a card says of it."""
+        self.architecture = {
+            "base": base,
+            "depth": depth,
+            "bidirectional": bidirectional,
+            "gates": gates,
+        }
+        network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        """Run the network on a batch (batch, 1, row, column), in the layout it is fastest in."""
+        out: torch.Tensor = self.network(slices.contiguous(memory_format=torch.channels_last))
+        return out.float()
+
+
+class DenoiserTask(BCDUNetTask):
     """BCDU-Net learns to give back the healthy slice under the noise.
 
     Args:
@@ -125,23 +151,12 @@ class DenoiserTask(SeededTask):
         super().__init__(seed, learning_rate, schedule)
         if patch < 0 or patch % STRIDE:
             raise UsageError(f"patch must be 0 or a multiple of {STRIDE}, got {patch}")
-        self.architecture = {
-            "base": base,
-            "depth": depth,
-            "bidirectional": bidirectional,
-            "gates": gates,
-        }
-        self.network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
-        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.build(base, depth, bidirectional, gates)
         self.loss: DenoiserLoss = loss
         self.patch = patch
         self.lungs_weight = lungs_weight
         self.noise = noise
         self.augment = augment
-
-    def forward(self, slices: torch.Tensor) -> torch.Tensor:
-        """Denoise a batch (batch, 1, row, column)."""
-        return self.network(slices)
 
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
@@ -154,7 +169,7 @@ class DenoiserTask(SeededTask):
         if self.patch:
             clean, lungs = cut_patches(clean, lungs, self.patch, generator=generator)
         noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)
-        loss = self._loss(self._denoise(noisy), clean, lungs)
+        loss = self._loss(self(noisy), clean, lungs)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
@@ -163,7 +178,7 @@ class DenoiserTask(SeededTask):
         clean, lungs = batch
         # The same noise in every epoch: the curve shows the network, not the dice.
         noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))
-        output = self._denoise(noisy)
+        output = self(noisy)
         residual = noisy - output
         painted = (noise.abs() > PAINTED) & (lungs > 0.5)
         healthy = (noise.abs() <= PAINTED) & (lungs > 0.5)
@@ -191,9 +206,6 @@ class DenoiserTask(SeededTask):
                 "with another --seed_everything, a larger --model.base or a smaller "
                 "--model.learning_rate."
             )
-
-    def _denoise(self, noisy: torch.Tensor) -> torch.Tensor:
-        return self.network(noisy.contiguous(memory_format=torch.channels_last)).float()
 
     def _loss(self, output: torch.Tensor, clean: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
         return slice_loss(output, clean, lungs, kind=self.loss, lungs_weight=self.lungs_weight)

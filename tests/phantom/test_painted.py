@@ -90,7 +90,7 @@ def test_an_interrupted_run_goes_on_and_another_plan_is_refused(archive, cohort)
     assert paint_cohort(archive, cohort, PLAN) == 18
     assert gzip.decompress(lost.read_bytes()) == before
     assert kept.stat().st_mtime_ns == stamp
-    with pytest.raises(UsageError, match="another plan"):
+    with pytest.raises(UsageError, match="another cohort of painted patients"):
         paint_cohort(archive, cohort, PaintPlan(copies=3))
 
 
