@@ -1,46 +1,19 @@
-"""How often the answers were right, with the intervals that small cohorts deserve."""
+"""How often the answers were right: every figure with its interval and its n."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from covidctnet.evaluation.intervals import Estimate, auc, auc_interval, bootstrap, wilson
 from covidctnet.results import Label
 
-__all__ = ["Estimate", "Scores", "auc", "score", "wilson"]
+__all__ = ["Scores", "score"]
 
-CONFIDENCE = 0.95
-BOOTSTRAP_DRAWS = 2000
-# The cohort is drawn anew label by label, so fewer patients than this give no interval.
-MIN_PATIENTS_FOR_BOOTSTRAP = 3
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval.
-
-    Attributes:
-        value: The figure, NaN when it cannot be estimated.
-        low: Lower end of the interval, NaN when it cannot be estimated.
-        high: Upper end.
-        n: Patients it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        if math.isnan(self.value):
-            return f"not estimable (n={self.n})"
-        if math.isnan(self.low):
-            return f"{self.value:.3f} (interval not estimable, n={self.n})"
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+Figures = Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -48,57 +21,21 @@ class Scores:
     """The figures of one evaluation.
 
     Attributes:
-        accuracy: Three classes, Wilson interval.
-        covid_accuracy: Covid-19 against the rest, Wilson interval.
-        macro_auc: Mean of the three one-against-rest AUCs, bootstrap interval.
-        auc: One against the rest, by label.
-        sensitivity: By label, Wilson interval.
-        specificity: By label, Wilson interval.
+        overall: ``accuracy`` (three classes), ``balanced_accuracy``, ``macro_f1``, ``macro_auc``.
+        covid: The paper's two-class operation, Covid-19 against the rest by the label that was
+            given: ``accuracy``, ``sensitivity``, ``specificity``.
+        by_label: One against the rest, by label: ``sensitivity``, ``specificity``, ``ppv``,
+            ``npv``, ``f1``, ``auc``, ``average_precision``.
         confusion: Rows the truth, columns the answer, shape (label, label).
+
+    Proportions have Wilson intervals, AUC of one label Newcombe's, the others a bootstrap over
+    patients within their labels.
     """
 
-    accuracy: Estimate
-    covid_accuracy: Estimate
-    macro_auc: Estimate
-    auc: dict[Label, Estimate]
-    sensitivity: dict[Label, Estimate]
-    specificity: dict[Label, Estimate]
+    overall: Figures
+    covid: Figures
+    by_label: Mapping[Label, Figures]
     confusion: np.ndarray
-
-
-def wilson(successes: int, n: int) -> Estimate:
-    """A proportion with its Wilson score interval.
-
-    Args:
-        successes: How often it happened.
-        n: Out of how many.
-
-    Source: Wilson 1927, as scipy computes it.
-    """
-    if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    interval = stats.binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
-    return Estimate(successes / n, float(interval.low), float(interval.high), n)
-
-
-def auc(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Probability that a positive case scores higher than a negative one, ties counting half.
-
-    Args:
-        positive: One bool a patient, shape (n,).
-        scores: One score a patient, shape (n,).
-
-    Returns:
-        NaN when one of the two groups is empty.
-    """
-    ranks = stats.rankdata(scores)
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
-        return math.nan
-    return float(
-        (ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-    )
 
 
 def score(truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Generator) -> Scores:
@@ -122,50 +59,79 @@ def score(truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Genera
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         raise ValueError("probabilities of a patient must sum to 1")
     answer = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(Label), len(Label)), dtype=int)
-    np.add.at(confusion, (truth, answer), 1)
-    is_covid = truth == Label.COVID19
-    said_covid = answer == Label.COVID19
+    confusion = _confusion(truth, answer)
 
-    def label_auc(label: Label) -> Callable[[np.ndarray], float]:
-        return lambda index: auc(truth[index] == label, probabilities[index, label])
+    def figures(index: np.ndarray) -> dict[str, float]:
+        there, said = truth[index], probabilities[index]
+        drawn = _confusion(there, answer[index])
+        out = {
+            "balanced_accuracy": _mean_of_present(_shares(drawn.diagonal(), drawn.sum(axis=1))),
+            "macro_f1": float(np.mean([_f1(drawn, label) for label in Label])),
+            "macro_auc": float(np.mean([auc(there == k, said[:, k]) for k in Label])),
+        }
+        for label in Label:
+            out[f"f1 {label.key}"] = _f1(drawn, label)
+            out[f"ap {label.key}"] = _average_precision(there == label, said[:, label])
+        return out
 
-    def macro(index: np.ndarray) -> float:
-        return float(np.mean([label_auc(label)(index) for label in Label]))
-
+    drawn = bootstrap(figures, truth, rng)
+    names = ("balanced_accuracy", "macro_f1", "macro_auc")
+    of_covid = _one_against_rest(confusion, Label.COVID19)
+    right = len(truth) - int(confusion[Label.COVID19].sum() + confusion[:, Label.COVID19].sum())
+    right += 2 * int(confusion[Label.COVID19, Label.COVID19])
     return Scores(
-        accuracy=wilson(int(np.trace(confusion)), len(truth)),
-        covid_accuracy=wilson(int((is_covid == said_covid).sum()), len(truth)),
-        macro_auc=_bootstrap(macro, truth, rng),
-        auc={label: _bootstrap(label_auc(label), truth, rng) for label in Label},
-        sensitivity={
-            label: wilson(int(confusion[label, label]), int(confusion[label].sum()))
-            for label in Label
-        },
-        specificity={
-            label: wilson(
-                int(((truth != label) & (answer != label)).sum()), int((truth != label).sum())
-            )
+        overall={"accuracy": wilson(int(np.trace(confusion)), len(truth))}
+        | {name: drawn[name] for name in names},
+        covid={"accuracy": wilson(right, len(truth))}
+        | {name: of_covid[name] for name in ("sensitivity", "specificity")},
+        by_label={
+            label: {
+                **_one_against_rest(confusion, label),
+                "f1": drawn[f"f1 {label.key}"],
+                "auc": auc_interval(truth == label, probabilities[:, label]),
+                "average_precision": drawn[f"ap {label.key}"],
+            }
             for label in Label
         },
         confusion=confusion,
     )
 
 
-def _bootstrap(
-    figure: Callable[[np.ndarray], float], truth: np.ndarray, rng: np.random.Generator
-) -> Estimate:
-    """Percentile interval over patients drawn anew within each label."""
-    n = len(truth)
-    value = figure(np.arange(n))
-    groups = [np.flatnonzero(truth == label) for label in Label]
-    groups = [group for group in groups if len(group)]
-    if math.isnan(value) or min(len(g) for g in groups) < MIN_PATIENTS_FOR_BOOTSTRAP:
-        return Estimate(value, math.nan, math.nan, n)
-    draws = [
-        figure(np.concatenate([rng.choice(group, len(group)) for group in groups]))
-        for _ in range(BOOTSTRAP_DRAWS)
-    ]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n)
+def _confusion(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    count = len(Label)
+    return np.bincount(truth * count + answer, minlength=count**2).reshape(count, count)
+
+
+def _one_against_rest(confusion: np.ndarray, label: Label) -> dict[str, Estimate]:
+    hit = int(confusion[label, label])
+    ill, said, n = int(confusion[label].sum()), int(confusion[:, label].sum()), int(confusion.sum())
+    spared = n - ill - said + hit
+    return {
+        "sensitivity": wilson(hit, ill),
+        "specificity": wilson(spared, n - ill),
+        "ppv": wilson(hit, said),
+        "npv": wilson(spared, n - said),
+    }
+
+
+def _f1(confusion: np.ndarray, label: Label) -> float:
+    """2 TP / (2 TP + FP + FN); not defined for a class that nobody has and nobody is given."""
+    both = int(confusion[label].sum() + confusion[:, label].sum())
+    return 2 * int(confusion[label, label]) / both if both else math.nan
+
+
+def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+    if not positive.any():
+        return math.nan
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(positive, scores))
+
+
+def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(part / whole)
+
+
+def _mean_of_present(shares: np.ndarray) -> float:
+    return float(np.mean(shares[~np.isnan(shares)]))

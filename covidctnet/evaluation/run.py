@@ -11,7 +11,8 @@ import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
 from covidctnet.errors import CohortError, StudyError, UsageError
-from covidctnet.evaluation.metrics import Estimate, Scores, score
+from covidctnet.evaluation.intervals import Estimate
+from covidctnet.evaluation.metrics import Scores, score
 from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.cohort import read_cohort
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
 
 Progress = Callable[[int, int], None]
+_OVERALL = {
+    "accuracy": "accuracy, three classes",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "F1, mean over classes",
+    "macro_auc": "AUC, mean over classes",
+}
+_BY_LABEL = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "auc": "AUC",
+    "average_precision": "average precision",
+}
 Outcome = tuple[Label, Prediction | Failure]
 
 
@@ -147,21 +163,19 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ou
 def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:
     lines = [
         f"Weights `{model.weights.name}` ({model.weights_digest}), which have seen "
-        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, bootstrap over patients "
-        "for AUC.",
+        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
+        "class, else a bootstrap over patients.",
         "",
         "| figure | value |",
         "|---|---|",
-        f"| accuracy, three classes | {scores.accuracy} |",
-        f"| accuracy, Covid-19 against the rest | {scores.covid_accuracy} |",
-        f"| AUC, mean over classes | {scores.macro_auc} |",
+        *(f"| {_OVERALL[name]} | {value} |" for name, value in scores.overall.items()),
+        *(f"| Covid-19 against the rest: {name} | {v} |" for name, v in scores.covid.items()),
+        "",
+        "| class | " + " | ".join(_BY_LABEL.values()) + " |",
+        "|---" * (1 + len(_BY_LABEL)) + "|",
     ]
-    for label in Label:
-        lines += [
-            f"| AUC {label} | {scores.auc[label]} |",
-            f"| sensitivity {label} | {scores.sensitivity[label]} |",
-            f"| specificity {label} | {scores.specificity[label]} |",
-        ]
+    for label, figures in scores.by_label.items():
+        lines.append(f"| {label} | " + " | ".join(str(figures[name]) for name in _BY_LABEL) + " |")
     lines += [
         "",
         "| truth \\ answer | " + " | ".join(k.title for k in Label) + " |",
@@ -188,12 +202,12 @@ def _plain(
         "weights": model.weights.name,
         "weights_digest": model.weights_digest,
         "caveat": model.caveat,
-        "accuracy": plain(scores.accuracy),
-        "covid_accuracy": plain(scores.covid_accuracy),
-        "macro_auc": plain(scores.macro_auc),
-        "auc": {k.title: plain(v) for k, v in scores.auc.items()},
-        "sensitivity": {k.title: plain(v) for k, v in scores.sensitivity.items()},
-        "specificity": {k.title: plain(v) for k, v in scores.specificity.items()},
+        "overall": {name: plain(value) for name, value in scores.overall.items()},
+        "covid_against_rest": {name: plain(value) for name, value in scores.covid.items()},
+        "by_label": {
+            label.title: {name: plain(value) for name, value in figures.items()}
+            for label, figures in scores.by_label.items()
+        },
         "confusion": {"labels": [k.title for k in Label], "rows": scores.confusion.tolist()},
         "failures": [{"study": f.study, "code": f.code, "label": k.title} for k, f in failed],
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from covidctnet.evaluation.metrics import BOOTSTRAP_DRAWS, CONFIDENCE, Estimate, auc
+from covidctnet.evaluation.intervals import BOOTSTRAP_DRAWS, CONFIDENCE, Estimate, auc
 
 __all__ = ["SliceScores", "blocked_auc", "score_slices"]
 

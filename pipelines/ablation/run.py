@@ -26,7 +26,7 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main as covidctnet
 from covidctnet.denoise import denoise_slices
 from covidctnet.errors import CovidCTNetError, UsageError
-from covidctnet.evaluation.metrics import auc
+from covidctnet.evaluation.intervals import auc
 from covidctnet.evaluation.slices import score_slices
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom

@@ -28,7 +28,7 @@ from covidctnet import read_volume
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, pick_device, place
 from covidctnet.errors import CovidCTNetError, UsageError
-from covidctnet.evaluation.metrics import Estimate
+from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.slices import SliceScores, blocked_auc, score_slices
 from covidctnet.files import write_whole
 from covidctnet.io import find_studies

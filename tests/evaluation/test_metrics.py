@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covidctnet.evaluation.metrics import auc, score, wilson
+from covidctnet.evaluation.intervals import auc, wilson
+from covidctnet.evaluation.metrics import score
 from covidctnet.results import Label
 
 
@@ -37,8 +38,8 @@ def test_auc_is_the_share_of_pairs_in_order(cases):
 def test_perfect_answers_score_one():
     truth = np.repeat([0, 1, 2], 5)
     scores = score(truth, np.eye(3)[truth], rng=rng())
-    assert scores.accuracy.value == 1
-    assert scores.macro_auc.value == 1
+    assert scores.overall["accuracy"].value == 1
+    assert scores.overall["macro_auc"].value == 1
     assert np.array_equal(scores.confusion, 5 * np.eye(3))
 
 
@@ -47,27 +48,27 @@ def test_rows_of_the_confusion_are_the_truth():
     answers = np.eye(3)[[Label.CAP, Label.COVID19, Label.CAP]]
     scores = score(truth, answers, rng=rng())
     assert scores.confusion[Label.COVID19].tolist() == [0, 1, 1]
-    assert scores.sensitivity[Label.COVID19].value == 0.5
-    assert scores.specificity[Label.CAP].value == 0.5
-    assert scores.sensitivity[Label.CONTROL].n == 0
+    assert scores.by_label[Label.COVID19]["sensitivity"].value == 0.5
+    assert scores.by_label[Label.CAP]["specificity"].value == 0.5
+    assert scores.by_label[Label.CONTROL]["sensitivity"].n == 0
 
 
 def test_a_missing_class_has_no_auc():
     scores = score(np.array([0, 0, 1, 1]), np.full((4, 3), 1 / 3), rng=rng())
-    assert str(scores.auc[Label.CAP]).startswith("not estimable")
-    assert str(scores.macro_auc).startswith("not estimable")
+    assert str(scores.by_label[Label.CAP]["auc"]).startswith("not estimable")
+    assert str(scores.overall["macro_auc"]).startswith("not estimable")
 
 
 def test_one_patient_a_class_gives_no_interval():
     scores = score(np.array([0, 1, 2]), np.eye(3), rng=rng())
-    assert "interval not estimable" in str(scores.macro_auc)
+    assert "interval not estimable" in str(scores.overall["macro_auc"])
 
 
 def test_the_bootstrap_interval_holds_the_figure_and_repeats():
     truth = np.tile([0, 1, 2], 15)
     probabilities = np.random.default_rng(5).dirichlet(np.ones(3), 45) + 0.4 * np.eye(3)[truth]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    one, two = (score(truth, probabilities, rng=rng()).macro_auc for _ in range(2))
+    one, two = (score(truth, probabilities, rng=rng()).overall["macro_auc"] for _ in range(2))
     assert one.low < one.value < one.high
     assert one == two
 

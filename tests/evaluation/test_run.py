@@ -31,15 +31,19 @@ def prepared(archive, work, **changes):
 def test_a_labelled_folder_is_scored_with_n_and_interval(archive, model, tmp_path):
     table = evaluate_data(archive, model, tmp_path / "out").table
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["accuracy"]["n"] == 16
-    assert told["accuracy"]["low"] <= told["accuracy"]["value"] <= told["accuracy"]["high"]
+    assert told["overall"]["accuracy"]["n"] == 16
+    assert (
+        told["overall"]["accuracy"]["low"]
+        <= told["overall"]["accuracy"]["value"]
+        <= told["overall"]["accuracy"]["high"]
+    )
     assert sum(map(sum, told["confusion"]["rows"])) == 16
     assert "synthetic patients (phantoms) only" in table
     assert (tmp_path / "out" / "evaluation.md").read_text() == table + "\n"
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     right = sum(row["truth"] == row["label"] for row in rows)
-    assert told["accuracy"]["value"] == pytest.approx(right / 16)
+    assert told["overall"]["accuracy"]["value"] == pytest.approx(right / 16)
 
 
 def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
@@ -49,7 +53,7 @@ def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
     done = evaluate_data(data, model, tmp_path / "out")
     assert (done.answered, done.failed) == (2, 1)
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["accuracy"]["n"] == 2
+    assert told["overall"]["accuracy"]["n"] == 2
     (failure,) = told["failures"]
     assert failure["label"] == "CAP"
     assert "Without an answer: 1" in done.table
@@ -66,7 +70,7 @@ def test_only_the_patients_held_back_are_scored(archive, model, tmp_path):
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     splits = json.loads((work / "splits.json").read_text())
     held_back = [s["study"] for s in splits["studies"] if s["split"] == "test"]
-    assert told["accuracy"]["n"] == len(held_back)
+    assert told["overall"]["accuracy"]["n"] == len(held_back)
     text = (tmp_path / "out" / "predictions.csv").read_text()
     assert all(study in text for study in held_back)
 

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from covidctnet.evaluation.intervals import auc, auc_difference, auc_interval, bootstrap, wilson
+
+# AUC of normal scores one standard deviation apart.
+TRUE_AUC = float(stats.norm.cdf(1 / np.sqrt(2)))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def drawn(generator, positives=20, negatives=30):
+    positive = np.arange(positives + negatives) < positives
+    return positive, generator.normal(0, 1, len(positive)) + positive
+
+
+def test_an_auc_of_one_still_has_an_interval():
+    positive = np.arange(20) < 8
+    found = auc_interval(positive, positive.astype(float))
+    assert found.value == found.high == 1
+    assert 0.6 < found.low < 0.95
+    turned = auc_interval(positive, -positive.astype(float))
+    assert (turned.low, turned.high) == pytest.approx((0, 1 - found.low))
+
+
+def test_more_patients_narrow_the_interval():
+    widths = []
+    for times in (1, 4, 16):
+        positive, scores = drawn(rng(3), 10, 10)
+        found = auc_interval(np.tile(positive, times), np.tile(scores, times))
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.7 * widths[1] > 2.9 * widths[2]
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(10, 10), (20, 60)])
+def test_intervals_of_an_auc_cover_the_truth_about_as_often_as_they_say(positives, negatives):
+    generator = rng(1)
+    inside = 0
+    for _ in range(300):
+        found = auc_interval(*drawn(generator, positives, negatives))
+        inside += found.low <= TRUE_AUC <= found.high
+    # Binomial of 300 and 0.95: fewer than 274 happens once in a thousand times.
+    assert inside >= 274
+
+
+def test_one_group_alone_has_no_auc():
+    assert str(auc_interval(np.ones(5, bool), np.arange(5.0))) == "not estimable (n=5)"
+
+
+def test_a_score_does_not_differ_from_itself_or_its_own_ranks():
+    positive, scores = drawn(rng())
+    for other in (scores, np.exp(scores)):
+        difference, p_value = auc_difference(positive, scores, other)
+        assert (difference.value, p_value) == (0, 1)
+
+
+def test_the_difference_is_that_of_the_two_areas_and_turns_with_them():
+    positive, first = drawn(rng(1))
+    second = -first
+    difference, p_value = auc_difference(positive, first, second)
+    turned, same = auc_difference(positive, second, first)
+    assert difference.value == pytest.approx(auc(positive, first) - auc(positive, second))
+    assert (turned.value, turned.low) == pytest.approx((-difference.value, -difference.high))
+    assert p_value == pytest.approx(same)
+    assert p_value < 0.05
+    assert difference.low > 0
+
+
+def test_the_variance_is_that_of_the_definition():
+    """DeLong's components pair by pair, as the paper writes them, without ranks."""
+    positive, first = drawn(rng(4), 7, 9)
+    second = np.round(rng(5).normal(0, 1, len(positive)) + 0.5 * positive, 1)  # with ties
+
+    def kernel(scores):
+        x, y = scores[positive][:, None], scores[~positive][None, :]
+        return (x > y) + 0.5 * (x == y)
+
+    gap = kernel(first) - kernel(second)
+    variance = np.var(gap.mean(axis=1), ddof=1) / 7 + np.var(gap.mean(axis=0), ddof=1) / 9
+    difference, _ = auc_difference(positive, first, second)
+    assert difference.high - difference.value == pytest.approx(1.959964 * np.sqrt(variance))
+
+
+def test_alike_scores_are_called_different_about_as_seldom_as_said():
+    generator = rng(7)
+    wrong = 0
+    for _ in range(300):
+        positive, first = drawn(generator, 40, 40)
+        second = generator.normal(0, 1, len(positive)) + positive
+        wrong += auc_difference(positive, first, second)[1] < 0.05
+    # Binomial of 300 and 0.05: more than 28 happens once in a thousand times.
+    assert wrong <= 28
+
+
+def test_too_few_cases_have_a_difference_without_an_interval():
+    difference, p_value = auc_difference(np.array([True, False]), np.array([1.0, 0]), np.zeros(2))
+    assert difference.value == 0.5
+    assert np.isnan([difference.low, p_value]).all()
+
+
+def test_the_bootstrap_draws_within_groups():
+    groups = np.repeat([0, 1], [5, 15])
+    shares = bootstrap(lambda i: {"ones": float(groups[i].mean())}, groups, rng(), draws=50)
+    assert shares["ones"].low == shares["ones"].high == 0.75
+
+
+def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error():
+    values = rng().normal(0, 1, 400)
+    found = bootstrap(lambda i: {"mean": float(values[i].mean())}, np.zeros(400), rng(1))["mean"]
+    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_a_figure_that_is_not_defined_has_no_interval():
+    found = bootstrap(lambda i: {"f": float("nan")}, np.zeros(9), rng(), draws=5)["f"]
+    assert str(found) == "not estimable (n=9)"
+
+
+def test_wilson_is_that_of_a_textbook():
+    """Newcombe 1998, Statistics in Medicine 17:857, table I: 81 of 263, and 0 of 20."""
+    for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (0, 20, 0.0, 0.1611)):
+        found = wilson(hits, n)
+        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
