@@ -1,0 +1,122 @@
+"""Predictions of an evaluation as a table: written, and read back to be compared."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.results import Label
+
+__all__ = ["Predicted", "read_predictions", "read_readers"]
+
+# Six digits are written.
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Answers to labelled studies, in the order of `studies`.
+
+    Attributes:
+        studies: Short ids, each once, sorted.
+        truth: `Label` values, shape (n,).
+        probabilities: Shape (n, label).
+        unanswered: Studies without an answer.
+    """
+
+    studies: tuple[str, ...]
+    truth: np.ndarray
+    probabilities: np.ndarray
+    unanswered: tuple[str, ...]
+
+    @property
+    def answer(self) -> np.ndarray:
+        """The label given, shape (n,)."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    def only(self, studies: Sequence[str]) -> Predicted:
+        """The answers to some of the studies."""
+        index = [self.studies.index(study) for study in sorted(studies)]
+        return Predicted(
+            tuple(sorted(studies)), self.truth[index], self.probabilities[index], self.unanswered
+        )
+
+
+def read_predictions(path: Path) -> Predicted:
+    """Read ``predictions.csv`` of an evaluation.
+
+    Raises:
+        UsageError: If there is no such file.
+        CohortError: If it is none, names a study twice, or its probabilities do not sum to 1.
+    """
+    rows = _rows(path, ("study", "truth", *(f"p_{label.key}" for label in Label)))
+    answered = sorted((r for r in rows if r[f"p_{Label.CONTROL.key}"]), key=lambda r: r["study"])
+    studies = [row["study"] for row in rows]
+    if len(set(studies)) < len(studies):
+        raise CohortError(f"{path.name} names a study twice; wanted one row a study")
+    if not answered:
+        raise CohortError(f"{path.name} holds no answer")
+    try:
+        truth = np.array([int(Label.parse(row["truth"])) for row in answered])
+        said = np.array([[float(row[f"p_{k.key}"]) for k in Label] for row in answered])
+    except ValueError:
+        raise CohortError(f"{path.name} holds a probability that is no number") from None
+    wrong = np.flatnonzero(
+        ~(np.abs(said.sum(axis=1) - 1) < _SUM_TOLERANCE) | (said < 0).any(axis=1)
+    )
+    if len(wrong):
+        study = answered[wrong[0]]["study"]
+        raise CohortError(
+            f"{path.name}: probabilities of study {study} sum to {said[wrong[0]].sum():.3f}, "
+            "wanted 1. Give the file as `covidctnet evaluate` wrote it."
+        )
+    return Predicted(
+        tuple(row["study"] for row in answered),
+        truth,
+        said,
+        tuple(sorted(set(studies) - {row["study"] for row in answered})),
+    )
+
+
+def read_readers(path: Path) -> dict[str, dict[str, Label]]:
+    """Labels that human readers gave: a table with the columns study, reader and label.
+
+    Returns:
+        By reader, then by study. An empty label is a case that the reader skipped.
+
+    Raises:
+        UsageError: If there is no such file.
+        CohortError: If it is no such table, a label is unknown, or a reader labelled a study twice.
+    """
+    readers: dict[str, dict[str, Label]] = {}
+    for row in _rows(path, ("study", "reader", "label")):
+        cases = readers.setdefault(row["reader"], {})
+        if not row["label"]:
+            continue
+        if row["study"] in cases:
+            raise CohortError(f"{path.name}: a reader labels study {row['study']} twice")
+        cases[row["study"]] = Label.parse(row["label"])
+    if not any(readers.values()):
+        raise CohortError(f"{path.name} holds no label of any reader")
+    return readers
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise CohortError(f"{path.name} lacks the columns {', '.join(missing)}")
+            return [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
+    except FileNotFoundError:
+        raise UsageError(f"no file {path.name}; give predictions.csv of an evaluation") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise CohortError(f"{path.name} is no comma-separated table in UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path.name} cannot be read ({error.strerror})") from None

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from covidctnet.errors import CohortError
+from covidctnet.evaluation.calibration import (
+    PredictionSets,
+    calibration_error,
+    fit_temperature,
+    reliability,
+    risk_coverage,
+    soften,
+)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def calibrated(n, seed=0, sharpness=0.6):
+    """Probabilities, and truths drawn from them: a model that means what it says."""
+    generator = rng(seed)
+    said = generator.dirichlet(np.full(3, sharpness), n)
+    truth = np.array([generator.choice(3, p=row) for row in said])
+    return truth, said
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_spoiled_the_probabilities_is_found(temperature):
+    truth, said = calibrated(4000)
+    spoiled = soften(said, 1 / temperature)
+    assert fit_temperature(truth, spoiled) == pytest.approx(temperature, rel=0.1)
+
+
+def test_softening_keeps_the_order_and_sums_to_one():
+    _, said = calibrated(200)
+    for temperature in (0.3, 5.0):
+        softened = soften(said, temperature)
+        assert np.allclose(softened.sum(axis=1), 1)
+        assert (softened.argsort(axis=1) == said.argsort(axis=1)).all()
+    assert np.allclose(soften(said, 1.0), said)
+
+
+def test_one_label_alone_calibrates_nothing():
+    with pytest.raises(CohortError, match="two labels or more"):
+        fit_temperature(np.zeros(9, int), np.full((9, 3), 1 / 3))
+
+
+def test_a_calibrated_model_lies_on_the_diagonal_and_a_bold_one_below():
+    truth, said = calibrated(6000)
+    for found in reliability(truth, said):
+        assert abs(found.accuracy - found.confidence) < 5 * np.sqrt(0.25 / found.n)
+    bold = reliability(truth, soften(said, 0.3))
+    assert all(b.accuracy < b.confidence for b in bold if b.n > 200)
+    assert sum(b.n for b in bold) == 6000
+
+
+def test_the_error_falls_with_the_right_temperature():
+    truth, said = calibrated(600)
+    bold = soften(said, 0.3)
+    before = calibration_error(truth, bold, rng=rng())
+    after = calibration_error(truth, soften(bold, fit_temperature(truth, bold)), rng=rng())
+    assert after.high < before.low
+    assert 0 <= after.low <= after.value
+
+
+def test_the_calibration_error_of_a_worked_case():
+    """Two answers at 0.8 of which one is right, two at 0.6 both right: (2 x 0.3 + 2 x 0.4) / 4."""
+    said = np.array([[0.8, 0.2, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.6, 0.4, 0]])
+    found = calibration_error(np.array([0, 1, 0, 0]), said, rng=rng())
+    assert found.value == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_sets_hold_the_truth_as_often_as_promised(coverage):
+    truth, said = calibrated(300, seed=1)
+    spoiled = soften(said, 0.2)  # the promise does not rest on calibration
+    fitted = PredictionSets.fit(truth, spoiled, coverage=coverage)
+    truth, said = calibrated(500, seed=2)
+    inside = fitted.sets(soften(said, 0.2))[np.arange(500), truth].sum()
+    # Over both draws: 300 to fit and 500 to try.
+    spread = np.sqrt(coverage * (1 - coverage) * (1 / 300 + 1 / 500))
+    assert inside / 500 >= coverage - 3 * spread
+
+
+def test_coverage_over_many_draws_is_the_one_promised():
+    shares = []
+    for seed in range(200):
+        truth, said = calibrated(90, seed=seed)
+        fitted = PredictionSets.fit(truth[:40], said[:40], coverage=0.9)
+        sets = fitted.sets(said[40:])
+        shares.append(sets[np.arange(50), truth[40:]].mean())
+    error = stats.sem(shares)
+    assert np.mean(shares) > 0.9 - 3 * error
+    assert np.mean(shares) < 0.9 + 1 / 41 + 0.03
+
+
+def test_too_few_patients_promise_all_labels():
+    truth, said = calibrated(8)
+    assert PredictionSets.fit(truth, said, coverage=0.9).sets(said).all()
+
+
+def test_no_set_is_empty_and_the_label_given_is_in_it():
+    truth, said = calibrated(400)
+    sets = PredictionSets.fit(truth, said, coverage=0.5).sets(said)
+    assert sets[np.arange(400), said.argmax(axis=1)].all()
+
+
+def test_a_coverage_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        PredictionSets.fit(np.zeros(3, int), np.full((3, 3), 1 / 3), coverage=1.0)
+
+
+def test_the_risk_of_a_worked_case():
+    said = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.5, 0.3, 0.2]])
+    coverage, risk = risk_coverage(np.array([0, 1, 1, 0]), said)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert risk.tolist() == pytest.approx([0, 0.5, 1 / 3, 0.25])
+
+
+def test_knowing_when_one_does_not_know_lowers_the_risk():
+    truth, said = calibrated(3000)
+    coverage, risk = risk_coverage(truth, said)
+    assert risk[coverage <= 0.3][-1] < 0.5 * risk[-1]

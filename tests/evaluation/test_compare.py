@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation.compare import compare, mcnemar, score_readers
+from covidctnet.evaluation.predictions import Predicted, read_predictions, read_readers
+from covidctnet.results import Label
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def predicted(truth, answers, sure=0.8):
+    said = np.full((len(truth), 3), (1 - sure) / 2)
+    said[np.arange(len(truth)), answers] = sure
+    studies = tuple(f"{n:012d}" for n in range(len(truth)))
+    return Predicted(studies, np.array(truth), said, ())
+
+
+def test_mcnemar_gives_the_exact_binomial_value():
+    """Of ten discordant pairs one, two-sided: 22 of 1024."""
+    assert mcnemar(1, 9) == pytest.approx(22 / 1024)
+    assert mcnemar(9, 1) == mcnemar(1, 9)
+    assert mcnemar(0, 0) == mcnemar(5, 5) == 1
+
+
+def test_a_model_does_not_differ_from_itself():
+    one = predicted([0, 1, 2] * 8, [0, 1, 2, 0, 2, 1] * 4)
+    found = compare(one, one, rng=rng())
+    assert (found.n, found.discordant, found.p_accuracy) == (24, (0, 0), 1)
+    assert all(d.value == 0 and p == 1 for d, p in found.auc.values())
+    assert found.macro_auc.low == found.macro_auc.high == 0
+
+
+def test_the_better_model_is_told_and_by_how_much():
+    truth = [0, 1, 2] * 12
+    right = predicted(truth, truth)
+    wrong = predicted(truth, [1, 1, 1] * 12)
+    found = compare(right, wrong, rng=rng())
+    assert found.discordant == (24, 0)
+    assert found.p_accuracy < 1e-6
+    assert found.macro_auc.value == pytest.approx(0.5)
+    assert found.accuracy[0].value == 1 > found.accuracy[1].value
+
+
+def test_only_studies_that_both_answered_are_compared():
+    whole = predicted([0, 1, 2, 0], [0, 1, 2, 0])
+    part = whole.only(whole.studies[1:])
+    found = compare(whole, part, rng=rng())
+    assert (found.n, found.left_out) == (3, 1)
+
+
+def test_answers_to_other_patients_are_not_compared():
+    one, other = predicted([0], [0]), Predicted(("f" * 12,), np.array([0]), np.eye(3)[:1], ())
+    with pytest.raises(CohortError, match="share no study"):
+        compare(one, other, rng=rng())
+    with pytest.raises(CohortError, match="one true label here and another there"):
+        compare(predicted([0], [0]), predicted([1], [0]), rng=rng())
+
+
+def a_table(folder, text):
+    path = folder / "predictions.csv"
+    path.write_text(text)
+    return path
+
+
+HEAD = "study,truth,label,p_control,p_covid19,p_cap,flags,code\n"
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path):
+    path = a_table(
+        tmp_path,
+        HEAD + "b,CAP,CAP,0.1,0.2,0.7,,\na,Covid-19,Control,0.6,0.3,0.1,,\nc,CAP,,,,,,NOT_CHEST\n",
+    )
+    found = read_predictions(path)
+    assert found.studies == ("a", "b")
+    assert found.truth.tolist() == [Label.COVID19, Label.CAP]
+    assert found.answer.tolist() == [Label.CONTROL, Label.CAP]
+    assert found.unanswered == ("c",)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("study,truth\n", "lacks the columns p_control"),
+        (HEAD, "holds no answer"),
+        (HEAD + "a,CAP,CAP,0.1,0.2,0.7,,\n" * 2, "names a study twice"),
+        (HEAD + "a,CAP,CAP,0.5,0.5,0.7,,\n", "study a sum to 1.700, wanted 1"),
+        (HEAD + "a,CAP,CAP,x,0.5,0.5,,\n", "no number"),
+        (HEAD + "a,CAP,CAP,nan,0.5,0.5,,\n", "wanted 1"),
+        (HEAD + "a,Flu,CAP,0,0.5,0.5,,\n", "Flu"),
+    ],
+)
+def test_a_table_that_is_none_is_refused(tmp_path, text, told):
+    with pytest.raises(CohortError, match=told):
+        read_predictions(a_table(tmp_path, text))
+
+
+def test_a_table_that_is_not_there_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match=r"no file predictions.csv"):
+        read_predictions(tmp_path / "predictions.csv")
+
+
+def readers_of(folder, text):
+    path = folder / "readers.csv"
+    path.write_text("study,reader,label\n" + text)
+    return read_readers(path)
+
+
+def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
+    model = predicted([1, 1, 0, 2], [1, 0, 0, 2])
+    ids = model.studies
+    rows = [(ids[0], "x", "Covid-19"), (ids[1], "x", "Covid-19"), (ids[2], "x", "Control")]
+    rows += [(ids[3], "x", ""), (ids[0], "y", "CAP"), (ids[1], "y", "Covid-19")]
+    rows += [(ids[2], "y", "Control"), (ids[3], "y", "CAP")]
+    readers = readers_of(tmp_path, "\n".join(",".join(row) for row in rows))
+    found, means, own = score_readers(model, readers)
+    assert [r.name for r in found] == ["reader 1", "reader 2"]
+    assert [r.skipped for r in found] == [1, 0]
+    assert (found[0].accuracy.value, found[0].accuracy.n) == (1.0, 3)
+    assert found[1].accuracy.value == 0.75
+    assert means["accuracy"] == pytest.approx(0.875)
+    assert means["sensitivity"] == pytest.approx(0.75)
+    assert own.accuracy.value == 0.75
+    assert own.sensitivity.value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no label of any reader"),
+        ("a,x,\n", "no label of any reader"),
+        ("a,x,CAP\na,x,CAP\n", "labels study a twice"),
+        ("a,x,Flu\n", "Flu"),
+    ],
+)
+def test_a_table_of_readers_that_is_none_is_refused(tmp_path, text, told):
+    with pytest.raises(CohortError, match=told):
+        readers_of(tmp_path, text)
+
+
+def test_a_reader_of_other_cases_is_refused(tmp_path):
+    with pytest.raises(CohortError, match="reader 1 labels none"):
+        score_readers(predicted([0], [0]), readers_of(tmp_path, "zz,x,CAP\n"))
