@@ -12,6 +12,7 @@ from scipy import stats
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, wilson
 from covidctnet.evaluation.predictions import Predicted
+from covidctnet.evaluation.published import FIGURES
 from covidctnet.results import Label
 
 __all__ = ["Comparison", "ReaderScores", "compare", "mcnemar", "score_readers"]
@@ -119,9 +120,6 @@ class ReaderScores:
     sensitivity: Estimate
     specificity: Estimate
     skipped: int
-
-
-FIGURES = ("accuracy", "covid_accuracy", "sensitivity", "specificity")
 
 
 def score_readers(

@@ -40,6 +40,7 @@ VERBS: Mapping[str, Verb] = {
         "train the 3D CNN on the denoiser's residuals", training.train_classifier
     ),
     "evaluate": Verb("accuracy and AUC with intervals on labelled patients", answers.evaluate),
+    "compare": Verb("two evaluations of the same patients, or one beside readers", answers.compare),
     "weights": Verb(
         "list the shipped weights, verify hashes, or import Keras weights", training.weights
     ),

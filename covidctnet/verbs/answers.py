@@ -18,7 +18,7 @@ from covidctnet.verbs.common import (
     parser_of,
 )
 
-__all__ = ["benchmark", "classify", "evaluate", "inspect"]
+__all__ = ["benchmark", "classify", "compare", "evaluate", "inspect"]
 
 
 def classify(arguments: list[str]) -> int:
@@ -101,6 +101,44 @@ def evaluate(arguments: list[str]) -> int:
         done = run(source, model, Path(given.output), seed=given.seed, progress=progress)
     sys.stdout.write(f"{done.table}\n{NOTICE}\n")
     return EXIT_SOME_FAILED if done.failed else EXIT_OK
+
+
+def compare(arguments: list[str]) -> int:
+    """``covidctnet compare``; returns the exit code."""
+    parser = parser_of("compare")
+    parser.add_argument("first", type=str, help="predictions.csv of an evaluation")
+    parser.add_argument(
+        "second", nargs="?", type=str, default=None, help="another, on the same patients"
+    )
+    parser.add_argument(
+        "--readers",
+        type=str | None,
+        default=None,
+        help="table with the columns study, reader and label: human readers of the same studies",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    given = parser.parse_args(arguments)
+    if not given.second and not given.readers:
+        raise UsageError("compare wants a second predictions.csv, or --readers, or both")
+
+    import numpy as np
+
+    from covidctnet.evaluation.compare import compare as against
+    from covidctnet.evaluation.compare import score_readers
+    from covidctnet.evaluation.predictions import read_predictions, read_readers
+    from covidctnet.evaluation.tables import comparison_table, readers_table
+
+    first = read_predictions(Path(given.first))
+    tables = []
+    if given.second:
+        rng = np.random.default_rng(given.seed)
+        tables.append(
+            comparison_table(against(first, read_predictions(Path(given.second)), rng=rng))
+        )
+    if given.readers:
+        tables.append(readers_table(*score_readers(first, read_readers(Path(given.readers)))))
+    sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")
+    return EXIT_OK
 
 
 def benchmark(arguments: list[str]) -> int:

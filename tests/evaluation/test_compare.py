@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.compare import compare, mcnemar, score_readers
 from covidctnet.evaluation.predictions import Predicted, read_predictions, read_readers
@@ -143,3 +144,40 @@ def test_a_table_of_readers_that_is_none_is_refused(tmp_path, text, told):
 def test_a_reader_of_other_cases_is_refused(tmp_path):
     with pytest.raises(CohortError, match="reader 1 labels none"):
         score_readers(predicted([0], [0]), readers_of(tmp_path, "zz,x,CAP\n"))
+
+
+def written(folder, name, answers):
+    """A table of four patients as `evaluate` writes it."""
+    rows = []
+    for study, (truth, answer) in answers.items():
+        said = [0.8 if label.title == answer else 0.1 for label in Label]
+        rows.append(",".join([study, truth, answer, *map(str, said), "", ""]))
+    path = folder / name
+    path.write_text(HEAD + "\n".join(rows) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def evaluations(tmp_path):
+    truth = dict(zip("abcd", ("Covid-19", "CAP", "Control", "Covid-19"), strict=True))
+    first = written(tmp_path, "first.csv", {s: (t, t) for s, t in truth.items()})
+    second = written(tmp_path, "second.csv", {s: (t, "CAP") for s, t in truth.items()})
+    readers = tmp_path / "readers.csv"
+    readers.write_text("study,reader,label\na,r,Covid-19\nb,r,Covid-19\n")
+    return first, second, str(readers)
+
+
+def test_the_verb_tells_both_comparisons(evaluations, capsys):
+    first, second, readers = evaluations
+    assert main(["compare", first, second, "--readers", readers]) == 0
+    text = capsys.readouterr().out
+    assert "4 patients answered by both." in text
+    assert "3 v. 0 | 0.25 (McNemar)" in text
+    assert "| reader 1 | 0.500" in text
+    assert "CovidCTNet paper, hold-out" in text
+    assert "0.875 (0.690-0.957, n=24)" in text
+
+
+def test_the_verb_wants_something_to_compare_with(evaluations, capsys):
+    assert main(["compare", evaluations[0]]) == 2
+    assert "wants a second predictions.csv, or --readers" in capsys.readouterr().err
