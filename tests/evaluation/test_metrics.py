@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as sk
 
 from covidctnet.evaluation.intervals import auc, wilson
 from covidctnet.evaluation.metrics import score
@@ -78,3 +79,60 @@ def test_probabilities_that_do_not_sum_to_one_are_refused():
         score(np.array([0, 1]), np.full((2, 3), 0.5), rng=rng())
     with pytest.raises(ValueError, match="shape"):
         score(np.array([0, 1]), np.full((2, 2), 0.5), rng=rng())
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    generator = np.random.default_rng(11)
+    truth = generator.choice(3, 60, p=[0.5, 0.3, 0.2])
+    probabilities = generator.dirichlet(np.ones(3), 60) + 0.5 * np.eye(3)[truth]
+    return truth, probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def test_every_figure_is_that_of_scikit_learn(cohort):
+    truth, said = cohort
+    answer, found = said.argmax(axis=1), score(truth, said, rng=rng())
+    overall = {name: estimate.value for name, estimate in found.overall.items()}
+    assert overall == pytest.approx(
+        {
+            "accuracy": sk.accuracy_score(truth, answer),
+            "balanced_accuracy": sk.balanced_accuracy_score(truth, answer),
+            "macro_f1": sk.f1_score(truth, answer, average="macro"),
+            "macro_auc": sk.roc_auc_score(truth, said, multi_class="ovr"),
+        }
+    )
+    assert np.array_equal(found.confusion, sk.confusion_matrix(truth, answer))
+    for label in Label:
+        here, given = truth == label, answer == label
+        assert {name: e.value for name, e in found.by_label[label].items()} == pytest.approx(
+            {
+                "sensitivity": sk.recall_score(here, given),
+                "specificity": sk.recall_score(~here, ~given),
+                "ppv": sk.precision_score(here, given),
+                "npv": sk.precision_score(~here, ~given),
+                "f1": sk.f1_score(here, given),
+                "auc": sk.roc_auc_score(here, said[:, label]),
+                "average_precision": sk.average_precision_score(here, said[:, label]),
+            }
+        )
+    covid = found.by_label[Label.COVID19]
+    assert found.covid["sensitivity"] == covid["sensitivity"]
+    assert found.covid["accuracy"].value == pytest.approx(
+        ((truth == Label.COVID19) == (answer == Label.COVID19)).mean()
+    )
+
+
+def test_every_figure_lies_in_its_interval(cohort):
+    found = score(*cohort, rng=rng())
+    figures = [found.overall, found.covid, *found.by_label.values()]
+    for estimate in (e for group in figures for e in group.values()):
+        assert estimate.low <= estimate.value <= estimate.high
+        assert estimate.n > 0
+
+
+def test_a_class_that_nobody_has_and_nobody_is_given_has_no_figures():
+    found = score(np.array([0, 0, 1, 1]), np.eye(3)[[0, 0, 1, 1]], rng=rng())
+    cap = found.by_label[Label.CAP]
+    for name in ("sensitivity", "ppv", "f1", "auc", "average_precision"):
+        assert str(cap[name]).startswith("not estimable")
+    assert found.overall["balanced_accuracy"].value == 1
