@@ -21,7 +21,7 @@ from covidctnet.weights import Weights
 
 __all__ = ["Stages", "draw_stages", "show_phantoms"]
 
-SEEDS = {Label.CONTROL: 1, Label.COVID19: 2, Label.CAP: 3}
+SEEDS = {Label.CONTROL: 1, Label.COVID19: 6, Label.CAP: 3}
 NOISE_SEED = 0
 # Every slice of the picture gets noise, where training paints half of them.
 NOISE = NoiseSettings(share=1.0)
