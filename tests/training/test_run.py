@@ -160,6 +160,7 @@ def test_two_processes_train_one_network(work):
     assert done.returncode == 0, done.stderr[-2000:]
     assert sorted(p.name for p in (work / "weights").iterdir()) == [
         "card.json",
+        "curves",
         "denoiser.safetensors",
     ]
     assert [p.name for p in (work / "denoiser" / "log").iterdir()] == ["run1"]
