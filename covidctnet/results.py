@@ -57,6 +57,59 @@ _SPELLINGS = {
 
 
 @dataclass(frozen=True)
+class Region:
+    """A third of one lung, and how much of it the denoiser took away.
+
+    Attributes:
+        lung: ``right`` or ``left``, the patient's.
+        third: ``upper``, ``middle`` or ``lower`` third of that lung's height.
+        lung_ml: Its volume, rim left out.
+        lesion_ml: Of it, voxels whose residual exceeds the threshold.
+    """
+
+    lung: str
+    third: str
+    lung_ml: float
+    lesion_ml: float
+
+    @property
+    def share(self) -> float:
+        """Lesion over lung; NaN where there is no lung."""
+        return self.lesion_ml / self.lung_ml if self.lung_ml else math.nan
+
+
+@dataclass(frozen=True)
+class Burden:
+    """How much of the lungs differs from what the denoiser expects of healthy ones.
+
+    Attributes:
+        threshold: Residual from which a voxel counts, in units of the HU window's width; fixed on
+            Control patients when the weights were made.
+        regions: Six: both lungs, three thirds each.
+        top_slices_mm: Heights of the slices with the largest lesion area, largest first.
+    """
+
+    threshold: float
+    regions: tuple[Region, ...]
+    top_slices_mm: tuple[float, ...] = ()
+
+    @property
+    def lung_ml(self) -> float:
+        """Volume of both lungs, rim left out."""
+        return sum(region.lung_ml for region in self.regions)
+
+    @property
+    def lesion_ml(self) -> float:
+        """Volume of all voxels that count."""
+        return sum(region.lesion_ml for region in self.regions)
+
+    @property
+    def share(self) -> float:
+        """Lesion over lung, both lungs together; NaN without lungs."""
+        return self.lesion_ml / self.lung_ml if self.lung_ml else math.nan
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer for one study.
 
@@ -65,6 +118,11 @@ class Prediction:
         probabilities: One probability a label; they sum to 1.
         flags: Reservations of the reader and the gates, such as ``thick_slices``.
         seconds: Wall-clock seconds by stage, in the order they ran.
+        prediction_set: Labels that hold the true one with the coverage promised on the card, in
+            the order of `Label`; empty when the weights were not calibrated.
+        distance: How unlike the training data the scan is, over the threshold that one in a
+            hundred valid scans exceeds; None when the weights do not know.
+        burden: How much of the lungs is unusual; None when the weights do not know.
         weights: Digest of the weights and of the settings that came with them.
         notes: What the reader and the stages did, one sentence each.
         images: Voxels kept for a picture, by name (``input``, ``denoised``, ``residual``), each
@@ -75,6 +133,9 @@ class Prediction:
     probabilities: Mapping[Label, float]
     flags: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    prediction_set: tuple[Label, ...] = ()
+    distance: float | None = None
+    burden: Burden | None = None
     weights: str = ""
     notes: tuple[str, ...] = ()
     images: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
@@ -93,7 +154,12 @@ class Prediction:
 
     @property
     def status(self) -> str:
-        """``classified``, or ``flagged`` when there is a reservation."""
+        """``classified``; ``flagged`` with a reservation; ``abstained`` when no one label stands out.
+
+        An abstention says which labels are left (`prediction_set`); the label is the likeliest.
+        """
+        if len(self.prediction_set) > 1:
+            return "abstained"
         return "flagged" if self.flags else "classified"
 
 
