@@ -154,7 +154,7 @@ class Prediction:
 
     @property
     def status(self) -> str:
-        """``classified``; ``flagged`` with a reservation; ``abstained`` when no one label stands out.
+        """``classified``; ``flagged`` with a reservation; ``abstained`` when two labels are left.
 
         An abstention says which labels are left (`prediction_set`); the label is the likeliest.
         """

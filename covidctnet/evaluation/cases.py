@@ -1,4 +1,4 @@
-"""One labelled patient's study and what came of it: what every figure of an evaluation is made of."""
+"""One labelled study and what came of it: what every figure of an evaluation is made of."""
 
 from __future__ import annotations
 
