@@ -16,7 +16,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.isolate import ChildError, Limits
-from covidctnet.results import Failure, Prediction
+from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Counts:
 
     @property
     def answered(self) -> int:
-        """Studies with a label."""
-        return self.by_status.get("classified", 0) + self.by_status.get("flagged", 0)
+        """Studies with an answer."""
+        return sum(self.by_status.get(status, 0) for status in ANSWERED)
 
     @property
     def exit_code(self) -> int:
@@ -172,7 +172,7 @@ def classify_into(
                 _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
             if progress:
                 progress(kept + done, len(found))
-    order = ("classified", "flagged", "refused", "failed")
+    order = (*ANSWERED, "refused", "failed")
     return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
 
 

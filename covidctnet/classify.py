@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from covidctnet import __version__
+from covidctnet.burden import lung_burden
+from covidctnet.calibration import soften
 from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.denoise import Shown, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.residual import DepthPlan, ResidualSettings
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Burden, Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -41,6 +43,9 @@ class CovidCTNet:
         self.residual = ResidualSettings(**weights.card.get("residual", {}))
         self.denoiser = place(weights.denoiser(), self.device)
         self.classifier = weights.classifier().to(self.device)
+        self.calibration = weights.calibration
+        likeness = weights.likeness()
+        self.likeness = None if likeness is None else likeness.to(self.device)
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
 
     @classmethod
@@ -108,7 +113,7 @@ class CovidCTNet:
             flags = (*volume.source.flags, *found)
         with _timed(seconds, "denoise"):
             how, steps = self.residual, list(unit.steps)
-            ct = residual = pictures = None
+            ct = residual = pictures = burden = None
             if how.has_residual or images:
                 residual, shown = residual_volume(
                     unit, self.denoiser, depth=self.depth, settings=how
@@ -116,6 +121,7 @@ class CovidCTNet:
                 pictures = _pictures(residual, shown, lungs) if images else None
                 # The notes tell what the classifier saw, not what a picture shows.
                 steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
+                burden = self._burden(residual, lungs)
             if how.has_ct:
                 ct = ct_volume(unit, depth=self.depth, settings=how)
                 steps += ct.steps[len(unit.steps) :]
@@ -125,23 +131,47 @@ class CovidCTNet:
                 ct=None if ct is None else ct.array,
             )
             tensor = torch.from_numpy(seen)[None].to(self.device)
-            logits = self.classifier(tensor)[0].double()
-            probabilities = torch.softmax(logits, dim=0).tolist()
+            logits, features = self.classifier.classify_and_describe(tensor)
+            probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+            likely: tuple[Label, ...] = ()
+            if self.calibration is not None:
+                probabilities = soften(probabilities, self.calibration.temperature)
+                left = self.calibration.sets.sets(probabilities)[0]
+                likely = tuple(label for label in Label if left[label])
+            distance = None
+            if self.likeness is not None:
+                distance = float(self.likeness(features)) / self.weights.distance_limit
+                unlike = ("unlike_training",) if distance > 1 else ()
+                flags = (*flags, *unlike)
         return Prediction(
             study=volume.source.study,
-            probabilities={label: probabilities[label] for label in Label},
+            probabilities={label: float(probabilities[0, label]) for label in Label},
             flags=tuple(dict.fromkeys(flags)),
             seconds=seconds,
+            prediction_set=likely,
+            distance=distance,
+            burden=burden,
             weights=self.weights.digest,
             notes=(*volume.source.notes, *steps),
             images=pictures,
         )
 
+    def _burden(self, residual: Volume, lungs: np.ndarray) -> Burden | None:
+        threshold = self.weights.burden_threshold
+        if threshold is None:
+            return None
+        return lung_burden(residual, _at_depth(lungs, residual), threshold=threshold)
+
+
+def _at_depth(lungs: np.ndarray, residual: Volume) -> np.ndarray:
+    """The lungs at the slices of a residual, each as in the source slice nearest to it."""
+    centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
+    return lungs[np.round(centres).astype(int)]
+
 
 def _pictures(residual: Volume, shown: Shown, lungs: np.ndarray) -> Mapping[str, object]:
     """The slices with the most residual within the lungs, feet to head."""
-    centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
-    inside = lungs[np.round(centres).astype(int)]
+    inside = _at_depth(lungs, residual)
     score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
     chosen: list[int] = []
     # Neighbours show the same lesion: keep the chosen ones apart.

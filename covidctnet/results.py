@@ -45,6 +45,9 @@ class Label(IntEnum):
             raise CohortError(f"unknown label {text!r}; known labels are {known}") from None
 
 
+# The statuses of a `Prediction`.
+ANSWERED = ("classified", "flagged", "abstained")
+
 _TITLES = {Label.CONTROL: "Control", Label.COVID19: "Covid-19", Label.CAP: "CAP"}
 _SPELLINGS = {
     "control": Label.CONTROL,

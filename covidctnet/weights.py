@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from covidctnet.calibration import Calibration
 from covidctnet.errors import UsageError, WeightsError
-from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.models import CNN3D, BCDUNet, Likeness
 from covidctnet.models.convlstm import Gates
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
@@ -26,6 +28,7 @@ from covidctnet.results import Label
 from covidctnet.shipped import weights_root
 
 __all__ = [
+    "CALIBRATED",
     "Weights",
     "import_keras",
     "list_weights",
@@ -37,8 +40,10 @@ __all__ = [
 CARD = "card.json"
 CARD_VERSION = 1
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet}
+    {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet, "likeness": Likeness}
 )
+# Entries of a card that are fitted once the classifier is there; each may be missing.
+CALIBRATED = ("calibration", "likeness", "burden")
 # What a card must say of its parts; a default in its place would be a guess. Except for what came
 # later: cards that do not name it are older than any other choice.
 _DECIDING: Mapping[str, set[str]] = {
@@ -47,6 +52,7 @@ _DECIDING: Mapping[str, set[str]] = {
     "denoiser": {"base", "depth", "bidirectional", "gates"},
     "lungs": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
+    "likeness": {"features", "classes"},
 }
 # What a card calls studies that are neither phantoms nor painted.
 _PATIENTS = "patients"
@@ -88,6 +94,35 @@ class Weights:
         network = self._build("classifier")
         assert isinstance(network, CNN3D)
         return network
+
+    def likeness(self) -> Likeness | None:
+        """The distance from the training data, if it was fitted; `distance_limit` belongs to it.
+
+        Raises:
+            WeightsError: If it does not fit the card.
+        """
+        if "likeness" not in self.card["architecture"]:
+            return None
+        network = self._build("likeness")
+        assert isinstance(network, Likeness)
+        return network
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Temperature and prediction sets, if they were fitted."""
+        entry = self.card.get("calibration")
+        return Calibration.from_card(entry) if entry else None
+
+    @property
+    def distance_limit(self) -> float:
+        """The distance that one in a hundred valid scans exceeds; infinite if none was fitted."""
+        return float(self.card.get("likeness", {}).get("limit", math.inf))
+
+    @property
+    def burden_threshold(self) -> float | None:
+        """The residual from which a voxel counts as unusual, if it was fitted."""
+        entry = self.card.get("burden")
+        return float(entry["threshold"]) if entry else None
 
     @property
     def seen(self) -> str:
@@ -341,11 +376,29 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{card['synthetic_only']!r}. Get the folder anew."
         )
     _compare_channels(label, card, hint="Get the folder anew.")
+    _check_calibrated(label, card)
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
             f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."
         )
     return card
+
+
+def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
+    """Refuse a card whose fitted entries are not what we write."""
+    try:
+        if "calibration" in card:
+            Calibration.from_card(card["calibration"])
+        for entry, name in (("likeness", "limit"), ("burden", "threshold")):
+            if entry in card and not 0 <= float(card[entry][name]) < math.inf:
+                raise ValueError(f"{name} {card[entry][name]}")
+        if ("likeness" in card) != ("likeness" in card["architecture"]):
+            raise ValueError("likeness without its network, or the other way round")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"the card of weights {label!r} has an impossible calibration "
+            f"({type(error).__name__}: {error}). Get the folder anew."
+        ) from None
 
 
 def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:
@@ -388,6 +441,7 @@ def _digest(card: Mapping[str, Any]) -> str:
     if "residual" in card:
         deciding["residual"] = ResidualSettings(**card["residual"]).deciding()
     deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
+    deciding |= {name: card[name] for name in CALIBRATED if name in card}
     deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 

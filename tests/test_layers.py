@@ -9,13 +9,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "covidctnet"
 LAYERS = {
     **dict.fromkeys(["errors", "files", "isolate", "volume", "results", "perlin"], 0),
     **dict.fromkeys(["progress", "shipped", "_version"], 0),
-    **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "chest", "residual"], 1),
+    **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "chest", "residual", "burden"], 1),
+    "calibration": 1,
     "models": 2,
-    **dict.fromkeys(["weights", "keras_import", "denoise", "classify"], 3),
+    **dict.fromkeys(["weights", "keras_import", "denoise", "classify", "gradcam"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),
     **dict.fromkeys(["cli", "verbs", "benchmark", "__main__", "__init__"], 5),
 }
-TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "training"}
+TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "gradcam", "training"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -9,6 +9,7 @@ from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
+from tests.small import tiny_weights
 
 ARCHITECTURE = {
     "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"},
@@ -350,3 +351,22 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
     assert weights.seen == seen
     assert warned in weights.caveat
     assert bool(warned) == bool(weights.caveat)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"calibration": {"temperature": 1.2}},
+        {"calibration": {"temperature": -3, "sets": {"coverage": 0.9, "threshold": 0.2, "n": 9}}},
+        {"calibration": "warm"},
+        {"burden": {"threshold": -0.1}},
+        {"burden": {"threshold": "much"}},
+        {"likeness": {"limit": 3.0}},
+    ],
+)
+def test_an_impossible_calibration_is_refused(tmp_path, entry):
+    folder = tiny_weights(tmp_path / "tiny")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | entry))
+    with pytest.raises(WeightsError, match="impossible calibration"):
+        load_weights(folder)

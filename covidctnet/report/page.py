@@ -65,7 +65,8 @@ def render_page(
             for x in _READING_ORDER
         ],
         answered_total=len(answered),
-        flagged_total=statuses["flagged"],
+        flagged_total=sum(bool(record.flags) for record in answered),
+        abstained_total=statuses["abstained"],
         rows=_rows(answered, picture_of),
         unanswered=unanswered,
         several_weights=len({record.weights for record in answered}) > 1,
@@ -100,8 +101,11 @@ def _rows(
         yield {
             "study": record.study,
             "status": record.status,
-            "label": label.title,
+            "label": " or ".join(x.title for x in _READING_ORDER if x.key in record.labels_left)
+            if record.status == "abstained"
+            else label.title,
             "key": label.key,
+            "burden": _burden_facts(record.burden),
             "picture": source,
             "heights": heights.replace("-", "−"),
             "slices": max(1, len(record.slice_mm)),
@@ -120,6 +124,27 @@ def _rows(
             "stages": ", ".join(f"{stage} {value:.2f}" for stage, value in record.seconds.items()),
             "weights": record.weights,
         }
+
+
+def _burden_facts(burden: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The burden in words: of both lungs, and a table of their thirds."""
+    if not burden:
+        return None
+    by_place = {(r["lung"], r["third"]): r for r in burden["regions"]}
+    thirds = ("upper", "middle", "lower")
+
+    def cell(lung: str, third: str) -> str:
+        region = by_place.get((lung, third))
+        if region is None or not region["lung_ml"]:
+            return "-"
+        return f"{100 * region['lesion_ml'] / region['lung_ml']:.1f} %"
+
+    return {
+        "share": f"{100 * burden['share']:.1f} %",
+        "lesion_ml": f"{burden['lesion_ml']:.0f}",
+        "lung_ml": f"{burden['lung_ml']:.0f}",
+        "rows": [(third, cell("right", third), cell("left", third)) for third in thirds],
+    }
 
 
 def _percent(probability: float) -> str:

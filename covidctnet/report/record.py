@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from covidctnet.io.archive import File
 from covidctnet.report.words import flag_words
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.results import Burden, Failure, Label, Prediction
 
 __all__ = ["COLUMNS", "Record", "StudyLike", "fingerprint_of", "record_of"]
 
@@ -23,9 +23,15 @@ COLUMNS = (
     "message",
     "label",
     *(f"p_{label.key}" for label in Label),
+    "labels_left",
+    "distance",
+    "burden_share",
+    "burden_ml",
     "seconds",
     "weights",
 )
+# Of `Record.burden`, with the digits that the table shows.
+_BURDEN_CELLS = (("share", 4), ("lesion_ml", 1))
 
 
 class StudyLike(Protocol):
@@ -52,11 +58,15 @@ class Record:
         study: Short study id.
         source_path: Where the study was found; never shown on the page.
         fingerprint: Digest of its files' names, sizes and moments of change; see `fingerprint_of`.
-        status: ``classified``, ``flagged``, ``refused`` or ``failed``.
+        status: ``classified``, ``flagged``, ``abstained``, ``refused`` or ``failed``.
         code: Reason of a refusal or failure; the flags of a flagged study.
         message: One line for a person.
         shown_message: The same without file names, for the page.
         probabilities: By the key of the label; empty without an answer.
+        labels_left: Keys of the labels that the promised coverage leaves open; see
+            `Prediction.prediction_set`.
+        distance: From the training data, over its limit; None when not known.
+        burden: `Burden` as a mapping; empty when not known.
         flags: Reservations, machine-readable.
         notes: What the reader and the stages did.
         seconds: Wall-clock seconds by stage, in the order they ran.
@@ -76,6 +86,9 @@ class Record:
     message: str = ""
     shown_message: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    labels_left: tuple[str, ...] = ()
+    distance: float | None = None
+    burden: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -114,6 +127,9 @@ class Record:
             self.message,
             label.title if label is not None else "",
             *(f"{self.probabilities[x.key]:.6f}" if self.probabilities else "" for x in Label),
+            " ".join(self.labels_left),
+            "" if self.distance is None else f"{self.distance:.3f}",
+            *((f"{self.burden[k]:.{n}f}" if self.burden else "") for k, n in _BURDEN_CELLS),
             f"{self.total_seconds:.3f}",
             self.weights,
         )
@@ -132,7 +148,7 @@ class Record:
             TypeError, KeyError, ValueError: If it made it not.
         """
         known = {f.name: value[f.name] for f in fields(cls)}
-        for name in ("flags", "notes", "slice_mm"):
+        for name in ("flags", "notes", "slice_mm", "labels_left"):
             known[name] = tuple(known[name])
         if known["probabilities"]:
             known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in Label}
@@ -179,6 +195,9 @@ def record_of(
         message=message,
         shown_message=message,
         probabilities={label.key: outcome.probabilities[label] for label in Label},
+        labels_left=tuple(label.key for label in outcome.prediction_set),
+        distance=None if outcome.distance is None else round(outcome.distance, 4),
+        burden=_burden(outcome.burden),
         flags=outcome.flags,
         notes=outcome.notes,
         slice_mm=tuple(round(float(height), 2) for height in heights),
@@ -202,6 +221,28 @@ def fingerprint_of(study: StudyLike) -> str:
             state = ""
         digest.update(f"{path.name}\0{state}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
+
+
+def _burden(burden: Burden | None) -> dict[str, Any]:
+    """The burden as JSON has it: no NaN, and no digits that mean nothing."""
+    if burden is None or not burden.lung_ml:
+        return {}
+    return {
+        "share": round(burden.share, 5),
+        "lesion_ml": round(burden.lesion_ml, 2),
+        "lung_ml": round(burden.lung_ml, 1),
+        "threshold": burden.threshold,
+        "top_slices_mm": [round(height, 1) for height in burden.top_slices_mm],
+        "regions": [
+            {
+                "lung": region.lung,
+                "third": region.third,
+                "lung_ml": round(region.lung_ml, 1),
+                "lesion_ml": round(region.lesion_ml, 2),
+            }
+            for region in burden.regions
+        ],
+    }
 
 
 def _safe_stem(study: str) -> str:

@@ -7,6 +7,7 @@ __all__ = ["FLAG_WORDS", "STATUS_WORDS", "flag_words"]
 STATUS_WORDS = {
     "classified": "an answer without reservation",
     "flagged": "an answer with a reservation: read the reason beside it",
+    "abstained": "two or three labels are left, and no choice between them is sure enough",
     "refused": "no answer: the images are not what is wanted",
     "failed": "no answer: the program failed, and tries again on the next run",
 }
@@ -19,6 +20,7 @@ FLAG_WORDS = {
     "contrast": "The scan seems to be taken with contrast medium.",
     "odd_orientation": "The patient lies or the slices run in an unusual direction.",
     "gaps_resampled": "Slices were missing or uneven and have been bridged by interpolation.",
+    "unlike_training": "The scan is unlike those the weights know: do not rely on the answer.",
     "untilted": "The gantry was tilted; the shear has been undone.",
 }
 

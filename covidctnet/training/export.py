@@ -15,6 +15,7 @@ import torch
 from covidctnet import __version__
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
+from covidctnet.training.calibrate import calibrate
 from covidctnet.training.data import (
     ResidualData,
     SliceData,
@@ -25,7 +26,7 @@ from covidctnet.training.data import (
 from covidctnet.training.lungs import LungData, LungTask
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
-from covidctnet.weights import save_weights
+from covidctnet.weights import CALIBRATED, save_weights
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 
@@ -72,11 +73,15 @@ def export_classifier(
 ) -> None:
     """Write the classifier beside the denoiser it was trained with."""
     studies = [s for split in ("train", "val") for s in data.work.studies(split)]
-    old = data.weights.card
+    beside = calibrate(task.network, data)
+    old = {k: v for k, v in data.weights.card.items() if k not in CALIBRATED}
+    networks = {**old["architecture"], "classifier": task.architecture}
+    networks.pop("likeness", None)  # of another classifier
     card = {
         **old,
         **_origin(),
-        "architecture": {**old["architecture"], "classifier": task.architecture},
+        **beside.card,
+        "architecture": {**networks, **beside.architecture},
         "residual": data.settings.deciding(),
         "synthetic_only": bool(old["synthetic_only"]) and all(map(is_synthetic, studies)),
         "training": {
@@ -90,7 +95,11 @@ def export_classifier(
         "metrics": {**old["metrics"], "classifier": dict(metrics)},
     }
     denoiser = data.weights.denoiser()
-    save_weights(folder, {"denoiser": denoiser, "classifier": task.network}, card=card)
+    save_weights(
+        folder,
+        {"denoiser": denoiser, "classifier": task.network, **beside.networks},
+        card=card,
+    )
 
 
 def export_lungs(

@@ -2,15 +2,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from covidctnet.calibration import Calibration, PredictionSets, fit_temperature, soften
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.calibration import (
-    PredictionSets,
-    calibration_error,
-    fit_temperature,
-    reliability,
-    risk_coverage,
-    soften,
-)
+from covidctnet.evaluation.calibration import calibration_error, reliability, risk_coverage
 
 
 def rng(seed=0):
@@ -39,6 +33,24 @@ def test_softening_keeps_the_order_and_sums_to_one():
         assert np.allclose(softened.sum(axis=1), 1)
         assert (softened.argsort(axis=1) == said.argsort(axis=1)).all()
     assert np.allclose(soften(said, 1.0), said)
+
+
+def test_a_handful_of_right_answers_asks_for_no_certainty():
+    truth = np.array([0, 1, 2, 0, 1, 2])
+    said = np.full((6, 3), 0.2)
+    said[np.arange(6), truth] = 0.6
+    softened = soften(said, fit_temperature(truth, said))
+    assert 0.6 < softened.max() < 0.97
+
+
+def test_a_calibration_goes_through_a_card_and_back():
+    import json
+
+    truth, said = calibrated(60)
+    fitted = Calibration.fit(truth, said)
+    assert Calibration.from_card(json.loads(json.dumps(fitted.to_card()))) == fitted
+    with pytest.raises(ValueError, match="temperature"):
+        Calibration.from_card({"temperature": -1, "sets": fitted.to_card()["sets"]})
 
 
 def test_one_label_alone_calibrates_nothing():

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from covidctnet.report.provenance import json_bytes
 from covidctnet.report.record import COLUMNS, Record, fingerprint_of, record_of
-from covidctnet.results import Label
+from covidctnet.results import Burden, Label, Region
 from tests.report.answers import AStudy, answer, refusal
 
 
@@ -30,7 +31,8 @@ def row(*arguments, **rest):
 def test_the_columns_are_the_documented_ones_in_their_order():
     assert (
         *("study", "source_path", "status", "code", "message", "label"),
-        *("p_control", "p_covid19", "p_cap", "seconds", "weights"),
+        *("p_control", "p_covid19", "p_cap"),
+        *("labels_left", "distance", "burden_share", "burden_ml", "seconds", "weights"),
     ) == COLUMNS
 
 
@@ -49,6 +51,31 @@ def test_a_flagged_answer_says_why_in_code_and_in_words():
     assert cells["status"] == "flagged"
     assert cells["code"] == "lungs_cut lossy"
     assert cells["message"].startswith("The scan cuts off a part of the lungs. The images were")
+
+
+def test_an_abstention_says_which_labels_are_left():
+    cells = row(answer(prediction_set=(Label.COVID19, Label.CAP), distance=0.51234))
+    assert cells["status"] == "abstained"
+    assert cells["label"] == "Covid-19"
+    assert (cells["labels_left"], cells["distance"]) == ("covid19 cap", "0.512")
+    assert row(answer(prediction_set=(Label.COVID19,)))["status"] == "classified"
+
+
+def test_the_burden_is_told_in_shares_and_millilitres():
+    regions = tuple(
+        Region(lung, third, 500.0, 50.0 if third == "lower" else 0.0)
+        for lung in ("right", "left")
+        for third in ("upper", "middle", "lower")
+    )
+    found = record(answer(burden=Burden(0.08, regions, (-120.0,))))
+    cells = dict(zip(COLUMNS, found.to_row(), strict=True))
+    assert (cells["burden_share"], cells["burden_ml"]) == ("0.0333", "100.0")
+    assert Record.from_json(json.loads(json.dumps(found.to_json()))).burden == found.burden
+
+
+def test_a_burden_without_lungs_is_left_out():
+    cells = row(answer(burden=Burden(0.08, ())))
+    assert (cells["burden_share"], cells["burden_ml"]) == ("", "")
 
 
 def test_a_refusal_has_a_reason_and_no_probabilities():

@@ -62,7 +62,13 @@ def test_the_json_file_tells_everything(results, folder):
         results.add(AStudy(), answer(flags=("lossy",), notes=("was read",)), seconds={"read": 0.5})
         results.add(AStudy(id="b"), refusal("b"))
     told = json.loads((folder / "results.json").read_text())
-    assert told["counts"] == {"classified": 0, "flagged": 1, "refused": 1, "failed": 0}
+    assert told["counts"] == {
+        "classified": 0,
+        "flagged": 1,
+        "abstained": 0,
+        "refused": 1,
+        "failed": 0,
+    }
     assert "Research use only" in told["notice"]
     first, second = told["studies"]
     assert first["probabilities"] == {"control": 0.2, "covid19": 0.7, "cap": 0.1}

@@ -1,0 +1,172 @@
+"""What stands beside a finished classifier: how sure it may be, and what it has never seen."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import nn
+
+from covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.calibration import Calibration
+from covidctnet.models import CNN3D, Likeness
+from covidctnet.residual import DepthPlan
+from covidctnet.results import Label
+from covidctnet.training.data import ResidualData
+
+__all__ = ["Beside", "Described", "calibrate", "describe", "distance_limit", "fit_likeness"]
+
+_LOG = logging.getLogger(__name__)
+# One in a hundred valid scans may be called unlike the training data.
+FALSE_ALARMS = 0.01
+# Of fewer, no spread can be told.
+MIN_FOR_LIMIT = 5
+
+
+class Described(NamedTuple):
+    """What a classifier makes of the patients of a split.
+
+    Attributes:
+        truth: `Label` values, shape (n,).
+        probabilities: Shape (n, label).
+        features: Shape (n, features).
+    """
+
+    truth: np.ndarray
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+class Beside(NamedTuple):
+    """What is written beside a classifier.
+
+    Attributes:
+        networks: By name: ``likeness``, or nothing.
+        architecture: Of these, for the card.
+        card: Further entries of the card: ``calibration``, ``likeness``, ``burden``, those that
+            could be fitted.
+    """
+
+    networks: Mapping[str, nn.Module]
+    architecture: Mapping[str, Mapping[str, int]]
+    card: Mapping[str, Mapping[str, Any]]
+
+
+def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
+    """Fit everything that stands beside a classifier, on the patients of its training.
+
+    Temperature, prediction sets and the limit of the distance come from validation patients, the
+    distance itself from training patients, the threshold of the burden from the Controls of both.
+    What these patients cannot tell is left out.
+
+    Args:
+        classifier: As it will be used.
+        data: What it was trained with, set up.
+    """
+    train, val = (describe(classifier, data, split) for split in ("train", "val"))
+    card: dict[str, Mapping[str, Any]] = {}
+    if len(np.unique(val.truth)) > 1:
+        card["calibration"] = Calibration.fit(val.truth, val.probabilities).to_card()
+    likeness = fit_likeness(train.features, train.truth)
+    networks: dict[str, nn.Module] = {}
+    architecture: dict[str, Mapping[str, int]] = {}
+    limit = distance_limit(_distances(likeness, val.features))
+    if math.isfinite(limit):
+        networks["likeness"] = likeness
+        classes, features = likeness.means.shape
+        architecture["likeness"] = {"features": features, "classes": classes}
+        card["likeness"] = {"limit": limit, "patients": len(val.truth)}
+    if data.settings.has_residual:
+        card |= _burden(data)
+    for name in ("calibration", "likeness", "burden"):
+        if name not in card:
+            _LOG.info("too few patients to fit the %s; the weights go without", name)
+    return Beside(networks, architecture, card)
+
+
+@torch.inference_mode()
+def describe(classifier: CNN3D, data: ResidualData, split: str) -> Described:
+    """Probabilities and features of the patients of a split, as inference gives them."""
+    classifier.eval()
+    pairs = data.splits[split]
+    truth, probabilities, features = [], [], []
+    for index in range(len(pairs)):  # type: ignore[arg-type]
+        seen, label = pairs[index]
+        logits, described = classifier.classify_and_describe(seen[None])
+        truth.append(int(label))
+        probabilities.append(torch.softmax(logits[0].double(), dim=0).numpy())
+        features.append(described[0].double().numpy())
+    return Described(np.array(truth), np.stack(probabilities), np.stack(features))
+
+
+def fit_likeness(features: np.ndarray, truth: np.ndarray) -> Likeness:
+    """The distance to the nearest class of training patients.
+
+    Args:
+        features: Shape (n, features).
+        truth: `Label` values, shape (n,); labels that nobody has are left out.
+
+    Source: covariance shrunk as Ledoit and Wolf (2004), pooled within the classes.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    labels = [label for label in Label if (truth == label).any()]
+    means = np.stack([features[truth == label].mean(axis=0) for label in labels])
+    within = features - means[np.searchsorted(labels, truth)]
+    covariance = LedoitWolf(assume_centered=True).fit(within).covariance_
+    # A feature that never moves must not divide by zero.
+    covariance += 1e-9 * max(float(np.trace(covariance)), 1e-9) * np.eye(len(covariance))
+    likeness = Likeness(features.shape[1], len(labels))
+    likeness.means.copy_(torch.from_numpy(means))
+    likeness.whitening.copy_(torch.from_numpy(np.linalg.cholesky(np.linalg.inv(covariance))))
+    return likeness.eval()
+
+
+def distance_limit(distances: np.ndarray) -> float:
+    """The distance that one in a hundred further valid scans will exceed.
+
+    Args:
+        distances: Of valid scans that the distance was not fitted on, shape (n,).
+
+    Returns:
+        The upper 99 % prediction bound of a log-normal distribution: a quantile of some thirty
+        patients would not reach so far. NaN for fewer than five.
+    """
+    n = len(distances)
+    if n < MIN_FOR_LIMIT or not (distances > 0).all():
+        return math.nan
+    logs = np.log(distances)
+    reach = stats.t.ppf(1 - FALSE_ALARMS, n - 1) * math.sqrt(1 + 1 / n)
+    return float(np.exp(logs.mean() + reach * logs.std(ddof=1)))
+
+
+@torch.inference_mode()
+def _distances(likeness: Likeness, features: np.ndarray) -> np.ndarray:
+    return np.asarray(likeness(torch.from_numpy(features).float()).double().numpy())
+
+
+def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
+    """The threshold that leaves a hundredth of the lungs of the Controls above it."""
+    kept = {study.id: study for study in data.store.index()}
+    controls = [
+        study
+        for split in ("train", "val")
+        for study in data.work.studies(split)
+        if study.label is Label.CONTROL and study.lungs is not None
+    ]
+    if not controls:
+        return {}
+
+    def values(study):  # type: ignore[no-untyped-def]
+        residual = kept[study.id].volume()
+        centres = DepthPlan.linear(study.shape[0], len(residual.array)).centres
+        lungs = study.lungs[np.round(centres).astype(int)]
+        return residual.array[inner_lungs(lungs, residual.spacing)]
+
+    threshold = burden_threshold(map(values, controls))
+    return {"burden": {"threshold": threshold, "patients": len(controls)}}

@@ -1,0 +1,137 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from covidctnet.burden import inner_lungs
+from covidctnet.classify import CovidCTNet
+from covidctnet.residual import DepthPlan
+from covidctnet.results import Label
+from covidctnet.training.calibrate import calibrate, describe, distance_limit, fit_likeness
+from covidctnet.training.data import ResidualData
+from covidctnet.weights import load_weights, save_weights
+from tests.small import ARCHITECTURE, DEPTH, tiny_weights
+
+
+@pytest.fixture
+def data(little_work):
+    """Residuals of an untrained denoiser."""
+    tiny_weights(little_work / "weights")
+    card = little_work / "weights" / "card.json"
+    told = json.loads(card.read_text())
+    told["preprocessing"] |= {"spacing_mm": 1.0}
+    card.write_text(json.dumps(told))
+    made = ResidualData(little_work, depth=DEPTH, device="cpu")
+    made.prepare_data()
+    made.setup("fit")
+    return made
+
+
+def clusters(n, seed=0, width=6):
+    """Features around three means, alike in spread and correlated."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(3, size=n)
+    mixing = np.random.default_rng(99).normal(size=(width, width))
+    return 5 * np.eye(3, width)[truth] + rng.normal(size=(n, width)) @ mixing, truth
+
+
+def distances(likeness, features):
+    with torch.inference_mode():
+        return likeness(torch.from_numpy(features).float()).numpy()
+
+
+def test_what_was_fitted_stands_in_the_card_and_answers(data, tmp_path):
+    classifier = data.weights.classifier()
+    beside = calibrate(classifier, data)
+    # Five validation patients and more: everything can be fitted but where the split is small.
+    assert {"calibration", "burden"} <= beside.card.keys()
+    card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
+    card |= beside.card
+    card["architecture"] = {**ARCHITECTURE, **beside.architecture}
+    networks = {"denoiser": data.weights.denoiser(), "classifier": classifier}
+    made = save_weights(tmp_path / "made", {**networks, **beside.networks}, card=card)
+    assert made.calibration.to_card() == beside.card["calibration"]
+    assert made.digest != data.weights.digest
+    model = CovidCTNet(made, device="cpu")
+    prediction = model(data.work.studies("val")[0].volume())
+    assert prediction.prediction_set
+    assert prediction.label in prediction.prediction_set
+
+
+def test_inference_sees_what_was_calibrated_on(data):
+    found = describe(data.weights.classifier(), data, "val")
+    model = CovidCTNet(data.weights, device="cpu")
+    for study, row in zip(data.work.studies("val"), found.probabilities, strict=True):
+        said = model(study.volume()).probabilities
+        # The store keeps residuals in 16 bits.
+        assert [said[label] for label in Label] == pytest.approx(row.tolist(), abs=2e-3)
+
+
+def test_one_in_a_hundred_further_scans_exceeds_the_limit():
+    rng = np.random.default_rng(0)
+    exceeded = []
+    for _ in range(4000):
+        drawn = np.exp(rng.normal(1.0, 0.3, size=21))
+        exceeded.append(drawn[20] > distance_limit(drawn[:20]))
+    spread = math.sqrt(0.01 * 0.99 / 4000)
+    assert abs(np.mean(exceeded) - 0.01) < 4 * spread
+
+
+def test_few_scans_tell_no_limit():
+    assert math.isnan(distance_limit(np.array([1.0, 2.0, 3.0, 4.0])))
+
+
+def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
+    features, truth = clusters(300)
+    likeness = fit_likeness(features, truth)
+    further, _ = clusters(200, seed=1)
+    limit = distance_limit(distances(likeness, further))
+    assert (distances(likeness, further) > limit).mean() < 0.04
+    strange = further + 40 * np.eye(6)[5]
+    assert (distances(likeness, strange) > limit).all()
+
+
+def test_the_distance_does_not_depend_on_the_units_of_the_features():
+    features, truth = clusters(3000)
+    scaled = features * 7.0
+    a, b = (distances(fit_likeness(x, truth), x) for x in (features, scaled))
+    assert b == pytest.approx(a, rel=1e-3)
+
+
+def test_a_feature_that_never_moves_and_a_missing_class_do_no_harm():
+    features, truth = clusters(60)
+    features[:, 2] = 0.0
+    kept = truth != 2
+    likeness = fit_likeness(features[kept], truth[kept])
+    assert likeness.means.shape == (2, 6)
+    assert np.isfinite(distances(likeness, features)).all()
+
+
+def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
+    # Absolute: what an untrained denoiser leaves is negative throughout.
+    data = ResidualData(data.work.path, depth=DEPTH, device="cpu", signed=False)
+    data.prepare_data()
+    data.setup("fit")
+    threshold = calibrate(data.weights.classifier(), data).card["burden"]["threshold"]
+    kept = {study.id: study for study in data.store.index()}
+    shares = []
+    for split in ("train", "val"):
+        for study in data.work.studies(split):
+            if study.label is not Label.CONTROL:
+                continue
+            residual = kept[study.id].volume()
+            centres = DepthPlan.linear(study.shape[0], DEPTH).centres
+            lungs = study.lungs[np.round(centres).astype(int)]
+            inner = inner_lungs(lungs, residual.spacing)
+            shares.append((residual.array[inner] > threshold).mean())
+    assert np.mean(shares) == pytest.approx(0.01, abs=0.003)
+
+
+def test_weights_of_another_time_go_without(data):
+    weights = load_weights(data.work.weights)
+    assert weights.calibration is None
+    assert weights.likeness() is None
+    assert weights.burden_threshold is None
+    assert math.isinf(weights.distance_limit)
