@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     )
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
-    from covidctnet.results import Failure, Label, Prediction
+    from covidctnet.results import Burden, Failure, Label, Prediction, Region
     from covidctnet.volume import Source, Volume
 
 __all__ = [
+    "Burden",
     "CohortError",
     "CovidCTNet",
     "CovidCTNetError",
@@ -36,6 +37,7 @@ __all__ = [
     "Label",
     "Prediction",
     "PreprocessSettings",
+    "Region",
     "Source",
     "StorageError",
     "Study",
@@ -63,7 +65,7 @@ _HOMES = {
     ),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
-    "results": ("Failure", "Label", "Prediction"),
+    "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
     "volume": ("Source", "Volume"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

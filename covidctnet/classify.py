@@ -151,6 +151,7 @@ class CovidCTNet:
             prediction_set=likely,
             distance=distance,
             burden=burden,
+            acquisition=volume.source.acquisition,
             weights=self.weights.digest,
             notes=(*volume.source.notes, *steps),
             images=pictures,

@@ -126,6 +126,7 @@ class Prediction:
         distance: How unlike the training data the scan is, over the threshold that one in a
             hundred valid scans exceeds; None when the weights do not know.
         burden: How much of the lungs is unusual; None when the weights do not know.
+        acquisition: See `covidctnet.volume.Source`.
         weights: Digest of the weights and of the settings that came with them.
         notes: What the reader and the stages did, one sentence each.
         images: Voxels kept for a picture, by name (``input``, ``denoised``, ``residual``), each
@@ -139,6 +140,7 @@ class Prediction:
     prediction_set: tuple[Label, ...] = ()
     distance: float | None = None
     burden: Burden | None = None
+    acquisition: tuple[tuple[str, str | float], ...] = ()
     weights: str = ""
     notes: tuple[str, ...] = ()
     images: Mapping[str, object] | None = field(default=None, repr=False, compare=False)

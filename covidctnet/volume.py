@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ class Source:
         reader: Name of the reader, ``dicom``, ``nifti``, ``itk`` or ``phantom``.
         notes: What the reader decided, one sentence each (series dropped, duplicates, jitter).
         flags: Short machine-readable reservations (``lossy``, ``thick_slices``).
+        acquisition: How it was scanned, by name, as far as the reader can tell: ``slice_mm``
+            between slices, ``noise_hu`` in soft tissue, ``kernel`` (what it is for), ``kvp``.
     """
 
     study: str
@@ -36,6 +39,23 @@ class Source:
     reader: str = ""
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    acquisition: tuple[tuple[str, str | float], ...] = ()
+
+
+def source_of(values: Mapping[str, Any]) -> Source:
+    """The source that `dataclasses.asdict` made `values` of, JSON in between or not.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it made it not. Values older than `acquisition` lack it.
+    """
+    return Source(
+        study=str(values["study"]),
+        digest=str(values["digest"]),
+        reader=str(values["reader"]),
+        notes=tuple(values["notes"]),
+        flags=tuple(values["flags"]),
+        acquisition=tuple((str(name), value) for name, value in values.get("acquisition", ())),
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.hu import as_hu, check_hu
+from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.volume import Source, Volume
 
 __all__ = ["Canonical", "canonical", "volume_of"]
@@ -85,6 +86,7 @@ def volume_of(
     reader: str,
     notes: tuple[str, ...] = (),
     flags: tuple[str, ...] = (),
+    acquisition: tuple[tuple[str, str | float], ...] = (),
     is_patient_order: bool = False,
 ) -> Volume:
     """The volume that a reader hands on.
@@ -96,6 +98,7 @@ def volume_of(
         reader: ``dicom``, ``nifti`` or ``itk``.
         notes: What the reader decided.
         flags: The reader's reservations.
+        acquisition: What the header tells of it; slice distance and noise are added.
         is_patient_order: Whether axes are (slice, row, column) of a scanner, so that turning them
             is worth a flag.
 
@@ -116,12 +119,15 @@ def volume_of(
         found.add("odd_orientation")
     if is_patient_order and is_turned:
         more = (*more, "slices were turned to the canonical orientation by their matrix")
+    deviation = noise_hu(hu)
+    noise = () if math.isnan(deviation) else (("noise_hu", round(deviation, 1)),)
     source = Source(
         study=study,
         digest=_digest(hu, turned.affine),
         reader=reader,
         notes=(*notes, *more),
         flags=tuple(sorted(found)),
+        acquisition=(("slice_mm", round(float(spacing[0]), 3)), *noise, *acquisition),
     )
     return Volume(hu, turned.affine, "HU", source)
 

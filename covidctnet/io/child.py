@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from covidctnet.io.archive import Member
 from covidctnet.io.discover import Study
 from covidctnet.io.read import read_study
 from covidctnet.isolate import Child, Limits, Reply
-from covidctnet.volume import Source, Volume
+from covidctnet.volume import Volume, source_of
 
 __all__ = ["ReadingChild", "bytes_of", "packed", "unpacked"]
 
@@ -43,12 +43,11 @@ class ReadingChild:
         """
         told, array = self._child.ask({"study": packed(study)}, files_bytes=bytes_of(study))
         assert array is not None
-        source = told["source"]
         return Volume(
             array,
             np.array(told["affine"]),
             "HU",
-            Source(**{**source, "notes": tuple(source["notes"]), "flags": tuple(source["flags"])}),
+            source_of(told["source"]),
             tuple(told["steps"]),
         )
 
@@ -60,16 +59,9 @@ class ReadingChild:
 def work(study: dict[str, Any]) -> Reply:
     """What the child does."""
     volume = read_study(unpacked(study))
-    source = volume.source
     told = {
         "affine": volume.affine.tolist(),
-        "source": {
-            "study": source.study,
-            "digest": source.digest,
-            "reader": source.reader,
-            "notes": source.notes,
-            "flags": source.flags,
-        },
+        "source": asdict(volume.source),
         "steps": volume.steps,
     }
     return told, volume.array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -158,8 +159,17 @@ def read_dicom(
         reader="dicom",
         notes=tuple(notes),
         flags=tuple(flags),
+        acquisition=_acquisition(stack),
         is_patient_order=True,
     )
+
+
+def _acquisition(stack: Stack) -> tuple[tuple[str, str | float], ...]:
+    """What the header tells of the scanner's settings."""
+    out: list[tuple[str, str | float]] = [("kernel", stack.kernel)]
+    with contextlib.suppress(KeyError, ValueError):  # not told, or no number
+        out.append(("kvp", float(dict(stack.frames[0].marks)["KVP"])))
+    return tuple(out)
 
 
 def _is_even(stack: Stack) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 
-__all__ = ["AIR_HU", "PADDING_BELOW_HU", "as_hu", "check_hu"]
+__all__ = ["AIR_HU", "PADDING_BELOW_HU", "as_hu", "check_hu", "noise_hu"]
 
 AIR_HU = -1024
 # Nothing is thinner than air at -1000 HU, and noise reaches some hundreds below: what lies lower
@@ -21,6 +21,10 @@ MIN_AIR = 1e-3
 TISSUE_RANGE_HU = (-200, 300)
 MIN_TISSUE = 0.02
 MAX_HU = 32767
+# Where noise is measured: squares of soft tissue, in so many slices of the middle half.
+NOISE_SQUARE = 8
+NOISE_SLICES = 7
+NOISE_RANGE_HU = (-80, 160)
 
 
 def as_hu(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -92,3 +96,25 @@ def check_hu(array: np.ndarray) -> None:
 
 def _share(sample: np.ndarray, limits: tuple[float, float]) -> float:
     return float(((sample >= limits[0]) & (sample <= limits[1])).mean())
+
+
+def noise_hu(array: np.ndarray) -> float:
+    """How much neighbouring voxels of soft tissue differ: the nearest that voxels tell of dose.
+
+    Args:
+        array: HU, shape (slice, row, column).
+
+    Returns:
+        The median, over squares that hold nothing but soft tissue, of the standard deviation
+        within the square, HU; NaN when there are no such squares.
+    """
+    count = len(array)
+    chosen = np.unique(np.linspace(count / 4, 3 * count / 4, NOISE_SLICES).astype(int))
+    side = NOISE_SQUARE
+    rows, columns = (n // side * side for n in array.shape[1:])
+    planes = array[np.minimum(chosen, count - 1), :rows, :columns].astype(np.float32)
+    squares = planes.reshape(len(planes), rows // side, side, columns // side, side)
+    squares = squares.swapaxes(2, 3).reshape(-1, side * side)
+    low, high = NOISE_RANGE_HU
+    inside = squares[(squares.min(axis=1) > low) & (squares.max(axis=1) < high)]
+    return float(np.median(inside.std(axis=1))) if len(inside) else float("nan")

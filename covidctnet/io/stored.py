@@ -14,7 +14,7 @@ import numpy as np
 from covidctnet.errors import UsageError
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.results import Label
-from covidctnet.volume import Source, Units, Volume
+from covidctnet.volume import Source, Units, Volume, source_of
 
 __all__ = ["OFFSET", "STEPS_PER_UNIT", "StoredStudy", "from_record", "is_whole", "to_record"]
 
@@ -162,7 +162,6 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
     """
     if data["record"] != _RECORD:
         raise ValueError("another kind of record")
-    source = data["source"]
     slices, rows, columns = data["shape"]
     return StoredStudy(
         id=data["study"],
@@ -176,13 +175,7 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
         site=data["site"],
         patient=data["patient"],
         steps=tuple(data["steps"]),
-        source=Source(
-            study=source["study"],
-            digest=source["digest"],
-            reader=source["reader"],
-            notes=tuple(source["notes"]),
-            flags=tuple(source["flags"]),
-        ),
+        source=source_of(data["source"]),
         has_lungs=bool(data["has_lungs"]),
         token=data["token"],
     )

@@ -169,6 +169,16 @@ def test_compressed_syntaxes_are_bit_exact(tmp_path, syntax, dtype):
     assert "lossy" not in volume.source.flags
 
 
+def test_how_it_was_scanned_is_told_as_far_as_the_header_tells_it(tmp_path):
+    series.write(tmp_path, change=setting(ConvolutionKernel="B60f", KVP="110"))
+    told = dict(read_volume(tmp_path).source.acquisition)
+    assert (told["slice_mm"], told["kernel"], told["kvp"]) == (2.5, "lung", 110.0)
+    series.write(tmp_path, change=setting(KVP="", ConvolutionKernel="WHO KNOWS"))
+    told = dict(read_volume(tmp_path).source.acquisition)
+    assert "kvp" not in told
+    assert told["kernel"] == "unknown"
+
+
 def test_lossy_compression_is_flagged(tmp_path):
     series.write(
         tmp_path, syntax=JPEGLSNearLossless, change=compressed(JPEGLSNearLossless, lossy_error=1)
