@@ -24,7 +24,8 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
-        classify evaluate robustness fuzz benchmark compact ablation judge pictures wheel clean
+        classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
+        judge pictures wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -75,6 +76,9 @@ classify: install ## INPUT -> OUTPUT: Covid-19, CAP or Control for every study (
 evaluate: install ## WORK: accuracy and AUC of its weights on its held-back patients
 	$(RUN) evaluate --work "$(WORK)" --weights "$(WORK)/weights" -o "$(WORK)/report" --device $(DEVICE) $(ARGS)
 
+split: install ## WORK: divide its patients anew; ARGS="--scheme kfold --folds 5"
+	$(RUN) split "$(WORK)" $(ARGS)
+
 robustness: install ## Read every hard input here and with other packages: docs/robustness.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[peers]"
 	$(BIN)/python -m tests.catalogue
@@ -91,6 +95,12 @@ benchmark: install ## Measure every stage beside a reference
 
 compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)
 	bash pipelines/compact/run.sh $(RUN) runs/compact $(CONTROLS)
+
+reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night on two cores)
+	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce
+
+coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 phantoms
+	$(BIN)/python -m pipelines.coverage.run "$(WEIGHTS)" runs/coverage $(ARGS)
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
 	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
