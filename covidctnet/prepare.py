@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +15,16 @@ from queue import SimpleQueue
 from typing import Any
 
 from covidctnet.chest import check_chest, look_for_chest
-from covidctnet.errors import CohortError, StudyError
-from covidctnet.evaluation.splits import Member, Splits, SplitSettings, make_splits
+from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.evaluation.members import Member, find_crossings
+from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits
 from covidctnet.files import make_folder, table_text, unwritable, write_whole
 from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.cohort import CohortStudy, read_cohort
+from covidctnet.io.discover import study_id
+from covidctnet.io.elements import DamagedFileError, NotDicomError
+from covidctnet.io.headers import identify
 from covidctnet.io.store import Store, content_key
 from covidctnet.isolate import Child, ChildError, Limits, Reply
 from covidctnet.preprocess import PreprocessSettings, preprocess
@@ -28,7 +33,7 @@ from covidctnet.results import Failure, Label
 __all__ = ["Prepared", "prepare"]
 
 _LOG = logging.getLogger(__name__)
-Outcome = tuple[str, str] | Failure
+Outcome = Reply | Failure
 DEFAULT_LIMITS = Limits()
 
 
@@ -61,32 +66,36 @@ def prepare(
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
-    A study that cannot be read is named in ``refused.csv`` and left out; the others go on.
+    A study that cannot be read is named in ``refused.csv`` and left out; the others go on. Scans
+    that stand under two patients are named in ``crossings.csv``, and nothing is divided.
 
     Args:
         data: The archive, or several (see `covidctnet.io.cohort.read_cohort`).
-        work: Receives ``preprocessed/``, ``splits.json`` and ``refused.csv``.
+        work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv`` and ``crossings.csv``.
         settings: How to preprocess.
-        split: How to divide.
+        split: How to divide. Where an earlier run tells how it did, newcomers are drawn like that.
         workers: Processes that read and preprocess.
         progress: Called with (done, total) after every study.
         limits: What a study may cost; None works in this process, without limits.
 
     Raises:
-        UsageError: If the archive does not exist.
-        CohortError: If the archive contradicts itself or has too few patients.
+        UsageError: If the archive does not exist, or the work folder is one of several folds.
+        CohortError: If the archive contradicts itself, has too few patients, or has a scan under
+            two patients.
     """
     cohort = read_cohort(*([data] if isinstance(data, Path) else data))
     splits_file = work / "splits.json"
     previous = Splits.load(splits_file) if splits_file.exists() else None
+    split = _drawn_like(previous, split)
     # What contradicts itself is told now, not when hours of preprocessing are over.
-    make_splits([_member(e.study.id, e) for e in cohort], split, previous=previous)
+    make_splits([_member(entry) for entry in cohort], split, previous=previous)
     make_folder(work)
     store = Store(work / "preprocessed")
     members: list[Member] = []
     failures: list[Failure] = []
     made = 0
     rows: list[tuple[str, str, str]] = []
+    paths: dict[str, str] = {}
     outcomes = _run(cohort, store, settings, max(1, workers), limits)
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
@@ -94,12 +103,19 @@ def prepare(
             rows.append((entry.path.as_posix(), outcome.code, outcome.message))
             _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
         else:
-            study, how = outcome
-            made += how == "made"
-            members.append(_member(study, entry))
+            told, _ = outcome
+            made += told["how"] == "made"
+            members.append(_member(entry, content=told["content"], series=tuple(told["series"])))
+            paths[entry.study.id] = entry.path.as_posix()
         if progress:
             progress(done, len(cohort))
-    _write_refused(work / "refused.csv", rows)
+    _write_list(work / "refused.csv", ("source_path", "code", "message"), rows)
+    crossings = [
+        (number, crossing.what, member.study, paths[member.study])
+        for number, crossing in enumerate(find_crossings(members), start=1)
+        for member in crossing.members
+    ]
+    _write_list(work / "crossings.csv", ("crossing", "what", "study", "source_path"), crossings)
     if failures and not members:
         raise CohortError(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
@@ -110,8 +126,33 @@ def prepare(
     return Prepared(made, len(members) - made, tuple(failures), splits)
 
 
-def _member(study: str, entry: CohortStudy) -> Member:
-    return Member(study, pseudonym(entry.patient), entry.label, entry.split)
+def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
+    """The settings of the earlier run, where it tells them: a cohort is drawn in one way."""
+    if previous is None:
+        return split
+    if previous.fold is not None:
+        raise UsageError(
+            f"the work folder is one of several folds ({previous.fold}); preprocess into the one "
+            "that it was made from, and run covidctnet split again"
+        )
+    if previous.settings not in (None, split):
+        _LOG.warning(
+            "the work folder was divided with other shares before; new patients are drawn with "
+            "those, nobody moves (covidctnet split --anew draws all again)"
+        )
+    return previous.settings or split
+
+
+def _member(entry: CohortStudy, *, content: str = "", series: tuple[str, ...] = ()) -> Member:
+    return Member(
+        entry.study.id,
+        pseudonym(entry.patient),
+        entry.label,
+        entry.split,
+        entry.site,
+        content,
+        series,
+    )
 
 
 def pseudonym(patient: str) -> str:
@@ -173,12 +214,11 @@ def _run(
 
 def _outcome(study: Study, prepare_it: Callable[[], Reply]) -> Outcome:
     try:
-        told, _ = prepare_it()
+        return prepare_it()
     except StudyError as error:
         return Failure(study.id, error.code, error.message)
     except ChildError as error:
         return Failure(study.id, error.code, error.message, status="failed")
-    return study.id, told["how"]
 
 
 def work(
@@ -192,7 +232,8 @@ def work(
     """Preprocess one study into the store; what a child process does.
 
     Returns:
-        ``how``: ``made``, or ``kept`` when the store had it.
+        ``how``: ``made``, or ``kept`` when the store had it; ``content``, the digest of its voxels;
+        ``series``, opaque keys of the series it holds.
 
     Raises:
         StudyError: If it cannot be used.
@@ -200,8 +241,10 @@ def work(
     """
     asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
+    series = _series_of(asked)
     if kept_in.has(asked.id, key, how.digest):
-        return {"how": "kept"}, None
+        content = kept_in.get(asked.id).source.digest
+        return {"how": "kept", "content": content, "series": series}, None
     volume = read_study(asked)
     unit = preprocess(volume, how)
     # What would get no answer teaches nothing either.
@@ -220,11 +263,24 @@ def work(
         )
     except OSError as error:
         raise unwritable("a preprocessed study", error) from error
-    return {"how": "made"}, None
+    return {"how": "made", "content": volume.source.digest, "series": series}, None
 
 
-def _write_refused(path: Path, rows: list[tuple[str, str, str]]) -> None:
+def _series_of(study: Study) -> list[str]:
+    """Opaque keys of the DICOM series among a study's files."""
+    if study.format != "dicom":
+        return []
+    found: set[str] = set()
+    for path in study.files:
+        # What is damaged is told by who reads the study.
+        with suppress(NotDicomError, DamagedFileError, OSError):
+            found.add(identify(path).series_uid)
+    return sorted(study_id(uid) for uid in found if uid)
+
+
+def _write_list(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+    """A table, or nothing where there are no rows: none outlives its cause."""
     if not rows:
         path.unlink(missing_ok=True)
         return
-    write_whole(path, table_text([("source_path", "code", "message"), *rows]))
+    write_whole(path, table_text([header, *rows]))

@@ -1,10 +1,11 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from pydicom import dcmread
 
-from covidctnet.errors import CohortError, StorageError
+from covidctnet.errors import CohortError, StorageError, UsageError
 from covidctnet.evaluation.splits import SplitSettings, studies_of_split
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import Store
@@ -12,6 +13,7 @@ from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
+from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
 
 SETTINGS = PreprocessSettings(**PREPROCESSING)
@@ -169,6 +171,85 @@ def test_a_full_disk_is_told_and_no_split_is_drawn(archive, tmp_path, monkeypatc
     with pytest.raises(StorageError, match="No space left on device"):
         run(archive, tmp_path / "work")
     assert not (tmp_path / "work" / "splits.json").exists()
+
+
+def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divided(
+    archive, made, tmp_path
+):
+    data = shutil.copytree(archive, tmp_path / "data")
+    work = shutil.copytree(made[0], tmp_path / "work")
+    before = (work / "splits.json").read_bytes()
+    # Another study by its headers and bytes, the same image.
+    copy = shutil.copytree(data / "CAP" / "cap0", data / "CAP" / "someone")
+    for file in copy.glob("*.dcm"):
+        header = dcmread(file)
+        header.StudyInstanceUID, header.SeriesInstanceUID = uid("new study"), uid("new series")
+        header.PatientID = "someone"
+        header.save_as(file)
+    studies = {e.path.name: e.study.id for e in read_cohort(data)}
+    with pytest.raises(CohortError, match="identical volume") as told:
+        run(data, work)
+    for name in ("cap0", "someone"):
+        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(told.value)
+        assert name not in str(told.value)
+    header, *rows = (work / "crossings.csv").read_text().splitlines()
+    assert header == "crossing,what,study,source_path"
+    assert sorted(row.partition("volume,")[2] for row in rows) == sorted(
+        f"{studies[name]},CAP/{name}" for name in ("cap0", "someone")
+    )
+    assert (work / "splits.json").read_bytes() == before
+    # What the archive no longer holds is not told again.
+    shutil.rmtree(copy)
+    run(data, work)
+    assert not (work / "crossings.csv").exists()
+
+
+def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    work = shutil.copytree(made[0], tmp_path / "work")
+    copy = shutil.copytree(data / "CAP" / "cap0", data / "CAP" / "someone")
+    for number, file in enumerate(sorted(copy.glob("*.dcm"))):
+        header = dcmread(file)
+        header.StudyInstanceUID = uid("new study")
+        if number == 12:
+            pixels = header.pixel_array.copy()
+            pixels[20:30, 10:20] += 500
+            header.PixelData = pixels.tobytes()
+        header.save_as(file)
+    with pytest.raises(CohortError, match="one series is study"):
+        run(data, work)
+
+
+def test_splits_tell_site_content_and_whom_the_cohort_file_placed(archive, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    rows = ["study,patient,label,site,split"]
+    for number, entry in enumerate(read_cohort(data)):
+        site, split = ("amber", "dune")[number % 2], "val" if number == 0 else ""
+        rows.append(f"{entry.path.as_posix()},{entry.patient},{entry.label.title},{site},{split}")
+    (data / "cohort.csv").write_text("\n".join(rows))
+    members = run(data, tmp_path / "work").splits.members
+    stored = {s.id: s for s in Store(tmp_path / "work" / "preprocessed").index()}
+    assert {m.site for m in members} == {"amber", "dune"}
+    assert all(m.content == stored[m.study].source.digest != "" for m in members)
+    assert all(len(m.series) == 1 for m in members)
+    assert [m.wanted for m in members if m.is_asked] == ["val"]
+
+
+def test_newcomers_are_drawn_as_the_others_were_and_that_is_told(archive, made, tmp_path, caplog):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    other = SplitSettings(test=0.3)
+    done = prepare(archive, work, settings=SETTINGS, split=other, limits=None)
+    assert "divided with other shares before" in caplog.text
+    assert done.splits == made[1].splits
+    assert done.splits.settings == SplitSettings()
+
+
+def test_a_fold_is_no_work_folder_to_preprocess_into(archive, made, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    replace(made[1].splits, fold="1 of 3").save(work / "splits.json")
+    with pytest.raises(UsageError, match=r"one of several folds \(1 of 3\)"):
+        run(archive, work)
 
 
 def test_no_name_of_a_patient_is_kept(made):

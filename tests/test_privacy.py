@@ -220,7 +220,7 @@ def test_no_mark_reaches_what_training_keeps(tmp_path, caplog, capfd):
         for number in range(count):
             name = f"{label}{number}"
             array = np.array(scan.array)
-            array[0, 0, 0] = len(name) + number + ord(label[1])
+            array[0, 0, :2] = ord(label[2]), number
             series.write(
                 data / label / f"{WORD} {name}",
                 array,

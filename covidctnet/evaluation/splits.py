@@ -6,13 +6,23 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation.apportion import place
+from covidctnet.evaluation.members import (
+    SPLITS,
+    Member,
+    check_crossings,
+    check_members,
+    check_wishes,
+    split_named,
+)
 from covidctnet.files import write_whole
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.results import Label
@@ -22,13 +32,10 @@ __all__ = [
     "Member",
     "SplitSettings",
     "Splits",
+    "draw",
     "make_splits",
     "studies_of_split",
 ]
-
-# In the order in which a small cohort fills them: everybody needs the first two.
-SPLITS = ("denoiser_train", "train", "denoiser_val", "val", "test")
-_SPELLINGS = {"validation": "val", "denoiser": "denoiser_train"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class SplitSettings:
             raise UsageError(
                 f"validation ({self.validation}) + test ({self.test}) must stay below 1"
             )
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {self.seed}")
 
     def shares(self, label: Label) -> Mapping[str, float]:
         """Share of a label's patients in each split that it takes part in."""
@@ -73,64 +82,23 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One study of a cohort.
-
-    Attributes:
-        study: Short study id.
-        patient: Pseudonym; studies of one patient stay together.
-        label: Its class.
-        wanted: Split that the cohort file demands, if any.
-    """
-
-    study: str
-    patient: str
-    label: Label
-    wanted: str | None = None
-
-
-@dataclass(frozen=True)
 class Splits:
     """Which split every study is in.
 
     Attributes:
         members: The studies, with their split in `Member.wanted`.
         seed: Of the shuffling.
+        settings: What they were drawn by; None if that is not known.
+        fold: Which one of several divisions of the same cohort, such as ``2 of 5``.
     """
 
     members: tuple[Member, ...]
     seed: int = 0
+    settings: SplitSettings | None = None
+    fold: str | None = None
 
     def __post_init__(self) -> None:
-        homes: dict[str, str] = {}
-        labels: dict[str, Label] = {}
-        for member in self.members:
-            if member.wanted not in SPLITS:
-                raise CohortError(
-                    f"study {member.study}: split must be one of {', '.join(SPLITS)}, "
-                    f"got {member.wanted!r}"
-                )
-            if homes.setdefault(member.patient, member.wanted) != member.wanted:
-                raise CohortError(
-                    f"patient {member.patient} stands in two splits, {homes[member.patient]} and "
-                    f"{member.wanted}. Give all studies of a patient one split."
-                )
-            if labels.setdefault(member.patient, member.label) != member.label:
-                raise CohortError(
-                    f"patient {member.patient} has two labels, {labels[member.patient]} and "
-                    f"{member.label}. Give a patient one label."
-                )
-            if member.wanted.startswith("denoiser") and member.label is not Label.CONTROL:
-                raise CohortError(
-                    f"study {member.study} is {member.label}; the denoiser learns from Control "
-                    "patients only. Choose train, val or test."
-                )
-        repeated = [s for s, n in Counter(m.study for m in self.members).items() if n > 1]
-        if repeated:
-            raise CohortError(
-                f"study {repeated[0]} stands in the cohort {len(repeated) + 1} times or more. "
-                "Remove the copies."
-            )
+        check_members(self.members)
 
     def studies(self, split: str) -> tuple[str, ...]:
         """Study ids of a split, sorted."""
@@ -144,7 +112,9 @@ class Splits:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with any assignment."""
-        return hashlib.sha256(json.dumps(self._rows()).encode()).hexdigest()[:12]
+        # Not over sites and contents: a folder that learns of them later is divided as before.
+        rows = [{k: _to_row(m)[k] for k in _ASSIGNMENT} for m in self._sorted()]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Patients by split and label title."""
@@ -160,8 +130,10 @@ class Splits:
             {
                 "digest": self.digest,
                 "seed": self.seed,
+                "drawn_by": asdict(self.settings) if self.settings else None,
+                "fold": self.fold,
                 "patients": self.counts(),
-                "studies": self._rows(),
+                "studies": [_to_row(m) for m in self._sorted()],
             },
             indent=1,
         )
@@ -177,29 +149,59 @@ class Splits:
         """
         try:
             data = json.loads(path.read_text())
-            members = tuple(
-                Member(r["study"], r["patient"], Label.parse(r["label"]), r["split"])
-                for r in data["studies"]
-            )
-            splits = cls(members, seed=int(data["seed"]))
+            members = tuple(map(_from_row, data["studies"]))
+            drawn = data.get("drawn_by")
+            settings = SplitSettings(**drawn) if drawn else None
+            splits = cls(members, int(data["seed"]), settings, data.get("fold"))
         except FileNotFoundError:
             raise UsageError(f"no {path.name} in the work folder; run preprocess first") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CohortError(
-                f"{path.name} is damaged ({type(error).__name__}). Run preprocess again."
+                f"{path.name} is damaged ({type(error).__name__}). Restore it; or remove it, and "
+                "what was trained from it, and run preprocess again."
             ) from None
         if splits.digest != data.get("digest"):
             raise CohortError(
                 f"{path.name} was changed after it was written (digest {splits.digest}, "
-                f"file says {data.get('digest')}). Set splits in cohort.csv and preprocess again."
+                f"file says {data.get('digest')}). Undo that. To set splits, fill the column split "
+                "in cohort.csv; covidctnet split --anew draws them again."
             )
         return splits
 
-    def _rows(self) -> list[dict[str, str]]:
-        return [
-            {"study": m.study, "patient": m.patient, "label": m.label.title, "split": str(m.wanted)}
-            for m in sorted(self.members, key=lambda m: m.study)
-        ]
+    def _sorted(self) -> list[Member]:
+        return sorted(self.members, key=lambda m: m.study)
+
+
+_ASSIGNMENT = ("study", "patient", "label", "split")
+
+
+def _to_row(member: Member) -> dict[str, Any]:
+    known = {
+        "site": member.site,
+        "content": member.content,
+        "series": list(member.series),
+        "asked": member.is_asked,
+    }
+    return {
+        "study": member.study,
+        "patient": member.patient,
+        "label": member.label.title,
+        "split": str(member.wanted),
+        **{name: value for name, value in known.items() if value},
+    }
+
+
+def _from_row(row: Mapping[str, Any]) -> Member:
+    return Member(
+        row["study"],
+        row["patient"],
+        Label.parse(row["label"]),
+        row["split"],
+        row.get("site"),
+        row.get("content", ""),
+        tuple(row.get("series", ())),
+        bool(row.get("asked", False)),
+    )
 
 
 def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
@@ -213,12 +215,15 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
         split: One of `SPLITS`.
 
     Raises:
-        UsageError: If there are none, or one has gone missing: figures over the rest would look
-            like figures over all.
-        CohortError: If the splits are damaged.
+        UsageError: If one has gone missing: figures over the rest would look like figures over all.
+        CohortError: If the splits are damaged, or an image is under two patients.
     """
-    wanted = {m.study: m for m in Splits.load(work / "splits.json").members if m.wanted == split}
+    members = Splits.load(work / "splits.json").members
+    wanted = {m.study: m for m in members if m.wanted == split}
     stored = {study.id: study for study in Store(work / "preprocessed").index()}
+    # The splits may have been written before the contents were known.
+    contents = {study.id: study.source.digest for study in stored.values()}
+    check_crossings(replace(m, content=contents.get(m.study, m.content)) for m in members)
     missing = sorted(wanted.keys() - stored.keys())
     if missing:
         raise UsageError(
@@ -231,7 +236,7 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
 def make_splits(
     members: Iterable[Member], settings: SplitSettings, *, previous: Splits | None = None
 ) -> Splits:
-    """Divide a cohort by patient, stratified by label.
+    """Divide a cohort by patient, stratified by label and site.
 
     A patient whom the cohort file or an earlier run has placed stays there: adding patients to an
     archive never moves anybody from training to test.
@@ -242,14 +247,15 @@ def make_splits(
         previous: Splits of an earlier run on a part of the cohort.
 
     Raises:
-        CohortError: If a label has too few patients for its splits, or the wishes contradict.
+        CohortError: If a label has too few patients for its splits, the wishes contradict, or a
+            scan stands under two patients.
     """
     members = tuple(sorted(members, key=lambda m: m.study))
-    _check_wishes(members)
+    check_wishes(members)
     fixed: dict[str, str] = {m.patient: str(m.wanted) for m in previous.members} if previous else {}
     for member in members:
         if member.wanted:
-            wanted = _spelled(member.wanted)
+            wanted = split_named(member.wanted)
             if fixed.setdefault(member.patient, wanted) != wanted:
                 raise CohortError(
                     f"patient {member.patient} stands in two splits, {fixed[member.patient]} and "
@@ -257,47 +263,47 @@ def make_splits(
                 )
     rng = np.random.default_rng(settings.seed)
     for label in Label:
-        patients = sorted({m.patient for m in members if m.label is label})
-        shares = settings.shares(label)
-        counts = Counter(fixed[p] for p in patients if p in fixed)
-        free_count = len(patients) - counts.total()
-        # Who places every patient may go without a test.
-        lacking = [n for n in shares if not counts[n] and (free_count or n != "test")]
-        if len(patients) < len(shares) and free_count < len(lacking):
-            raise CohortError(
-                f"{label} needs at least {len(shares)} patients (one each for "
-                f"{', '.join(shares)}), got {len(patients)}; none is left for "
-                f"{', '.join(lacking)}. Add patients"
-                + (", or set the test share to 0." if "test" in shares else ".")
-            )
-        free = [p for p in rng.permutation(patients).tolist() if p not in fixed]
-        for patient in free:
-            empty = [name for name in shares if not counts[name]]
-            deficit = {n: share * len(patients) - counts[n] for n, share in shares.items()}
-            home = empty[0] if empty else max(deficit, key=lambda n: deficit[n])
-            fixed[patient] = home
-            counts[home] += 1
-    placed = tuple(Member(m.study, m.patient, m.label, fixed[m.patient]) for m in members)
-    return Splits(placed, seed=settings.seed)
+        fixed |= draw(members, label, settings.shares(label), fixed, rng)
+    placed = (replace(m, wanted=fixed[m.patient], is_asked=m.wanted is not None) for m in members)
+    return Splits(tuple(placed), settings.seed, settings)
 
 
-def _spelled(wanted: str) -> str:
-    return _SPELLINGS.get(wanted.strip().casefold(), wanted.strip())
+def draw(
+    members: Iterable[Member],
+    label: Label,
+    shares: Mapping[str, float],
+    fixed: Mapping[str, str],
+    rng: np.random.Generator,
+) -> dict[str, str]:
+    """Draw homes for the patients of a label who have none, stratified by site.
 
+    Args:
+        members: The studies.
+        label: Of the patients.
+        shares: Of each home.
+        fixed: Homes of those who are placed.
+        rng: Draws who goes where.
 
-def _check_wishes(members: Iterable[Member]) -> None:
-    """Splits that a cohort file asks for exist, and take patients of that class."""
-    for member in members:
-        if not member.wanted:
-            continue
-        wanted = _spelled(member.wanted)
-        if wanted not in SPLITS:
-            raise CohortError(
-                f"a {member.label} patient is wanted in split {member.wanted!r}; splits are "
-                f"{', '.join(SPLITS)}"
-            )
-        if wanted.startswith("denoiser") and member.label is not Label.CONTROL:
-            raise CohortError(
-                f"a {member.label} patient is wanted in split {wanted}; the denoiser learns from "
-                "Control patients only. Choose train, val or test."
-            )
+    Returns:
+        Home of each of the others.
+
+    Raises:
+        CohortError: If there are too few for one in each home.
+    """
+    sites: dict[str, str] = {}
+    for member in sorted(members, key=lambda m: m.study):
+        if member.label is label:
+            # Who was scanned at several sites counts where the first study is.
+            sites.setdefault(member.patient, member.site or "")
+    counts = Counter(fixed[p] for p in sites if p in fixed)
+    free_count = len(sites) - counts.total()
+    # Who places every patient may go without a test.
+    lacking = [n for n in shares if not counts[n] and (free_count or n != "test")]
+    if len(sites) < len(shares) and free_count < len(lacking):
+        raise CohortError(
+            f"{label} needs at least {len(shares)} patients (one each for "
+            f"{', '.join(shares)}), got {len(sites)}; none is left for "
+            f"{', '.join(lacking)}. Add patients"
+            + (", or set the test share to 0." if "test" in shares else ".")
+        )
+    return place(sites, shares, fixed, rng)

@@ -159,6 +159,7 @@ def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) ->
         "studies": len(studies),
         "studies_by_kind": dict(sorted(Counter(map(_kind, studies)).items())),
         "splits_digest": splits.digest,
+        **({"fold": splits.fold} if splits.fold else {}),
         "patients": {k: dict(v) for k, v in splits.counts().items()},
         "sites": sorted({study.site for study in studies if study.site}),
     }

@@ -30,6 +30,9 @@ VERBS: Mapping[str, Verb] = {
     ),
     "paint": Verb("paint lesions into the Control scans of an archive: a cohort", cohorts.paint),
     "preprocess": Verb("a labelled archive to network input, and its splits", cohorts.preprocess),
+    "split": Verb(
+        "divide a preprocessed cohort by patient: by shares, in folds, site by site", cohorts.split
+    ),
     "train-lungs": Verb(
         "train the BCDU-Net on lungs, to start a denoiser from", training.train_lungs
     ),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from covidctnet.progress import bar
-from covidctnet.verbs.common import EXIT_OK, EXIT_SOME_FAILED, parser_of
+from covidctnet.verbs.common import EXIT_OK, EXIT_SOME_FAILED, existing, parser_of
 
-__all__ = ["paint", "phantom", "preprocess"]
+if TYPE_CHECKING:
+    from covidctnet.evaluation.splits import Splits
+
+__all__ = ["paint", "phantom", "preprocess", "split"]
 
 
 def phantom(arguments: list[str]) -> int:
@@ -119,6 +124,81 @@ def preprocess(arguments: list[str]) -> int:
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"
     )
-    for split, counts in done.splits.counts().items():
-        sys.stdout.write(f"  {split}: " + ", ".join(f"{n} {k}" for k, n in counts.items()) + "\n")
+    _tell(done.splits)
     return EXIT_SOME_FAILED if done.failures else EXIT_OK
+
+
+def split(arguments: list[str]) -> int:
+    """``covidctnet split``; returns the exit code."""
+    from covidctnet.evaluation.schemes import SCHEMES, settings_of
+
+    parser = parser_of("split")
+    parser.add_argument("work", type=str, help="work folder that preprocess filled")
+    parser.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        default="paper",
+        help="paper (90/10), 60/10/30 or shares: once; kfold or leave-one-site-out: several folds",
+    )
+    parser.add_argument(
+        "--folds", type=int | None, default=None, help="of kfold, 2 or more; 5 by default"
+    )
+    parser.add_argument(
+        "--denoiser-controls",
+        type=float | None,
+        default=None,
+        help="share of the Control patients that only the denoiser sees; the scheme's by default",
+    )
+    parser.add_argument(
+        "--validation",
+        type=float | None,
+        default=None,
+        help="share of the patients that choose the best checkpoint; the scheme's by default",
+    )
+    parser.add_argument(
+        "--test",
+        type=float | None,
+        default=None,
+        help="of the scheme shares: share of the patients held back; 0.15 by default",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="0 or more; the same seed, the same")
+    parser.add_argument(
+        "--anew",
+        action="store_true",
+        help="draw again whom an earlier run placed, and set aside what was trained from it",
+    )
+    given = parser.parse_args(arguments)
+    work = existing(given.work)
+    folds = given.folds
+    if folds is None and given.scheme == "kfold":
+        folds = 5
+    settings = settings_of(
+        given.scheme,
+        folds=folds,
+        denoiser_controls=given.denoiser_controls,
+        validation=given.validation,
+        test=given.test,
+        seed=given.seed,
+    )
+
+    from covidctnet.evaluation.divide import divide, divide_in_folds
+
+    if given.scheme not in ("kfold", "leave-one-site-out"):
+        splits = divide(work, settings, anew=given.anew)
+        sys.stdout.write(f"splits.json  {splits.digest}\n")
+        _tell(splits)
+        return EXIT_OK
+    for name, splits in divide_in_folds(work, settings, folds=folds, anew=given.anew).items():
+        sys.stdout.write(f"folds/{name}  {splits.digest}  {splits.fold}\n")
+        _tell(splits)
+    return EXIT_OK
+
+
+def _tell(splits: Splits) -> None:
+    """Patients by split and label, and by site where sites are known."""
+    for name, counts in splits.counts().items():
+        there = {m.patient: m.site for m in splits.members if m.wanted == name and m.site}
+        sites = Counter(there.values())
+        sys.stdout.write(f"  {name}: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
+        told = ", ".join(f"{n} {site}" for site, n in sorted(sites.items()))
+        sys.stdout.write(f" ({told})\n" if told else "\n")

@@ -1,4 +1,7 @@
+import hashlib
 import json
+import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -96,16 +99,98 @@ def test_the_same_study_twice_is_refused():
         Splits((member, member))
 
 
+def test_a_volume_under_two_patients_is_refused_with_studies_and_pseudonyms():
+    cohort = a_cohort()
+    cohort[0], cohort[30] = replace(cohort[0], content="c"), replace(cohort[30], content="c")
+    with pytest.raises(CohortError) as told:
+        make_splits(cohort, SplitSettings())
+    for word in (
+        "identical volume",
+        "study control-0-0 (patient control-0, ",
+        "study covid19-10-0",
+    ):
+        assert word in str(told.value)
+
+
+def test_copies_under_one_patient_and_unknown_contents_do_no_harm():
+    cohort = a_cohort(scans_each=2)
+    cohort[:2] = [replace(m, content="c") for m in cohort[:2]]
+    assert len(make_splits(cohort, SplitSettings()).members) == len(cohort)
+
+
+def test_a_series_under_two_patients_is_refused_once_and_a_constant_of_many_is_none():
+    cohort = a_cohort()
+    pair = [replace(m, series=("s", "t")) for m in cohort[:2]]
+    with pytest.raises(CohortError, match="one series is study control-0-0") as told:
+        make_splits([*pair, *cohort[2:]], SplitSettings())
+    assert str(told.value).count("one series") == 1
+    make_splits([replace(m, series=("constant",)) for m in cohort], SplitSettings())
+
+
+def test_the_copies_that_are_not_told_are_counted():
+    cohort = [replace(m, content=m.patient[-1]) for m in a_cohort(10, 10, 10)]
+    with pytest.raises(CohortError, match="and 7 more"):
+        make_splits(cohort, SplitSettings())
+
+
+def test_sites_decide_who_goes_where_and_one_site_is_like_none():
+    cohort = a_cohort()
+    one = [replace(m, site="amber") for m in cohort]
+    many = [replace(m, site=f"site{n % 4}") for n, m in enumerate(cohort)]
+    digests = [make_splits(members, SplitSettings()).digest for members in (cohort, one, many)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_too_few_patients_are_refused_with_the_number_needed():
     with pytest.raises(CohortError, match=r"Control needs at least 5 patients.*got 4"):
         make_splits(a_cohort(controls=4), SplitSettings())
 
 
 def test_saved_splits_come_back(tmp_path):
-    splits = make_splits(a_cohort(), SplitSettings(seed=3))
+    cohort = a_cohort()
+    cohort[0] = replace(cohort[0], wanted="test", site="amber", content="c", series=("a", "b"))
+    splits = replace(make_splits(cohort, SplitSettings(seed=3)), fold="1 of 3")
     splits.save(tmp_path / "splits.json")
-    assert Splits.load(tmp_path / "splits.json").assignment == splits.assignment
+    loaded = Splits.load(tmp_path / "splits.json")
+    assert set(loaded.members) == set(splits.members)
+    assert replace(loaded, members=()) == replace(splits, members=())
+    assert [m.study for m in loaded.members if m.is_asked] == [cohort[0].study]
     assert [p.name for p in tmp_path.iterdir()] == ["splits.json"]
+
+
+def test_splits_of_before_there_were_sites_and_contents_are_read(tmp_path):
+    # As version 0.1 wrote them, with the digest that it gave.
+    rows = [{"study": "a", "patient": "p", "label": "CAP", "split": "train"}]
+    digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+    told = {"digest": digest, "seed": 4, "patients": {}, "studies": rows}
+    (tmp_path / "splits.json").write_text(json.dumps(told))
+    assert Splits.load(tmp_path / "splits.json") == Splits(
+        (Member("a", "p", Label.CAP, "train"),), 4
+    )
+
+
+def test_the_digest_changes_with_any_assignment_and_with_nothing_else():
+    splits = make_splits(a_cohort(6, 3, 3), SplitSettings())
+    found = {splits.digest}
+    for place, member in enumerate(splits.members):
+        other = "val" if member.wanted != "val" else "test"
+        members = [*splits.members]
+        members[place] = replace(member, wanted=other)
+        found.add(replace(splits, members=tuple(members)).digest)
+    assert len(found) == 1 + len(splits.members)
+    known = tuple(replace(m, site="amber", content=m.study) for m in splits.members)
+    assert replace(splits, members=known).digest == splits.digest
+
+
+def test_a_copy_written_across_a_border_is_refused_when_read(tmp_path):
+    path = tmp_path / "splits.json"
+    make_splits(a_cohort(), SplitSettings()).save(path)
+    told = json.loads(path.read_text())
+    for row in (told["studies"][0], told["studies"][-1]):
+        row["content"] = "same"
+    path.write_text(json.dumps(told))
+    with pytest.raises(CohortError, match="under two patients"):
+        Splits.load(path)
 
 
 def test_edited_splits_are_refused(tmp_path):
@@ -122,12 +207,26 @@ def test_edited_splits_are_refused(tmp_path):
 def test_damaged_or_missing_splits_are_refused(tmp_path):
     with pytest.raises(UsageError, match="run preprocess first"):
         Splits.load(tmp_path / "splits.json")
-    (tmp_path / "splits.json").write_text("{")
-    with pytest.raises(CohortError, match="damaged"):
-        Splits.load(tmp_path / "splits.json")
+    for text in (
+        "{",
+        "[]",
+        '{"studies": [{}], "seed": 0}',
+        '{"studies": [], "seed": 0, "drawn_by": 3}',
+    ):
+        (tmp_path / "splits.json").write_text(text)
+        with pytest.raises(CohortError, match="damaged"):
+            Splits.load(tmp_path / "splits.json")
 
 
-@pytest.mark.parametrize("wrong", [{"denoiser_controls": 1.0}, {"validation": 0.6, "test": 0.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"denoiser_controls": 1.0},
+        {"validation": 0.6, "test": 0.5},
+        {"seed": -1},
+        {"test": math.nan},
+    ],
+)
 def test_impossible_shares_are_refused(wrong):
     with pytest.raises(UsageError, match="must"):
         SplitSettings(**wrong)
