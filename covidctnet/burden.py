@@ -24,7 +24,7 @@ APART_MM = 20.0
 TOP_SLICES = 3
 # Share of a Control's lungs that may count as lesion, and thresholds tried, 0.14 HU apart.
 CONTROL_SHARE = 0.01
-_THRESHOLDS = np.linspace(0.0, 1.0, 10001)
+_THRESHOLDS = np.arange(10001) / 10000
 _LUNGS, _THIRDS = ("right", "left"), ("upper", "middle", "lower")
 
 

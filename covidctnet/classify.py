@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from covidctnet import __version__
-from covidctnet.burden import lung_burden
+from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften
 from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.denoise import Shown, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import StudyError
+from covidctnet.gradcam import grad_cam
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.residual import DepthPlan, ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
@@ -113,15 +114,17 @@ class CovidCTNet:
             flags = (*volume.source.flags, *found)
         with _timed(seconds, "denoise"):
             how, steps = self.residual, list(unit.steps)
-            ct = residual = pictures = burden = None
+            ct = residual = shown = burden = None
             if how.has_residual or images:
                 residual, shown = residual_volume(
                     unit, self.denoiser, depth=self.depth, settings=how
                 )
-                pictures = _pictures(residual, shown, lungs) if images else None
+                inside = _at_depth(lungs, residual)
                 # The notes tell what the classifier saw, not what a picture shows.
                 steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
-                burden = self._burden(residual, lungs)
+                if self.weights.burden_threshold is not None:
+                    threshold = self.weights.burden_threshold
+                    burden = lung_burden(residual, inside, threshold=threshold)
             if how.has_ct:
                 ct = ct_volume(unit, depth=self.depth, settings=how)
                 steps += ct.steps[len(unit.steps) :]
@@ -143,6 +146,12 @@ class CovidCTNet:
                 distance = float(self.likeness(features)) / self.weights.distance_limit
                 unlike = ("unlike_training",) if distance > 1 else ()
                 flags = (*flags, *unlike)
+        pictures = None
+        if images and residual is not None and shown is not None:
+            with _timed(seconds, "picture"):
+                label = Label(int(probabilities[0].argmax()))
+                attention = grad_cam(self.classifier, tensor, label)
+                pictures = _pictures(residual, shown, inside, attention, burden)
         return Prediction(
             study=volume.source.study,
             probabilities={label: float(probabilities[0, label]) for label in Label},
@@ -157,12 +166,6 @@ class CovidCTNet:
             images=pictures,
         )
 
-    def _burden(self, residual: Volume, lungs: np.ndarray) -> Burden | None:
-        threshold = self.weights.burden_threshold
-        if threshold is None:
-            return None
-        return lung_burden(residual, _at_depth(lungs, residual), threshold=threshold)
-
 
 def _at_depth(lungs: np.ndarray, residual: Volume) -> np.ndarray:
     """The lungs at the slices of a residual, each as in the source slice nearest to it."""
@@ -170,9 +173,18 @@ def _at_depth(lungs: np.ndarray, residual: Volume) -> np.ndarray:
     return lungs[np.round(centres).astype(int)]
 
 
-def _pictures(residual: Volume, shown: Shown, lungs: np.ndarray) -> Mapping[str, object]:
+def _pictures(
+    residual: Volume,
+    shown: Shown,
+    inside: np.ndarray,
+    attention: np.ndarray,
+    burden: Burden | None,
+) -> Mapping[str, object]:
     """The slices with the most residual within the lungs, feet to head."""
-    inside = _at_depth(lungs, residual)
+    lesions = None
+    if burden is not None:
+        inner = inner_lungs(inside, residual.spacing)
+        lesions = lesion_mask(residual, inner, threshold=burden.threshold)
     score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
     chosen: list[int] = []
     # Neighbours show the same lesion: keep the chosen ones apart.
@@ -188,6 +200,8 @@ def _pictures(residual: Volume, shown: Shown, lungs: np.ndarray) -> Mapping[str,
         "input": shown.given[chosen],
         "denoised": shown.denoised[chosen],
         "residual": residual.array[chosen].copy(),
+        "attention": attention[chosen].copy(),
+        "lesions": None if lesions is None else lesions[chosen],
         "slice_mm": height_mm,
     }
 

@@ -9,7 +9,7 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
-from covidctnet.models import CNN3D
+from covidctnet.models import CNN3D, Likeness
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
@@ -196,3 +196,61 @@ def test_the_provenance_names_weights_and_settings(model):
     assert told["card"]["preprocessing"]["size"] == SIZE
     assert model.depth == DEPTH
     assert "only ever seen synthetic patients (phantoms)" in model.caveat
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A model whose card has everything that is fitted once the classifier is there."""
+    torch.manual_seed(1)
+    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "calibrated")
+    weights = CovidCTNet.load(folder, device="cpu").weights
+    likeness = Likeness(16, 3)
+    networks = {
+        "denoiser": weights.denoiser(),
+        "classifier": weights.classifier(),
+        "likeness": likeness,
+    }
+    card = {k: weights.card[k] for k in ("preprocessing", "synthetic_only")}
+    card["architecture"] = {
+        **weights.card["architecture"],
+        "likeness": {"features": 16, "classes": 3},
+    }
+    card["calibration"] = {
+        "temperature": 2.0,
+        "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
+    }
+    card["likeness"] = {"limit": 1e-6, "patients": 40}
+    card["burden"] = {"threshold": 0.0, "patients": 10}
+    return CovidCTNet(save_weights(folder, networks, card=card), device="cpu")
+
+
+def test_the_temperature_softens_and_keeps_the_label(calibrated, model, chest):
+    hard, soft = model(chest), calibrated(chest)
+    roots = np.sqrt(list(hard.probabilities.values()))
+    assert list(soft.probabilities.values()) == pytest.approx(roots / roots.sum(), abs=1e-5)
+    assert soft.label is hard.label
+    assert soft.weights != hard.weights
+
+
+def test_labels_above_the_threshold_are_left_open(calibrated, chest):
+    answer = calibrated(chest)
+    likely = {label for label, p in answer.probabilities.items() if p >= 0.3}
+    assert set(answer.prediction_set) == likely | {answer.label}
+    assert (answer.status == "abstained") == (len(answer.prediction_set) > 1)
+
+
+def test_a_scan_beyond_the_limit_is_flagged(calibrated, model, chest):
+    answer = calibrated(chest)
+    assert answer.distance > 1
+    assert "unlike_training" in answer.flags
+    assert model(chest).distance is None
+
+
+def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
+    answer = calibrated(chest, images=True)
+    assert len(answer.burden.regions) == 6
+    assert answer.burden == calibrated(chest).burden
+    assert answer.images["lesions"].shape == answer.images["input"].shape
+    assert answer.images["attention"].shape == answer.images["input"].shape
+    outside = answer.images["residual"] <= 0
+    assert not answer.images["lesions"][outside].any()

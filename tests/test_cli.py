@@ -289,7 +289,7 @@ def configured(verb, root, weights):
         | {"spacing_mm": 20.0, "workers": 1},
         "preprocess": {"data": [f"{root}/data"], "work": f"{root}/there", "workers": 1}
         | {"settings": {"size": 40, "spacing_mm": 4.0}, "split": {"seed": 3}},
-        "evaluate": {"data": f"{root}/data", "output": f"{root}/there", "weights": weights},
+        "evaluate": {"data": [f"{root}/data"], "output": f"{root}/there", "weights": weights},
         "weights": {"action": "verify", "names": [weights]},
     }[verb]
 

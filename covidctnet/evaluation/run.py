@@ -1,23 +1,28 @@
-"""Weights against labelled patients: predictions, figures, tables."""
+"""Weights against labelled patients: predictions, figures, tables, a page, a model card."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
-from covidctnet.errors import CohortError, StudyError, UsageError
-from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.metrics import Scores, score
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.evaluation.assess import Assessment, assess
+from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.output import as_plain, curve_tables, markdown, predictions_table
 from covidctnet.evaluation.splits import studies_of_split
+from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import StoredStudy
 from covidctnet.isolate import Limits
+from covidctnet.report.evaluation_page import render_evaluation
+from covidctnet.report.model_card import model_card
+from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 
 if TYPE_CHECKING:
@@ -26,22 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
 
 Progress = Callable[[int, int], None]
-_OVERALL = {
-    "accuracy": "accuracy, three classes",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "F1, mean over classes",
-    "macro_auc": "AUC, mean over classes",
-}
-_BY_LABEL = {
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "average precision",
-}
-Outcome = tuple[Label, Prediction | Failure]
 
 
 class Evaluation(NamedTuple):
@@ -72,7 +61,9 @@ def evaluate_work(
     Args:
         work: Folder that `covidctnet preprocess` filled.
         model: What is evaluated; its preprocessing must be the folder's.
-        output: Receives ``predictions.csv``, ``evaluation.json`` and ``evaluation.md``.
+        output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
+            ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
+            model card as ``model-card.md`` and ``model-card.json``.
         split: Which patients.
         seed: Of the bootstrap.
         progress: Called with (done, total).
@@ -96,7 +87,7 @@ def evaluate_work(
 
 
 def evaluate_data(
-    data: Path,
+    data: Path | Sequence[Path],
     model: CovidCTNet,
     output: Path,
     *,
@@ -107,21 +98,27 @@ def evaluate_data(
     """Evaluate on a labelled folder, from the original files on.
 
     Args:
-        data: See `covidctnet.io.cohort.read_cohort`.
+        data: The folder, or several; see `covidctnet.io.cohort.read_cohort`.
         model: What is evaluated.
-        output: Receives ``predictions.csv``, ``evaluation.json`` and ``evaluation.md``.
+        output: See `evaluate_work`.
         seed: Of the bootstrap.
         progress: Called with (done, total).
         limits: See `covidctnet.classify_studies`.
+
+    Raises:
+        CohortError: If the folder is no labelled archive, or no study got an answer.
     """
-    cohort = read_cohort(data)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
     given = answers([entry.study for entry in cohort], model, limits=limits)
-    outcomes = ((entry.label, out) for entry, (_, out, _) in zip(cohort, given, strict=True))
-    return _evaluate(outcomes, len(cohort), model, output, seed, progress)
+    cases = (
+        _case(entry.label, outcome, entry.site)
+        for entry, (_, outcome, _) in zip(cohort, given, strict=True)
+    )
+    return _evaluate(cases, len(cohort), model, output, seed, progress)
 
 
 def _evaluate(
-    outcomes: Iterable[Outcome],
+    coming: Iterable[Case],
     total: int,
     model: CovidCTNet,
     output: Path,
@@ -129,99 +126,60 @@ def _evaluate(
     progress: Progress | None,
 ) -> Evaluation:
     make_folder(output)
-    answered: list[tuple[Label, Prediction]] = []
-    failed: list[tuple[Label, Failure]] = []
-    for done, (label, outcome) in enumerate(outcomes, start=1):
-        if isinstance(outcome, Prediction):
-            answered.append((label, outcome))
-        else:
-            failed.append((label, outcome))
+    cases = []
+    for done, case in enumerate(coming, start=1):
+        cases.append(case)
         if progress:
             progress(done, total)
-    if not answered:
-        raise CohortError(f"none of {total} studies got an answer (first: {failed[0][1].message})")
-    truth = np.array([label for label, _ in answered])
-    probabilities = np.array([[p.probabilities[k] for k in Label] for _, p in answered])
-    scores = score(truth, probabilities, rng=np.random.default_rng(seed))
-    table = _table(scores, model, failed)
-    write_whole(output / "predictions.csv", table_text(_predictions(answered, failed)))
-    plain = _plain(scores, model, failed)
-    write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
-    write_whole(output / "evaluation.md", table + "\n")
-    return Evaluation(table, len(answered), len(failed))
-
-
-def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Outcome]:
-    for study in studies:
-        assert study.label is not None
-        try:
-            yield study.label, model(study.volume())
-        except StudyError as error:
-            yield study.label, Failure(study.id, error.code, error.message)
-
-
-def _table(scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]) -> str:
-    lines = [
+    known = known_sites(model.weights.card)
+    found = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
+    table = (
         f"Weights `{model.weights.name}` ({model.weights_digest}), which have seen "
         f"{model.weights.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-        "class, else a bootstrap over patients.",
-        "",
-        "| figure | value |",
-        "|---|---|",
-        *(f"| {_OVERALL[name]} | {value} |" for name, value in scores.overall.items()),
-        *(f"| Covid-19 against the rest: {name} | {v} |" for name, v in scores.covid.items()),
-        "",
-        "| class | " + " | ".join(_BY_LABEL.values()) + " |",
-        "|---" * (1 + len(_BY_LABEL)) + "|",
-    ]
-    for label, figures in scores.by_label.items():
-        lines.append(f"| {label} | " + " | ".join(str(figures[name]) for name in _BY_LABEL) + " |")
-    lines += [
-        "",
-        "| truth \\ answer | " + " | ".join(k.title for k in Label) + " |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {label} | " + " | ".join(str(n) for n in scores.confusion[label]) + " |"
-        for label in Label
-    ]
-    if failed:
-        lines += ["", f"Without an answer: {len(failed)} (counted in none of the figures)."]
-    return "\n".join(lines)
+        f"class, else a bootstrap over patients.\n\n{markdown(found)}"
+    )
+    _write(output, cases, found, model, table)
+    return Evaluation(table, found.n, len(found.failures))
 
 
-def _plain(
-    scores: Scores, model: CovidCTNet, failed: list[tuple[Label, Failure]]
-) -> dict[str, Any]:
-    def plain(estimate: Estimate) -> dict[str, Any]:
-        figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-        # JSON has no NaN.
-        return {k: v if v == v else None for k, v in figures.items()} | {"n": estimate.n}
+def _write(
+    output: Path, cases: list[Case], found: Assessment, model: CovidCTNet, table: str
+) -> None:
+    weights = model.weights
+    told = {"weights": weights.name, "weights_digest": weights.digest, "caveat": weights.caveat}
+    card_text, card = model_card(
+        found,
+        weights.card,
+        name=weights.name,
+        digest=weights.digest,
+        seen=weights.seen,
+        caveat=weights.caveat,
+    )
+    make_folder(output / "tables")
+    for name, rows in curve_tables(found).items():
+        write_whole(output / "tables" / name, table_text(rows))
+    write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
+    write_whole(output / "evaluation.json", json.dumps(told | as_plain(found), indent=1) + "\n")
+    write_whole(output / "evaluation.md", table + "\n")
+    write_whole(output / "model-card.md", card_text)
+    write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
+    page = render_evaluation(
+        found, provenance=provenance_of(model), caveat=model.caveat, seen=weights.seen
+    )
+    write_whole(output / "index.html", page)
 
-    return {
-        "weights": model.weights.name,
-        "weights_digest": model.weights_digest,
-        "caveat": model.caveat,
-        "overall": {name: plain(value) for name, value in scores.overall.items()},
-        "covid_against_rest": {name: plain(value) for name, value in scores.covid.items()},
-        "by_label": {
-            label.title: {name: plain(value) for name, value in figures.items()}
-            for label, figures in scores.by_label.items()
-        },
-        "confusion": {"labels": [k.title for k in Label], "rows": scores.confusion.tolist()},
-        "failures": [{"study": f.study, "code": f.code, "label": k.title} for k, f in failed],
-    }
+
+def _case(truth: Label, outcome: Prediction | Failure, site: str | None) -> Case:
+    traits = dict(outcome.acquisition) if isinstance(outcome, Prediction) else {}
+    return Case(truth, outcome, site or "", traits)
 
 
-def _predictions(
-    answered: list[tuple[Label, Prediction]], failed: list[tuple[Label, Failure]]
-) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = [
-        ("study", "truth", "label", *(f"p_{k.key}" for k in Label), "flags", "code")
-    ]
-    for truth, p in answered:
-        values = (f"{p.probabilities[k]:.6f}" for k in Label)
-        rows.append((p.study, truth.title, p.label.title, *values, " ".join(p.flags), ""))
-    for truth, failure in failed:
-        rows.append((failure.study, truth.title, "", *[""] * len(Label), "", failure.code))
-    return rows
+def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Case]:
+    for study in studies:
+        assert study.label is not None
+        outcome: Prediction | Failure
+        try:
+            outcome = model(study.volume())
+        except StudyError as error:
+            outcome = Failure(study.id, error.code, error.message)
+        yield _case(study.label, outcome, study.site)

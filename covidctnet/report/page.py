@@ -10,7 +10,12 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from covidctnet.report.pictures import HU_PER_UNIT, KINDS, RESIDUAL_LIMIT, residual_stops
+from covidctnet.report.pictures import (
+    HU_PER_UNIT,
+    RESIDUAL_LIMIT,
+    attention_stops,
+    residual_stops,
+)
 from covidctnet.report.record import Record
 from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.results import Label
@@ -71,7 +76,7 @@ def render_page(
         unanswered=unanswered,
         several_weights=len({record.weights for record in answered}) > 1,
         caveats=sorted({run["caveat"] for run in used.values() if run.get("caveat")}),
-        kinds=[kind.capitalize() for kind in KINDS],
+        attention=attention_stops(),
         stops=residual_stops(),
         limit_hu=round(RESIDUAL_LIMIT * HU_PER_UNIT),
         hu_per_unit=round(HU_PER_UNIT),
@@ -108,6 +113,7 @@ def _rows(
             "burden": _burden_facts(record.burden),
             "picture": source,
             "heights": heights.replace("-", "−"),
+            "kinds": record.kinds,
             "slices": max(1, len(record.slice_mm)),
             "bars": [
                 {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from covidctnet.io.archive import File
+from covidctnet.report.pictures import kinds_of
 from covidctnet.report.words import flag_words
 from covidctnet.results import Burden, Failure, Label, Prediction
 
@@ -76,6 +77,7 @@ class Record:
         answered: Moment of the answer, UTC, ISO 8601.
         slice_mm: Heights of the slices in the picture, in patient millimetres.
         picture: File name of the picture beside the record, or empty.
+        kinds: Rows of the picture, from above.
     """
 
     study: str
@@ -98,6 +100,7 @@ class Record:
     answered: str = ""
     slice_mm: tuple[float, ...] = ()
     picture: str = ""
+    kinds: tuple[str, ...] = ()
 
     @property
     def label(self) -> Label | None:
@@ -148,7 +151,7 @@ class Record:
             TypeError, KeyError, ValueError: If it made it not.
         """
         known = {f.name: value[f.name] for f in fields(cls)}
-        for name in ("flags", "notes", "slice_mm", "labels_left"):
+        for name in ("flags", "notes", "slice_mm", "labels_left", "kinds"):
             known[name] = tuple(known[name])
         if known["probabilities"]:
             known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in Label}
@@ -202,6 +205,7 @@ def record_of(
         notes=outcome.notes,
         slice_mm=tuple(round(float(height), 2) for height in heights),
         picture=_picture_name(study.id, picture) if picture else "",
+        kinds=kinds_of(images) if images else (),
     )
 
 

@@ -78,7 +78,9 @@ def inspect(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """``covidctnet evaluate``; returns the exit code."""
     parser = parser_of("evaluate")
-    parser.add_argument("--data", type=str | None, default=None, help="labelled folder to classify")
+    parser.add_argument(
+        "--data", nargs="+", type=str, default=None, help="labelled folders to classify"
+    )
     parser.add_argument(
         "--work", type=str | None, default=None, help="work folder: its held-back test split"
     )
@@ -94,11 +96,15 @@ def evaluate(arguments: list[str]) -> int:
     from covidctnet.classify import CovidCTNet
     from covidctnet.evaluation.run import evaluate_data, evaluate_work
 
-    source = existing(given.data or given.work)
+    output, seed = Path(given.output), given.seed
+    data = [existing(folder) for folder in given.data or ()]
+    work = existing(given.work) if given.work is not None else None
     model = CovidCTNet.load(given.weights, device=given.device)
-    run = evaluate_data if given.data else evaluate_work
     with bar("evaluating") as progress:
-        done = run(source, model, Path(given.output), seed=given.seed, progress=progress)
+        if work is not None:
+            done = evaluate_work(work, model, output, seed=seed, progress=progress)
+        else:
+            done = evaluate_data(data, model, output, seed=seed, progress=progress)
     sys.stdout.write(f"{done.table}\n{NOTICE}\n")
     return EXIT_SOME_FAILED if done.failed else EXIT_OK
 

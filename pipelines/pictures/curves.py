@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.pictures.svg import Drawing, Point
+from covidctnet.report.svg import Drawing, Point
 
 __all__ = ["draw_curves", "read_curves"]
 

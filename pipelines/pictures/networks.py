@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from covidctnet.models import CNN3D, BCDUNet, ConvLSTMPair
+from covidctnet.report.svg import LINE, Drawing
 from covidctnet.results import Label
-from pipelines.pictures.svg import LINE, Drawing
 
 __all__ = ["Call", "draw_bcdunet", "draw_cnn3d", "trace"]
 

@@ -46,6 +46,27 @@ def test_a_labelled_folder_is_scored_with_n_and_interval(archive, model, tmp_pat
     assert told["overall"]["accuracy"]["value"] == pytest.approx(right / 16)
 
 
+def test_several_folders_are_told_apart_by_site_and_by_how_they_were_scanned(model, tmp_path):
+    for site in ("here", "there"):
+        root = tmp_path / site
+        rows = ["study,patient,label,site"]
+        for label in ("Control", "Covid-19", "CAP"):
+            write_chest(root / label, f"{site} {label}", sick=label != "Control")
+            rows.append(f"{label},{label} {site},{label},{site}")
+        (root / "cohort.csv").write_text("\n".join(rows) + "\n")
+    evaluate_data([tmp_path / "here", tmp_path / "there"], model, tmp_path / "out")
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        answers = list(csv.DictReader(file))
+    assert sorted(row["site"] for row in answers) == ["here"] * 3 + ["there"] * 3
+    assert {row["trait_slice_mm"] for row in answers} == {"6"}
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    sites = {s["value"]: s["accuracy"]["n"] for s in told["strata"] if s["trait"] == "site"}
+    assert sites == {"here": 3, "there": 3}
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert str(tmp_path) not in page
+    assert "Research use only. Not a medical device." in page
+
+
 def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
     data = write_cohort(tmp_path / "data", controls=1, others=1)
     for file in list((data / "CAP" / "cap0").glob("*.dcm"))[3:5]:
@@ -84,18 +105,19 @@ def test_a_held_back_study_that_went_missing_is_told(archive, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_files_are_three_and_a_second_evaluation_writes_the_same(archive, model, tmp_path):
+def test_a_second_evaluation_writes_the_same_files(archive, model, tmp_path):
     work = prepared(archive, tmp_path / "work")
     steps = []
     for out in ("first", "second"):
         evaluate_work(
             work, model, tmp_path / out, progress=lambda n, total: steps.append((n, total))
         )
-    names = ["evaluation.json", "evaluation.md", "predictions.csv"]
-    assert sorted(p.name for p in (tmp_path / "first").iterdir()) == names
-    for name in names:
-        first, second = ((tmp_path / out / name).read_bytes() for out in ("first", "second"))
-        assert first == second
+    first, second = (
+        {p.relative_to(tmp_path / out): p.read_bytes() for p in (tmp_path / out).rglob("*.*")}
+        for out in ("first", "second")
+    )
+    assert first == second
+    assert {"index.html", "model-card.md", "predictions.csv"} <= {p.name for p in first}
     assert steps == [(1, 3), (2, 3), (3, 3)] * 2
 
 

@@ -5,10 +5,15 @@ import pytest
 from PIL import Image
 
 from covidctnet.report.pictures import (
+    KINDS,
+    OUTLINE,
     RESIDUAL_LIMIT,
     TILE,
+    attention_stops,
+    colour_attention,
     colour_residual,
     draw_picture,
+    kinds_of,
     residual_stops,
 )
 from tests.report.answers import images
@@ -81,3 +86,74 @@ def test_kinds_of_different_shape_are_refused():
     given = {**images(), "residual": images(slices=2)["residual"]}
     with pytest.raises(ValueError, match="three stacks of slices of one shape"):
         draw_picture(given)
+
+
+def with_attention(slices=3, **rest):
+    """Full attention in the lower right quarter."""
+    attention = np.zeros((slices, 24, 24), dtype=np.float32)
+    attention[:, 12:, 12:] = 1.0
+    return {**images(slices), "attention": attention, **rest}
+
+
+def with_lesions():
+    given = images()
+    return {**given, "lesions": given["residual"] > 0.1}
+
+
+def test_a_picture_without_the_new_kinds_is_the_same_file_as_before_them():
+    given = images()
+    bare = draw_picture({kind: given[kind] for kind in KINDS})
+    assert draw_picture({**given, "attention": None, "lesions": None}) == bare
+    nothing = np.zeros(given["input"].shape, dtype=bool)
+    assert draw_picture({**given, "lesions": nothing}) == bare
+    assert kinds_of({**given, "attention": None}) == KINDS
+
+
+def test_attention_is_a_fourth_row_over_the_input_and_changes_no_other():
+    given = with_attention(slices=2)
+    drawn, before = picture(given), picture(images(slices=2))
+    assert kinds_of(given) == (*KINDS, "attention")
+    assert drawn.shape == (4 * TILE + 6, 2 * TILE + 2, 3)
+    assert np.abs(drawn[: 3 * TILE] - before[: 3 * TILE]).mean() < 1
+    last = tile(drawn, 3, 1)
+    red, green, blue = last[TILE * 3 // 4 :, TILE * 3 // 4 :].mean(axis=(0, 1))
+    assert min(red, green) > blue + 80
+    # The input's square shows where there is no attention.
+    inside = (slice(TILE // 4, TILE * 5 // 12),) * 2
+    assert np.abs(last[inside].mean() - 0.25 * 255) < 4
+
+
+def test_attention_gets_lighter_all_the_way_and_none_leaves_the_slice_alone():
+    colours = [[int(n) for n in stop[4:-1].split()] for stop in attention_stops()]
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours]
+    assert lightness == sorted(lightness)
+    assert lightness[-1] - lightness[0] > 150
+    grey = np.array([0.0, 0.4, 1.0])
+    for attention in (np.zeros(3), np.full(3, np.nan), np.full(3, -1.0)):
+        wanted = np.repeat(np.rint(grey * 255)[:, None], 3, axis=1)
+        np.testing.assert_array_equal(colour_attention(attention, grey), wanted)
+    np.testing.assert_array_equal(
+        colour_attention(np.array([1.0]), grey[:1]), colour_attention(np.array([7.0]), grey[:1])
+    )
+
+
+def test_a_thin_line_runs_round_the_lesions_on_the_input_alone():
+    drawn, before = picture(with_lesions()), picture(images())
+    changed = np.abs(tile(drawn, 0, 1) - tile(before, 0, 1)).max(axis=2) > 60
+    rows, columns = np.nonzero(changed)
+    # The square lies at rows and columns 4 to 12 of 24, 33 to 100 of 200 pixels.
+    for places in (rows, columns):
+        assert abs(places.min() - 33) <= 3
+        assert abs(places.max() - 99) <= 3
+    assert not changed[42:92, 42:92].any()
+    line = tile(drawn, 0, 1)[changed].mean(axis=0)
+    assert line[0] > line[2] + 60
+    assert OUTLINE[0] > OUTLINE[2]
+    for row in (1, 2):
+        assert np.abs(tile(drawn, row, 1) - tile(before, row, 1)).mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["attention", "lesions"])
+def test_what_lies_over_the_slices_must_have_their_shape(kind):
+    with pytest.raises(ValueError, match="of one shape"):
+        draw_picture({**images(), kind: np.zeros((2, 24, 24))})

@@ -13,7 +13,7 @@ LINE = 17.0
 """From one line of text to the next."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-INK, FAINT, WIRE = "#1f2933", "#52606d", "#5b6b7f"
+INK, FAINT, WIRE, RULE = "#1f2933", "#52606d", "#5b6b7f", "#d0d7de"
 # Mean width of a letter over the font's size: generous, since the reader's font is not known.
 _REGULAR, _BOLD = 0.56, 0.60
 
@@ -25,10 +25,21 @@ class Drawing:
         width: Of the picture.
         height: Of it.
         title: Read aloud by screen readers.
+        ground: Without one, ink is the colour of the text around the picture, for pages that hold
+            it and turn dark by themselves.
     """
 
-    def __init__(self, width: float, height: float, title: str) -> None:
+    def __init__(self, width: float, height: float, title: str, *, ground: bool = True) -> None:
         self.width, self.height = width, height
+        self._ink, self._faint, self._rule = (
+            (INK, FAINT, RULE) if ground else ("currentColor", "currentColor", "currentColor")
+        )
+        if not ground:
+            self._parts = [
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+                f'role="img" aria-label={quoteattr(title)} font-family="{FONT}">'
+            ]
+            return
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
             f'role="img" font-family="{FONT}">',
@@ -37,7 +48,7 @@ class Drawing:
             f'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{WIRE}"/>'
             "</marker></defs>",
             f'<rect x="1" y="1" width="{width - 2:g}" height="{height - 2:g}" rx="14" '
-            'fill="#f6f8fa" stroke="#d0d7de"/>',
+            f'fill="#f6f8fa" stroke="{RULE}"/>',
         ]
 
     def text(
@@ -50,14 +61,18 @@ class Drawing:
         faint: bool = False,
         anchor: str = "middle",
         room: float | None = None,
+        colour: str = "",
+        upwards: bool = False,
     ) -> None:
         """Words on a base line; smaller when they would be wider than `room`."""
         if room is not None:
             size = min(size, room / (len(words) * (_BOLD if bold else _REGULAR)))
         weight = ' font-weight="600"' if bold else ""
+        turn = f' transform="rotate(-90 {at[0]:g} {at[1]:g})"' if upwards else ""
         self._parts.append(
-            f'<text x="{at[0]:g}" y="{at[1]:g}" font-size="{size:.3g}"{weight} '
-            f'fill="{FAINT if faint else INK}" text-anchor="{anchor}">{escape(words)}</text>'
+            f'<text x="{at[0]:g}" y="{at[1]:g}" font-size="{size:.3g}"{weight}{turn} '
+            f'fill="{colour or (self._faint if faint else self._ink)}" '
+            f'text-anchor="{anchor}">{escape(words)}</text>'
         )
 
     def box(
@@ -128,18 +143,33 @@ class Drawing:
             'marker-end="url(#tip)"/>'
         )
 
-    def line(self, points: Sequence[Point], colour: str) -> None:
-        """A line through points, as of a curve."""
+    def line(
+        self, points: Sequence[Point], colour: str, *, width: float = 1.6, dashes: str = ""
+    ) -> None:
+        """A line through points, as of a curve; `dashes` are lengths of ink and gap."""
         path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
         self._parts.append(
-            f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.6" '
+            f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dashed} '
             'stroke-linejoin="round"/>'
+        )
+
+    def area(self, points: Sequence[Point], colour: str, *, opacity: float) -> None:
+        """What points enclose, filled, as of the band around a curve."""
+        path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        self._parts.append(f'<path d="M{path} z" fill="{colour}" fill-opacity="{opacity:.3g}"/>')
+
+    def dot(self, at: Point, radius: float, colour: str, *, opacity: float = 1.0) -> None:
+        """A filled circle."""
+        self._parts.append(
+            f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:g}" fill="{colour}" '
+            f'fill-opacity="{opacity:.3g}"/>'
         )
 
     def rule(self, y: float, left: float, right: float) -> None:
         """A thin line across."""
         self._parts.append(
-            f'<path d="M{left:g} {y:g} H{right:g}" stroke="#d0d7de" stroke-width="1"/>'
+            f'<path d="M{left:g} {y:g} H{right:g}" stroke="{self._rule}" stroke-width="1"/>'
         )
 
     def __str__(self) -> str:

@@ -1,0 +1,228 @@
+"""Everything that a report of an evaluation shows, with its uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidctnet.errors import CohortError
+from covidctnet.evaluation import strata as by_stratum
+from covidctnet.evaluation.calibration import calibration_error, reliability
+from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.curves import (
+    Curve,
+    precision_recall_curve,
+    risk_coverage_curve,
+    roc_curve,
+)
+from covidctnet.evaluation.intervals import Estimate, bootstrap, wilson
+from covidctnet.evaluation.metrics import Scores, score
+from covidctnet.results import Failure, Label, Prediction
+
+__all__ = ["Assessment", "Failed", "SetScores", "Spread", "assess"]
+
+# Quartiles of fewer patients are the patients themselves.
+_MIN_FOR_QUARTILES = 4
+UNLIKE = "unlike_training"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A study without an answer.
+
+    Attributes:
+        study: Short study id.
+        code: Why, as in docs/reference/errors.md.
+        truth: Its label.
+    """
+
+    study: str
+    code: str
+    truth: Label
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """How the sets of labels kept their promise.
+
+    Attributes:
+        coverage: Share of sets that hold the true label.
+        by_label: The same by true label, which nothing was promised of.
+        size: Mean number of labels in a set.
+        abstained: Share of answers that leave more than one label.
+    """
+
+    coverage: Estimate
+    by_label: Mapping[Label, Estimate]
+    size: Estimate
+    abstained: Estimate
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of a group of patients.
+
+    Attributes:
+        values: Ascending.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """Patients."""
+        return len(self.values)
+
+    @property
+    def median(self) -> float:
+        """NaN without patients."""
+        return float(np.median(self.values)) if self.values else math.nan
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Lower and upper; NaN for fewer than four patients."""
+        if self.n < _MIN_FOR_QUARTILES:
+            return math.nan, math.nan
+        low, high = np.quantile(self.values, [0.25, 0.75])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What came of labelled studies.
+
+    Attributes:
+        answered: Studies with an answer, by true label.
+        failures: Those without, counted in none of the figures.
+        scores: The figures.
+        roc: By label; a label that nobody or everybody has is missing.
+        precision_recall: Likewise.
+        reliability: Mean probability of the label given, and how often it was right, by bins of
+            the former.
+        calibration_error: Expected.
+        risk_coverage: Share of wrong answers among the surest.
+        sets: Of the answers with a set of labels; None when there are none.
+        unlike: Share of scans unlike the training data, by true label; empty when the weights do
+            not know.
+        burden: Share of the lungs that is unusual, in percent, by true label; empty likewise.
+        strata: Figures by trait.
+        fall: From known to unseen sites; None when it cannot be told.
+    """
+
+    answered: Mapping[Label, int]
+    failures: tuple[Failed, ...]
+    scores: Scores
+    roc: Mapping[Label, Curve]
+    precision_recall: Mapping[Label, Curve]
+    reliability: tuple[tuple[float, Estimate], ...]
+    calibration_error: Estimate
+    risk_coverage: Curve
+    sets: SetScores | None
+    unlike: Mapping[Label, Estimate]
+    burden: Mapping[Label, Spread]
+    strata: tuple[by_stratum.Stratum, ...]
+    fall: by_stratum.Fall | None
+
+    @property
+    def n(self) -> int:
+        """Studies with an answer."""
+        return sum(self.answered.values())
+
+
+def assess(
+    cases: Sequence[Case], *, rng: np.random.Generator, known_sites: Set[str] = frozenset()
+) -> Assessment:
+    """Assess labelled studies; what cannot be estimated says so, and nothing is made up.
+
+    Args:
+        cases: Labelled studies, with an answer or without; one a patient, or the intervals claim
+            too much.
+        rng: Of the bootstrap over patients within their labels.
+        known_sites: Sites of the training data.
+
+    Raises:
+        CohortError: If no study got an answer, or one is there twice.
+    """
+    doubled = [study for study, count in Counter(c.study for c in cases).items() if count > 1]
+    if doubled:
+        raise CohortError(f"study {doubled[0]} is there twice; wanted every study once")
+    answers = [(c.truth, c.outcome) for c in cases if isinstance(c.outcome, Prediction)]
+    failures = tuple(
+        Failed(c.study, c.outcome.code, c.truth) for c in cases if isinstance(c.outcome, Failure)
+    )
+    if not answers:
+        first = next((c.outcome.message for c in cases if isinstance(c.outcome, Failure)), "")
+        why = f" (first: {first})" if first else ""
+        raise CohortError(f"none of {len(cases)} studies got an answer{why}")
+    truth = np.array([int(label) for label, _ in answers])
+    said = np.array([[p.probabilities[label] for label in Label] for _, p in answers])
+    curves = [
+        {label: make(truth == label, said[:, label], truth, rng=rng) for label in Label}
+        for make in (roc_curve, precision_recall_curve)
+    ]
+    roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
+    return Assessment(
+        answered={label: int((truth == label).sum()) for label in Label},
+        failures=failures,
+        scores=score(truth, said, rng=rng),
+        roc=roc,
+        precision_recall=precision_recall,
+        reliability=tuple(
+            (b.confidence, wilson(round(b.accuracy * b.n), b.n)) for b in reliability(truth, said)
+        ),
+        calibration_error=calibration_error(truth, said, rng=rng),
+        risk_coverage=risk_coverage_curve(truth, said, rng=rng),
+        sets=_sets(answers, rng),
+        unlike=_unlike(answers),
+        burden=_burden(answers),
+        strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
+        fall=by_stratum.fall(cases, known_sites=known_sites, rng=rng),
+    )
+
+
+Answers = Sequence[tuple[Label, Prediction]]
+
+
+def _sets(answers: Answers, rng: np.random.Generator) -> SetScores | None:
+    held = [(truth, p.prediction_set) for truth, p in answers if p.prediction_set]
+    if not held:
+        return None
+    inside = np.array([truth in labels for truth, labels in held])
+    size = np.array([len(labels) for _, labels in held])
+    truths = np.array([int(truth) for truth, _ in held])
+
+    def figures(index: np.ndarray) -> dict[str, float]:
+        return {"size": float(size[index].mean())}
+
+    return SetScores(
+        coverage=wilson(int(inside.sum()), len(held)),
+        by_label={
+            label: wilson(int(inside[truths == label].sum()), int((truths == label).sum()))
+            for label in Label
+        },
+        size=bootstrap(figures, truths, rng)["size"],
+        abstained=wilson(int((size > 1).sum()), len(held)),
+    )
+
+
+def _unlike(answers: Answers) -> dict[Label, Estimate]:
+    known = [(truth, UNLIKE in p.flags) for truth, p in answers if p.distance is not None]
+    if not known:
+        return {}
+    flags = {label: [flag for truth, flag in known if truth is label] for label in Label}
+    return {label: wilson(sum(found), len(found)) for label, found in flags.items()}
+
+
+def _burden(answers: Answers) -> dict[Label, Spread]:
+    shares = [(truth, 100 * p.burden.share) for truth, p in answers if p.burden]
+    known = [(truth, share) for truth, share in shares if not math.isnan(share)]
+    if not known:
+        return {}
+    return {
+        label: Spread(tuple(sorted(share for truth, share in known if truth is label)))
+        for label in Label
+    }

@@ -1,0 +1,152 @@
+"""Curves over all thresholds, with bands over patients drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidctnet.evaluation.calibration import risk_coverage
+from covidctnet.evaluation.intervals import (
+    BOOTSTRAP_DRAWS,
+    CONFIDENCE,
+    MIN_PATIENTS_FOR_BOOTSTRAP,
+)
+
+__all__ = ["Curve", "precision_recall_curve", "risk_coverage_curve", "roc_curve"]
+
+_GRID = np.linspace(0, 1, 101)
+# Answering nobody has no risk.
+_COVERAGES = _GRID[2::2]
+# Shares such as 3/10 and points of the grid such as 0.3 differ in their last bit.
+_SAME = 1e-9
+
+At = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve at fixed points.
+
+    Attributes:
+        x: Ascending, shape (point,).
+        y: At each of them.
+        low: Lower end of the 95 % interval at each point by itself; NaN where it cannot be told.
+        high: Upper end.
+        positive: Patients of the class.
+        n: Patients.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    positive: int
+    n: int
+
+    @property
+    def has_band(self) -> bool:
+        """Whether an interval could be told."""
+        return not np.isnan(self.low).any()
+
+
+def roc_curve(
+    positive: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, rng: np.random.Generator
+) -> Curve | None:
+    """Sensitivity that is reached without more than a given share of false alarms.
+
+    Args:
+        positive: One bool a patient, shape (n,).
+        scores: One score a patient, shape (n,).
+        groups: Patients are drawn anew within these, usually the true labels; shape (n,).
+        rng: Of the draws.
+
+    Returns:
+        Sensitivity over 1 - specificity; None without patients of both kinds.
+    """
+    if not positive.any() or positive.all():
+        return None
+
+    def at(index: np.ndarray) -> np.ndarray:
+        hits, alarms = _counts(positive[index], scores[index])
+        rate = np.concatenate([[0.0], alarms / alarms[-1]])
+        sensitivity = np.concatenate([[0.0], hits / hits[-1]])
+        found: np.ndarray = sensitivity[np.searchsorted(rate, _GRID + _SAME, side="right") - 1]
+        return found
+
+    return _banded(at, _GRID, positive, groups, rng)
+
+
+def precision_recall_curve(
+    positive: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, rng: np.random.Generator
+) -> Curve | None:
+    """Precision at the highest threshold that reaches a given sensitivity.
+
+    Args:
+        positive: One bool a patient, shape (n,).
+        scores: One score a patient, shape (n,).
+        groups: See `roc_curve`.
+        rng: Of the draws.
+
+    Returns:
+        Precision over recall; None without patients of both kinds.
+    """
+    if not positive.any() or positive.all():
+        return None
+
+    def at(index: np.ndarray) -> np.ndarray:
+        hits, alarms = _counts(positive[index], scores[index])
+        first = np.searchsorted(hits / hits[-1], _GRID - _SAME, side="left")
+        found: np.ndarray = (hits / (hits + alarms))[first]
+        return found
+
+    return _banded(at, _GRID, positive, groups, rng)
+
+
+def risk_coverage_curve(
+    truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Generator
+) -> Curve:
+    """Share of wrong answers when only the surest are given.
+
+    Args:
+        truth: `Label` values, shape (n,).
+        probabilities: Shape (n, label).
+        rng: Of the draws.
+
+    Returns:
+        Risk over coverage; `positive` counts the wrong answers.
+    """
+    rank = np.ceil(_COVERAGES * len(truth) - _SAME).astype(int) - 1
+
+    def at(index: np.ndarray) -> np.ndarray:
+        return risk_coverage(truth[index], probabilities[index])[1][rank]
+
+    wrong = probabilities.argmax(axis=1) != truth
+    return _banded(at, _COVERAGES, wrong, truth, rng)
+
+
+def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positive and other patients at or above every distinct score, highest score first."""
+    order = np.argsort(-scores, kind="stable")
+    steps = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    hits = np.cumsum(positive[order])[steps]
+    return hits, 1 + steps - hits
+
+
+def _banded(
+    at: At, x: np.ndarray, positive: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+) -> Curve:
+    """The curve with percentiles of those of patients drawn anew within their groups."""
+    n = len(positive)
+    y = at(np.arange(n))
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    low = high = np.full(len(x), np.nan)
+    if min(map(len, members)) >= MIN_PATIENTS_FOR_BOOTSTRAP:
+        drawn = [
+            at(np.concatenate([rng.choice(group, len(group)) for group in members]))
+            for _ in range(BOOTSTRAP_DRAWS)
+        ]
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return Curve(x, y, low, high, int(positive.sum()), n)

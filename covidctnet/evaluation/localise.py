@@ -1,0 +1,215 @@
+"""Whether the residual is where the lesions are: voxel figures against masks of lesions."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from covidctnet.burden import inner_lungs, lesion_mask
+from covidctnet.errors import CohortError
+from covidctnet.evaluation.intervals import Estimate, auc, bootstrap
+from covidctnet.io.nifti import ras_to_lps
+from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
+from covidctnet.volume import Volume
+
+__all__ = ["Localisation", "lesion_truth", "localise", "mean_figures"]
+
+# The mask has the grid of the scan, and preprocessing keeps all of the scan: a smaller share of it
+# within the residual's grid means another patient, or another frame of reference.
+MIN_MASK_WITHIN = 0.9
+_FIGURES = ("dice", "voxel_auc", "sensitivity", "precision")
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """How well the residual finds the lesions of one scan; NaN where that cannot be said.
+
+    Attributes:
+        dice: Twice the overlap of found and true lesions over the sum of both; NaN without lesions.
+        voxel_auc: Probability that a voxel of lesion has a larger residual than one without, within
+            the lungs, rim left out; NaN without voxels of both kinds there.
+        lesion_ml: True lesions, wherever they lie.
+        seen_ml: Of them, what lies within the lungs, rim left out: nothing is looked for elsewhere.
+        found_ml: Voxels whose residual exceeds the threshold.
+        sensitivity: Share of the true lesions that was found; NaN without lesions.
+        precision: Share of what was found that is lesion; NaN when nothing was found.
+    """
+
+    dice: float
+    voxel_auc: float
+    lesion_ml: float
+    seen_ml: float
+    found_ml: float
+    sensitivity: float
+    precision: float
+
+    def __str__(self) -> str:
+        values = asdict(self)
+        figures = ", ".join(f"{name.replace('_', ' ')} {_told(values[name])}" for name in _FIGURES)
+        return (
+            f"{figures}; lesions {self.lesion_ml:.1f} ml, {self.seen_ml:.1f} ml of them where "
+            f"they are looked for; found {self.found_ml:.1f} ml"
+        )
+
+
+def localise(
+    residual: Volume, lesions: np.ndarray, lungs: np.ndarray, *, threshold: float
+) -> Localisation:
+    """Compare what exceeds the threshold with the true lesions.
+
+    Args:
+        residual: Units ``residual``.
+        lesions: The truth, bool, the residual's shape; see `lesion_truth`.
+        lungs: bool, the same shape; their rim is left out here.
+        threshold: See `covidctnet.burden.burden_threshold`.
+
+    Returns:
+        Dice, sensitivity and precision count all lesions, also those that the rim or the lung mask
+        keeps from being found; the AUC is over voxels that are looked at.
+
+    Raises:
+        StudyError: ``WRONG_UNITS``.
+        UsageError: If the threshold is negative or no number.
+        ValueError: If the shapes differ.
+    """
+    inner = inner_lungs(lungs, residual.spacing)
+    found = lesion_mask(residual, inner, threshold=threshold)
+    lesions = np.asarray(lesions, dtype=bool)
+    if lesions.shape != residual.shape:
+        raise ValueError(f"lesions have shape {lesions.shape}, the residual {residual.shape}")
+    true, positive, both = (int(x.sum()) for x in (lesions, found, lesions & found))
+    return Localisation(
+        dice=_ratio(2 * both, true + positive) if true else math.nan,
+        voxel_auc=auc(lesions[inner], residual.array[inner]),
+        lesion_ml=true * residual.voxel_ml,
+        seen_ml=int((lesions & inner).sum()) * residual.voxel_ml,
+        found_ml=positive * residual.voxel_ml,
+        sensitivity=_ratio(both, true),
+        precision=_ratio(both, positive),
+    )
+
+
+def mean_figures(found: Sequence[Localisation], rng: np.random.Generator) -> Mapping[str, Estimate]:
+    """Means over patients, with intervals over patients drawn anew.
+
+    Args:
+        found: One a patient.
+        rng: Of the bootstrap.
+
+    Returns:
+        ``dice``, ``voxel_auc``, ``sensitivity`` and ``precision``; n counts the patients for whom
+        the figure can be said.
+    """
+    return {name: _mean([getattr(one, name) for one in found], name, rng) for name in _FIGURES}
+
+
+def lesion_truth(
+    path: Path, like: Volume, *, codes: tuple[int, ...] = (GROUND_GLASS, CONSOLIDATION)
+) -> np.ndarray:
+    """A lesion mask from a NIfTI file, on the grid of a volume.
+
+    Args:
+        path: Whole numbers: 0 none, 1 ground glass, 2 consolidation, 3 other, as
+            `covidctnet.phantom.series.write_truth` writes them; a mask of 0 and 1 is one too.
+        like: The volume whose grid is wanted.
+        codes: What counts as lesion.
+
+    Returns:
+        bool, the shape of `like`: voxels of which more than half the area within their slice is
+        lesion. Along z the mask is asked at the middle of the slice: the classifier's slices lie
+        further apart than they are thick.
+
+    Raises:
+        CohortError: If the file is no such mask, or lies elsewhere than the volume. The file is
+            not named.
+    """
+    mask, affine = _read_mask(path)
+    to_mask = np.linalg.inv(affine) @ like.affine
+    _expect_overlap(mask.shape, affine, like)
+    lesion = np.isin(mask, codes).astype(np.uint8)
+    mask_mm = np.linalg.norm(affine[:3, :3], axis=0).min()
+    # Odd numbers of points: a border through the middle of a voxel must not always lose it.
+    rows, columns = (math.ceil(mm / mask_mm - 1e-6) // 2 * 2 + 1 for mm in like.spacing[1:])
+    hits = np.zeros(like.shape, dtype=np.uint16)
+    for row in (np.arange(rows) + 0.5) / rows - 0.5:
+        for column in (np.arange(columns) + 0.5) / columns - 0.5:
+            hits += ndimage.affine_transform(
+                lesion,
+                to_mask[:3, :3],
+                to_mask[:3] @ [0, row, column, 1],
+                output_shape=like.shape,
+                order=0,
+                mode="grid-constant",  # half a voxel beyond the last centre is mask still
+            )
+    return hits * 2 > rows * columns
+
+
+def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The codes, and the affine from their indices to LPS mm."""
+    try:
+        image = nib.load(path)
+        assert isinstance(image, nib.Nifti1Image)
+        mask = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise CohortError(
+            f"a lesion mask cannot be read ({type(error).__name__}). Write it as NIfTI again."
+        ) from None
+    except (nib.filebasedimages.ImageFileError, AssertionError):
+        raise CohortError("wanted a lesion mask as NIfTI, a file is none. Convert it.") from None
+    header = image.header
+    if mask.ndim != 3 or not (header["qform_code"] > 0 or header["sform_code"] > 0):
+        raise CohortError(
+            "wanted a lesion mask of three dimensions with a qform or an sform, got "
+            f"{mask.ndim} dimensions and codes {int(header['qform_code'])} and "
+            f"{int(header['sform_code'])}. Write it with the affine of the scan."
+        )
+    if not np.isin(mask, range(OTHER_LESION + 1)).all():
+        raise CohortError(
+            f"a lesion mask holds whole numbers from 0 to {OTHER_LESION}, one of them runs from "
+            f"{mask.min():g} to {mask.max():g}. Give a mask of 0 and 1, or of those codes."
+        )
+    affine = ras_to_lps(np.asarray(image.affine, dtype=np.float64))
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise CohortError("a lesion mask has no usable affine. Write it with the scan's.")
+    return mask, affine
+
+
+def _expect_overlap(shape: tuple[int, ...], affine: np.ndarray, like: Volume) -> None:
+    """Refuse a mask that lies elsewhere than the volume."""
+    # A lattice of points through the mask's grid is enough to tell how much of it lies within.
+    points = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 11) for n in shape), indexing="ij"))
+    there = np.linalg.inv(like.affine) @ affine
+    places = there[:3, :3] @ points.reshape(3, -1) + there[:3, 3:]
+    # Resampling to whole steps may leave a slice out at the far end.
+    low, high = -1.5, np.array(like.shape)[:, None] + 0.5
+    within = float(((places >= low) & (places <= high)).all(axis=0).mean())
+    if within < MIN_MASK_WITHIN:
+        raise CohortError(
+            f"wanted a lesion mask with the geometry of its scan, {within:.0%} of one lies within "
+            "it. Check that the mask is of this scan and keeps its affine."
+        )
+
+
+def _mean(values: Sequence[float], name: str, rng: np.random.Generator) -> Estimate:
+    """The mean of the values that are numbers."""
+    known = np.array([value for value in values if not math.isnan(value)])
+    if not len(known):
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    groups = np.zeros(len(known), dtype=int)
+    return bootstrap(lambda index: {name: float(known[index].mean())}, groups, rng)[name]
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _told(value: float) -> str:
+    return "not estimable" if math.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,266 @@
+"""How the figures hold from one kind of scan to the next, and from known sites to unseen ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, wilson
+from covidctnet.results import Label, Prediction
+
+__all__ = ["Fall", "Stratum", "fall", "known_sites", "newcombe", "strata"]
+
+# Where readers of CT draw the line between thin, routine and thick slices.
+_EDGES: Mapping[str, tuple[float, ...]] = {"slice_mm": (1.5, 3.0, 5.0)}
+# More values than these of one trait make a table that nobody reads; the rarest are put together.
+_MOST_VALUES = 12
+_NOT_TOLD, _OTHERS = "not told", "all others"
+
+Key = Callable[[Case], str | float | None]
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The figures of the patients who share a trait.
+
+    Attributes:
+        trait: Its name, such as ``slice_mm`` or ``site``.
+        value: Text, or the band of numbers.
+        n: Patients with an answer.
+        accuracy: Three classes.
+        macro_auc: Mean over classes; of a band of lesion burden, with all Controls beside it.
+        sensitivity: For Covid-19 by the label given.
+        specificity: For Covid-19.
+    """
+
+    trait: str
+    value: str
+    n: int
+    accuracy: Estimate
+    macro_auc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+
+
+@dataclass(frozen=True)
+class Fall:
+    """What is lost from the sites that the weights have seen to those that they have not.
+
+    Attributes:
+        accuracy: At known sites, and at unseen ones.
+        macro_auc: At known sites, and at unseen ones.
+        accuracy_lost: Known minus unseen; above 0 when unseen sites fare worse.
+        macro_auc_lost: Known minus unseen.
+    """
+
+    accuracy: tuple[Estimate, Estimate]
+    macro_auc: tuple[Estimate, Estimate]
+    accuracy_lost: Estimate
+    macro_auc_lost: Estimate
+
+
+def known_sites(card: Mapping[str, Any]) -> frozenset[str]:
+    """Sites of the training data, of any stage, as far as the card of the weights tells."""
+    stages = card.get("training", {}).values()
+    return frozenset(site for stage in stages for site in stage.get("data", {}).get("sites", ()))
+
+
+def strata(
+    cases: Sequence[Case], *, rng: np.random.Generator, known_sites: Set[str] = frozenset()
+) -> tuple[Stratum, ...]:
+    """Figures by site, by every trait the cases tell, and by lesion burden of the infected.
+
+    Args:
+        cases: With and without an answer; only the former count.
+        rng: Of the bootstrap over patients.
+        known_sites: Sites of the training data; with them, known and unseen sites are told apart.
+
+    Returns:
+        By trait, then value. Text is told apart by value, numbers in bands: slice spacing at 1.5, 3
+        and 5 mm, anything else in thirds. A trait with one value for all tells nothing and is left
+        out.
+    """
+    there = [case for case in cases if isinstance(case.outcome, Prediction)]
+    keys: dict[str, Key] = {"site": lambda case: case.site or None}
+    if known_sites:
+        keys["site seen in training"] = lambda case: _seen(case, known_sites)
+    for name in sorted({name for case in there for name in case.traits}):
+        keys[name] = lambda case, name=name: case.traits.get(name)  # type: ignore[misc]
+    found = [
+        _stratum(name, value, group, group, rng)
+        for name, key in keys.items()
+        for value, group in _groups(name, there, key)
+    ]
+    controls = [case for case in there if case.truth is Label.CONTROL]
+    infected = [case for case in there if case.truth is not Label.CONTROL and _burden(case) >= 0]
+    found += [
+        _stratum("lesion burden, % of the lungs", value, group, [*group, *controls], rng)
+        for value, group in _groups("burden", infected, lambda case: 100 * _burden(case))
+    ]
+    return tuple(found)
+
+
+def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generator) -> Fall | None:
+    """Compare the sites of the training data with the others.
+
+    Args:
+        cases: See `strata`; those without a site are left out.
+        known_sites: Sites of the training data.
+        rng: Of the bootstrap over patients.
+
+    Returns:
+        None when there are no cases of one of the two kinds.
+
+    Patients differ between sites in more than the scanner: the fall has many causes.
+    """
+    there = [c for c in cases if isinstance(c.outcome, Prediction) and c.site]
+    known = [case for case in there if case.site in known_sites]
+    unseen = [case for case in there if case.site not in known_sites]
+    if not known or not unseen or not known_sites:
+        return None
+    truth, said = _arrays([*known, *unseen])
+    new = np.arange(len(truth)) >= len(known)
+
+    def lost(index: np.ndarray) -> dict[str, float]:
+        old, other = index[~new[index]], index[new[index]]
+        return {"lost": _macro_auc(truth[old], said[old]) - _macro_auc(truth[other], said[other])}
+
+    accuracy = (_accuracy(known), _accuracy(unseen))
+    return Fall(
+        accuracy=accuracy,
+        macro_auc=(_macro_auc_of(known, rng), _macro_auc_of(unseen, rng)),
+        accuracy_lost=newcombe(*accuracy),
+        macro_auc_lost=_wide(bootstrap(lost, 2 * truth + new, rng)["lost"]),
+    )
+
+
+def newcombe(first: Estimate, second: Estimate) -> Estimate:
+    """Difference of two proportions of different patients, first minus second.
+
+    Args:
+        first: With its Wilson interval.
+        second: Likewise, of other patients.
+
+    Source: Newcombe, Statistics in Medicine 17:873 (1998), method 10.
+    """
+    gap = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(gap, gap - below, gap + above, first.n + second.n)
+
+
+def _stratum(
+    trait: str,
+    value: str,
+    cases: Sequence[Case],
+    ranked: Sequence[Case],
+    rng: np.random.Generator,
+) -> Stratum:
+    truth, said = _arrays(cases)
+    ill, called = truth == Label.COVID19, said.argmax(axis=1) == Label.COVID19
+    return Stratum(
+        trait,
+        value,
+        len(cases),
+        accuracy=_accuracy(cases),
+        macro_auc=_macro_auc_of(ranked, rng),
+        sensitivity=wilson(int((ill & called).sum()), int(ill.sum())),
+        specificity=wilson(int((~ill & ~called).sum()), int((~ill).sum())),
+    )
+
+
+def _groups(name: str, cases: Sequence[Case], key: Key) -> list[tuple[str, list[Case]]]:
+    """Cases by what a key says of them, in the order of a table; nothing when it says one thing."""
+    told = [(case, _clean(key(case))) for case in cases]
+    values = [value for _, value in told if value is not None]
+    if values and not any(isinstance(value, str) for value in values):
+        numbers = np.array(values, dtype=float)
+        edges = _EDGES.get(name) or np.quantile(numbers, [1 / 3, 2 / 3]).tolist()
+        # An edge at the top, or the same one twice, would make an empty band.
+        edges = [edge for edge in dict.fromkeys(edges) if numbers.min() <= edge < numbers.max()]
+        names = _bands(edges)
+        number = {value: int(np.searchsorted(edges, value)) for value in values}
+        labels = [None if v is None else names[number[v]] for _, v in told]
+        order = names
+    else:
+        labels = [None if v is None else str(v) for _, v in told]
+        often = [text for text, _ in Counter(filter(None, labels)).most_common()]
+        order = sorted(often)
+        if len(often) > _MOST_VALUES:
+            order = [*sorted(often[: _MOST_VALUES - 1]), _OTHERS]
+            labels = [_OTHERS if t and t not in order else t for t in labels]
+    groups = {value: [] for value in [*order, _NOT_TOLD]}  # type: dict[str, list[Case]]
+    for (case, _), label in zip(told, labels, strict=True):
+        groups[label or _NOT_TOLD].append(case)
+    found = [(value, group) for value, group in groups.items() if group]
+    return found if len(found) > 1 else []
+
+
+def _bands(edges: Sequence[float]) -> list[str]:
+    """Names of the bands that edges make; each holds its upper edge."""
+    told = [f"{edge:.3g}" for edge in edges]
+    if not told:
+        return ["all"]
+    between = [f"{low} to {high}" for low, high in pairwise(told)]
+    return [f"≤ {told[0]}", *between, f"> {told[-1]}"]
+
+
+def _clean(value: str | float | None) -> str | float | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _seen(case: Case, known: Set[str]) -> str | None:
+    if not case.site:
+        return None
+    return "yes" if case.site in known else "no"
+
+
+def _burden(case: Case) -> float:
+    """Lesion over lung; NaN when it is not known."""
+    assert isinstance(case.outcome, Prediction)
+    return case.outcome.burden.share if case.outcome.burden else math.nan
+
+
+def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and probabilities of cases with an answer."""
+    truth = np.array([int(case.truth) for case in cases])
+    said = [
+        [case.outcome.probabilities[label] for label in Label]
+        for case in cases
+        if isinstance(case.outcome, Prediction)
+    ]
+    return truth, np.array(said)
+
+
+def _accuracy(cases: Sequence[Case]) -> Estimate:
+    truth, said = _arrays(cases)
+    return wilson(int((said.argmax(axis=1) == truth).sum()), len(truth))
+
+
+def _macro_auc(truth: np.ndarray, said: np.ndarray) -> float:
+    return float(np.mean([auc(truth == label, said[:, label]) for label in Label]))
+
+
+def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
+    truth, said = _arrays(cases)
+
+    def figures(index: np.ndarray) -> dict[str, float]:
+        return {"auc": _macro_auc(truth[index], said[index])}
+
+    if len(np.unique(truth)) < len(Label):  # no need to draw what is not defined
+        return Estimate(math.nan, math.nan, math.nan, len(truth))
+    return _wide(bootstrap(figures, truth, rng)["auc"])
+
+
+def _wide(drawn: Estimate) -> Estimate:
+    """Without the interval when it has no width: where no draw differs, the draws say nothing."""
+    return drawn if drawn.high > drawn.low else replace(drawn, low=math.nan, high=math.nan)

@@ -1,0 +1,282 @@
+"""Charts of an evaluation as SVG, for a page that is light or dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from covidctnet.evaluation.assess import Spread
+from covidctnet.evaluation.curves import Curve
+from covidctnet.evaluation.intervals import Estimate
+from covidctnet.report.svg import Drawing, Point
+from covidctnet.results import Label
+
+__all__ = ["burden", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
+
+# The page's variables, which turn with it; the colours stand alone where there is no page.
+COLOURS: Mapping[Label, str] = MappingProxyType(
+    {
+        Label.CONTROL: "var(--control, #00659f)",
+        Label.COVID19: "var(--covid19, #c04e00)",
+        Label.CAP: "var(--cap, #7b3f9d)",
+    }
+)
+INK = "currentColor"
+_BAND = 0.2
+_FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class _Plot:
+    """Axes with a title, and places on them."""
+
+    def __init__(
+        self,
+        title: str,
+        aria: str,
+        *,
+        x_title: str,
+        y_title: str,
+        x_max: float = 1.0,
+        y_max: float = 1.0,
+        x_ticks: Sequence[float] = _FIFTHS,
+        y_ticks: Sequence[float] = _FIFTHS,
+        size: Point = (360.0, 340.0),
+    ) -> None:
+        self.left, self.top, self.bottom = 58.0, 34.0, size[1] - 52
+        self.right = size[0] - 14
+        self.x_max, self.y_max = x_max, y_max
+        self.drawing = Drawing(*size, aria, ground=False)
+        self.drawing.text((self.left, 20), title, size=14, bold=True, anchor="start",
+                          room=self.right - self.left)  # fmt: skip
+        for value in y_ticks:
+            y = self.at(0, value)[1]
+            faint = [(self.left, y), (self.right, y)]
+            self.drawing.line(faint, "var(--line, #d9dde2)", width=1)
+            self.drawing.text((self.left - 7, y + 4), f"{value:g}", size=12, anchor="end")
+        for value in x_ticks:
+            x = self.at(value, 0)[0]
+            self.drawing.line([(x, self.bottom), (x, self.bottom + 5)], INK, width=1)
+            self.drawing.text((x, self.bottom + 19), f"{value:g}", size=12)
+        corner = [(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)]
+        self.drawing.line(corner, INK, width=1)
+        middle = (self.left + self.right) / 2
+        self.drawing.text((middle, size[1] - 10), x_title, size=13, room=self.right - self.left)
+        at = (16.0, (self.top + self.bottom) / 2)
+        self.drawing.text(at, y_title, size=13, upwards=True, room=self.bottom - self.top)
+
+    def at(self, x: float, y: float) -> Point:
+        """Where a pair of values lies in the drawing."""
+        return (
+            self.left + (self.right - self.left) * x / self.x_max,
+            self.bottom - (self.bottom - self.top) * y / self.y_max,
+        )
+
+    def places(self, x: np.ndarray, y: np.ndarray) -> list[Point]:
+        """The same of many."""
+        return [self.at(a, min(b, self.y_max)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+
+    def curve(self, curve: Curve, colour: str) -> None:
+        """A curve within its band, if it has one."""
+        if curve.has_band:
+            up, down = self.places(curve.x, curve.high), self.places(curve.x, curve.low)
+            self.drawing.area([*up, *down[::-1]], colour, opacity=_BAND)
+        self.drawing.line(self.places(curve.x, curve.y), colour, width=2.2)
+
+    def level(self, y: float) -> None:
+        """A dashed line across, of answers that know nothing."""
+        self.drawing.line([self.at(0, y), self.at(self.x_max, y)], INK, width=1, dashes="4 4")
+
+    def diagonal(self) -> None:
+        """A dashed line from corner to corner."""
+        self.drawing.line([self.at(0, 0), self.at(1, 1)], INK, width=1, dashes="4 4")
+
+    def __str__(self) -> str:
+        return str(self.drawing)
+
+
+def roc(curve: Curve, *, label: Label, area: Estimate) -> str:
+    """Sensitivity over 1 - specificity of one label against the rest.
+
+    Args:
+        curve: With its band.
+        label: Which.
+        area: AUC under it.
+    """
+    plot = _Plot(
+        f"{label} (n = {curve.positive} of {curve.n})",
+        f"ROC curve of {label} against the rest, AUC {area}{_no_band(curve)}",
+        x_title="1 − specificity",
+        y_title="sensitivity",
+    )
+    plot.diagonal()
+    plot.curve(curve, COLOURS[label])
+    _words_inside(plot, "AUC", area, plot.bottom)
+    return str(plot)
+
+
+def precision_recall(curve: Curve, *, label: Label, precision: Estimate) -> str:
+    """Precision over recall of one label against the rest.
+
+    Args:
+        curve: With its band.
+        label: Which.
+        precision: Average precision.
+    """
+    plot = _Plot(
+        f"{label} (n = {curve.positive} of {curve.n})",
+        f"Precision-recall curve of {label} against the rest, average precision "
+        f"{precision}{_no_band(curve)}",
+        x_title="recall (sensitivity)",
+        y_title="precision (PPV)",
+    )
+    plot.level(curve.positive / curve.n)
+    plot.curve(curve, COLOURS[label])
+    _words_inside(plot, "average precision", precision, plot.bottom)
+    return str(plot)
+
+
+def confusion(matrix: np.ndarray) -> str:
+    """Counts of truth and answer, darker where more of a true class are.
+
+    Args:
+        matrix: Rows the truth, columns the answer, shape (label, label).
+    """
+    told = "; ".join(
+        f"of {int(matrix[k].sum())} {k}, " + ", ".join(f"{int(matrix[k, j])} as {j}" for j in Label)
+        for k in Label
+    )
+    drawing = Drawing(450, 372, f"Confusion matrix: {told}", ground=False)
+    left, top, wide, high = 112.0, 66.0, 108.0, 90.0
+    drawing.text((left, 20), f"Truth and answer (n = {int(matrix.sum())})", size=14, bold=True,
+                 anchor="start")  # fmt: skip
+    drawing.text((left + 1.5 * wide, 40), "answer", size=13)
+    drawing.text((14, top + 1.5 * high), "truth", size=13, upwards=True)
+    for j in Label:
+        drawing.text((left + (j + 0.5) * wide, top - 7), j.title, size=13, bold=True)
+    for k in Label:
+        y, total = top + k * high, int(matrix[k].sum())
+        drawing.text((left - 10, y + high / 2), k.title, size=13, bold=True, anchor="end")
+        drawing.text((left - 10, y + high / 2 + 17), f"n = {total}", size=12, anchor="end")
+        for j in Label:
+            x, count = left + j * wide, int(matrix[k, j])
+            share = count / total if total else 0.0
+            corners = [(x + 1, y + 1), (x + wide - 1, y + 1), (x + wide - 1, y + high - 1),
+                       (x + 1, y + high - 1)]  # fmt: skip
+            drawing.area(corners, COLOURS[k], opacity=0.07 + 0.38 * share)
+            if j is k:
+                drawing.line([*corners, corners[0]], COLOURS[k], width=2)
+            middle = (x + wide / 2, y + high / 2 + 2)
+            drawing.text(middle, str(count), size=22, bold=True)
+            if total:
+                drawing.text((middle[0], middle[1] + 20), f"{100 * share:.0f} %", size=12)
+    drawing.text((left + 1.5 * wide, top + 3 * high + 24), "% of the true class", size=12)
+    return str(drawing)
+
+
+def reliability(bins: Sequence[tuple[float, Estimate]], *, n: int) -> str:
+    """How often answers were right, over how sure they were; the size of a dot tells its patients.
+
+    Args:
+        bins: Mean probability of the label given, and the share that was right.
+        n: Patients.
+    """
+    told = "; ".join(f"told {said:.2f}, right {right}" for said, right in bins)
+    plot = _Plot(
+        f"Calibration (n = {n})",
+        f"Calibration: {told}",
+        x_title="probability of the label given",
+        y_title="share that was right",
+    )
+    plot.diagonal()
+    for said, right in bins:
+        ends = [plot.at(said, right.low), plot.at(said, right.high)]
+        plot.drawing.line(ends, COLOURS[Label.CONTROL], width=1.6)
+        for x, y in ends:
+            plot.drawing.line([(x - 4, y), (x + 4, y)], COLOURS[Label.CONTROL], width=1.6)
+        radius = 3 + 5 * math.sqrt(right.n / n)
+        plot.drawing.dot(plot.at(said, right.value), radius, COLOURS[Label.CONTROL])
+    return str(plot)
+
+
+def risk_coverage(curve: Curve) -> str:
+    """Share of wrong answers over the share of patients who get one, surest first.
+
+    Args:
+        curve: With its band.
+    """
+    highest = float(np.nanmax([*curve.y, *curve.high[~np.isnan(curve.high)], 0.05]))
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if highest / s <= 5)
+    ticks = [step * k for k in range(math.ceil(highest / step - 1e-9) + 1)]
+    plot = _Plot(
+        f"Wrong answers, surest first (n = {curve.n})",
+        f"Risk-coverage curve: {curve.y[-1]:.3f} wrong when all are answered, "
+        f"{curve.y[len(curve.y) // 2 - 1]:.3f} when the surer half is{_no_band(curve)}",
+        x_title="share of patients answered",
+        y_title="share of wrong answers",
+        y_max=ticks[-1],
+        y_ticks=ticks,
+    )
+    plot.curve(curve, COLOURS[Label.CONTROL])
+    return str(plot)
+
+
+def burden(spreads: Mapping[Label, Spread]) -> str:
+    """Share of the lungs that is unusual, a dot a patient, by true class.
+
+    Args:
+        spreads: In percent.
+    """
+    told = "; ".join(
+        f"{label}: median {spread.median:.1f} %, n = {spread.n}" if spread.n else f"{label}: none"
+        for label, spread in spreads.items()
+    )
+    highest = max((value for spread in spreads.values() for value in spread.values), default=1.0)
+    step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if highest / s <= 6)
+    ticks = [step * k for k in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
+    plot = _Plot(
+        f"Unusual lung (n = {sum(spread.n for spread in spreads.values())})",
+        f"Burden by class: {told}",
+        x_title="true class",
+        y_title="% of the lungs",
+        x_max=3,
+        y_max=ticks[-1],
+        x_ticks=(),
+        y_ticks=ticks,
+        size=(450.0, 340.0),
+    )
+    for place, (label, spread) in enumerate(spreads.items()):
+        middle = place + 0.5
+        x, base = plot.at(middle, 0)
+        plot.drawing.text((x, base + 19), f"{label} (n = {spread.n})", size=12)
+        low, high = spread.quartiles
+        if not math.isnan(low):
+            corners = [(-0.25, low), (0.25, low), (0.25, high), (-0.25, high)]
+            box = [plot.at(middle + side, value) for side, value in corners]
+            plot.drawing.area(box, COLOURS[label], opacity=_BAND)
+        for number, value in enumerate(spread.values):
+            # Beside one another in a fixed order, so that equal patients do not hide each other.
+            side = 0.09 * ((number * 2) % 5 - 2)
+            plot.drawing.dot(plot.at(middle + side, value), 3, COLOURS[label], opacity=0.6)
+        if spread.n:
+            ends = [plot.at(middle + side, spread.median) for side in (-0.32, 0.32)]
+            plot.drawing.line(ends, COLOURS[label], width=3)
+    return str(plot)
+
+
+def _words_inside(plot: _Plot, name: str, figure: Estimate, bottom: float) -> None:
+    """A figure within the plot's lower right corner."""
+    interval = (
+        "interval not estimable"
+        if math.isnan(figure.low)
+        else f"95 % interval {figure.low:.2f} to {figure.high:.2f}"
+    )
+    right = plot.right - 8
+    plot.drawing.text((right, bottom - 28), f"{name} {figure.value:.2f}", bold=True, anchor="end")
+    plot.drawing.text((right, bottom - 11), interval, size=12, anchor="end")
+
+
+def _no_band(curve: Curve) -> str:
+    return "" if curve.has_band else "; too few patients for a band"

@@ -1,0 +1,189 @@
+"""The page of an evaluation: every figure in one file that opens offline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from covidctnet.evaluation.assess import Assessment
+from covidctnet.evaluation.intervals import Estimate
+from covidctnet.evaluation.output import BY_LABEL, fall_words
+from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.report import charts
+from covidctnet.report.evaluation_words import LIMITS, trait_words
+from covidctnet.results import Label
+
+__all__ = ["render_evaluation"]
+
+_PUBLISHED_TITLES = {
+    "accuracy": "Accuracy, three classes",
+    "covid_accuracy": "Accuracy, Covid-19 v. rest",
+    "sensitivity": "Covid-19 sensitivity",
+    "specificity": "Covid-19 specificity",
+}
+
+
+def render_evaluation(
+    found: Assessment,
+    *,
+    provenance: Mapping[str, Any],
+    caveat: str,
+    seen: str = "",
+    beside_published: bool = True,
+) -> bytes:
+    """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
+
+    Args:
+        found: What it shows.
+        provenance: Of `covidctnet.report.provenance.provenance_of`.
+        caveat: What must be said beside every answer of these weights; may be empty.
+        seen: What the weights were trained on, in words.
+        beside_published: Put the figures of the paper beside ours.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(
+        files("covidctnet.report").joinpath("evaluation.html").read_text(encoding="utf-8")
+    )
+    model = provenance.get("model", {})
+    sites = any(s.trait == "site" for s in found.strata)
+    text = template.render(
+        weights=model.get("weights", ""),
+        digest=provenance.get("weights_digest", ""),
+        seen=seen,
+        caveat=caveat,
+        n=found.n,
+        answered=[(label.title, count) for label, count in found.answered.items()],
+        absent=[label.title for label, count in found.answered.items() if not count],
+        failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
+        main_figures=_main_figures(found),
+        beside=_beside(found) if beside_published else None,
+        class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
+        classes=[
+            (label.title, [_shown(figures[name]) for name in BY_LABEL])
+            for label, figures in found.scores.by_label.items()
+        ],
+        charts=_charts(found),
+        calibration=str(found.calibration_error),
+        sets=_sets(found),
+        unlike=[(label.title, _shown(e)) for label, e in found.unlike.items()],
+        strata=_strata(found),
+        fall=fall_words(found.fall) if found.fall else "",
+        why_no_fall="the cases do not come from both known and unseen sites."
+        if sites
+        else "the sites of these studies, or of the training data, do not tell known from unseen.",
+        limits=LIMITS,
+        facts=_facts(provenance),
+    )
+    return text.encode()
+
+
+def _main_figures(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
+    overall, covid = found.scores.overall, found.scores.covid
+    return [
+        ("Accuracy, three classes", _shown(overall["accuracy"])),
+        ("AUC, mean over classes", _shown(overall["macro_auc"])),
+        ("Covid-19 sensitivity", _shown(covid["sensitivity"])),
+        ("Covid-19 specificity", _shown(covid["specificity"])),
+    ]
+
+
+def _shown(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as the page's cells want it."""
+    interval = ""
+    if not math.isnan(estimate.low):
+        interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+    known = not math.isnan(estimate.value)
+    value = f"{estimate.value:.3f}" if known else ""
+    return {"known": known, "value": value, "range": interval, "n": estimate.n}
+
+
+def _beside(found: Assessment) -> dict[str, Any]:
+    overall, covid = found.scores.overall, found.scores.covid
+    ours = {**covid, "covid_accuracy": covid["accuracy"], "accuracy": overall["accuracy"]}
+    rows: list[dict[str, Any]] = [
+        {"name": "These weights, on these cases", "ours": True,
+         "cells": [_shown(ours[name]) for name in FIGURES]}
+    ]  # fmt: skip
+    for name, figures in PUBLISHED.items():
+        cells = [_shown(figures[figure]) for figure in FIGURES]
+        rows.append({"name": f"{name}, on its cases", "ours": False, "cells": cells})
+    means = [{"known": True, "value": f"{READERS[f]:.3f}", "range": "", "n": None} for f in FIGURES]
+    rows.append(
+        {"name": "Mean of its 4 radiologists, on its independent cases", "ours": False,
+         "cells": means}
+    )  # fmt: skip
+    return {"titles": [_PUBLISHED_TITLES[name] for name in FIGURES], "rows": rows}
+
+
+def _charts(found: Assessment) -> dict[str, Any]:
+    by_label = found.scores.by_label
+    drawn: dict[str, Any] = {
+        "confusion": charts.confusion(found.scores.confusion),
+        "burden": charts.burden(found.burden) if found.burden else "",
+        "reliability": charts.reliability(found.reliability, n=found.n),
+        "risk_coverage": charts.risk_coverage(found.risk_coverage),
+    }
+    # Our own drawings, whose every word is escaped already.
+    safe: dict[str, Any] = {name: Markup(svg) for name, svg in drawn.items()}
+    safe["roc"] = [
+        Markup(charts.roc(curve, label=label, area=by_label[label]["auc"]))
+        for label, curve in found.roc.items()
+    ]
+    safe["precision_recall"] = [
+        Markup(
+            charts.precision_recall(
+                curve, label=label, precision=by_label[label]["average_precision"]
+            )
+        )
+        for label, curve in found.precision_recall.items()
+    ]
+    return safe
+
+
+def _sets(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
+    if found.sets is None:
+        return []
+    return [
+        ("Holds the true label", _shown(found.sets.coverage)),
+        *((f"Of {label}", _shown(e)) for label, e in found.sets.by_label.items()),
+        ("Labels in a set, mean", _shown(found.sets.size)),
+        ("Abstained: more than one label", _shown(found.sets.abstained)),
+    ]
+
+
+def _strata(found: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
+    return [
+        (
+            trait_words(trait),
+            [
+                {
+                    "value": s.value,
+                    "n": s.n,
+                    "cells": [
+                        _shown(e) for e in (s.accuracy, s.macro_auc, s.sensitivity, s.specificity)
+                    ],
+                }
+                for s in group
+            ],
+        )
+        for trait, group in groupby(found.strata, key=lambda s: s.trait)
+    ]
+
+
+def _facts(provenance: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """What of the run's provenance a reader may want."""
+    model = provenance.get("model", {})
+    facts = [
+        ("covidctnet", provenance.get("covidctnet", "")),
+        ("weights", model.get("weights", "")),
+        ("digest of weights and settings", provenance.get("weights_digest", "")),
+        ("device", model.get("device", "")),
+        *provenance.get("libraries", {}).items(),
+    ]
+    return [(name, str(value)) for name, value in facts if value]

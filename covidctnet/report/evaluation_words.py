@@ -1,0 +1,67 @@
+"""What is said beside every evaluation, whatever its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = ["INTENDED_USE", "LIMITS", "NOT_FOR", "NOTICE", "trait_words"]
+
+NOTICE = "Research use only. Not a medical device."
+
+INTENDED_USE = (
+    "Research on computer reading of chest CT: to repeat, compare and improve the CovidCTNet chain.",
+    "Non-contrast or contrast chest CT of adults, as DICOM, NIfTI, MHA or NRRD in Hounsfield units.",
+    "An answer a study: Control, Covid-19 or CAP (community-acquired pneumonia).",
+)
+
+NOT_FOR = (
+    "Diagnosis, triage, treatment, or anything else that touches a patient.",
+    "Children, projection radiographs, other organs.",
+    "Other diseases: heart failure, cancer, tuberculosis or fibrosis are put under one of the three "
+    "labels as well.",
+    "Claims about a hospital, a scanner or a group of patients that was not evaluated.",
+)
+
+LIMITS = (
+    (
+        "Small numbers",
+        "An interval tells how far chance alone may go. Small groups have wide ones, and where there "
+        "are too few patients the report says “not estimable” and gives no number.",
+    ),
+    (
+        "These patients only",
+        "Systems of this kind, good on scans of their own hospitals, often did little better than "
+        "chance on those of others. Nothing here holds for patients, scanners and protocols unlike "
+        "those evaluated.",
+    ),
+    (
+        "Who is counted",
+        "Every study counts as one patient, and studies without an answer count in no figure. If a "
+        "patient has several studies, the intervals are narrower than they should be.",
+    ),
+    (
+        "The truth",
+        "Labels are taken from the archive as they are. A wrong label counts against the weights, "
+        "or for them.",
+    ),
+    (
+        "Many figures",
+        "The report shows many figures and corrects none for their number: a few will look "
+        "remarkable by chance.",
+    ),
+    (
+        "The mix of patients",
+        "PPV, NPV, accuracy, precision and calibration depend on how common each class is; elsewhere "
+        "it is different.",
+    ),
+)
+
+_TRAITS: Mapping[str, str] = MappingProxyType(
+    {"slice_mm": "slice spacing, mm", "dose_mas": "dose, mAs", "kv": "tube voltage, kV"}
+)
+
+
+def trait_words(trait: str) -> str:
+    """The name of a trait with its unit; an unknown one is spelled out as it is."""
+    return _TRAITS.get(trait, trait.replace("_", " "))
