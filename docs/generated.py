@@ -155,6 +155,11 @@ def real_scans() -> str:
     return _measured("real.md", "Not measured yet: `make judge` does.")
 
 
+def coverage() -> str:
+    """How often prediction sets hold the truth, once it has been counted."""
+    return _measured("coverage.md", "Not counted yet: `make coverage` does.")
+
+
 def report_picture() -> str:
     """The picture of a report, where it is there."""
     if not (HERE / "pictures" / "report.png").is_file():
@@ -167,6 +172,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "presets": presets,
     "measured": measured,
     "ablation": ablation,
+    "coverage": coverage,
     "real-scans": real_scans,
     "report-picture": report_picture,
 }
