@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -99,92 +99,107 @@ class CovidCTNet:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit = volume if volume.units == "unit" else preprocess(volume, self.settings)
-            if unit.shape[1:] != (self.settings.size, self.settings.size):
-                raise StudyError(
-                    "WRONG_SIZE",
-                    f"these weights want slices of {self.settings.size} x {self.settings.size}, "
-                    f"got {unit.shape[1]} x {unit.shape[2]}. Preprocess with their settings.",
-                    study=volume.source.study,
-                )
+            unit = self._prepared(volume)
         with _timed(seconds, "gate"):
             window = (self.settings.low_hu, self.settings.high_hu)
             chest, lungs = look_for_chest(unit, window_hu=window)
-            found = check_chest(chest, study=volume.source.study)
-            flags = (*volume.source.flags, *found)
+            flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
         with _timed(seconds, "denoise"):
-            how, steps = self.residual, list(unit.steps)
-            ct = residual = shown = burden = None
-            if how.has_residual or images:
-                residual, shown = residual_volume(
-                    unit, self.denoiser, depth=self.depth, settings=how
-                )
-                inside = _at_depth(lungs, residual)
-                # The notes tell what the classifier saw, not what a picture shows.
-                steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
-                if self.weights.burden_threshold is not None:
-                    threshold = self.weights.burden_threshold
-                    burden = lung_burden(residual, inside, threshold=threshold)
-            if how.has_ct:
-                ct = ct_volume(unit, depth=self.depth, settings=how)
-                steps += ct.steps[len(unit.steps) :]
+            seen = self._look(unit, lungs, images=images)
         with _timed(seconds, "classify"), torch.inference_mode():
-            seen = how.compose(
-                residual=None if residual is None else residual.array,
-                ct=None if ct is None else ct.array,
-            )
-            tensor = torch.from_numpy(seen)[None].to(self.device)
+            tensor = torch.from_numpy(seen.composed)[None].to(self.device)
             logits, features = self.classifier.classify_and_describe(tensor)
             probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
-            likely: tuple[Label, ...] = ()
+            left: tuple[Label, ...] = ()
             if self.calibration is not None:
                 probabilities = soften(probabilities, self.calibration.temperature)
-                left = self.calibration.sets.sets(probabilities)[0]
-                likely = tuple(label for label in Label if left[label])
+                is_left = self.calibration.sets.sets(probabilities)[0]
+                left = tuple(label for label in Label if is_left[label])
             distance = None
             if self.likeness is not None:
                 distance = float(self.likeness(features)) / self.weights.distance_limit
                 unlike = ("unlike_training",) if distance > 1 else ()
                 flags = (*flags, *unlike)
         pictures = None
-        if images and residual is not None and shown is not None:
+        if images:
             with _timed(seconds, "picture"):
                 label = Label(int(probabilities[0].argmax()))
-                attention = grad_cam(self.classifier, tensor, label)
-                pictures = _pictures(residual, shown, inside, attention, burden)
+                pictures = _pictures(seen, grad_cam(self.classifier, tensor, label))
         return Prediction(
             study=volume.source.study,
             probabilities={label: float(probabilities[0, label]) for label in Label},
             flags=tuple(dict.fromkeys(flags)),
             seconds=seconds,
-            prediction_set=likely,
+            prediction_set=left,
             distance=distance,
-            burden=burden,
+            burden=seen.burden,
             acquisition=volume.source.acquisition,
             weights=self.weights.digest,
-            notes=(*volume.source.notes, *steps),
+            notes=(*volume.source.notes, *seen.steps),
             images=pictures,
         )
 
+    def _prepared(self, volume: Volume) -> Volume:
+        unit = volume if volume.units == "unit" else preprocess(volume, self.settings)
+        if unit.shape[1:] != (self.settings.size, self.settings.size):
+            raise StudyError(
+                "WRONG_SIZE",
+                f"these weights want slices of {self.settings.size} x {self.settings.size}, "
+                f"got {unit.shape[1]} x {unit.shape[2]}. Preprocess with their settings.",
+                study=volume.source.study,
+            )
+        return unit
 
-def _at_depth(lungs: np.ndarray, residual: Volume) -> np.ndarray:
-    """The lungs at the slices of a residual, each as in the source slice nearest to it."""
-    centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
-    return lungs[np.round(centres).astype(int)]
+    def _look(self, unit: Volume, lungs: np.ndarray, *, images: bool) -> _Seen:
+        """What the classifier reads of a scan, and what is told and shown beside it."""
+        how, steps = self.residual, list(unit.steps)
+        ct = residual = shown = inside = burden = None
+        if how.has_residual or images:
+            residual, shown = residual_volume(unit, self.denoiser, depth=self.depth, settings=how)
+            # The notes tell what the classifier saw, not what a picture shows.
+            steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
+            centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
+            inside = lungs[np.round(centres).astype(int)]
+            if self.weights.burden_threshold is not None:
+                burden = lung_burden(residual, inside, threshold=self.weights.burden_threshold)
+        if how.has_ct:
+            ct = ct_volume(unit, depth=self.depth, settings=how)
+            steps += ct.steps[len(unit.steps) :]
+        composed = how.compose(
+            residual=None if residual is None else residual.array,
+            ct=None if ct is None else ct.array,
+        )
+        return _Seen(composed, residual, shown, inside, burden, tuple(steps))
 
 
-def _pictures(
-    residual: Volume,
-    shown: Shown,
-    inside: np.ndarray,
-    attention: np.ndarray,
-    burden: Burden | None,
-) -> Mapping[str, object]:
+class _Seen(NamedTuple):
+    """What the classifier reads of a scan, and what it was made of.
+
+    Attributes:
+        composed: What it reads, float32 (channel, depth, row, column).
+        residual: At the classifier's depth; None when nothing was denoised, as what follows it.
+        shown: What the residual is the difference of.
+        inside: The lungs at that depth, bool.
+        burden: Where the card has a threshold.
+        steps: What was done, a sentence each.
+    """
+
+    composed: np.ndarray
+    residual: Volume | None
+    shown: Shown | None
+    inside: np.ndarray | None
+    burden: Burden | None
+    steps: tuple[str, ...]
+
+
+def _pictures(seen: _Seen, attention: np.ndarray) -> Mapping[str, object]:
     """The slices with the most residual within the lungs, feet to head."""
+    residual, shown, inside = seen.residual, seen.shown, seen.inside
+    assert residual is not None and shown is not None and inside is not None
     lesions = None
-    if burden is not None:
+    if seen.burden is not None:
         inner = inner_lungs(inside, residual.spacing)
-        lesions = lesion_mask(residual, inner, threshold=burden.threshold)
+        lesions = lesion_mask(residual, inner, threshold=seen.burden.threshold)
     score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
     chosen: list[int] = []
     # Neighbours show the same lesion: keep the chosen ones apart.
