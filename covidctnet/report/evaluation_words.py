@@ -58,7 +58,11 @@ LIMITS = (
 )
 
 _TRAITS: Mapping[str, str] = MappingProxyType(
-    {"slice_mm": "slice spacing, mm", "dose_mas": "dose, mAs", "kv": "tube voltage, kV"}
+    {
+        "slice_mm": "slice distance, mm",
+        "noise_hu": "noise in soft tissue, HU",
+        "kvp": "tube voltage, kV",
+    }
 )
 
 

@@ -1,0 +1,116 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from covidctnet.errors import CohortError
+from covidctnet.evaluation.assess import assess
+from covidctnet.evaluation.output import as_plain, curve_tables, markdown, predictions_table
+from covidctnet.evaluation.predictions import read_predictions
+from covidctnet.files import table_text
+from covidctnet.results import Label
+from tests.evaluation.few_draws import few_draws
+from tests.evaluation.simulated import case, refused, simulated
+
+pytestmark = pytest.mark.usefixtures(few_draws.__name__)
+
+
+def assessed(cases, **rest):
+    return assess(cases, rng=np.random.default_rng(0), **rest)
+
+
+def test_studies_without_an_answer_are_named_and_counted_in_no_figure():
+    found = assessed(simulated(18, failures=2))
+    assert found.n == 18
+    assert [f.code for f in found.failures] == ["SLICE_GAP", "SLICE_GAP"]
+    assert found.scores.overall["accuracy"].n == 18
+
+
+def test_the_coverage_of_sets_is_the_share_that_holds_the_truth():
+    cases = [
+        case("a", Label.CAP, [0, 0.4, 0.6], prediction_set=(Label.COVID19, Label.CAP)),
+        case("b", Label.CAP, [0.9, 0.1, 0], prediction_set=(Label.CONTROL,)),
+        case("c", Label.CONTROL, [0.9, 0.1, 0], prediction_set=(Label.CONTROL,)),
+        case("d", Label.CONTROL, [0.4, 0.3, 0.3], prediction_set=tuple(Label)),
+    ]
+    sets = assessed(cases).sets
+    assert (sets.coverage.value, sets.coverage.n) == (0.75, 4)
+    assert sets.by_label[Label.CAP].value == 0.5
+    assert sets.by_label[Label.COVID19].n == 0
+    assert (sets.abstained.value, sets.size.value) == (0.5, 1.75)
+
+
+def test_burden_and_strangeness_are_told_by_true_class():
+    cases = simulated(60, failures=0)
+    found = assessed(cases)
+    for label in Label:
+        own = [c.outcome for c in cases if c.truth is label]
+        shares = [100 * p.burden.share for p in own]
+        assert found.burden[label].median == pytest.approx(np.median(shares))
+        flagged = sum("unlike_training" in p.flags for p in own)
+        assert found.unlike[label].value == pytest.approx(flagged / len(own))
+
+
+def test_weights_that_know_neither_sets_nor_burden_give_none():
+    found = assessed(simulated(12, rich=False))
+    assert found.sets is None
+    assert found.burden == found.unlike == {}
+    assert found.strata == ()
+
+
+def test_a_class_that_is_missing_leaves_its_figures_not_estimable():
+    found = assessed(simulated(12, labels=(Label.CONTROL, Label.CAP)))
+    assert Label.COVID19 not in found.roc
+    assert math.isnan(found.scores.by_label[Label.COVID19]["auc"].value)
+    assert math.isnan(found.scores.overall["macro_auc"].value)
+    assert "not estimable" in markdown(found)
+
+
+def test_one_patient_is_assessed_without_a_made_up_number():
+    found = assessed(simulated(1, failures=0))
+    assert found.roc == {}
+    assert math.isnan(found.calibration_error.low)
+    assert found.scores.overall["accuracy"].n == 1
+
+
+def test_a_study_that_is_there_twice_is_refused():
+    with pytest.raises(CohortError, match="twice"):
+        assessed([*simulated(3, failures=0), *simulated(1, failures=0)])
+
+
+def test_no_answer_at_all_is_refused_with_the_first_reason():
+    with pytest.raises(CohortError, match=r"none of 1 studies got an answer .*3 gaps"):
+        assessed([refused("a")])
+
+
+def test_the_plain_form_is_json_without_nan():
+    for cases in (simulated(20), simulated(1, failures=0)):
+        text = json.dumps(as_plain(assessed(cases, known_sites={"amber"})), allow_nan=False)
+        assert json.loads(text)["overall"]["accuracy"]["n"] >= 1
+
+
+def test_the_answers_that_are_written_are_read_back(tmp_path):
+    cases = simulated(9)
+    file = tmp_path / "predictions.csv"
+    file.write_text(table_text(predictions_table(cases)))
+    back = read_predictions(file)
+    answered = {c.study: c for c in cases[:9]}
+    assert set(back.studies) == set(answered)
+    assert back.unanswered == tuple(sorted(c.study for c in cases[9:]))
+    for study, truth, said in zip(back.studies, back.truth, back.probabilities, strict=True):
+        assert truth == answered[study].truth
+        assert said.tolist() == pytest.approx(
+            list(answered[study].outcome.probabilities.values()), abs=1e-6
+        )
+
+
+def test_the_tables_hold_the_curves():
+    found = assessed(simulated(24))
+    tables = curve_tables(found)
+    assert set(tables) == {
+        *("roc.csv", "precision-recall.csv", "reliability.csv"),
+        *("risk-coverage.csv", "strata.csv"),
+    }
+    assert len(tables["roc.csv"]) == 1 + 3 * 101
+    assert len(tables["strata.csv"]) == 1 + len(found.strata)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from covidctnet.evaluation.curves import precision_recall_curve, risk_coverage_curve, roc_curve
+from tests.evaluation.few_draws import few_draws
+
+pytestmark = pytest.mark.usefixtures(few_draws.__name__)
+
+
+def scored(n=40, seed=0, *, ties=False):
+    rng = np.random.default_rng(seed)
+    positive = np.arange(n) % 3 == 0
+    scores = rng.normal(positive * 1.0, 1.0)
+    return positive, np.round(scores) if ties else scores
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_roc_curve_is_that_of_scikit_learn(ties):
+    positive, scores = scored(ties=ties)
+    curve = roc_curve(positive, scores, positive, rng=rng())
+    rate, sensitivity, _ = metrics.roc_curve(positive, scores, drop_intermediate=False)
+    wanted = [sensitivity[rate <= x + 1e-9].max() for x in curve.x]
+    assert curve.y == pytest.approx(wanted)
+    assert (curve.positive, curve.n) == (14, 40)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_precision_recall_curve_is_that_of_scikit_learn(ties):
+    positive, scores = scored(seed=3, ties=ties)
+    curve = precision_recall_curve(positive, scores, positive, rng=rng())
+    precision, recall, _ = metrics.precision_recall_curve(positive, scores)
+    # Thresholds rise: the last that reaches a recall is the highest.
+    wanted = [precision[:-1][recall[:-1] >= x - 1e-9][-1] for x in curve.x]
+    assert curve.y == pytest.approx(wanted)
+
+
+def test_the_band_holds_the_curve_of_a_middling_score():
+    positive, scores = scored(90)
+    curve = roc_curve(positive, scores, positive, rng=rng())
+    assert curve.has_band
+    assert (curve.low <= curve.high).all()
+    assert ((curve.low <= curve.y + 0.1) & (curve.y - 0.1 <= curve.high)).mean() > 0.95
+
+
+def test_a_group_of_two_has_a_curve_and_no_band():
+    positive = np.array([True, True, False, False, False])
+    curve = roc_curve(positive, np.arange(5.0), positive, rng=rng())
+    assert not curve.has_band
+    assert curve.y[0] == 0.0
+
+
+def test_a_class_that_nobody_or_everybody_has_has_no_curve():
+    scores = np.arange(4.0)
+    for positive in (np.zeros(4, bool), np.ones(4, bool)):
+        assert roc_curve(positive, scores, positive, rng=rng()) is None
+        assert precision_recall_curve(positive, scores, positive, rng=rng()) is None
+
+
+def test_the_risk_of_answering_all_is_the_share_of_wrong_answers():
+    truth = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
+    said = np.random.default_rng(1).dirichlet(np.ones(3), 10)
+    curve = risk_coverage_curve(truth, said, rng=rng())
+    assert curve.x[-1] == 1.0
+    assert curve.y[-1] == pytest.approx((said.argmax(axis=1) != truth).mean())
+    assert curve.positive == (said.argmax(axis=1) != truth).sum()

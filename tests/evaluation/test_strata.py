@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+
+from covidctnet.evaluation.intervals import wilson
+from covidctnet.evaluation.strata import fall, known_sites, newcombe, strata
+from covidctnet.results import Label
+from tests.evaluation.few_draws import few_draws
+from tests.evaluation.simulated import case, simulated
+
+pytestmark = pytest.mark.usefixtures(few_draws.__name__)
+SURE = {label: np.eye(3)[label] for label in Label}
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def rows(cases, trait, **rest):
+    return {s.value: s for s in strata(cases, rng=rng(), **rest) if s.trait == trait}
+
+
+def test_the_difference_of_two_proportions_is_that_of_newcombes_example():
+    """56/70 against 48/80, method 10 of the paper: 0.2 (0.0524 to 0.3339)."""
+    found = newcombe(wilson(56, 70), wilson(48, 80))
+    assert found.value == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_every_patient_is_in_one_group_of_a_trait():
+    cases = simulated(45)
+    for trait in ("site", "kernel", "slice_mm", "noise_hu"):
+        assert sum(s.n for s in rows(cases, trait).values()) == 45
+
+
+def test_slices_fall_into_bands_that_hold_their_upper_edge():
+    cases = [
+        case(f"{k}", Label.CONTROL, SURE[Label.CONTROL], traits={"slice_mm": mm})
+        for k, mm in enumerate([0.6, 1.5, 1.6, 3.0, 5.0, 8.0])
+    ]
+    found = rows(cases, "slice_mm")
+    assert {value: s.n for value, s in found.items()} == {
+        "≤ 1.5": 2,
+        "1.5 to 3": 2,
+        "3 to 5": 1,
+        "> 5": 1,
+    }
+
+
+def test_a_trait_that_all_share_tells_nothing_and_is_left_out():
+    cases = [case(f"{k}", label, SURE[label], site="here") for k, label in enumerate(Label)]
+    assert strata(cases, rng=rng()) == ()
+
+
+def test_cases_that_do_not_tell_a_trait_are_a_group_of_their_own():
+    cases = [
+        case("a", Label.CAP, SURE[Label.CAP], traits={"kernel": "lung"}),
+        case("b", Label.CAP, SURE[Label.CAP]),
+    ]
+    assert {v: s.n for v, s in rows(cases, "kernel").items()} == {"lung": 1, "not told": 1}
+
+
+def test_the_figures_of_a_group_are_those_of_its_patients():
+    cases = [
+        case("a", Label.COVID19, SURE[Label.COVID19], site="one"),
+        case("b", Label.COVID19, SURE[Label.CAP], site="one"),
+        case("c", Label.CONTROL, SURE[Label.CONTROL], site="one"),
+        case("d", Label.CAP, SURE[Label.CAP], site="two"),
+    ]
+    one = rows(cases, "site")["one"]
+    assert one.accuracy.value == pytest.approx(2 / 3)
+    assert (one.sensitivity.value, one.sensitivity.n) == (0.5, 2)
+    assert (one.specificity.value, one.specificity.n) == (1.0, 1)
+    assert math.isnan(one.macro_auc.value)  # nobody of this site has CAP
+
+
+def test_the_fall_is_known_minus_unseen():
+    cases = [
+        case(f"{site}{k}", truth, SURE[truth if site == "old" else Label.CONTROL], site=site)
+        for site in ("old", "new")
+        for k, truth in enumerate([*Label] * 4)
+    ]
+    found = fall(cases, known_sites={"old"}, rng=rng())
+    assert (found.accuracy[0].value, found.accuracy[1].value) == (1.0, pytest.approx(1 / 3))
+    assert found.accuracy_lost.value == pytest.approx(2 / 3)
+    assert found.accuracy_lost.low > 0.2
+    assert found.macro_auc_lost.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("known", [set(), {"amber", "birch", "cobalt"}, {"elsewhere"}])
+def test_without_patients_of_both_kinds_there_is_no_fall(known):
+    assert fall(simulated(12), known_sites=known, rng=rng()) is None
+
+
+def test_the_sites_of_the_training_stand_in_the_card():
+    card = {
+        "training": {
+            "denoiser": {"data": {"sites": ["a", "b"]}},
+            "classifier": {"data": {"sites": ["b", "c"]}},
+        }
+    }
+    assert known_sites(card) == {"a", "b", "c"}
+    assert known_sites({}) == frozenset()
