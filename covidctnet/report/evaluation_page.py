@@ -17,7 +17,6 @@ from covidctnet.evaluation.output import BY_LABEL, fall_words
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
-from covidctnet.results import Label
 
 __all__ = ["render_evaluation"]
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["INTENDED_USE", "LIMITS", "NOT_FOR", "NOTICE", "trait_words"]
+__all__ = ["INTENDED_USE", "LIMITS", "NOTICE", "NOT_FOR", "trait_words"]
 
 NOTICE = "Research use only. Not a medical device."
 
 INTENDED_USE = (
-    "Research on computer reading of chest CT: to repeat, compare and improve the CovidCTNet chain.",
-    "Non-contrast or contrast chest CT of adults, as DICOM, NIfTI, MHA or NRRD in Hounsfield units.",
+    "Research on computer reading of chest CT: to repeat, compare, improve the CovidCTNet chain.",
+    "Chest CT of adults with or without contrast: DICOM, NIfTI, MHA or NRRD, in Hounsfield units.",
     "An answer a study: Control, Covid-19 or CAP (community-acquired pneumonia).",
 )
 
 NOT_FOR = (
     "Diagnosis, triage, treatment, or anything else that touches a patient.",
     "Children, projection radiographs, other organs.",
-    "Other diseases: heart failure, cancer, tuberculosis or fibrosis are put under one of the three "
-    "labels as well.",
+    "Other diseases: heart failure, cancer, tuberculosis or fibrosis are put under one of the "
+    "three labels as well.",
     "Claims about a hospital, a scanner or a group of patients that was not evaluated.",
 )
 
 LIMITS = (
     (
         "Small numbers",
-        "An interval tells how far chance alone may go. Small groups have wide ones, and where there "
-        "are too few patients the report says “not estimable” and gives no number.",
+        "An interval tells how far chance alone may go. Small groups have wide ones, and where "
+        "there are too few patients the report says “not estimable” and gives no number.",
     ),
     (
         "These patients only",
@@ -52,8 +52,8 @@ LIMITS = (
     ),
     (
         "The mix of patients",
-        "PPV, NPV, accuracy, precision and calibration depend on how common each class is; elsewhere "
-        "it is different.",
+        "PPV, NPV, accuracy, precision and calibration depend on how common each class is; "
+        "elsewhere it is different.",
     ),
 )
 

@@ -51,7 +51,7 @@ def model_card(
         "preprocessing": dict(weights_card.get("preprocessing", {})),
         "training": training,
         "evaluation": as_plain(found),
-        "limits": {title: words for title, words in LIMITS},
+        "limits": dict(LIMITS),
         "licence": weights_card.get("licence"),
     }
     parts = [
