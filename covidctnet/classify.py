@@ -85,7 +85,9 @@ class CovidCTNet:
             "card": dict(self.weights.card),
         }
 
-    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
+    def __call__(
+        self, volume: Volume, *, images: bool = False, residual: bool = False
+    ) -> Prediction:
         """Classify one scan.
 
         Args:
@@ -93,6 +95,8 @@ class CovidCTNet:
                 settings as these weights.
             images: Keep the slices with the largest residual for a picture. The denoiser then runs
                 even for a classifier that sees the CT alone, whose answer stays the same.
+            residual: Keep all of the residual, a `Volume`, and the lungs at its depth, bool, as
+                ``residual_volume`` and ``lungs`` in `Prediction.images`; likewise.
 
         Raises:
             StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``.
@@ -105,7 +109,7 @@ class CovidCTNet:
             chest, lungs = look_for_chest(unit, window_hu=window)
             flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
         with _timed(seconds, "denoise"):
-            seen = self._look(unit, lungs, images=images)
+            seen = self._look(unit, lungs, denoised=images or residual)
         with _timed(seconds, "classify"), torch.inference_mode():
             tensor = torch.from_numpy(seen.composed)[None].to(self.device)
             logits, features = self.classifier.classify_and_describe(tensor)
@@ -120,11 +124,13 @@ class CovidCTNet:
                 distance = float(self.likeness(features)) / self.weights.distance_limit
                 unlike = ("unlike_training",) if distance > 1 else ()
                 flags = (*flags, *unlike)
-        pictures = None
+        kept: dict[str, object] = {}
         if images:
             with _timed(seconds, "picture"):
                 label = Label(int(probabilities[0].argmax()))
-                pictures = _pictures(seen, grad_cam(self.classifier, tensor, label))
+                kept |= _pictures(seen, grad_cam(self.classifier, tensor, label))
+        if residual:
+            kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
         return Prediction(
             study=volume.source.study,
             probabilities={label: float(probabilities[0, label]) for label in Label},
@@ -136,7 +142,7 @@ class CovidCTNet:
             acquisition=volume.source.acquisition,
             weights=self.weights.digest,
             notes=(*volume.source.notes, *seen.steps),
-            images=pictures,
+            images=kept or None,
         )
 
     def _prepared(self, volume: Volume) -> Volume:
@@ -150,11 +156,11 @@ class CovidCTNet:
             )
         return unit
 
-    def _look(self, unit: Volume, lungs: np.ndarray, *, images: bool) -> _Seen:
+    def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
         """What the classifier reads of a scan, and what is told and shown beside it."""
         how, steps = self.residual, list(unit.steps)
         ct = residual = shown = inside = burden = None
-        if how.has_residual or images:
+        if how.has_residual or denoised:
             residual, shown = residual_volume(unit, self.denoiser, depth=self.depth, settings=how)
             # The notes tell what the classifier saw, not what a picture shows.
             steps += residual.steps[len(unit.steps) :] if how.has_residual else ()

@@ -20,6 +20,7 @@ from covidctnet.evaluation.curves import (
     roc_curve,
 )
 from covidctnet.evaluation.intervals import Estimate, bootstrap, wilson
+from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
 from covidctnet.results import Failure, Label, Prediction
 
@@ -109,6 +110,8 @@ class Assessment:
         unlike: Share of scans unlike the training data, by true label; empty when the weights do
             not know.
         burden: Share of the lungs that is unusual, in percent, by true label; empty likewise.
+        localisation: Residual against masks of lesions, means over the patients who have a mask
+            and lesions: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
         strata: Figures by trait.
         fall: From known to unseen sites; None when it cannot be told.
     """
@@ -124,6 +127,7 @@ class Assessment:
     sets: SetScores | None
     unlike: Mapping[Label, Estimate]
     burden: Mapping[Label, Spread]
+    localisation: Mapping[str, Estimate]
     strata: tuple[by_stratum.Stratum, ...]
     fall: by_stratum.Fall | None
 
@@ -179,6 +183,7 @@ def assess(
         sets=_sets(answers, rng),
         unlike=_unlike(answers),
         burden=_burden(answers),
+        localisation=_localisation(cases, rng),
         strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
         fall=by_stratum.fall(cases, known_sites=known_sites, rng=rng),
     )
@@ -215,6 +220,12 @@ def _unlike(answers: Answers) -> dict[Label, Estimate]:
         return {}
     flags = {label: [flag for truth, flag in known if truth is label] for label in Label}
     return {label: wilson(sum(found), len(found)) for label, found in flags.items()}
+
+
+def _localisation(cases: Sequence[Case], rng: np.random.Generator) -> Mapping[str, Estimate]:
+    """Of the infected: what is found in Controls is told by the burden."""
+    found = [c.localisation for c in cases if c.localisation and c.localisation.lesion_ml > 0]
+    return mean_figures(found, rng) if found else {}
 
 
 def _burden(answers: Answers) -> dict[Label, Spread]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from covidctnet.evaluation.localise import Localisation
 from covidctnet.results import Failure, Label, Prediction
 
 __all__ = ["Case"]
@@ -19,13 +20,15 @@ class Case:
         outcome: The answer, or why there is none.
         site: Where it was scanned, as the cohort file says; empty when it does not.
         traits: What the figures are told apart by, text or numbers by name: ``slice_mm``,
-            ``kernel``, ``scanner``, and whatever the cohort file says.
+            ``noise_hu``, ``kernel``, ``kvp``.
+        localisation: Residual against the true lesions, where there is a mask of them.
     """
 
     truth: Label
     outcome: Prediction | Failure
     site: str = ""
     traits: Mapping[str, str | float] = field(default_factory=dict)
+    localisation: Localisation | None = None
 
     @property
     def study(self) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from covidctnet.burden import inner_lungs, lesion_mask
-from covidctnet.errors import CohortError
+from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap
+from covidctnet.io.canonical import check_size
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
 from covidctnet.volume import Volume
@@ -157,11 +158,14 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         image = nib.load(path)
         assert isinstance(image, nib.Nifti1Image)
+        check_size(image.shape)
         mask = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise CohortError(
             f"a lesion mask cannot be read ({type(error).__name__}). Write it as NIfTI again."
         ) from None
+    except StudyError as error:
+        raise CohortError(f"a lesion mask is refused: {error.message}") from None
     except (nib.filebasedimages.ImageFileError, AssertionError):
         raise CohortError("wanted a lesion mask as NIfTI, a file is none. Convert it.") from None
     header = image.header

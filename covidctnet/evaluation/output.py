@@ -16,6 +16,7 @@ from covidctnet.results import Label, Prediction
 
 __all__ = [
     "BY_LABEL",
+    "LOCALISATION",
     "OVERALL",
     "as_plain",
     "curve_tables",
@@ -40,6 +41,12 @@ BY_LABEL = {
     "f1": "F1",
     "auc": "AUC",
     "average_precision": "average precision",
+}
+LOCALISATION = {
+    "dice": "Dice",
+    "voxel_auc": "voxel AUC",
+    "sensitivity": "sensitivity by volume",
+    "precision": "precision by volume",
 }
 _STRATUM = ("accuracy", "macro_auc", "sensitivity", "specificity")
 
@@ -86,6 +93,7 @@ def as_plain(found: Assessment) -> dict[str, Any]:
             }
             for k, spread in found.burden.items()
         },
+        "localisation": _estimates(found.localisation),
         "strata": [
             {"trait": s.trait, "value": s.value, "n": s.n}
             | {name: plain_estimate(getattr(s, name)) for name in _STRATUM}
@@ -107,6 +115,9 @@ def markdown(found: Assessment) -> str:
             f"The set of labels holds the true one: {found.sets.coverage}; labels in it: "
             f"{found.sets.size}; abstained: {found.sets.abstained}."
         )
+    if found.localisation:
+        told = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in found.localisation.items())
+        parts.append(f"Residual against masks of lesions, means over patients: {told}.")
     if found.strata:
         parts.append(strata_markdown(found.strata))
     if found.fall:

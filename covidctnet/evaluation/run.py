@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
-from covidctnet.errors import StudyError, UsageError
+from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.localise import Localisation, lesion_truth, localise
 from covidctnet.evaluation.output import as_plain, curve_tables, markdown, predictions_table
 from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.evaluation.strata import known_sites
@@ -24,12 +27,14 @@ from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
+from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet
 
 __all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
 
+_LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
@@ -109,9 +114,10 @@ def evaluate_data(
         CohortError: If the folder is no labelled archive, or no study got an answer.
     """
     cohort = read_cohort(*([data] if isinstance(data, Path) else data))
-    given = answers([entry.study for entry in cohort], model, limits=limits)
+    predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
+    given = answers([entry.study for entry in cohort], predictor, limits=limits)
     cases = (
-        _case(entry.label, outcome, entry.site)
+        _case(entry.label, outcome, entry.site, predictor.found.get(entry.study.id))
         for entry, (_, outcome, _) in zip(cohort, given, strict=True)
     )
     return _evaluate(cases, len(cohort), model, output, seed, progress)
@@ -169,9 +175,44 @@ def _write(
     write_whole(output / "index.html", page)
 
 
-def _case(truth: Label, outcome: Prediction | Failure, site: str | None) -> Case:
+class _Localising:
+    """A model that also compares its residuals with the lesions of those who have a mask.
+
+    Attributes:
+        found: By study, as the answers come.
+    """
+
+    def __init__(self, model: CovidCTNet, masks: Mapping[str, Path]) -> None:
+        self.model, self.masks = model, masks
+        self.found: dict[str, Localisation] = {}
+
+    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
+        study, threshold = volume.source.study, self.model.weights.burden_threshold
+        mask = self.masks.get(study)
+        if mask is None or threshold is None:
+            return self.model(volume, images=images)
+        answer = self.model(volume, images=images, residual=True)
+        kept: dict[str, Any] = dict(answer.images or {})
+        residual = kept.pop("residual_volume")
+        lungs = kept.pop("lungs")
+        try:
+            truth = lesion_truth(mask, residual)
+        except CohortError as error:
+            # The answer stands without it.
+            _LOG.warning("study %s: %s", study, error)
+        else:
+            self.found[study] = localise(residual, truth, lungs, threshold=threshold)
+        return replace(answer, images=kept or None)
+
+
+def _case(
+    truth: Label,
+    outcome: Prediction | Failure,
+    site: str | None,
+    localisation: Localisation | None = None,
+) -> Case:
     traits = dict(outcome.acquisition) if isinstance(outcome, Prediction) else {}
-    return Case(truth, outcome, site or "", traits)
+    return Case(truth, outcome, site or "", traits, localisation)
 
 
 def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Case]:

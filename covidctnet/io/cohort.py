@@ -14,7 +14,7 @@ from covidctnet.results import Label
 __all__ = ["CohortStudy", "read_cohort"]
 
 _REQUIRED = ("study", "patient", "label")
-_OPTIONAL = ("site", "split")
+_OPTIONAL = ("site", "split", "lesions")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class CohortStudy:
         site: Where it was scanned, if told.
         split: Which split it must be in, if told.
         root: The archive.
+        lesions: A NIfTI mask of its lesions, if there is one.
     """
 
     study: Study
@@ -38,6 +39,7 @@ class CohortStudy:
     site: str | None = None
     split: str | None = None
     root: Path = Path()
+    lesions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,16 @@ class _Row:
     site: str | None = None
     split: str | None = None
     root: Path = Path()
+    lesions: Path | None = None
 
 
 def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
     """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and, if
-    wanted, site and split. Without it, the folders ``Control``, ``Covid-19`` and ``CAP`` (case
-    does not matter) hold a folder or file a patient; folders of other names hold no scans.
+    wanted, site, split and lesions (path of a NIfTI mask, for evaluations). Without it, the folders
+    ``Control``, ``Covid-19`` and ``CAP`` (case does not matter) hold a folder or file a patient;
+    folders of other names hold no scans.
 
     Patients of the same name in two archives are taken for the same patient, as the safe side is:
     a patient never stands in two splits.
@@ -175,18 +179,31 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
                 f"{where}: wanted {', '.join(_REQUIRED)}, "
                 + (f"{', '.join(empty)} is empty" if empty else "got more cells than columns")
             )
-        path = root / cells["study"]
-        if not path.resolve().is_relative_to(inside):
-            raise CohortError(f"{where}: the path leaves the archive; give one relative to it")
-        if not path.exists():
-            raise CohortError(f"{where}: the study is missing; check its path")
+        path = _inside(inside, root / cells["study"], where, "study")
+        lesions = None
+        if cells["lesions"]:
+            lesions = _inside(inside, root / cells["lesions"], where, "lesion mask")
         try:
             label = Label.parse(cells["label"])
         except CohortError as error:
             raise CohortError(f"{where}: {error}") from None
         yield _Row(
-            where, path, cells["patient"], label, cells["site"] or None, cells["split"] or None
+            where,
+            path,
+            cells["patient"],
+            label,
+            cells["site"] or None,
+            cells["split"] or None,
+            lesions=lesions,
         )
+
+
+def _inside(archive: Path, path: Path, where: str, what: str) -> Path:
+    if not path.resolve().is_relative_to(archive):
+        raise CohortError(f"{where}: the path leaves the archive; give one relative to it")
+    if not path.exists():
+        raise CohortError(f"{where}: the {what} is missing; check its path")
+    return path
 
 
 def _check_patients(rows: list[_Row]) -> None:
@@ -223,6 +240,7 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
                 row.site,
                 row.split,
                 row.root,
+                row.lesions,
             ),
             row.where,
         )

@@ -96,8 +96,9 @@ def write_cohort(
     """Write a cohort that `covidctnet.io.cohort.read_cohort` reads.
 
     A folder a class with a DICOM folder a patient, ``truth/`` with a folder a patient (see
-    `covidctnet.phantom.series.write_truth`), and ``cohort.csv`` with the scanner as site. Patients
-    that are there are kept, so an interrupted run goes on where it was.
+    `covidctnet.phantom.series.write_truth`), and ``cohort.csv`` with the scanner as site and the
+    mask of the lesions. Patients that are there are kept, so an interrupted run goes on where it
+    was.
 
     Args:
         root: A new or empty folder, or one of an earlier run with the same plan.
@@ -116,8 +117,12 @@ def write_cohort(
     for finished in _made(root, plan, todo, workers):
         if progress:
             progress(done + finished, len(patients))
-    rows = [(f"{p.label.title}/{p.name}", p.name, p.label, p.scanner) for p in patients]
-    write_whole(root / "cohort.csv", table_text([("study", "patient", "label", "site"), *rows]))
+    rows = [
+        (f"{p.label.title}/{p.name}", p.name, p.label, p.scanner, f"truth/{p.name}/lesions.nii.gz")
+        for p in patients
+    ]
+    head = ("study", "patient", "label", "site", "lesions")
+    write_whole(root / "cohort.csv", table_text([head, *rows]))
 
 
 def _made(

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.output import BY_LABEL, fall_words
+from covidctnet.evaluation.output import BY_LABEL, LOCALISATION, fall_words
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
@@ -71,6 +71,10 @@ def render_evaluation(
         calibration=str(found.calibration_error),
         sets=_sets(found),
         unlike=[(label.title, _shown(e)) for label, e in found.unlike.items()],
+        localisation=[
+            (LOCALISATION[name][0].upper() + LOCALISATION[name][1:], _shown(estimate))
+            for name, estimate in found.localisation.items()
+        ],
         strata=_strata(found),
         fall=fall_words(found.fall) if found.fall else "",
         why_no_fall="the cases do not come from both known and unseen sites."

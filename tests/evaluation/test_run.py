@@ -1,6 +1,8 @@
 import csv
 import json
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from covidctnet.classify import CovidCTNet
@@ -9,7 +11,8 @@ from covidctnet.evaluation.run import evaluate_data, evaluate_work
 from covidctnet.evaluation.splits import Splits, SplitSettings
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
-from tests.small import PREPROCESSING, tiny_weights, write_chest, write_cohort
+from tests.io.series import an_affine
+from tests.small import PREPROCESSING, SPACING, tiny_weights, write_chest, write_cohort
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,53 @@ def test_several_folders_are_told_apart_by_site_and_by_how_they_were_scanned(mod
     page = (tmp_path / "out" / "index.html").read_text()
     assert str(tmp_path) not in page
     assert "Research use only. Not a medical device." in page
+
+
+def with_masks(root, masks):
+    """A sick and a healthy patient, and masks of lesions for those named."""
+    rows = ["study,patient,label,lesions"]
+    for name, label in (("sick", "CAP"), ("well", "Control")):
+        write_chest(root / label / name, name, sick=name == "sick")
+        file = f"truth/{name}.nii" if name in masks else ""
+        rows.append(f"{label}/{name},{name},{label},{file}")
+        if file:
+            (root / "truth").mkdir(exist_ok=True)
+            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ an_affine(SPACING)
+            image = nib.Nifti1Image(masks[name], affine)
+            image.header.set_sform(affine, 1)
+            nib.save(image, root / file)
+    (root / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def thresholded(tmp_path):
+    """A model that counts every voxel with a positive residual as lesion."""
+    folder = tiny_weights(tmp_path / "thresholded")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"burden": {"threshold": 0.0}}))
+    return CovidCTNet.load(folder, device="cpu")
+
+
+def test_residuals_are_compared_with_the_masks_that_there_are(thresholded, tmp_path, caplog):
+    lesions = np.zeros((25, 50, 60), np.uint8)
+    lesions[8:14, 20:32, 10:20] = 1
+    data = with_masks(tmp_path / "data", {"sick": lesions, "well": np.zeros_like(lesions)})
+    evaluate_data(data, thresholded, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
+    assert set(told) == {"dice", "voxel_auc", "sensitivity", "precision"}
+    assert told["voxel_auc"]["n"] == 1  # the healthy one has no lesions to find
+    assert "Residual and lesions" in (tmp_path / "out" / "index.html").read_text()
+    assert not caplog.records
+
+
+def test_a_mask_that_is_none_costs_a_warning_and_no_answer(thresholded, tmp_path, caplog):
+    data = with_masks(tmp_path / "data", {"sick": np.full((25, 50, 60), 9, np.uint8)})
+    done = evaluate_data(data, thresholded, tmp_path / "out")
+    assert (done.answered, done.failed) == (2, 0)
+    (record,) = caplog.records
+    assert "a lesion mask holds whole numbers from 0 to 3" in record.getMessage()
+    assert str(tmp_path) not in record.getMessage()
 
 
 def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
