@@ -83,18 +83,21 @@ def a_result(row, seed, value):
 
 
 def test_finalists_are_told_with_an_interval_over_seeds_and_the_others_without():
-    grid = {**GRID, "rows": {"base": {"finalist": True}, "other": {}}}
-    results = [a_result("base", s, 0.8 + 0.01 * s) for s in range(3)] + [a_result("other", 0, 0.5)]
+    grid = {**GRID, "rows": {"base": {"finalist": True}, "other": {}, "never": {}}}
+    results = [{"row": "base", "seed": s, "refused": True} for s in (5, 6)]
+    results += [a_result("base", s, 0.8 + 0.01 * s) for s in range(3)]
+    results.append(a_result("other", 0, 0.5))
     curves = [{"row": "base", "seed": s, "step": 200, "loss": 0.1} for s in range(3)]
     text = table.render(results, grid, curves)
     # Mean 0.81, standard error 0.00577, t of two degrees of freedom 4.303.
-    assert "| base | 3 | 0.810 (0.785 to 0.835)" in text
-    assert "| other | 1 | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    assert "| base | 3 | 2 | 0.810 (0.785 to 0.835)" in text
+    assert "| other | 1 |  | 0.500 | 0.500 | 0.500 | 0.500 |" in text
+    assert "| never | 0 |  | not run | not run | not run | not run |" in text
     assert "| base | 0.1000 (0.1000 to 0.1000) |" in text
 
 
 def test_a_run_that_is_there_is_not_run_again(tmp_path, monkeypatch):
-    grid = {**GRID, "rows": {"base": {"finalist": True}}, "finalist_seeds": [0, 1]}
+    grid = {**GRID, "rows": {"base": {"finalist": True}}, "seeds": [0, 1], "finalist_runs": 2}
     trained = []
     monkeypatch.setattr(run, "_cohorts", lambda folder, grid: folder / "work")
     monkeypatch.setattr(
@@ -105,3 +108,24 @@ def test_a_run_that_is_there_is_not_run_again(tmp_path, monkeypatch):
     assert trained == ["base-0", "base-1"]
     assert list(run.ablation(tmp_path, grid)) == first
     assert len(trained) == 2
+
+
+def test_a_refused_start_is_kept_and_the_next_seed_is_tried(tmp_path, monkeypatch):
+    rows = {"base": {}, "kin": {"like": "base"}}
+    grid = {**GRID, "rows": rows, "seeds": [0, 1, 2], "finalist_runs": 2}
+    trained = []
+
+    def train(home, *rest):
+        home.mkdir(parents=True)
+        trained.append(home.name)
+        if home.name == "base-0":
+            raise run._RefusedError("a dead start")
+
+    monkeypatch.setattr(run, "_cohorts", lambda folder, grid: folder / "work")
+    monkeypatch.setattr(run, "_train", train)
+    monkeypatch.setattr(run, "measure", lambda weights, unseen: dict.fromkeys(table.FIGURES, 0.5))
+    found = list(run.ablation(tmp_path, grid))
+    assert trained == ["base-0", "base-1", "kin-1"]
+    assert [r.get("refused", False) for r in found] == [True, False, False]
+    assert list(run.ablation(tmp_path, grid)) == found
+    assert len(trained) == 3

@@ -68,22 +68,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Results of every row and seed, as they come; those that are there are read.
 
-    Finalists come with all seeds, the other rows with the first.
+    Finalists come with several seeds, the other rows with one. A denoiser that training refuses as
+    a dead start counts as such, and the next seed is tried.
     """
     work = _cohorts(folder, grid)
-    unseen = folder / "unseen"
-    for number, seed in enumerate(grid["finalist_seeds"]):
-        for name, row in grid["rows"].items():
-            if number and not row.get("finalist"):
-                continue
+    alive: dict[str, list[int]] = {}
+    for name, row in grid["rows"].items():
+        wanted = grid["finalist_runs"] if row.get("finalist") else 1
+        alive[name] = []
+        for seed in alive[row["like"]] if "like" in row else grid["seeds"]:
+            if len(alive[name]) == wanted:
+                break
             home = folder / "runs" / f"{_slug(name)}-{seed}"
             file = home / "result.json"
             if not file.is_file():
                 sys.stderr.write(f"{name}, seed {seed}\n")
-                _train(home, work, folder, grid, row, seed)
-                found = measure(home / "weights", unseen)
+                found = _result(home, work, folder, grid, row, seed)
                 write_whole(file, json.dumps({"row": name, "seed": seed, **found}) + "\n")
-            yield json.loads(file.read_text(encoding="utf-8"))
+            result = json.loads(file.read_text(encoding="utf-8"))
+            if not result.get("refused"):
+                alive[name].append(seed)
+            yield result
+
+
+def _result(
+    home: Path,
+    work: Path,
+    folder: Path,
+    grid: Mapping[str, Any],
+    row: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    try:
+        _train(home, work, folder, grid, row, seed)
+    except _RefusedError:
+        return {"refused": True}
+    return measure(home / "weights", folder / "unseen")
 
 
 def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
@@ -209,8 +229,14 @@ def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
+class _RefusedError(UsageError):
+    """Training found nothing worth keeping, and said why on the way."""
+
+
 def _call(*words: str) -> None:
     code = covidctnet(list(words))
+    if code == UsageError.exit_code and words[0] == "train-denoiser":
+        raise _RefusedError("the denoiser was refused; see the lines above")
     if code:
         raise UsageError(f"covidctnet {words[0]} ended with {code}; see the lines above")
 
@@ -278,8 +304,11 @@ def transfer_curves(folder: Path, grid: Mapping[str, Any]) -> list[dict[str, Any
     names = ["base", *(n for n, row in grid["rows"].items() if row.get("from_lungs"))]
     out = []
     for name in names:
-        for seed in grid["finalist_seeds"]:
-            log = folder / "runs" / f"{_slug(name)}-{seed}" / "denoiser" / "log" / "run1"
+        for seed in grid["seeds"]:
+            home = folder / "runs" / f"{_slug(name)}-{seed}"
+            if not (home / "weights" / "card.json").is_file():
+                continue  # not run, or refused
+            log = home / "denoiser" / "log" / "run1"
             with (log / "metrics.csv").open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     if row.get("val_loss"):

@@ -30,7 +30,8 @@ def render(
     """
     model, trainer = grid["denoiser"]["model"], grid["denoiser"]["trainer"]
     steps = trainer["max_epochs"] * trainer["limit_train_batches"]
-    patients, size = results[0]["patients"], grid["preprocess"]["settings"]["size"]
+    measured = [r for r in results if not r.get("refused")]
+    patients, size = measured[0]["patients"], grid["preprocess"]["settings"]["size"]
     lines = [
         "# Ablation on phantoms",
         "",
@@ -38,16 +39,19 @@ def render(
         "",
         f"Phantoms only, small networks: base width {model['base']}, slices of {size} x {size}, "
         f"{steps} steps. Measured on {patients} phantoms of scanners that no training phantom saw. "
-        f"Rows with n={len(grid['finalist_seeds'])} seeds show the mean and its 95 % t-interval "
-        "over seeds; the others one seed, whose place among close rows is chance.",
+        f"Rows with {grid['finalist_runs']} runs show the mean and its 95 % t-interval over them; "
+        "the others one run, whose place among close rows is chance. A dead start is a denoiser "
+        "that gives one constant within the lungs after 200 steps: training refuses it.",
         "",
-        f"| row | seeds | {' | '.join(FIGURES.values())} |",
-        "|---" * (2 + len(FIGURES)) + "|",
+        f"| row | runs | dead starts | {' | '.join(FIGURES.values())} |",
+        "|---" * (3 + len(FIGURES)) + "|",
     ]
     for name in grid["rows"]:
-        runs = [r for r in results if r["row"] == name]
+        tried = [r for r in results if r["row"] == name]
+        runs = [r for r in tried if not r.get("refused")]
         cells = [_mean([r[figure] for r in runs]) for figure in FIGURES]
-        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+        dead = len(tried) - len(runs)
+        lines.append(f"| {name} | {len(runs)} | {dead or ''} | {' | '.join(cells)} |")
     lines += [
         "",
         "Validation loss of the denoiser with and without lung transfer, mean of seeds:",
@@ -65,6 +69,8 @@ def render(
 
 
 def _mean(values: Sequence[float], digits: int = 3) -> str:
+    if not values:
+        return "not run"
     mean = float(np.mean(values))
     if len(values) < 3:
         return f"{mean:.{digits}f}"
