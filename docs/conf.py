@@ -39,6 +39,8 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"covidctnet {release}"
+# The report and the card of the shipped weights stand beside the pages.
+html_extra_path = ["measured/compact"]
 html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False

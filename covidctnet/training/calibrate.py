@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 # One in a hundred valid scans may be called unlike the training data.
 FALSE_ALARMS = 0.01
 # Of fewer, no spread can be told.
-MIN_FOR_LIMIT = 5
+MIN_FOR_LIMIT = 8
 
 
 class Described(NamedTuple):
@@ -134,15 +134,17 @@ def distance_limit(distances: np.ndarray) -> float:
         distances: Of valid scans that the distance was not fitted on, shape (n,).
 
     Returns:
-        The upper 99 % prediction bound of a log-normal distribution: a quantile of some thirty
-        patients would not reach so far. NaN for fewer than five.
+        The upper 99 % prediction bound of a log-normal distribution whose upper half is that of the
+        distances: a quantile of some thirty patients would not reach so far, and Controls, whose
+        features hardly differ, must not widen it from below. NaN for fewer than eight.
     """
-    n = len(distances)
-    if n < MIN_FOR_LIMIT or not (distances > 0).all():
+    logs = np.sort(np.log(distances[distances > 0]))
+    middle = float(np.median(logs)) if len(logs) else math.nan
+    above = logs[logs > middle] - middle
+    if len(distances) < MIN_FOR_LIMIT or not len(above):
         return math.nan
-    logs = np.log(distances)
-    reach = stats.t.ppf(1 - FALSE_ALARMS, n - 1) * math.sqrt(1 + 1 / n)
-    return float(np.exp(logs.mean() + reach * logs.std(ddof=1)))
+    reach = stats.t.ppf(1 - FALSE_ALARMS, len(above)) * math.sqrt(1 + 1 / len(distances))
+    return float(np.exp(middle + reach * math.sqrt((above**2).mean())))
 
 
 @torch.inference_mode()

@@ -75,12 +75,20 @@ def test_one_in_a_hundred_further_scans_exceeds_the_limit():
     for _ in range(4000):
         drawn = np.exp(rng.normal(1.0, 0.3, size=21))
         exceeded.append(drawn[20] > distance_limit(drawn[:20]))
-    spread = math.sqrt(0.01 * 0.99 / 4000)
-    assert abs(np.mean(exceeded) - 0.01) < 4 * spread
+    assert 0.004 < np.mean(exceeded) < 0.016
+
+
+def test_many_patients_alike_do_not_widen_the_limit():
+    rng = np.random.default_rng(0)
+    ill = np.exp(rng.normal(1.0, 0.3, size=40))
+    alike = np.exp(rng.normal(-4.0, 0.1, size=20))
+    alone, both = distance_limit(ill), distance_limit(np.concatenate([ill, alike]))
+    assert 0.5 * alone < both < 1.5 * alone
 
 
 def test_few_scans_tell_no_limit():
-    assert math.isnan(distance_limit(np.array([1.0, 2.0, 3.0, 4.0])))
+    assert math.isnan(distance_limit(np.arange(1.0, 8.0)))
+    assert math.isnan(distance_limit(np.ones(20)))
 
 
 def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
