@@ -19,6 +19,7 @@ from covidctnet.report.pictures import (
 from covidctnet.report.record import Record
 from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.results import Label
+from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
 __all__ = ["EMBEDDED_BYTES", "render_page"]
 
@@ -106,6 +107,7 @@ def _rows(
         yield {
             "study": record.study,
             "status": record.status,
+            "origin": next((n for n in record.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)), ""),
             "label": " or ".join(x.title for x in _READING_ORDER if x.key in record.labels_left)
             if record.status == "abstained"
             else label.title,

@@ -4,6 +4,8 @@ from html.parser import HTMLParser
 import pytest
 
 from covidctnet.report import Results
+from covidctnet.results import Burden, Label, Region
+from covidctnet.volume import SYNTHETIC_NOTE
 from tests.report.answers import AModel, AStudy, answer, images, refusal
 
 SYNTHETIC = "only ever seen synthetic patients"
@@ -168,3 +170,27 @@ def test_a_picture_that_is_gone_costs_the_picture_only(page, tmp_path):
     first, second = rows(page(answer("b", images=images())))
     assert "No picture was kept." in first
     assert "data:image/webp" in second
+
+
+def test_a_phantom_is_called_one_in_its_row(page):
+    phantom, patient = rows(page(answer("a", notes=(SYNTHETIC_NOTE,)), answer("b")))
+    assert "Synthetic patient (phantom)" in phantom
+    assert "phantom" not in patient
+
+
+def test_an_abstention_shows_the_labels_that_are_left(page):
+    open_set = (Label.COVID19, Label.CAP)
+    (row,) = rows(page(answer(prediction_set=open_set)))
+    assert "Covid-19 or CAP" in row
+    assert "Abstained: no label alone is sure enough." in row
+
+
+def test_the_burden_is_a_table_of_thirds(page):
+    regions = tuple(
+        Region(lung, third, 500.0, 25.0 if (lung, third) == ("left", "lower") else 0.0)
+        for lung in ("right", "left")
+        for third in ("upper", "middle", "lower")
+    )
+    (row,) = rows(page(answer(burden=Burden(0.04, regions))))
+    assert "Unusual: 0.8 % of the lungs, 25 of 3000 ml" in row
+    assert "<td>0.0 %</td><td>5.0 %</td>" in row
