@@ -87,7 +87,7 @@ def test_a_child_that_hangs_ends_without_its_parent(tmp_path):
     code = (
         "import os, threading, time\n"
         "from covidctnet.isolate import Child, Limits\n"
-        "child = Child('tests.poison:work', limits=Limits(seconds=1.0))\n"
+        "child = Child('tests.poison:work', limits=Limits(seconds=8.0))\n"
         "child.ask({'deed': 'nothing'})\n"
         "print(child._process.pid, flush=True)\n"
         "ask = threading.Thread(target=child.ask, args=({'deed': 'spin'},), daemon=True)\n"

@@ -100,23 +100,28 @@ class TrainCLI(LightningCLI):
                 CSVLogger(str(folder), name="log", version=run),
                 TensorBoardLogger(str(folder), name="tensorboard", version=run),
             ]
-        best = ModelCheckpoint(
-            dirpath=folder / "checkpoints",
-            filename="best",
-            monitor="val_loss",
-            save_last=True,
-            enable_version_counter=False,
-        )
         kwargs["callbacks"] = [
             *(self.config_init.trainer.callbacks or []),
             # Only after a validation: a run of a few steps ends before the first one.
             EarlyStopping(
                 "val_loss", patience=self.config.patience, check_on_train_epoch_end=False
             ),
-            best,
+            # Two, as `save_last` writes the last one only when it is also the best; the best comes
+            # first, as the last one holds its state.
+            _checkpoint(folder, "best", monitor="val_loss"),
+            _checkpoint(folder, "last"),
         ]
         trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
         return trainer
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename=name,
+        monitor=monitor,
+        enable_version_counter=False,
+    )
 
 
 class DenoiserCLI(TrainCLI):

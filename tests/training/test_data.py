@@ -265,7 +265,7 @@ def test_training_and_inference_give_the_classifier_the_same(
     data = residuals(denoised, classifier_input=which, depth_resize=way)
     model = classified(data)
     seen = []
-    model.classifier.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    model.classifier.features.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
     for split in data.splits.values():
         study = split.studies[0]
         model(study.volume())

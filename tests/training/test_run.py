@@ -115,6 +115,16 @@ def test_an_interrupted_run_resumes_to_the_same_bits(denoised, tmp_path, monkeyp
     assert epochs == ["0", "1", "2", "3"]
 
 
+def test_the_last_checkpoint_is_that_of_the_last_epoch_also_when_it_was_not_the_best(
+    denoised, tmp_path
+):
+    work = shutil.copytree(denoised, tmp_path / "work")
+    # Nothing is learned at this rate: the first epoch stays the best, or ties with it.
+    arguments = [*CLASSIFIER, "--trainer.max_epochs=3", "--model.learning_rate=1e-12"]
+    assert main(["train-classifier", "--work", str(work), *arguments]) == 0
+    assert last(work, "classifier")["epoch"] == 2
+
+
 def test_the_same_seed_trains_the_same_network_and_another_another(work, tmp_path):
     other = shutil.copytree(work, tmp_path / "other")
     third = shutil.copytree(work, tmp_path / "third")
