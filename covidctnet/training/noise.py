@@ -20,6 +20,12 @@ _RIM = 10
 _LEVELS, _CORE_LEVELS = (0.4, 1.9), (0.9, 2.2)
 # Consolidation is as dense as soft tissue, 0.74 of the window, air in its bronchi apart.
 _CORE_DENSITY = (0.6, 0.82)
+# A filled lobe lies beyond a line that may come so near to the lungs' middle and so far from it, in
+# root mean squares of the lungs' distance from it.
+_LOBE_LEVELS = (-0.2, 1.5)
+# Dense opacities reach this many voxels beyond the mask: a rim of air left along the pleura would
+# tell every one of them, and no consolidation of a patient has it.
+_BEYOND = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class NoiseSettings:
         max_amplitude: Largest.
         cores: Share of the slices with opacities that get dense cores as well, as consolidations
             are: without them the denoiser takes consolidation for vessels and leaves it.
+        lobes: Share of the slices with opacities in which all lung beyond a wavering line is filled
+            up to the pleura, as in lobar pneumonia: without it the denoiser takes a filled lobe for
+            the wall or the heart and leaves it.
         min_density: Smallest value that an opacity pulls towards, in [0, 1] of the window.
         max_density: Largest value.
     """
@@ -62,12 +71,14 @@ class NoiseSettings:
     min_amplitude: float = 0.15
     max_amplitude: float = 1.0
     cores: float = 0.4
+    lobes: float = 0.25
     min_density: float = 0.2
     max_density: float = 0.8
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.cores <= 1):
-            raise UsageError(f"share and cores must lie in 0..1, got {self.share} and {self.cores}")
+        for name in ("share", "cores", "lobes"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if not 1 <= self.min_scale <= self.max_scale:
             raise UsageError(
                 f"min_scale ({self.min_scale}) must be >= 1 and <= max_scale ({self.max_scale})"
@@ -134,13 +145,13 @@ def corrupt(
     """
     region = lungs if settings.region == "lungs" else torch.ones_like(lungs)
     if settings.kind == "field":
-        noise = _draw_field(clean, settings, generator)
+        noise = region * _draw_field(clean, settings, generator)
     else:
         noise = _draw_opacities(clean, region, settings, generator)
     if settings.sign == "positive":
         noise = noise.clamp_min(0)
     chosen = _uniform(clean, 0, 1, generator) < settings.share
-    noise = torch.where(chosen, region * noise, torch.zeros_like(noise))
+    noise = torch.where(chosen, noise, torch.zeros_like(noise))
     return clean + noise, noise
 
 
@@ -160,43 +171,92 @@ def _draw_opacities(
     settings: NoiseSettings,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Blobs of a random density and strength, and dense cores in some of the slices."""
+    """Blobs of a random density and strength; in some slices dense cores, in some filled lobes."""
     low, high = settings.min_density, settings.max_density
     target = _uniform(clean, low, high, generator)
     low, high = settings.min_amplitude, settings.max_amplitude
     strength = _uniform(clean, low, high, generator)
-    hazy = _draw_blobs(clean, region, target, strength, _LEVELS, settings, generator)
+    cover = strength * _draw_blobs(region, _LEVELS, settings, generator)
+    noise = region * cover * _pull(clean, target, 0.5, settings, generator)
+
+    beyond = F.max_pool2d(region, 2 * _BEYOND + 1, 1, _BEYOND)
+    cover = _some(clean, settings.cores, generator)
+    cover = cover * _draw_blobs(region, _CORE_LEVELS, settings, generator)
     dense = _uniform(clean, *_CORE_DENSITY, generator)
-    has_core = (_uniform(clean, 0, 1, generator) < settings.cores).to(clean.dtype)
-    return hazy + _draw_blobs(
-        clean + hazy, region, dense, has_core, _CORE_LEVELS, settings, generator
-    )
+    noise = noise + beyond * cover * _pull(clean + noise, dense, 0.5, settings, generator)
+
+    cover = _some(clean, settings.lobes, generator) * _draw_lobe(region, settings, generator)
+    dense = _uniform(clean, *_CORE_DENSITY, generator)
+    return noise + beyond * cover * _pull(clean + noise, dense, 0.2, settings, generator)
+
+
+def _pull(
+    slices: torch.Tensor,
+    target: torch.Tensor,
+    most_grain: float,
+    settings: NoiseSettings,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """The way of every voxel to a target of a grain of its own."""
+    fine = _log_uniform(slices, 3.0, 12.0, generator)
+    grain = _field(slices, fine, _uniform(slices, 0.4, 0.8, generator), settings, generator)
+    grain = grain * _uniform(slices, 0.0, most_grain, generator)
+    way = (target + grain).clamp(0, 1) - slices
+    # Else a thin target would take off what an opacity before it has put on.
+    return way.clamp_min(0) if settings.sign == "positive" else way
 
 
 def _draw_blobs(
-    clean: torch.Tensor,
     region: torch.Tensor,
-    target: torch.Tensor,
-    strength: torch.Tensor,
     levels: tuple[float, float],
     settings: NoiseSettings,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """What pulls a slice towards `target`: small blobs as often as large, some along the border."""
-    scale = _log_uniform(clean, settings.min_scale, settings.max_scale, generator)
+    """A cover in 0..1: small blobs as often as large, some along the border."""
+    scale = _log_uniform(region, settings.min_scale, settings.max_scale, generator)
     low, high = settings.min_persistence, settings.max_persistence
-    shape = _field(clean, scale, _uniform(clean, low, high, generator), settings, generator)
+    shape = _field(region, scale, _uniform(region, low, high, generator), settings, generator)
     shape = shape / shape.std(dim=(2, 3), keepdim=True).clamp_min(1e-3)
     rim = 1 - F.avg_pool2d(region, 2 * _RIM + 1, 1, _RIM)  # 0 deep inside, 1/2 at the border
-    hugging = _uniform(clean, -1.0, 2.5, generator).clamp_min(0)
+    hugging = _uniform(region, -1.0, 2.5, generator).clamp_min(0)
     shape = shape + hugging * (2 * rim - 0.4)
-    level = _uniform(clean, *levels, generator)
-    cover = torch.sigmoid((shape - level) / _log_uniform(clean, 0.03, 0.5, generator))
+    level = _uniform(region, *levels, generator)
+    return torch.sigmoid((shape - level) / _log_uniform(region, 0.03, 0.5, generator))
 
-    fine = _log_uniform(clean, 3.0, 12.0, generator)
-    grain = _field(clean, fine, _uniform(clean, 0.4, 0.8, generator), settings, generator)
-    grain = grain * _uniform(clean, 0.0, 0.5, generator)
-    return cover * strength * ((target + grain).clamp(0, 1) - clean)
+
+def _draw_lobe(
+    region: torch.Tensor, settings: NoiseSettings, generator: torch.Generator
+) -> torch.Tensor:
+    """A cover in 0..1 that fills what lies beyond a wavering line of any direction."""
+    rows = torch.arange(region.shape[2], device=region.device)[:, None] - _centre(region, 2)
+    columns = torch.arange(region.shape[3], device=region.device) - _centre(region, 3)
+    spread = _mean_over(region, rows**2 + columns**2).sqrt().clamp_min(1)
+    angle = _uniform(region, 0, 2 * math.pi, generator)
+    along = (rows * torch.sin(angle) + columns * torch.cos(angle)) / spread
+    scale = _uniform(
+        region, max(settings.min_scale, settings.max_scale / 4), settings.max_scale, generator
+    )
+    waver = _field(region, scale, _uniform(region, 0.3, 0.6, generator), settings, generator)
+    waver = waver * _uniform(region, 0.0, 1.5, generator)
+    level = _uniform(region, *_LOBE_LEVELS, generator)
+    return torch.sigmoid((along + waver - level) / _log_uniform(region, 0.01, 0.2, generator))
+
+
+def _centre(region: torch.Tensor, axis: int) -> torch.Tensor:
+    """Mean position of a region along an axis, (batch, 1, 1, 1)."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return _mean_over(region, torch.arange(region.shape[axis], device=region.device).view(shape))
+
+
+def _mean_over(region: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    weight = region.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    return (region * values).sum(dim=(2, 3), keepdim=True) / weight
+
+
+def _some(like: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """One for a share of the slices, else zero, (batch, 1, 1, 1)."""
+    return (_uniform(like, 0, 1, generator) < share).to(like.dtype)
 
 
 def _field(
