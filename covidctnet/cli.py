@@ -43,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more, as shells have it.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return EXIT_OK if arguments else EXIT_USAGE
@@ -56,9 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rest = [argument for argument in rest if argument != "--verbose"]
     _configure_logging(verbose)
     try:
-        code = _VERBS[name].run(_with_preset(name, rest))
-        sys.stdout.flush()
-        return code
+        return _VERBS[name].run(_with_preset(name, rest))
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
@@ -72,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(_common_options(name))
         return error.code if isinstance(error.code, int) else EXIT_USAGE
     except BrokenPipeError:
-        # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+        raise
     except OSError as error:
         _LOG.debug("traceback", exc_info=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -429,8 +429,14 @@ def test_verbose_shows_where_it_broke(chest, weights, tmp_path, monkeypatch, cap
     assert "in broken" in capsys.readouterr().err
 
 
-def test_a_reader_that_closes_early_is_no_error(chest):
-    command = [sys.executable, "-m", "covidctnet", "inspect", str(chest), "--json"]
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train-denoiser", "--help"], ["inspect", "CHEST", "--json"]],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_reader_that_closes_early_is_no_error(chest, arguments):
+    arguments = [str(chest) if argument == "CHEST" else argument for argument in arguments]
+    command = [sys.executable, "-m", "covidctnet", *arguments]
     done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     done.stdout.close()
     with done.stderr as err:
