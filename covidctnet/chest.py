@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask, lungs_apart
+from covidctnet.lungs import box_around, lung_mask, lungs_apart
 from covidctnet.volume import Volume
 
 __all__ = ["Chest", "check_chest", "look_for_chest"]
@@ -112,7 +112,9 @@ def _two_lungs(lungs: np.ndarray, spacing: np.ndarray) -> tuple[float, float]:
     """Volume of the smaller lung over the larger one's, and how far apart they lie, mm."""
     steps = np.maximum(1, np.round(GRID_MM / spacing)).astype(int)
     coarse = lungs[tuple(slice(step // 2, None, step) for step in steps)]
-    parts = lungs_apart(coarse, spacing * steps)
+    if not coarse.any():
+        return 0.0, 0.0
+    parts = lungs_apart(coarse[box_around(coarse, (1, 1, 1))], spacing * steps)
     if len(parts) < 2:
         return 0.0, 0.0
     counts = sorted(int(part.sum()) for part in parts)

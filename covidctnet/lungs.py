@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy import ndimage
 
 from covidctnet.volume import Volume
 
-__all__ = ["lung_mask", "lungs_apart"]
+__all__ = ["box_around", "lung_mask", "lungs_apart"]
 
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
@@ -74,7 +77,7 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
         return np.zeros(array.shape, dtype=bool)
     out = np.zeros(array.shape, dtype=bool)
-    box = _box(mask, np.array([1, 1, 1]))
+    box = box_around(mask, (1, 1, 1))
     fine = tuple(
         slice(part.start * step, min(part.stop * step, size))
         for part, step, size in zip(box, zoom, array.shape, strict=True)
@@ -86,12 +89,12 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
 def _inside(air: np.ndarray) -> np.ndarray:
     """Air that does not reach the sides of its slice."""
     labels, _ = ndimage.label(air, structure=_IN_PLANE)
-    outside = np.unique(
-        np.concatenate(
-            [labels[:, e, :].ravel() for e in (0, -1)] + [labels[:, :, e].ravel() for e in (0, -1)]
-        )
-    )
-    return air & ~np.isin(labels, outside[outside > 0])
+    is_inside = np.ones(labels.max() + 1, dtype=bool)
+    is_inside[0] = False
+    for end in (0, -1):
+        is_inside[labels[:, end, :]] = False
+        is_inside[labels[:, :, end]] = False
+    return is_inside[labels]
 
 
 def _airway(gas: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
@@ -131,22 +134,31 @@ def _coarse_lungs(inside: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
     core = np.isin(labels, keep)
     lungs = ndimage.binary_dilation(core, _ball(BRIDGE_MM, grid_mm)) & inside
 
+    box = box_around(lungs, (1, 1, 1))
+    parts = lungs_apart(lungs[box], grid_mm)
+    # scipy lets go of the interpreter while it measures distances.
+    with ThreadPoolExecutor(len(parts)) as pool:
+        closed = list(pool.map(lambda part: _without_vessels(part, grid_mm), parts))
     whole = np.zeros_like(lungs)
-    box = _box(lungs, np.array([1, 1, 1]))
-    for part in lungs_apart(lungs[box], grid_mm):
-        lung = np.zeros_like(lungs)
-        lung[box] = part
-        # Distances cost by the voxel: what lies further off than the radius cannot matter.
-        near = _box(lung, np.ceil(CLOSING_MM / grid_mm).astype(int) + 1)
-        closed = _close(lung[near], CLOSING_MM, grid_mm)
-        whole[near] |= closed | _small_holes(closed, grid_mm)
+    whole[box] = np.logical_or.reduce(closed)
     return whole
 
 
-def _box(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    """Where the mask is, and `margin` voxels around, within the array."""
+def _without_vessels(lung: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
+    """One lung with what the threshold cut out of it."""
+    whole = np.zeros_like(lung)
+    # Distances cost by the voxel: what lies further off than the radius cannot matter.
+    margin = np.ceil(CLOSING_MM / grid_mm).astype(int) + 1
+    near = box_around(lung, margin.tolist())
+    closed = _close(lung[near], CLOSING_MM, grid_mm)
+    whole[near] = closed | _small_holes(closed, grid_mm)
+    return whole
+
+
+def box_around(mask: np.ndarray, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
+    """Where the mask is, not empty, and `margin` voxels around, within the array."""
     box = []
-    for axis, extra in enumerate(margin.tolist()):
+    for axis, extra in enumerate(margin):
         rest = tuple(a for a in range(mask.ndim) if a != axis)
         there = np.flatnonzero(mask.any(axis=rest))
         box.append(slice(max(0, there[0] - extra), there[-1] + 1 + extra))
@@ -165,12 +177,16 @@ def lungs_apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
     Returns:
         Two masks, or one when there are no two parts of a size.
     """
-    depth = ndimage.distance_transform_edt(lungs, sampling=grid_mm)
+    depth = None
     for radius_mm in JUNCTION_RADII_MM:
-        seeds, count = ndimage.label(depth > radius_mm)
+        if radius_mm and depth is None:  # lungs that lie apart need no distances
+            depth = ndimage.distance_transform_edt(lungs, sampling=grid_mm)
+        seeds, count = ndimage.label(lungs if depth is None else depth > radius_mm)
         sizes = np.bincount(seeds.ravel(), minlength=2)[1:]
         large = np.flatnonzero(sizes >= MIN_SHARE_OF_LARGEST * max(sizes.max(), 1)) + 1
         if count and len(large) == 2:
+            if sizes[large - 1].sum() == np.count_nonzero(lungs):
+                return [seeds == label for label in large]
             nearest = ndimage.distance_transform_edt(
                 ~np.isin(seeds, large),
                 sampling=grid_mm,
@@ -184,7 +200,7 @@ def lungs_apart(lungs: np.ndarray, grid_mm: np.ndarray) -> list[np.ndarray]:
 
 def _small_holes(mask: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
     """Holes in the slices of the mask: vessels, nodules, consolidation; not the liver's dome."""
-    holes = np.stack([ndimage.binary_fill_holes(plane) for plane in mask]) & ~mask
+    holes = _inside(~mask)
     labels, _ = ndimage.label(holes, structure=_IN_PLANE)
     area_mm2 = np.bincount(labels.ravel()) * grid_mm[1] * grid_mm[2]
     return holes & (area_mm2 <= MAX_HOLE_MM2)[labels]
@@ -213,11 +229,15 @@ def _block_mean(array: np.ndarray, zoom: tuple[int, int, int]) -> np.ndarray:
     for axis, step in enumerate(zoom):
         if step == 1:
             continue
-        starts = np.arange(0, out.shape[axis], step)
-        sums = np.add.reduceat(out, starts, axis=axis, dtype=np.float32)
-        counts = np.diff(np.append(starts, out.shape[axis])).astype(np.float32)
-        out = sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])
-    return out
+        size = out.shape[axis]
+        along = np.moveaxis(out, axis, 0)
+        sums = along[::step].astype(np.float32)
+        for further in range(1, step):
+            part = along[further::step]
+            sums[: len(part)] += part
+        counts = np.minimum(step, size - step * np.arange(len(sums))).astype(np.float32)
+        out = np.moveaxis(sums / counts[:, None, None], 0, axis)
+    return np.ascontiguousarray(out)
 
 
 def _enlarge(mask: np.ndarray, zoom: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:

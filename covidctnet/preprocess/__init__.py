@@ -6,7 +6,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import isotropic
-from covidctnet.preprocess.grid import antialias_matrix, gaussian_matrix
+from covidctnet.preprocess.grid import PlaneResampling, antialias_matrix, gaussian_matrix
 from covidctnet.preprocess.settings import PreprocessSettings
 from covidctnet.volume import Volume
 
@@ -52,17 +52,17 @@ def preprocess(volume: Volume, settings: PreprocessSettings | None = None) -> Vo
     square = max(grid.shape[1:]) if settings.pad_square else 0
     resize_rows, first_row = _resize_matrix(grid.shape[1], square, settings)
     resize_columns, first_column = _resize_matrix(grid.shape[2], square, settings)
-    resize_columns = resize_columns.T.copy()
+    resize = PlaneResampling(resize_columns, resize_rows)  # the slices come turned
 
     out = np.empty((grid.shape[0], settings.size, settings.size), dtype=np.float32)
     scale = np.float32(1 / (settings.high_hu - settings.low_hu))
-    for index, plane in enumerate(grid.planes):
+    for index, plane in enumerate(grid.turned):
         if settings.above_window == "air":
             plane[plane > settings.high_hu] = settings.low_hu
         np.clip(plane, settings.low_hu, settings.high_hu, out=plane)
         plane -= np.float32(settings.low_hu)
         plane *= scale
-        np.matmul(resize_rows @ plane, resize_columns, out=out[index])
+        out[index] = resize.turned(plane)
     # Weights that sum to 1 only in float32 may leave the window by a last bit.
     np.clip(out, 0, 1, out=out)
 

@@ -1,17 +1,50 @@
 """Resampling along one axis, written as a small matrix.
 
-A separable resampling of a volume is one matrix product an axis. The matrices here have a handful
-of non-zeros a row, but the axes are short (some 500 voxels), so that dense products on a slice at a
-time beat every general interpolator.
+A separable resampling of a volume is one matrix product an axis. The matrices here have two to four
+non-zeros a row, so sparse products, which run along the rows in memory, take a tenth of the time of
+dense ones; between the two axes of a slice it is turned.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 # A grid point may fall this far beyond the last voxel centre (in voxels) before it is dropped:
 # 299 slices of 0.7 mm must not lose a slice to the last bit of a header's decimal string.
 _OVERHANG = 1e-6
+
+
+# Columns turned at a time: their rows of 64 bytes are a line of the cache.
+_TURNED = 16
+
+
+class PlaneResampling:
+    """Both axes of a slice, one after the other.
+
+    Args:
+        rows: Matrix (output rows, input rows).
+        columns: Matrix (output columns, input columns).
+    """
+
+    def __init__(self, rows: np.ndarray, columns: np.ndarray) -> None:
+        self._rows, self._columns = sparse.csr_array(rows), sparse.csr_array(columns)
+
+    def turned(self, plane: np.ndarray) -> np.ndarray:
+        """A resampled slice, turned.
+
+        Args:
+            plane: Shape (row, column).
+
+        Returns:
+            float32, shape (output column, output row), an array of its own.
+        """
+        plane = self._rows @ plane.astype(np.float32, copy=False)
+        turned = np.empty(plane.shape[::-1], dtype=np.float32)
+        for start in range(0, len(plane), _TURNED):
+            part = slice(start, start + _TURNED)
+            turned[:, part] = plane[part].T
+        return self._columns @ turned
 
 
 def grid_size(count: int, spacing_mm: float, target_mm: float) -> int:

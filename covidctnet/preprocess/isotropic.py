@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from covidctnet.errors import StudyError
-from covidctnet.preprocess.grid import grid_size, linear_matrix, linear_taps
+from covidctnet.preprocess.grid import PlaneResampling, grid_size, linear_matrix, linear_taps
 from covidctnet.volume import Volume
 
 __all__ = ["Isotropic", "cubic", "linear"]
@@ -25,12 +25,12 @@ class Isotropic:
     Attributes:
         shape: Voxels along (slice, row, column).
         spacing_mm: Between their centres, along each axis.
-        planes: The slices, feet to head, each a fresh float32 array (row, column) in HU.
+        turned: The slices, feet to head, each a fresh float32 array in HU, turned: (column, row).
     """
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    planes: Iterator[np.ndarray]
+    turned: Iterator[np.ndarray]
 
 
 def linear(volume: Volume, target_mm: float) -> Isotropic:
@@ -45,10 +45,10 @@ def linear(volume: Volume, target_mm: float) -> Isotropic:
     )
     shape = (slices, rows, columns)
     positions = [np.arange(n) * (target_mm / s) for n, s in zip(shape, volume.spacing, strict=True)]
-    down = linear_matrix(volume.shape[1], positions[1])
-    across = linear_matrix(volume.shape[2], positions[2]).T.copy()
-    planes = _linear_planes(volume.array, positions[0], down, across)
-    return Isotropic(shape, (target_mm,) * 3, planes)
+    plane = PlaneResampling(
+        *(linear_matrix(n, p) for n, p in zip(volume.shape[1:], positions[1:], strict=True))
+    )
+    return Isotropic(shape, (target_mm,) * 3, _linear_planes(volume.array, positions[0], plane))
 
 
 def cubic(volume: Volume, target_mm: float) -> Isotropic:
@@ -93,14 +93,14 @@ def cubic(volume: Volume, target_mm: float) -> Isotropic:
         (n - 1) / (m - 1) * s if n > 1 and m > 1 else target_mm
         for n, m, s in zip(volume.shape, shape, volume.spacing, strict=True)
     )
-    planes = (plane.astype(np.float32) for plane in zoomed)
-    return Isotropic(shape, (first, second, third), planes)
+    turned = (plane.T.astype(np.float32, order="C") for plane in zoomed)
+    return Isotropic(shape, (first, second, third), turned)
 
 
 def _linear_planes(
-    array: np.ndarray, positions: np.ndarray, rows: np.ndarray, columns: np.ndarray
+    array: np.ndarray, positions: np.ndarray, plane: PlaneResampling
 ) -> Iterator[np.ndarray]:
-    """Slices of the isotropic grid, feet to head, each a fresh array (row, column).
+    """Slices of the isotropic grid, feet to head, each a fresh array (column, row).
 
     Each input slice is resampled in its plane once and kept only while the next output slices
     still need it.
@@ -109,10 +109,13 @@ def _linear_planes(
     planes: dict[int, np.ndarray] = {}
     for low, upper_weight in zip(lower, weight, strict=True):
         wanted = {low} if upper_weight == 0 else {low, low + 1}
-        planes = {i: plane for i, plane in planes.items() if i >= low}
+        planes = {i: kept for i, kept in planes.items() if i >= low}
         for i in wanted - planes.keys():
-            planes[i] = rows @ array[i].astype(np.float32) @ columns
+            planes[i] = plane.turned(array[i])
         if upper_weight == 0:
             yield planes[low].copy()
         else:
-            yield planes[low] + upper_weight * (planes[low + 1] - planes[low])
+            mixed = planes[low + 1] - planes[low]
+            mixed *= upper_weight
+            mixed += planes[low]
+            yield mixed
