@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.results import Label
@@ -57,7 +58,9 @@ def test_the_stages_show_what_the_weights_do(weights):
     assert [one.label for one in shown] == list(Label)
     for one in shown:
         assert not np.array_equal(one.given, one.noisy)
-        assert (one.noisy - one.given)[~one.lungs].max() == 0
+        # Dense opacities blur the border of the lungs by two voxels.
+        beyond = ~ndimage.binary_dilation(one.lungs, np.ones((5, 5)))
+        assert np.abs(one.noisy - one.given)[beyond].max() == 0
         assert one.denoised.shape == one.given.shape
     picture = Image.open(io.BytesIO(draw_stages(shown)))
     assert 900 < picture.width < 1400
