@@ -54,12 +54,12 @@ def grad_cam(classifier: CNN3D, inputs: Tensor, label: Label, *, level: int = LE
     below_pooling = _LAYERS_A_LEVEL * level - 1
     # Also where the caller records no gradients; an inference tensor has none but its copy may.
     with torch.inference_mode(False), torch.enable_grad():
-        seen = inputs.detach().clone()
+        seen = inputs.detach().clone().to(next(classifier.features.parameters()).dtype)
         with torch.no_grad():
             maps = classifier.features[:below_pooling](seen)  # (1, C, D', S', S')
         maps.requires_grad_()
         top = classifier.features[below_pooling:](maps)
-        score = classifier.classify(top.flatten(1))[0, int(label)]
+        score = classifier.classify(top.flatten(1).to(inputs.dtype))[0, int(label)]
         # Of the maps alone: gradients that parameters hold stay what they are.
         (slopes,) = torch.autograd.grad(score, maps)
         weights = slopes.mean(dim=(2, 3, 4), keepdim=True)

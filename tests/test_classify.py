@@ -10,6 +10,7 @@ from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
 from covidctnet.models import CNN3D, Likeness
+from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
@@ -20,7 +21,9 @@ from tests.volumes import a_chest, a_volume
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return CovidCTNet.load(tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu")
+    return CovidCTNet.load(
+        tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu", precision="32"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def published(tmp_path_factory):
     card["residual"] = {"depth_resize": "antialiased", "signed": False}
     card["preprocessing"] |= {"interpolation": "cubic", "above_window": "air", "resize": "gaussian"}
     (folder / "card.json").write_text(json.dumps(card))
-    return CovidCTNet.load(folder, device="cpu")
+    return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
 def test_the_card_says_how_scans_and_residuals_are_made(published, model, chest):
@@ -83,7 +86,7 @@ def of_cts(tmp_path_factory):
     card = json.loads((folder / "card.json").read_text())
     card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "ct"}
     (folder / "card.json").write_text(json.dumps(card))
-    return CovidCTNet.load(folder, device="cpu")
+    return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
 def test_a_classifier_of_cts_denoises_for_pictures_only(of_cts, chest):
@@ -203,7 +206,7 @@ def calibrated(tmp_path_factory):
     """A model whose card has everything that is fitted once the classifier is there."""
     torch.manual_seed(1)
     folder = tiny_weights(tmp_path_factory.mktemp("weights") / "calibrated")
-    weights = CovidCTNet.load(folder, device="cpu").weights
+    weights = CovidCTNet.load(folder, device="cpu", precision="32").weights
     likeness = Likeness(16, 3)
     networks = {
         "denoiser": weights.denoiser(),
@@ -221,7 +224,8 @@ def calibrated(tmp_path_factory):
     }
     card["likeness"] = {"limit": 1e-6, "patients": 40}
     card["burden"] = {"threshold": 0.0, "patients": 10}
-    return CovidCTNet(save_weights(folder, networks, card=card), device="cpu")
+    weights = save_weights(folder, networks, card=card)
+    return CovidCTNet(weights, device="cpu", precision="32")
 
 
 def test_the_temperature_softens_and_keeps_the_label(calibrated, model, chest):
@@ -254,3 +258,17 @@ def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrat
     assert answer.images["attention"].shape == answer.images["input"].shape
     outside = answer.images["residual"] <= 0
     assert not answer.images["lesions"][outside].any()
+
+
+def test_eight_bits_give_a_phantom_the_answer_of_all_bits():
+    phantom = make_phantom(Label.CAP, 3, scanner=SCANNERS["birch"], matrix=96, spacing_mm=8.0)
+    exact, rounded = (
+        CovidCTNet.load("compact", device="cpu", precision=precision)(phantom.volume)
+        for precision in ("32", "bf16")
+    )
+    assert rounded.label is exact.label
+    for one, other in zip(
+        exact.probabilities.values(), rounded.probabilities.values(), strict=True
+    ):
+        assert 0 < abs(one - other) < 0.01
+    assert rounded.distance == pytest.approx(exact.distance, rel=0.05)

@@ -3,7 +3,15 @@ import pytest
 import torch
 from skimage.transform import resize
 
-from covidctnet.denoise import ct_volume, denoise, denoise_slices, pick_device, residual_volume
+from covidctnet.denoise import (
+    ct_volume,
+    denoise,
+    denoise_slices,
+    pick_device,
+    pick_precision,
+    place,
+    residual_volume,
+)
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.models import BCDUNet
 from covidctnet.residual import DepthPlan, ResidualSettings
@@ -149,14 +157,28 @@ def test_a_ct_in_hu_is_refused():
 
 def test_residuals_of_eight_bits_are_nearly_those_of_all(network, unit):
     exact, rounded = (
-        residual_volume(unit, network, depth=5, precision=precision)[0]
+        residual_volume(unit, place(network, torch.device("cpu"), precision), depth=5)[0]
         for precision in ("32", "bf16")
     )
     assert rounded.array.dtype == np.float32
     assert 0 < np.abs(exact.array - rounded.array).max() < 0.02
-    assert not torch.is_autocast_enabled("cpu")
 
 
-def test_an_unknown_precision_is_refused(network, unit):
-    with pytest.raises(UsageError, match="precision must be 32 or bf16, got 'fp8'"):
-        denoise_slices(network, unit.array, precision="fp8")
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UsageError, match="precision must be auto, 32 or bf16, got 'fp8'"):
+        pick_precision("fp8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("told", "picked"),
+    [({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False}, "32"), ({}, "32")],
+)
+def test_auto_rounds_only_where_the_processor_knows_the_format(monkeypatch, told, picked):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert pick_precision("auto", torch.device("cpu")) == picked
+    assert pick_precision("auto", torch.device("mps")) == "32"
+
+
+def test_an_older_torch_that_tells_nothing_is_not_guessed_at(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert pick_precision("auto", torch.device("cpu")) == "32"

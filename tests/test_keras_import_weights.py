@@ -45,7 +45,7 @@ def test_the_verb_makes_a_folder_that_can_be_loaded(tmp_path, capsys, preset, fi
     assert VERBS["weights"].run([*arguments, "-o", str(folder)]) == 0
     weights = verify_weights(folder)
     assert capsys.readouterr().out == f"mine  {weights.digest}  imported from Keras\n"
-    model = CovidCTNet.load(folder, device="cpu")
+    model = CovidCTNet.load(folder, device="cpu", precision="32")
     assert_same(denoiser, weights.denoiser())
     assert_same(classifier, model.classifier)
     assert model.settings == PreprocessSettings(size=128, spacing_mm=2.0)

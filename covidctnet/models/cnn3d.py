@@ -103,7 +103,8 @@ class CNN3D(nn.Module):
         if x.ndim != 5 or tuple(x.shape[1:]) != self.input_shape:
             wanted = ", ".join(str(n) for n in self.input_shape)
             raise ValueError(f"CNN3D wants (batch, {wanted}), got {tuple(x.shape)}")
-        return self.features(x)
+        weight = self.features[0].weight
+        return self.features(x.to(weight.dtype)).to(x.dtype)  # type: ignore[arg-type]
 
     def classify_and_describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (batch, classes), and features (batch, 16 * base): the maps' means over the grid.

@@ -187,6 +187,7 @@ def _facts(provenance: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         ("weights", model.get("weights", "")),
         ("digest of weights and settings", provenance.get("weights_digest", "")),
         ("device", model.get("device", "")),
+        ("precision", model.get("precision", "")),
         *provenance.get("libraries", {}).items(),
     ]
     return [(name, str(value)) for name, value in facts if value]

@@ -177,6 +177,7 @@ def _run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("weights", model.get("weights", "")),
         ("digest of weights and settings", run.get("weights_digest", "")),
         ("device", model.get("device", "")),
+        ("precision", model.get("precision", "")),
         *((name, version) for name, version in run.get("libraries", {}).items()),
     ]
     return [(name, str(value)) for name, value in facts if value]

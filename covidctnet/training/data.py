@@ -162,8 +162,7 @@ class ResidualData(pl.LightningDataModule):
         depth_resize: See `covidctnet.residual.ResidualSettings`; goes into the card.
         signed: The same.
         classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
-        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.denoise_slices`.
-            Inference always takes ``32``.
+        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.place`.
         seed: Of the shuffling.
     """
 
@@ -251,14 +250,13 @@ class ResidualData(pl.LightningDataModule):
         if not missing:
             return
         _LOG.info("making residuals of %d studies", len(missing))
-        network = place(self.weights.denoiser(), pick_device(self.device))
+        network = place(self.weights.denoiser(), pick_device(self.device), self.precision)
         for study in track(missing, "residuals"):
             residual, _ = residual_volume(
                 study.volume(),
                 network,
                 depth=self.depth,
                 settings=self.settings,
-                precision=self.precision,
             )
             store.put_like(study, residual)
 

@@ -44,7 +44,7 @@ def classify(arguments: list[str]) -> int:
 
     paths = [existing(path) for path in given.paths]
     results = Results(Path(given.output))
-    model = CovidCTNet.load(given.weights, device=given.device)
+    model = CovidCTNet.load(given.weights, device=given.device, precision=given.precision)
     with bar("classifying") as progress:
         counts = classify_into(
             results, paths, model, every_series=given.every_series, progress=progress
@@ -99,7 +99,7 @@ def evaluate(arguments: list[str]) -> int:
     output, seed = Path(given.output), given.seed
     data = [existing(folder) for folder in given.data or ()]
     work = existing(given.work) if given.work is not None else None
-    model = CovidCTNet.load(given.weights, device=given.device)
+    model = CovidCTNet.load(given.weights, device=given.device, precision=given.precision)
     with bar("evaluating") as progress:
         if work is not None:
             done = evaluate_work(work, model, output, seed=seed, progress=progress)

@@ -48,6 +48,12 @@ def add_network(parser: ArgumentParser) -> None:
     """The options that name weights and where they run."""
     parser.add_argument("--weights", type=str, default="compact", help="shipped name, or a folder")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    parser.add_argument(
+        "--precision",
+        type=str,
+        default="auto",
+        help="32, bf16 (two to four times as fast where the processor knows it), or auto",
+    )
 
 
 def existing(text: str) -> Path:

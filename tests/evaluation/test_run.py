@@ -17,7 +17,9 @@ from tests.small import PREPROCESSING, SPACING, tiny_weights, write_chest, write
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return CovidCTNet.load(tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu")
+    return CovidCTNet.load(
+        tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu", precision="32"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def thresholded(tmp_path):
     folder = tiny_weights(tmp_path / "thresholded")
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | {"burden": {"threshold": 0.0}}))
-    return CovidCTNet.load(folder, device="cpu")
+    return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
 def test_residuals_are_compared_with_the_masks_that_there_are(thresholded, tmp_path, caplog):

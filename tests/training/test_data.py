@@ -250,7 +250,7 @@ def classified(denoised, tmp_path):
         }
         folder = tmp_path / "classified"
         save_weights(folder, {"denoiser": base.denoiser(), "classifier": task.network}, card=card)
-        return CovidCTNet.load(folder, device="cpu")
+        return CovidCTNet.load(folder, device="cpu", precision="32")
 
     return model
 
