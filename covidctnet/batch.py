@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
@@ -33,10 +35,13 @@ DEFAULT_LIMITS = Limits()
 
 
 class Predictor(Protocol):
-    """Anything that turns a volume into an answer."""
+    """Anything that turns a volume into an answer, in two steps."""
 
-    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
-        """Classify one volume, or raise `StudyError`."""
+    def prepare(self, volume: Volume) -> Any:
+        """What can be done while another study is answered, in any thread; or `StudyError`."""
+
+    def __call__(self, volume: Any, *, images: bool = False) -> Prediction:
+        """Answer what `prepare` gave, or raise `StudyError`."""
 
 
 class NamedPredictor(Predictor, Protocol):
@@ -101,11 +106,12 @@ def classify_studies(
     every_series: bool = False,
     images: bool = False,
     limits: Limits | None = DEFAULT_LIMITS,
+    readers: int = 1,
 ) -> Iterator[Prediction | Failure]:
     """One answer for every study under some paths, as they come.
 
-    The next study is read, in a process of its own, while the network works on the one before; two
-    studies are in memory at most. A study that cannot be used, or that breaks its reader, gives a
+    The next studies are read, in processes of their own, and prepared while the networks work on
+    the one before; one study more than there are readers is in memory at most. A study that cannot be used, or that breaks its reader, gives a
     `Failure` and the others go on.
 
     Args:
@@ -114,12 +120,13 @@ def classify_studies(
         every_series: An answer for every series of a DICOM study, not only for the best one.
         images: Keep slices for a picture in each `Prediction`.
         limits: What reading a study may cost; None reads in this process, without limits.
+        readers: Studies that are read at once.
 
     Raises:
         UsageError: If a path does not exist.
     """
     found = find_studies(paths, every_series=every_series)
-    given = answers(found, model, images=images, limits=limits)
+    given = answers(found, model, images=images, limits=limits, readers=readers)
     return (outcome for _, outcome, _ in given)
 
 
@@ -131,6 +138,7 @@ def classify_into(
     every_series: bool = False,
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
+    readers: int = 1,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -144,6 +152,7 @@ def classify_into(
         every_series: See `classify_studies`.
         progress: Called with (done, total) after every study.
         limits: See `classify_studies`.
+        readers: See `classify_studies`.
 
     Raises:
         UsageError: If a path does not exist.
@@ -164,7 +173,7 @@ def classify_into(
     if progress:
         progress(kept, len(found))
     with results:
-        given = answers(todo, model, images=True, limits=limits)
+        given = answers(todo, model, images=True, limits=limits, readers=readers)
         for done, (study, outcome, seconds) in enumerate(given, 1):
             results.add(study, outcome, seconds=seconds)
             statuses[outcome.status] += 1
@@ -182,50 +191,72 @@ def answers(
     *,
     images: bool = False,
     limits: Limits | None = DEFAULT_LIMITS,
+    readers: int = 1,
 ) -> Iterator[tuple[Study, Prediction | Failure, dict[str, float]]]:
-    """Every study with its answer and its seconds by stage; reading runs one study ahead.
+    """Every study with its answer and its seconds by stage, in order; reading runs ahead.
 
     Args:
         studies: In the order wanted.
         model: Who answers.
         images: See `classify_studies`.
         limits: See `classify_studies`.
+        readers: See `classify_studies`.
+
+    Raises:
+        ValueError: If there is no reader.
     """
+    if readers < 1:
+        raise ValueError(f"wanted one reader or more, got {readers}")
+    children = [ReadingChild(limits) for _ in range(readers)] if limits else []
+    idle: SimpleQueue[Callable[[Study], Volume]] = SimpleQueue()
+    for reader in children or [read_study] * readers:
+        idle.put(reader)
+
+    def come(study: Study) -> tuple[Any, dict[str, float]]:
+        reader = idle.get()
+        try:
+            return _prepared(study, reader, model)
+        finally:
+            idle.put(reader)
+
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
     waiting = iter(studies)
-    child = ReadingChild(limits) if limits else None
-    read = child or read_study
-    pool = ThreadPoolExecutor(1, thread_name_prefix="reader")
+    coming = deque((study, pool.submit(come, study)) for study in islice(waiting, readers))
     try:
-        study = next(waiting, None)
-        reading = pool.submit(_read, study, read) if study else None
-        while study is not None and reading is not None:
-            volume, seconds = reading.result()
-            following = next(waiting, None)
-            reading = pool.submit(_read, following, read) if following else None
+        while coming:
+            study, reading = coming.popleft()
+            prepared, seconds = reading.result()
+            del reading
+            coming.extend(
+                (next_one, pool.submit(come, next_one)) for next_one in islice(waiting, 1)
+            )
             outcome: Prediction | Failure
-            if isinstance(volume, Failure):
-                outcome = volume
+            if isinstance(prepared, Failure):
+                outcome = prepared
             else:
-                outcome = _guarded(study.id, partial(model, volume, images=images))
-                # Voxels of this study go before those of the one after the next come.
-                del volume
+                outcome = _guarded(study.id, partial(model, prepared, images=images))
+            # Voxels of this study go before those of the one after the next come.
+            del prepared
             if isinstance(outcome, Prediction):
                 seconds = {**seconds, **outcome.seconds}
             yield study, outcome, seconds
-            study = following
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        if child:
+        for child in children:
             child.close()
         pool.shutdown(wait=True)
 
 
-def _read(
-    study: Study, read: Callable[[Study], Volume]
-) -> tuple[Volume | Failure, dict[str, float]]:
+def _prepared(
+    study: Study, read: Callable[[Study], Volume], model: Predictor
+) -> tuple[Any, dict[str, float]]:
+    """What the model made of a study before its turn, or a `Failure`; and how long reading took."""
     start = time.perf_counter()
     volume = _guarded(study.id, partial(read, study))
-    return volume, {"read": time.perf_counter() - start}
+    seconds = {"read": time.perf_counter() - start}
+    if isinstance(volume, Failure):
+        return volume, seconds
+    return _guarded(study.id, partial(model.prepare, volume)), seconds
 
 
 def _guarded(study: str, work: Callable[[], T]) -> T | Failure:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +34,25 @@ from covidctnet.results import Burden, Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
-__all__ = ["CovidCTNet"]
+__all__ = ["CovidCTNet", "Prepared"]
 
 PICTURE_SLICES = 3
+
+
+class Prepared(NamedTuple):
+    """A scan on its way to the networks.
+
+    Attributes:
+        unit: Preprocessed.
+        lungs: Mask of its shape, bool.
+        flags: Of the reader and of the look for a chest.
+        seconds: By stage.
+    """
+
+    unit: Volume
+    lungs: np.ndarray
+    flags: tuple[str, ...]
+    seconds: Mapping[str, float]
 
 
 class CovidCTNet:
@@ -101,29 +118,42 @@ class CovidCTNet:
             "card": dict(self.weights.card),
         }
 
-    def __call__(
-        self, volume: Volume, *, images: bool = False, residual: bool = False
-    ) -> Prediction:
-        """Classify one scan.
+    def prepare(self, volume: Volume) -> Prepared:
+        """What can be done of a scan while the networks work on another; safe in any thread.
 
         Args:
             volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
                 settings as these weights.
+
+        Raises:
+            StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "preprocess"):
+            unit = self._preprocessed(volume)
+        with _timed(seconds, "gate"):
+            window = (self.settings.low_hu, self.settings.high_hu)
+            chest, lungs = look_for_chest(unit, window_hu=window)
+            flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
+        return Prepared(unit, lungs, flags, MappingProxyType(seconds))
+
+    def __call__(
+        self, volume: Volume | Prepared, *, images: bool = False, residual: bool = False
+    ) -> Prediction:
+        """Classify one scan.
+
+        Args:
+            volume: As for `prepare`, or what it gave.
             images: Keep the slices with the largest residual for a picture. The denoiser then runs
                 even for a classifier that sees the CT alone, whose answer stays the same.
             residual: Keep all of the residual, a `Volume`, and the lungs at its depth, bool, as
                 ``residual_volume`` and ``lungs`` in `Prediction.images`; likewise.
 
         Raises:
-            StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``.
+            StudyError: See `prepare`.
         """
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "preprocess"):
-            unit = self._prepared(volume)
-        with _timed(seconds, "gate"):
-            window = (self.settings.low_hu, self.settings.high_hu)
-            chest, lungs = look_for_chest(unit, window_hu=window)
-            flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
+        unit, lungs, flags, before = self.prepare(volume) if isinstance(volume, Volume) else volume
+        seconds = dict(before)
         with _timed(seconds, "denoise"):
             seen = self._look(unit, lungs, denoised=images or residual)
         with _timed(seconds, "classify"), torch.inference_mode():
@@ -148,20 +178,20 @@ class CovidCTNet:
         if residual:
             kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
         return Prediction(
-            study=volume.source.study,
+            study=unit.source.study,
             probabilities={label: float(probabilities[0, label]) for label in Label},
             flags=tuple(dict.fromkeys(flags)),
             seconds=seconds,
             prediction_set=left,
             distance=distance,
             burden=seen.burden,
-            acquisition=volume.source.acquisition,
+            acquisition=unit.source.acquisition,
             weights=self.weights.digest,
-            notes=(*volume.source.notes, *seen.steps),
+            notes=(*unit.source.notes, *seen.steps),
             images=kept or None,
         )
 
-    def _prepared(self, volume: Volume) -> Volume:
+    def _preprocessed(self, volume: Volume) -> Volume:
         unit = volume if volume.units == "unit" else preprocess(volume, self.settings)
         if unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(

@@ -1,6 +1,7 @@
 import csv
 import gc
 import json
+import threading
 import time
 import weakref
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 import SimpleITK
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from covidctnet.batch import classify_into, classify_studies
+from covidctnet.batch import DEFAULT_LIMITS, classify_into, classify_studies
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
@@ -35,6 +36,9 @@ class Oracle:
     def __init__(self, trouble=None):
         self.trouble = trouble or (lambda number: None)
         self.asked = []
+
+    def prepare(self, volume):
+        return volume
 
     def __call__(self, volume, *, images=False):
         self.asked.append(volume.source.study)
@@ -133,6 +137,48 @@ def test_two_studies_are_in_memory_at_most(inbox, monkeypatch):
         assert isinstance(answer, Prediction)
         assert alive() <= 1
     assert (len(read), alive()) == (3, 0)
+
+
+class Waiting(Oracle):
+    """Prepares a study only when another one is being prepared as well."""
+
+    def __init__(self, readers):
+        super().__init__()
+        self.together = threading.Barrier(readers)
+
+    def prepare(self, volume):
+        self.together.wait(timeout=30)
+        return volume
+
+
+@pytest.mark.parametrize("limits", [None, DEFAULT_LIMITS])
+def test_as_many_studies_are_prepared_at_once_as_there_are_readers(inbox, limits):
+    answers = list(classify_studies([inbox], Waiting(3), limits=limits, readers=3))
+    assert all(isinstance(answer, Prediction) for answer in answers)
+    alone = classify_studies([inbox], Oracle(), limits=limits)
+    assert [answer.study for answer in answers] == [answer.study for answer in alone]
+
+
+def test_what_cannot_be_prepared_is_refused_and_the_others_go_on(inbox):
+    class Picky(Oracle):
+        prepared = 0
+
+        def prepare(self, volume):
+            self.prepared += 1
+            if self.prepared == 1:
+                raise StudyError("NOT_CHEST", "wanted a chest", study=volume.source.study)
+            return volume
+
+    model = Picky()
+    first, *others = classify_studies([inbox], model, limits=None)
+    assert (first.status, first.code) == ("refused", "NOT_CHEST")
+    assert model.asked == [other.study for other in others]
+    assert len(others) == 2
+
+
+def test_no_reader_is_refused(inbox):
+    with pytest.raises(ValueError, match="one reader or more, got 0"):
+        list(classify_studies([inbox], Oracle(), readers=0))
 
 
 def test_a_missing_path_is_refused_before_anything_is_asked(inbox):

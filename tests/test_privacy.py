@@ -116,6 +116,9 @@ class Oracle:
     provenance = {"weights": "oracle", "device": "cpu"}  # noqa: RUF012
     caveat = "seen nobody"
 
+    def prepare(self, volume):
+        return volume
+
     def __call__(self, volume, *, images=False):
         return Prediction(volume.source.study, dict.fromkeys(Label, 1 / 3))
 

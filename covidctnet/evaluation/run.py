@@ -30,7 +30,7 @@ from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
-    from covidctnet.classify import CovidCTNet
+    from covidctnet.classify import CovidCTNet, Prepared
 
 __all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
 
@@ -186,8 +186,11 @@ class _Localising:
         self.model, self.masks = model, masks
         self.found: dict[str, Localisation] = {}
 
-    def __call__(self, volume: Volume, *, images: bool = False) -> Prediction:
-        study, threshold = volume.source.study, self.model.weights.burden_threshold
+    def prepare(self, volume: Volume) -> Prepared:
+        return self.model.prepare(volume)
+
+    def __call__(self, volume: Prepared, *, images: bool = False) -> Prediction:
+        study, threshold = volume.unit.source.study, self.model.weights.burden_threshold
         mask = self.masks.get(study)
         if mask is None or threshold is None:
             return self.model(volume, images=images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -36,7 +37,16 @@ def classify(arguments: list[str]) -> int:
         action="store_true",
         help="an answer for every series, not only for the best one of a study",
     )
+    parser.add_argument(
+        "--readers",
+        type=int,
+        default=0,
+        help="studies read at once, each some 0.5 GB; 0 takes one on a CPU, one for every two "
+        "cores, eight at most, beside a GPU",
+    )
     given = parser.parse_args(arguments)
+    if given.readers < 0:
+        raise UsageError(f"--readers must be 0 or more, got {given.readers}")
 
     from covidctnet.batch import classify_into
     from covidctnet.classify import CovidCTNet
@@ -47,10 +57,21 @@ def classify(arguments: list[str]) -> int:
     model = CovidCTNet.load(given.weights, device=given.device, precision=given.precision)
     with bar("classifying") as progress:
         counts = classify_into(
-            results, paths, model, every_series=given.every_series, progress=progress
+            results,
+            paths,
+            model,
+            every_series=given.every_series,
+            progress=progress,
+            readers=given.readers or _readers_beside(model.device.type),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
+
+
+def _readers_beside(device: str) -> int:
+    """Studies to read at once so that the networks need not wait."""
+    # On a CPU the networks take every core themselves; one study ahead keeps them busy.
+    return 1 if device == "cpu" else min(8, max(1, (os.cpu_count() or 1) // 2))
 
 
 def inspect(arguments: list[str]) -> int:
