@@ -111,8 +111,8 @@ def classify_studies(
     """One answer for every study under some paths, as they come.
 
     The next studies are read, in processes of their own, and prepared while the networks work on
-    the one before; one study more than there are readers is in memory at most. A study that cannot be used, or that breaks its reader, gives a
-    `Failure` and the others go on.
+    the one before; one study more than there are readers is in memory at most. A study that cannot
+    be used, or that breaks its reader, gives a `Failure` and the others go on.
 
     Args:
         paths: Files and folders, nested as they are.
@@ -209,8 +209,8 @@ def answers(
         raise ValueError(f"wanted one reader or more, got {readers}")
     children = [ReadingChild(limits) for _ in range(readers)] if limits else []
     idle: SimpleQueue[Callable[[Study], Volume]] = SimpleQueue()
-    for reader in children or [read_study] * readers:
-        idle.put(reader)
+    for number in range(readers):
+        idle.put(children[number] if children else read_study)
 
     def come(study: Study) -> tuple[Any, dict[str, float]]:
         reader = idle.get()

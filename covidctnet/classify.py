@@ -62,15 +62,23 @@ class CovidCTNet:
         weights: Loaded weights; their card brings the preprocessing they were trained with.
         device: See `covidctnet.denoise.pick_device`.
         precision: See `covidctnet.denoise.pick_precision`.
+        compiled: See `covidctnet.denoise.place`.
     """
 
-    def __init__(self, weights: Weights, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compiled: bool = False,
+    ) -> None:
         self.weights = weights
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.settings = PreprocessSettings(**weights.card["preprocessing"])
         self.residual = ResidualSettings(**weights.card.get("residual", {}))
-        self.denoiser = place(weights.denoiser(), self.device, self.precision)
+        self.denoiser = place(weights.denoiser(), self.device, self.precision, compiled=compiled)
         classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
         self.classifier = classifier.to(self.device)
         self.calibration = weights.calibration
@@ -80,7 +88,12 @@ class CovidCTNet:
 
     @classmethod
     def load(
-        cls, name: str | Path = "compact", *, device: str = "auto", precision: str = "auto"
+        cls,
+        name: str | Path = "compact",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compiled: bool = False,
     ) -> CovidCTNet:
         """Load shipped weights by name, or one's own from a folder.
 
@@ -88,12 +101,14 @@ class CovidCTNet:
             name: ``compact``, or a folder with a ``card.json``.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
             precision: ``auto``, ``32`` or ``bf16``; probabilities differ by less than 0.01.
+            compiled: Let `torch.compile` write kernels, which takes a minute or so at the first
+                scan.
 
         Raises:
             WeightsError: If they are missing, incomplete or not what their card says.
             UsageError: If there is no such device or precision.
         """
-        return cls(load_weights(name), device=device, precision=precision)
+        return cls(load_weights(name), device=device, precision=precision, compiled=compiled)
 
     @property
     def weights_digest(self) -> str:
@@ -192,7 +207,11 @@ class CovidCTNet:
         )
 
     def _preprocessed(self, volume: Volume) -> Volume:
-        unit = volume if volume.units == "unit" else preprocess(volume, self.settings)
+        # On the CPU sparse products are faster than torch.
+        device = None if self.device.type == "cpu" else self.device
+        unit = volume
+        if volume.units != "unit":
+            unit = preprocess(volume, self.settings, device=device)
         if unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(
                 "WRONG_SIZE",

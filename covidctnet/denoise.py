@@ -34,6 +34,7 @@ DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
     {"32": torch.float32, "bf16": torch.bfloat16}
 )
 CPU_BATCH, GPU_BATCH = 4, 64
+COMPILER = "inductor"
 
 
 class Shown(NamedTuple):
@@ -104,7 +105,13 @@ def _knows_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 
 
-def place(denoiser: nn.Module, device: torch.device, precision: Precision = "32") -> nn.Module:
+def place(
+    denoiser: nn.Module,
+    device: torch.device,
+    precision: Precision = "32",
+    *,
+    compiled: bool = False,
+) -> nn.Module:
     """A denoiser made ready for inference on a device.
 
     Args:
@@ -112,10 +119,14 @@ def place(denoiser: nn.Module, device: torch.device, precision: Precision = "32"
         device: Where it will run.
         precision: Of a `BCDUNet`. With ``bf16`` a voxel of a phantom's slices is off by 0.02 at
             most, 0.001 on average.
+        compiled: Let `torch.compile` write kernels for it at the first slices, in a minute or so.
     """
     if isinstance(denoiser, BCDUNet):
         denoiser = FusedBCDUNet(denoiser, DTYPES[precision])
-    return denoiser.to(device)
+    denoiser = denoiser.to(device)
+    if compiled:
+        denoiser.compile(backend=COMPILER)
+    return denoiser
 
 
 @torch.inference_mode()

@@ -182,3 +182,17 @@ def test_auto_rounds_only_where_the_processor_knows_the_format(monkeypatch, told
 def test_an_older_torch_that_tells_nothing_is_not_guessed_at(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert pick_precision("auto", torch.device("cpu")) == "32"
+
+
+def test_a_compiled_denoiser_gives_what_the_plain_one_gives(monkeypatch):
+    # Traces as the real one does, but writes no kernels: no compiler is needed.
+    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    torch.manual_seed(0)
+    trained = BCDUNet(base=2).eval()
+    slices = np.random.default_rng(0).random((5, 24, 32), dtype=np.float32)
+    plain = denoise_slices(place(trained, torch.device("cpu")), slices)
+    torch._dynamo.reset()
+    compiled = place(trained, torch.device("cpu"), compiled=True)
+    # The last batch is shorter.
+    assert np.allclose(denoise_slices(compiled, slices, batch=3), plain, atol=1e-6)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0

@@ -12,7 +12,7 @@ from covidctnet.errors import StudyError
 from covidctnet.preprocess.grid import PlaneResampling, grid_size, linear_matrix, linear_taps
 from covidctnet.volume import Volume
 
-__all__ = ["Isotropic", "cubic", "linear"]
+__all__ = ["Isotropic", "cubic", "linear", "linear_positions"]
 
 # A thousand litres at 1 mm, the room of ten patients. The splines want the whole grid in memory.
 MAX_CUBIC_VOXELS = 10**9
@@ -40,15 +40,20 @@ def linear(volume: Volume, target_mm: float) -> Isotropic:
         volume: In HU.
         target_mm: Distance wanted.
     """
-    slices, rows, columns = (
-        grid_size(n, s, target_mm) for n, s in zip(volume.shape, volume.spacing, strict=True)
-    )
-    shape = (slices, rows, columns)
-    positions = [np.arange(n) * (target_mm / s) for n, s in zip(shape, volume.spacing, strict=True)]
+    along, down, across = linear_positions(volume, target_mm)
+    shape = (len(along), len(down), len(across))
     plane = PlaneResampling(
-        *(linear_matrix(n, p) for n, p in zip(volume.shape[1:], positions[1:], strict=True))
+        *(linear_matrix(n, p) for n, p in zip(volume.shape[1:], (down, across), strict=True))
     )
-    return Isotropic(shape, (target_mm,) * 3, _linear_planes(volume.array, positions[0], plane))
+    return Isotropic(shape, (target_mm,) * 3, _linear_planes(volume.array, along, plane))
+
+
+def linear_positions(volume: Volume, target_mm: float) -> list[np.ndarray]:
+    """Where `linear` interpolates along each axis, in voxels."""
+    return [
+        np.arange(grid_size(n, s, target_mm)) * (target_mm / s)
+        for n, s in zip(volume.shape, volume.spacing, strict=True)
+    ]
 
 
 def cubic(volume: Volume, target_mm: float) -> Isotropic:

@@ -16,6 +16,7 @@ from covidctnet.verbs.common import (
     NOTICE,
     add_network,
     existing,
+    load_network,
     parser_of,
 )
 
@@ -49,12 +50,11 @@ def classify(arguments: list[str]) -> int:
         raise UsageError(f"--readers must be 0 or more, got {given.readers}")
 
     from covidctnet.batch import classify_into
-    from covidctnet.classify import CovidCTNet
     from covidctnet.report import Results
 
     paths = [existing(path) for path in given.paths]
     results = Results(Path(given.output))
-    model = CovidCTNet.load(given.weights, device=given.device, precision=given.precision)
+    model = load_network(given)
     with bar("classifying") as progress:
         counts = classify_into(
             results,
@@ -114,13 +114,12 @@ def evaluate(arguments: list[str]) -> int:
     if (given.data is None) == (given.work is None):
         raise UsageError("evaluate wants either --data FOLDER or --work FOLDER, and one of them")
 
-    from covidctnet.classify import CovidCTNet
     from covidctnet.evaluation.run import evaluate_data, evaluate_work
 
     output, seed = Path(given.output), given.seed
     data = [existing(folder) for folder in given.data or ()]
     work = existing(given.work) if given.work is not None else None
-    model = CovidCTNet.load(given.weights, device=given.device, precision=given.precision)
+    model = load_network(given)
     with bar("evaluating") as progress:
         if work is not None:
             done = evaluate_work(work, model, output, seed=seed, progress=progress)

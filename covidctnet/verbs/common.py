@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from covidctnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, Namespace
+
+    from covidctnet.classify import CovidCTNet
 
 __all__ = [
     "EXIT_ERROR",
@@ -21,6 +23,7 @@ __all__ = [
     "NOTICE",
     "add_network",
     "existing",
+    "load_network",
     "parser_of",
 ]
 
@@ -53,6 +56,21 @@ def add_network(parser: ArgumentParser) -> None:
         type=str,
         default="auto",
         help="32, bf16 (two to four times as fast where the processor knows it), or auto",
+    )
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="compile the denoiser at the first study, in a minute or so; for many studies and a "
+        "GPU",
+    )
+
+
+def load_network(given: Namespace) -> CovidCTNet:
+    """The network that the options of `add_network` name."""
+    from covidctnet.classify import CovidCTNet
+
+    return CovidCTNet.load(
+        given.weights, device=given.device, precision=given.precision, compiled=given.compiled
     )
 
 

@@ -53,11 +53,12 @@ def by_simpleitk(volume, settings):
     )[:, 0].numpy()
 
 
+@pytest.mark.parametrize("device", [None, torch.device("cpu")])
 @pytest.mark.parametrize("pad_square", [True, False])
 @pytest.mark.parametrize("spacing", [(2.5, 0.8, 0.7), (0.6, 1.3, 0.9), (1.0, 1.0, 1.0)])
-def test_the_chain_equals_simpleitk_and_torch(spacing, pad_square):
+def test_the_chain_equals_simpleitk_and_torch(spacing, pad_square, device):
     volume = a_volume((11, 47, 61), spacing)
-    ours = preprocess(volume, PreprocessSettings(size=32, pad_square=pad_square))
+    ours = preprocess(volume, PreprocessSettings(size=32, pad_square=pad_square), device=device)
     theirs = by_simpleitk(volume, PreprocessSettings(size=32, pad_square=pad_square))
     assert ours.array.shape == theirs.shape
     np.testing.assert_allclose(ours.array, theirs, atol=2e-5)
@@ -70,6 +71,19 @@ def test_the_chain_equals_simpleitk_on_a_real_scan(shared_data):
     part = volume.then("lower part", volume.array[30:50])
     ours = preprocess(part)
     np.testing.assert_allclose(ours.array, by_simpleitk(part, PreprocessSettings()), atol=2e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 140])
+@pytest.mark.parametrize("above_window", ["clip", "air"])
+def test_the_way_of_the_device_is_the_plain_one(above_window, count):
+    how = PreprocessSettings(size=24, above_window=above_window)
+    volume = a_volume((count, 31, 40), (1.3, 0.8, 0.7))
+    there = preprocess(volume, how, device=torch.device("cpu"))
+    here = preprocess(volume, how)
+    assert there.steps == here.steps
+    # A voxel within rounding of the top of the window may fall on either side of it.
+    off = np.abs(there.array - here.array) > 1e-5
+    assert off.mean() < (1e-4 if above_window == "air" else 1e-9)
 
 
 def test_the_isotropic_grid_equals_scipy():

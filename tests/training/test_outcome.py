@@ -166,6 +166,21 @@ def test_a_live_start_is_left_alone(little_work, monkeypatch):
     assert card(little_work)["metrics"]["denoiser"]["val_lungs_spread"] > tasks.DEAD_SPREAD
 
 
+def test_a_compiled_network_learns_what_the_plain_one_learns(little_work, monkeypatch):
+    # Traces and differentiates as the real one does, but writes no kernels: no compiler is needed.
+    monkeypatch.setattr(tasks, "COMPILER", "aot_eager")
+    assert train("denoiser", little_work) == 0
+    plain = load_weights(little_work / "weights").denoiser().state_dict()
+    shutil.rmtree(little_work / "denoiser")
+    torch._dynamo.reset()
+    assert train("denoiser", little_work, "--model.compiled=true") == 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    compiled = load_weights(little_work / "weights").denoiser().state_dict()
+    assert plain.keys() == compiled.keys()
+    for name, values in plain.items():
+        torch.testing.assert_close(compiled[name], values, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("stage", ["denoiser", "classifier"])
 def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys, stage):
     assert train("denoiser", little_work) == 0
