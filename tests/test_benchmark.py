@@ -1,14 +1,158 @@
-from covidctnet.benchmark import benchmark, render
+"""What the benchmark says of its runs; how fast anything is, no test asks."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from covidctnet.benchmark import STAGES, Benchmark, Row, benchmark, put_into, render
+from covidctnet.benchmark.held import watch
+from covidctnet.benchmark.stages import PAPER_WIDTH
+from covidctnet.benchmark.streaming import Stream, draw
+from covidctnet.benchmark.timing import MISSING, by_turns, ratio
+from covidctnet.cli import main
+from covidctnet.errors import UsageError
 from tests.small import tiny_weights
 
+MARKS = "<!-- measured: from here on by the command -->\n<!-- measured: to here -->\n"
 
-def test_every_stage_is_measured_and_peers_stand_beside(tmp_path):
-    rows = benchmark(str(tiny_weights(tmp_path / "tiny")), "cpu", 1, matrix=64)
-    assert len(rows) == 6
-    assert all(row["seconds"] > 0 for row in rows)
-    peers = [row for row in rows if row["reference"]]
-    assert len(peers) == 3
-    assert all(row["reference_seconds"] > 0 for row in peers)
-    table = render(rows)
-    assert table.count("\n") == len(rows) + 1
-    assert "SimpleITK" in table
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"))
+
+
+def test_all_ways_take_turns_after_one_that_does_not_count():
+    order = []
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
+    one, other = by_turns("work", works, 3)
+    assert order == list("ab" * 4)
+    assert (one.by, other.by) == ("a", "b")
+    assert len(one.seconds) == len(other.seconds) == 3
+
+
+def test_a_package_that_is_not_there_is_said_so():
+    def lack():
+        raise ImportError("no such package")
+
+    ours, theirs = by_turns("work", {"ours": lambda: None, "theirs": lack}, 2)
+    assert (theirs.seconds, theirs.note) == ((), MISSING)
+    assert theirs.median is None and ratio(theirs, ours) is None
+    assert "| theirs | | | | not installed" in render(Benchmark({}, {}, "nothing", [ours, theirs]))
+
+
+def test_the_table_tells_median_range_and_how_many_times_ours():
+    rows = [Row("work", "ours", (0.5, 0.25, 1.0)), Row("work", "theirs", (2.0,), "slow")]
+    text = render(Benchmark({"cores": "2"}, {"float32": 2e11}, "a phantom", rows))
+    assert "Measured on a phantom." in text
+    assert "- Matrix products, float32: 200 GFLOP/s" in text
+    assert "| ours | 0.5 s | 0.25 s to 1 s |  |  |" in text
+    assert "| theirs | 2 s | 2 s to 2 s | 4 | slow |" in text
+
+
+QUICK = ["read", "preprocess", "lungs", "noise", "denoise", "classify", "load", "train"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow():
+    """The paper's network takes its time; here it is narrow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PAPER_WIDTH, "base", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(tiny):
+    return benchmark(tiny, "cpu", 1, only=QUICK, matrix=64)
+
+
+def test_every_stage_is_measured_with_ours_first(found):
+    groups = list(dict.fromkeys(row.group for row in found.rows))
+    # Two widths of the denoiser.
+    assert len(groups) == len(QUICK) + 1
+    for group in groups:
+        rows = [row for row in found.rows if row.group == group]
+        assert rows[0].seconds, group
+    assert all(row.seconds or row.note == MISSING for row in found.rows)
+
+
+def test_an_independent_way_gives_what_ours_gives(found):
+    [note] = [row.note for row in found.rows if row.by.startswith("SimpleITK, then torch")]
+    assert float(note.split()[0]) < 1e-4
+
+
+def test_the_machine_is_told_and_no_path_of_it(found, tmp_path):
+    text = render(found) + json.dumps(found.as_plain())
+    assert "GFLOP/s" in text and "cores" in text
+    assert "/tmp" not in text and str(tmp_path.parent) not in text
+
+
+def test_the_whole_chain_stands_beside_a_straight_port(tiny):
+    rows = benchmark(tiny, "cpu", 1, only=["whole"], matrix=64).rows
+    assert [row.by[:10] for row in rows] == ["covidctnet", "a straight"] * 2
+    assert "preprocess" in rows[0].note and rows[-1].note.startswith("reckoned")
+
+
+def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
+    rows = benchmark(tiny, "cpu", 1, only=["start", "memory"], matrix=64).rows
+    assert re.fullmatch(r"0\.\d\d GiB resident at most", rows[-1].note)
+    assert rows[-1].note != "0.00 GiB resident at most"
+
+
+def test_a_long_run_tells_how_memory_grows(tiny):
+    found = benchmark(tiny, "cpu", 1, only=[], studies=3, matrix=64)
+    [run] = found.streams
+    assert run.studies == 3 and max(run.held) > 2**27
+    assert "**3 studies (phantoms) in one run" in render(found)
+    assert "studies (phantoms)" in draw(run)
+
+
+def test_the_growth_is_the_slope_behind_the_first_tenth():
+    held = [10**6] * 10 + [2 * 10**6 + 100 * at for at in range(90)]
+    assert Stream(100, 2, 1.0, tuple(held)).drift == pytest.approx(100, rel=0.02)
+
+
+def test_the_children_of_a_process_count():
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    child = "x = bytearray(300_000_000)\nimport time\ntime.sleep(0.5)"
+    run = subprocess.Popen([sys.executable, "-c", code, child])
+    assert max(watch(run)) > 300_000_000
+
+
+def test_the_tables_go_between_the_marks_of_a_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Fast\n\n{MARKS}\nThe end.\n")
+    put_into(page, "one")
+    put_into(page, "two")
+    text = page.read_text()
+    assert text.startswith("# Fast") and text.endswith("The end.\n")
+    assert "two" in text and "one" not in text
+    page.write_text("# Mine\n")
+    with pytest.raises(UsageError, match="name another file"):
+        put_into(page, "three")
+    assert page.read_text() == "# Mine\n"
+
+
+def test_the_verb_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    arguments = ["benchmark", "--weights", tiny, "--device", "cpu", "--repeats", "1"]
+    assert main([*arguments, "--only", "lungs", "--json", "--into", str(page)]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["by"] == "covidctnet"
+    assert "lung mask" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "reed"], f"unknown stage 'reed'; stages are {', '.join(STAGES)}"),
+        (["--repeats", "0"], "--repeats must be 1 or more, got 0"),
+        (["--studies", "-1"], "--studies must be 0 or more, got -1"),
+        (["--picture", "x.svg"], "--studies 200"),
+        (["--scan", "/nowhere"], "does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, said, capsys):
+    assert main(["benchmark", *arguments]) == 2
+    assert said in capsys.readouterr().err

@@ -17,6 +17,7 @@ LAYERS = {
     **dict.fromkeys(["cli", "verbs", "benchmark", "__main__", "__init__"], 5),
 }
 TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "gradcam", "training"}
+TORCH_HOMES |= {"benchmark"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -171,16 +171,21 @@ class DenoiserTask(BCDUNetTask):
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
     ) -> torch.Tensor:
         """Paint noise onto healthy slices and have it taken off."""
-        generator = self.generator(1, self.moment(batch_idx))
+        loss = self.loss_of(batch, self.generator(1, self.moment(batch_idx)))
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def loss_of(
+        self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
+    ) -> torch.Tensor:
+        """The loss of a batch, with noise and variations drawn from `generator`."""
         clean, lungs = batch
         if self.augment:
             clean, lungs = vary_slices(clean, lungs, generator=generator)
         if self.patch:
             clean, lungs = cut_patches(clean, lungs, self.patch, generator=generator)
         noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)
-        loss = self._loss(self(noisy), clean, lungs)
-        self.log("train_loss", loss, prog_bar=True)
-        return loss
+        return self._loss(self(noisy), clean, lungs)
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         """Loss, and how well painted and healthy lung are told apart."""

@@ -170,15 +170,49 @@ def compare(arguments: list[str]) -> int:
 def benchmark(arguments: list[str]) -> int:
     """``covidctnet benchmark``; returns the exit code."""
     parser = parser_of("benchmark")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--repeats", type=int, default=5, help="runs a row; the median is shown")
+    parser.add_argument("--json", action="store_true", help="print JSON, every run in it")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of every way, by turns")
+    parser.add_argument("--scan", type=str, default="", help="a DICOM series; a phantom if empty")
+    parser.add_argument(
+        "--only",
+        type=str,
+        default="",
+        help="stages, separated by commas: read, preprocess, lungs, noise, denoise, classify, "
+        "whole, train, load, start, memory",
+    )
+    parser.add_argument(
+        "--studies", type=int, default=0, help="phantoms of a long run that shows memory"
+    )
+    parser.add_argument("--picture", type=str, default="", help="where its curve goes, an SVG")
+    parser.add_argument(
+        "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
+    )
     add_network(parser)
     given = parser.parse_args(arguments)
-    if given.repeats < 1:
-        raise UsageError(f"--repeats must be 1 or more, got {given.repeats}")
+    for name, least in (("repeats", 1), ("studies", 0)):
+        if given[name] < least:
+            raise UsageError(f"--{name} must be {least} or more, got {given[name]}")
+    if given.picture and not given.studies:
+        raise UsageError("--picture draws the long run; ask for one with --studies 200")
 
-    from covidctnet.benchmark import benchmark, render
+    from covidctnet.benchmark import STAGES, put_into, render
+    from covidctnet.benchmark import benchmark as measured
+    from covidctnet.benchmark.streaming import draw
+    from covidctnet.files import write_whole
 
-    rows = benchmark(weights=given.weights, device=given.device, repeats=given.repeats)
-    sys.stdout.write((json.dumps(rows, indent=1) if given.json else render(rows)) + "\n")
+    found = measured(
+        given.weights,
+        given.device,
+        given.repeats,
+        precision=given.precision,
+        scan=existing(given.scan) if given.scan else None,
+        only=[name.strip() for name in given.only.split(",") if name.strip()] or STAGES,
+        studies=given.studies,
+    )
+    text = render(found)
+    if given.into:
+        put_into(Path(given.into), text)
+    if given.picture:
+        write_whole(Path(given.picture), draw(found.streams[0]))
+    sys.stdout.write((json.dumps(found.as_plain(), indent=1) if given.json else text) + "\n")
     return EXIT_OK

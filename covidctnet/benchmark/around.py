@@ -1,0 +1,158 @@
+"""What surrounds the chain: training, start, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.utils.data import ConcatDataset
+
+from covidctnet.benchmark.held import watch
+from covidctnet.benchmark.stages import Scan
+from covidctnet.benchmark.timing import Row, by_turns
+from covidctnet.io.store import Store
+from covidctnet.lungs import lung_mask
+from covidctnet.results import Label
+from covidctnet.training.data import Slices, loader
+from covidctnet.training.noise import corrupt
+from covidctnet.training.tasks import DenoiserTask
+
+__all__ = ["loading", "memory", "starting", "training"]
+
+COVIDCTNET = (sys.executable, "-m", "covidctnet")
+
+
+def training(scan: Scan) -> list[Row]:
+    """A step of the denoiser, as the preset of `compact` takes it, and what it is made of."""
+    device, batch, patch = scan.model.device, 8, 144
+    task = DenoiserTask(bidirectional=False, patch=patch).to(device).train()
+    optimizer = torch.optim.Adam(task.parameters())
+    clean = torch.from_numpy(scan.needed[:batch])[:, None].to(device)
+    inside = (clean < 0.5).float()
+    generator = torch.Generator(device=device).manual_seed(0)
+
+    def step(*, rounded: bool) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+            loss = task.loss_of((clean, inside), generator)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        _wait(device)
+
+    def forward() -> None:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            task(clean[..., :patch, :patch])
+        _wait(device)
+
+    return by_turns(
+        f"a training step, base 16, {batch} patches of {patch} x {patch}",
+        {
+            "covidctnet, bfloat16": partial(step, rounded=True),
+            "float32": partial(step, rounded=False),
+            "of it: noise": lambda: corrupt(
+                clean[..., :patch, :patch],
+                inside[..., :patch, :patch],
+                task.noise,
+                generator=generator,
+            ),
+            "of it: the network, forward": forward,
+        },
+        scan.repeats,
+    )
+
+
+def loading(scan: Scan) -> list[Row]:
+    """Slices with their lungs from memory-mapped NIfTI, in batches, shuffled."""
+    mask = lung_mask(scan.unit)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        settings = {"spacing_mm": 1.0}
+        for number in range(4):
+            source = replace(scan.unit.source, study=f"{number:012x}")
+            store.put(
+                replace(scan.unit, source=source),
+                lungs=mask,
+                content_key=str(number),
+                settings=settings,
+                settings_digest="benchmark",
+                label=Label.CONTROL,
+            )
+        data: ConcatDataset[tuple[torch.Tensor, torch.Tensor]] = ConcatDataset(
+            [Slices(study, None, False) for study in store.index()]
+        )
+        for workers in (0, 1, 2):
+            every = loader(data, 16, workers, shuffle_seed=0)
+            [row] = by_turns("", {"": partial(_exhaust, every)}, scan.repeats)
+            a_slice = tuple(one / len(data) for one in row.seconds)
+            rows.append(
+                Row(
+                    "a training slice with its lungs, from the store",
+                    f"{workers} loader processes" if workers else "the training process itself",
+                    a_slice,
+                    f"{1 / min(a_slice):.0f} slices a second at best",
+                )
+            )
+    return rows
+
+
+def starting(scan: Scan) -> list[Row]:
+    """What it takes until anything happens; the interpreter alone is the floor."""
+
+    def run(*arguments: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+
+    return by_turns(
+        "start",
+        {
+            "import covidctnet": run("-c", "import covidctnet"),
+            "the interpreter alone": run("-c", "pass"),
+            "covidctnet --help": run("-m", "covidctnet", "--help"),
+            "covidctnet classify --help": run("-m", "covidctnet", "classify", "--help"),
+            "import torch": run("-c", "import torch"),
+        },
+        scan.repeats,
+    )
+
+
+def memory(scan: Scan) -> list[Row]:
+    """A run over one study, and the most that its processes hold at once."""
+    peaks: list[int] = []
+
+    def classify() -> None:
+        with tempfile.TemporaryDirectory() as output:
+            run = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "covidctnet",
+                    "classify",
+                    str(scan.folder),
+                    "-o",
+                    output,
+                    "--weights",
+                    scan.weights,
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            peaks.append(max(watch(run)))
+
+    rows = by_turns("covidctnet classify, a process of its own", {"covidctnet": classify}, 2)
+    return [replace(row, note=f"{max(peaks) / 2**30:.2f} GiB resident at most") for row in rows]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _exhaust(batches: object) -> None:
+    for _ in batches:  # type: ignore[attr-defined]
+        pass

@@ -1,0 +1,77 @@
+"""What the numbers were measured on, and how fast it can be at all."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+import covidctnet
+from covidctnet.benchmark.timing import by_turns
+
+__all__ = ["ceilings", "describe"]
+
+SIDE = 2048
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Processor, cores, memory, versions and commit; nothing that names a user or a place."""
+    told = {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "Python": platform.python_version(),
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "covidctnet": f"{covidctnet.__version__}{_commit()}",
+    }
+    if device.type == "cuda":
+        told["GPU"] = torch.cuda.get_device_name(device)
+    return told
+
+
+def ceilings(device: torch.device, repeats: int) -> dict[str, float]:
+    """Matrix products of 2048 x 2048, FLOP/s, by the name of the format: the best of all runs."""
+    found = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        one = torch.rand(SIDE, SIDE, dtype=dtype, device=device)
+
+        def work(one: torch.Tensor = one) -> None:
+            for _ in range(4):
+                one @ one
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        [row] = by_turns("", {name: work}, max(5, repeats))
+        found[name] = 4 * 2 * SIDE**3 / min(row.seconds)
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """The commit, where the package lies in its repository; a plus when files are changed."""
+    here = Path(covidctnet.__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):
+            return ""
+        changed = "+" if git("status", "--porcelain", "--", ".") else ""
+        return f" (commit {git('rev-parse', '--short', 'HEAD')}{changed})"
+    except (OSError, subprocess.CalledProcessError):
+        return ""

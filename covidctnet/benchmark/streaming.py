@@ -1,0 +1,114 @@
+"""Many studies in one run: does memory stay, and what do more cores bring."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.benchmark.held import watch
+from covidctnet.phantom import SCANNERS, make_phantom
+from covidctnet.phantom.series import write_series
+from covidctnet.report.svg import Drawing
+from covidctnet.results import Label
+
+__all__ = ["Stream", "draw", "stream", "write_studies"]
+
+# The first studies fill caches and pools.
+SETTLING_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One run over many studies.
+
+    Attributes:
+        studies: How many.
+        cores: That the run could use.
+        seconds: All of it, start and loading included.
+        held: Bytes of all its processes, evenly over the run.
+    """
+
+    studies: int
+    cores: int
+    seconds: float
+    held: tuple[int, ...]
+
+    @property
+    def drift(self) -> float:
+        """Bytes a study by which memory grows: the line through all but the first tenth."""
+        settled = np.array(self.held[round(SETTLING_SHARE * len(self.held)) :], float)
+        if len(settled) < 2:
+            return 0.0
+        at = np.linspace(0, (1 - SETTLING_SHARE) * self.studies, len(settled))
+        return float(np.polyfit(at, settled, 1)[0])
+
+
+def write_studies(folder: Path, count: int, matrix: int) -> None:
+    """So many studies of one phantom, a different patient each."""
+    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
+    for number in range(count):
+        own = folder / f"{number:05d}"
+        own.mkdir()
+        write_series(phantom, own, patient=f"stream {number}")
+
+
+def stream(folder: Path, weights: str, device: str, *, studies: int, cores: int) -> Stream:
+    """Classify them all in a process of its own that may use so many cores."""
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    with tempfile.TemporaryDirectory() as output:
+        start = time.perf_counter()
+        run = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "covidctnet",
+                "classify",
+                str(folder),
+                "-o",
+                output,
+                "--weights",
+                weights,
+                "--device",
+                device,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": str(len(allowed))},
+        )
+        os.sched_setaffinity(run.pid, allowed)
+        held = watch(run)
+        seconds = time.perf_counter() - start
+    if run.returncode:
+        raise RuntimeError(f"classify ended with {run.returncode}")
+    return Stream(studies, len(allowed), seconds, tuple(held))
+
+
+def draw(run: Stream) -> str:
+    """The curve of memory, an SVG."""
+    drawing = Drawing(760, 300, "Memory over a run of many studies")
+    left, top, wide, high = 70.0, 30.0, 660.0, 210.0
+    most = max(max(run.held), 1) / 2**30 * 1.15
+    step = max(1, len(run.held) // 600)
+    drawing.frame((left, top), (wide, high))
+    drawing.line(
+        [
+            (left + wide * at / (len(run.held) - 1), top + high * (1 - held / 2**30 / most))
+            for at, held in list(enumerate(run.held))[::step]
+        ],
+        "#b3541e",
+    )
+    for share in (0.0, 0.5, 1.0):
+        y = top + high * (1 - share)
+        drawing.text((left - 8, y + 4), f"{most * share:.2f}", size=11, anchor="end")
+        at = (left + wide * share, top + high + 18)
+        drawing.text(at, f"{run.studies * share:.0f}", size=11)
+    said = "studies (phantoms); GiB held by all processes of the run"
+    drawing.text((left + wide / 2, top + high + 40), said, size=12, faint=True)
+    return str(drawing)
