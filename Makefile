@@ -25,7 +25,7 @@ ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
-        judge pictures wheel clean
+        judge pictures trials wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -55,7 +55,7 @@ docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-demo: install ## The whole chain on synthetic patients in about ten minutes: runs/demo
+demo: install ## The whole chain on phantoms in about ten minutes: runs/demo
 	bash pipelines/demo/run.sh $(RUN) runs/demo
 
 preprocess: install ## DATA -> WORK: network input and splits (PRESET)
@@ -90,8 +90,10 @@ SEED ?= 0
 fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong volume
 	$(BIN)/python -m tests.fuzz --n $(N) --seed $(SEED)
 
-benchmark: install ## Measure every stage beside a reference
-	$(RUN) benchmark $(ARGS)
+benchmark: install ## Measure every stage beside its peers (half an hour): docs/performance.md
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	$(RUN) benchmark $(ON) --studies 200 --picture docs/pictures/memory.svg \
+	  --into docs/performance.md $(ARGS)
 
 compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)
 	bash pipelines/compact/run.sh $(RUN) runs/compact $(CONTROLS)
@@ -100,7 +102,12 @@ reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce
 
 coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 phantoms
-	$(BIN)/python -m pipelines.coverage.run "$(WEIGHTS)" runs/coverage $(ARGS)
+	$(BIN)/python -m pipelines.coverage.run "$(WEIGHTS)" runs/coverage \
+	  --output docs/measured/coverage.md $(ARGS)
+
+trials: install ## Other ways to run the denoiser, beside ours: docs/measured/trials.md
+	$(BIN)/pip install --quiet -c constraints.txt openvino onnx onnxruntime
+	$(BIN)/python -m pipelines.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
 	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
@@ -109,7 +116,8 @@ pictures: install ## Draw docs/pictures anew: stages, networks, learning curves 
 	$(BIN)/python -m pipelines.pictures.make --weights "$(WEIGHTS)"
 
 judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
-	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)
+	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" \
+	  --output docs/measured/real.md $(ARGS)
 
 wheel: install ## Build the wheel into dist/
 	rm -rf build dist

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from covidctnet.benchmark import STAGES, Benchmark, Row, benchmark, put_into, render
+from covidctnet.benchmark.goals import goals
 from covidctnet.benchmark.held import watch
 from covidctnet.benchmark.stages import PAPER_WIDTH
 from covidctnet.benchmark.streaming import Stream, draw
@@ -50,6 +51,28 @@ def test_the_table_tells_median_range_and_how_many_times_ours():
     assert "- Matrix products, float32: 200 GFLOP/s" in text
     assert "| ours | 0.5 s | 0.25 s to 1 s |  |  |" in text
     assert "| theirs | 2 s | 2 s to 2 s | 4 | slow |" in text
+
+
+def test_a_promise_is_kept_or_not():
+    rows = [
+        Row("1 mm, window, 9 slices", "covidctnet", (1.0,)),
+        Row("1 mm, window, 9 slices", "MONAI", (7.9,)),
+        Row("1 mm, window, 9 slices", "scipy, cubic and so on", (50.0,)),
+        Row("1 mm, window, 9 slices", "TorchIO", (), MISSING),
+        Row("read 9 slices", "covidctnet", (1.0,)),
+        Row("read 9 slices", "slow", (3.0,)),
+        Row("read 9 slices", "fast", (0.5,)),
+        Row("folder to answer, base 16", "covidctnet", (3.5,)),
+        Row("start", "import covidctnet", (0.2,)),
+    ]
+    told = [(goal.what, goal.measured, goal.kept) for goal in goals(rows)]
+    assert told == [
+        ("1 mm, window: faster than MONAI", "7.9 times", False),
+        ("1 mm, window: faster than scipy, cubic and so on", "50 times", True),
+        ("read: no slower than the fastest other, fast", "0.5 times", False),
+        ("folder to answer, base 16: covidctnet", "3.5 s", False),
+        ("start: import covidctnet", "0.2 s", True),
+    ]
 
 
 QUICK = ["read", "preprocess", "lungs", "noise", "denoise", "classify", "load", "train"]

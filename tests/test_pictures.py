@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from covidctnet.results import Label
 from covidctnet.weights import load_weights
 from pipelines.pictures import make
 from pipelines.pictures.networks import draw_bcdunet, draw_cnn3d
-from pipelines.pictures.stages import draw_stages, fullest_slice, show_phantoms
+from pipelines.pictures.stages import draw_stages, fullest_slice, show_phantoms, trained_with
 from tests.small import tiny_weights
 
 
@@ -64,6 +65,19 @@ def test_the_stages_show_what_the_weights_do(weights):
         assert one.denoised.shape == one.given.shape
     picture = Image.open(io.BytesIO(draw_stages(shown)))
     assert 900 < picture.width < 1400
+
+
+@pytest.mark.parametrize(
+    ("noise", "lobes"), [({"cores": 0.3}, 0.0), ({"cores": 0.3, "lobes": 0.7}, 0.7), (None, 0.25)]
+)
+def test_the_noise_shown_is_that_of_the_card(weights, noise, lobes):
+    loaded = load_weights(weights)
+    if noise is not None:
+        config = {"denoiser": {"config": {"model": {"noise": noise}}}}
+        loaded = replace(loaded, card={**loaded.card, "training": config})
+    recipe = trained_with(loaded)
+    assert (recipe.lobes, recipe.share) == (lobes, 1.0)
+    assert noise is None or recipe.cores == 0.3
 
 
 class APhantom:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from covidctnet.benchmark import around, stages
+from covidctnet.benchmark.goals import goals
 from covidctnet.benchmark.machine import ceilings, describe
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.streaming import Stream, stream, write_studies
@@ -126,6 +127,11 @@ def render(found: Benchmark) -> str:
         f"- Matrix products, {name}: {value / 1e9:.0f} GFLOP/s"
         for name, value in found.ceilings.items()
     ]
+    if kept := goals(found.rows):
+        lines += ["", "| goal | wanted | measured | kept |", "|---|---|---|---|"]
+        lines += [
+            f"| {g.what} | {g.wanted} | {g.measured} | {'yes' if g.kept else 'no'} |" for g in kept
+        ]
     ours: Row | None = None
     for row in found.rows:
         if ours is None or row.group != ours.group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from covidctnet.models import BCDUNet
 from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import DepthPlan
+from covidctnet.results import Prediction
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 
@@ -122,8 +124,9 @@ def preprocessing(scan: Scan) -> list[Row]:
 
     works = {"covidctnet": ways.pop("covidctnet")}
     works |= {name: partial(told, name, work) for name, work in ways.items()}
+    shape = f"{len(ours)} slices of {settings.size} x {settings.size}"
     rows = by_turns(
-        f"{settings.spacing_mm:g} mm, window, {len(ours)} slices of {ours.shape[1]} x {ours.shape[2]}",
+        f"{settings.spacing_mm:g} mm, window, {shape}",
         works,
         scan.repeats,
     )
@@ -140,30 +143,33 @@ def lungs(scan: Scan) -> list[Row]:
 
 
 def noise(scan: Scan) -> list[Row]:
-    """One field of Perlin noise, as the package `noise` makes it, point by point."""
-    rng = torch.Generator(device=scan.model.device).manual_seed(0)
-    many = 16
+    """A field of Perlin noise, as training makes it and as the package `noise` does."""
+    device, many, size = scan.model.device, 16, 240
+    rng = torch.Generator(device=device).manual_seed(0)
+    offsets = torch.rand(many, 2, generator=rng, device=device) * perlin.LATTICE
+    scale = torch.full((many,), 50.0, device=device)
+    clean = torch.full((many, 1, size, size), 0.1, device=device)
+    batch = f"a batch of {many}"
+    works = {
+        "covidctnet, as training makes it": lambda: perlin.fields(
+            size, size, scale=scale, octaves=6, persistence=0.01 * scale, offsets=offsets
+        ),
+        "covidctnet, the bits of noise": lambda: perlin.perlin2(
+            (size, size), scale=50.0, octaves=6
+        ),
+        "noise, point by point": lambda: peers.noise_field(size, size, 50.0, 6),
+        "covidctnet, all of an opacity": lambda: corrupt(
+            clean, torch.ones_like(clean), NoiseSettings(share=1.0), generator=rng
+        ),
+    }
+    notes = {
+        "covidctnet, as training makes it": f"of {batch}",
+        "covidctnet, all of an opacity": f"of {batch}: blobs, cores, lobes and their grain",
+    }
     rows = by_turns(
-        "a Perlin field of 240 x 240, 6 octaves",
-        {
-            "covidctnet, the same bits": lambda: perlin.perlin2((240, 240), scale=50.0, octaves=6),
-            "noise": lambda: peers.noise_field(240, 240, 50.0, 6),
-        },
-        scan.repeats,
+        f"a Perlin field of {size} x {size}, 6 octaves", works, scan.repeats, notes=notes
     )
-    clean = torch.full((many, 1, 240, 240), 0.1, device=scan.model.device)
-    [batch] = by_turns(
-        "",
-        {
-            "covidctnet, the recipe of training": lambda: corrupt(
-                clean, torch.ones_like(clean), NoiseSettings(share=1.0), generator=rng
-            )
-        },
-        scan.repeats,
-    )
-    a_slice = tuple(one / many for one in batch.seconds)
-    note = f"blobs, cores and lobes of several fields; a slice of a batch of {many}"
-    return [*rows, replace(batch, group=rows[0].group, seconds=a_slice, note=note)]
+    return [_each(row, many) if batch in row.note else row for row in rows]
 
 
 def denoising(scan: Scan) -> list[Row]:
@@ -192,9 +198,8 @@ def denoising(scan: Scan) -> list[Row]:
         }
         group = f"denoise a slice, {width}, {flops / 1e9:.1f} GFLOP"
         for row in by_turns(group, works, scan.repeats):
-            seconds = tuple(one / len(slices) for one in row.seconds)
-            speed = flops / min(seconds) / 1e9 if seconds else 0
-            rows.append(replace(row, seconds=seconds, note=f"{speed:.0f} GFLOP/s"))
+            each = _each(row, len(slices))
+            rows.append(replace(each, note=f"{flops / min(each.seconds) / 1e9:.0f} GFLOP/s"))
     return rows
 
 
@@ -218,19 +223,22 @@ def whole(scan: Scan) -> list[Row]:
     model, weights = scan.model, scan.model.weights
     count = len(scan.unit.array)
     group = f"folder to answer, {scan.volume.shape[0]} files, {count} slices of the networks"
-    answer = model(scan.volume)
-    told = ", ".join(f"{stage} {one:.2f}" for stage, one in answer.seconds.items())
+    answers: list[Prediction] = []
     rows = by_turns(
         f"{group}, base {scan.base}",
         {
-            "covidctnet": lambda: model(read_volume(scan.folder)),
+            "covidctnet": lambda: answers.append(model(read_volume(scan.folder))),
             "a straight port: splines, every slice, float32": lambda: port(
                 weights, scan.folder, scan.volume
             ),
         },
         scan.repeats,
-        notes={"covidctnet": f"behind reading: {told} s"},
     )
+    told = ", ".join(
+        f"{stage} {statistics.median(answer.seconds[stage] for answer in answers):.2f}"
+        for stage in answers[0].seconds
+    )
+    rows[0] = replace(rows[0], note=f"behind reading, medians: {told} s")
     torch.manual_seed(0)
     wide = BCDUNet(**PAPER_WIDTH).eval()
     paper = CovidCTNet(weights, device=str(model.device), precision=model.precision)
@@ -252,6 +260,11 @@ def whole(scan: Scan) -> list[Row]:
     name = "a straight port: splines, every slice, float32"
     note = f"reckoned: {len(slices)} slices measured, taken {count / len(slices):.0f} times"
     return [*rows, ours, Row(ours.group, name, reckoned, note)]
+
+
+def _each(row: Row, many: int) -> Row:
+    """The row of one, where many were made."""
+    return replace(row, seconds=tuple(one / many for one in row.seconds))
 
 
 class _Autocast(torch.nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
@@ -30,15 +30,16 @@ _BEYOND = 2
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """The noise recipe; the published one is `NoiseSettings.published`.
+    """The noise recipe.
 
     Ranges are drawn from anew for every slice.
 
     Attributes:
         kind: ``field`` adds a Perlin field; ``opacities`` thresholds one softly into blobs that
-            pull the slice towards another density, with a grain of their own.
+            pull the slice towards another density, with a grain of their own; ``published`` is the
+            recipe of `NoiseSettings.published`, and sets everything else.
         dimensions: Of the Perlin fields: 2, or 3 for slices through volumes.
-        region: Where: ``lungs``, or the whole ``slice``.
+        region: Where: ``lungs``, or the whole ``slice``. Cores and lobes reach two voxels beyond.
         sign: ``positive`` makes denser only, ``signed`` thinner as well.
         share: Share of the slices that get noise; the others teach the denoiser to leave healthy
             lungs alone.
@@ -58,7 +59,7 @@ class NoiseSettings:
         max_density: Largest value.
     """
 
-    kind: Literal["field", "opacities"] = "opacities"
+    kind: Literal["field", "opacities", "published"] = "opacities"
     dimensions: Literal[2, 3] = 2
     region: Literal["lungs", "slice"] = "lungs"
     sign: Literal["positive", "signed"] = "positive"
@@ -76,6 +77,10 @@ class NoiseSettings:
     max_density: float = 0.8
 
     def __post_init__(self) -> None:
+        if self.kind == "published":
+            # The card tells the values, not the name that they had.
+            for name, value in asdict(self.published()).items():
+                object.__setattr__(self, name, value)
         for name in ("share", "cores", "lobes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} must lie in 0..1, got {getattr(self, name)}")
@@ -92,6 +97,11 @@ class NoiseSettings:
             raise UsageError(
                 f"amplitudes must satisfy 0 < min ({self.min_amplitude}) <= max "
                 f"({self.max_amplitude})"
+            )
+        if self.kind == "opacities" and self.max_amplitude > 1:
+            raise UsageError(
+                "max_amplitude of opacities is a share of the way to their density and must be "
+                f"<= 1, got {self.max_amplitude}"
             )
         if not 0 <= self.min_density <= self.max_density <= 1:
             raise UsageError(

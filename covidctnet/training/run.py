@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import signal
 import sys
 import warnings
@@ -194,9 +195,18 @@ def _export(cli: TrainCLI, export: Any, command: str, folder: Path | None = None
 
 
 def shareable_command(program: str, arguments: Sequence[str]) -> str:
-    """The command for the card: paths shortened to names, as they may tell who and where."""
-    words = [program]
+    """The command for the card: paths shortened to names, as they may tell who and where.
+
+    It can be pasted into a shell; an attribution is prose and stays whole.
+    """
+    words = program.split()
+    is_prose = False
     for argument in arguments:
+        if is_prose or argument.startswith("--attribution="):
+            words.append(argument)
+            is_prose = False
+            continue
+        is_prose = argument == "--attribution"
         name, equals, value = argument.rpartition("=")
         path = Path(value)
         if presets_root() in path.parents:
@@ -205,7 +215,7 @@ def shareable_command(program: str, arguments: Sequence[str]) -> str:
             words += ["--preset", path.parent.name]
         else:
             words.append(f"{name}{equals}{path.name if len(path.parts) > 1 else value}")
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _plain(config: Namespace) -> dict[str, Any]:

@@ -19,12 +19,10 @@ from covidctnet.results import Label
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.weights import Weights
 
-__all__ = ["Stages", "draw_stages", "show_phantoms"]
+__all__ = ["Stages", "draw_stages", "show_phantoms", "trained_with"]
 
 SEEDS = {Label.CONTROL: 1, Label.COVID19: 6, Label.CAP: 3}
 NOISE_SEED = 0
-# Every slice of the picture gets noise, where training paints half of them.
-NOISE = NoiseSettings(share=1.0)
 # Ground glass and consolidation; Controls too have what the code 3 stands for.
 ILL = (1, 2)
 # A slice that is shown has so much of the largest one's lung.
@@ -64,6 +62,7 @@ def show_phantoms(
     """
     settings = PreprocessSettings(**weights.card["preprocessing"])
     denoiser = weights.denoiser()
+    recipe = trained_with(weights)
     out = []
     for label, seed in SEEDS.items():
         scanner = SCANNERS[UNSEEN_SCANNERS[0]]
@@ -74,7 +73,7 @@ def show_phantoms(
         index = int(np.rint(np.linalg.solve(unit.affine, height)[0]))
         index = min(max(index, 0), len(unit.array) - 1)
         given, lungs = np.array(unit.array[index]), mask[index]
-        noisy = _paint(given, lungs, NOISE_SEED + int(label))
+        noisy = _paint(given, lungs, recipe, NOISE_SEED + int(label))
         denoised, cleaned = denoise_slices(denoiser, np.stack([given, noisy]))
         out.append(Stages(label, given, noisy, denoised, cleaned, lungs))
     return out
@@ -87,11 +86,20 @@ def fullest_slice(phantom: Phantom) -> int:
     return int((ill if ill.any() else lung).argmax())
 
 
-def _paint(given: np.ndarray, lungs: np.ndarray, seed: int) -> np.ndarray:
+def trained_with(weights: Weights) -> NoiseSettings:
+    """The noise that a denoiser learned to take off, on every slice instead of a share of them."""
+    config = weights.card.get("training", {}).get("denoiser", {}).get("config", {})
+    told = config.get("model", {}).get("noise", {})
+    # Cards older than a setting were trained without what it adds.
+    older = {"lobes": 0.0} if told else {}
+    return NoiseSettings(**{**older, **told, "share": 1.0})
+
+
+def _paint(given: np.ndarray, lungs: np.ndarray, recipe: NoiseSettings, seed: int) -> np.ndarray:
     clean = torch.from_numpy(given)[None, None]
     region = torch.from_numpy(lungs.astype(np.float32))[None, None]
     generator = torch.Generator().manual_seed(seed)
-    noisy, _ = corrupt(clean, region, NOISE, generator=generator)
+    noisy, _ = corrupt(clean, region, recipe, generator=generator)
     return noisy[0, 0].numpy()
 
 

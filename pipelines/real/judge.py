@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CovidCTNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    text = table(judged, weights)
+    command = ["python", "-m", "pipelines.real.judge", "FOLDER", "--weights", weights.name]
+    command += [word for one in beside for word in ("--beside", one.name)]
+    text = table(judged, weights, command=shlex.join(command))
     sys.stdout.write(text)
     if given.output:
         write_whole(given.output, text)
@@ -171,17 +174,17 @@ def _step_mm(unit: Volume, index: np.ndarray) -> float:
     return float(np.median(np.diff(index))) * unit.spacing[0]
 
 
-def table(judged: Sequence[Judged], weights: Weights) -> str:
+def table(judged: Sequence[Judged], weights: Weights, *, command: str) -> str:
     """The figures in Markdown."""
     lines = [
         "# The denoiser on real scans",
         "",
-        "Made by `python -m pipelines.real.judge FOLDER --weights "
-        f"{weights.name}`; weights {weights.digest}.",
+        f"Made by `make judge`: `{command}`; weights {weights.digest}.",
         "",
         "AUC over the slices of one patient, against radiologists' slice labels; intervals by a",
         f"bootstrap over blocks of {BLOCK_MM:.0f} mm. They tell of that patient only. Patients'",
-        "scores are over all slices. Nothing follows for other patients.",
+        "scores are over the labelled slices, or every second one where there are no labels;",
+        "answers are to whole scans. Nothing follows for other patients.",
         "",
         f"| scan | ill slices | {' | '.join(SCORES.values())} | patient: share | patient: mean |",
         "|---" * (4 + len(SCORES)) + "|",

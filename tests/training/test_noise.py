@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -212,3 +212,16 @@ def test_cores_are_as_dense_as_consolidation_and_in_the_share_asked_for(slices):
         densest.append((inside > 0.6).any(dim=1).float().mean().item())
     assert densest[0] < 0.15 < densest[1] - densest[0] < densest[2] - densest[0]
     assert densest[2] > 0.8
+
+
+def test_the_published_recipe_goes_by_its_name():
+    named = NoiseSettings(kind="published", octaves=3)
+    assert named == PUBLISHED
+    # What a card keeps makes the same recipe again.
+    assert NoiseSettings(**asdict(named)) == PUBLISHED
+
+
+def test_an_opacity_does_not_pull_beyond_its_density():
+    with pytest.raises(UsageError, match="share of the way"):
+        NoiseSettings(max_amplitude=1.2)
+    assert NoiseSettings(kind="field", max_amplitude=1.2).max_amplitude == 1.2

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -192,6 +193,12 @@ def test_the_command_on_the_card_tells_no_folder():
         "covidctnet train-denoiser --preset demo --data.work=mine --ckpt_path a.ckpt"
     )
     assert shareable_command("train", [f"--config={preset}"]) == "train --preset demo"
+
+
+def test_the_command_on_the_card_can_be_pasted_with_an_attribution_in_it():
+    words = ["--attribution", "Lungs of six (CC BY 3.0): https://a.org/by/3.0, it's theirs", "-v"]
+    told = shareable_command("covidctnet train-denoiser", words)
+    assert shlex.split(told) == ["covidctnet", "train-denoiser", *words]
 
 
 def test_training_is_a_function_too(work):

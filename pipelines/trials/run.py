@@ -1,0 +1,192 @@
+"""Other ways to run the denoiser on a CPU, beside ours: is one of them worth a dependency?
+
+    pip install openvino onnx onnxruntime
+    python -m pipelines.trials.run --weights compact
+
+Every way that its package or a compiler lacks for says so and the others go on. How far a way's
+slices lie from the trained network in float32 stands beside its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from covidctnet.benchmark import Benchmark, Row, put_into, render
+from covidctnet.benchmark.machine import ceilings, describe
+from covidctnet.benchmark.timing import by_turns
+from covidctnet.denoise import denoise_slices, place
+from covidctnet.models.fused import FusedBCDUNet
+from covidctnet.phantom import SCANNERS, make_phantom
+from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.results import Label
+from covidctnet.weights import load_weights
+
+SLICES, CALIBRATION = 8, 16
+CPU = torch.device("cpu")
+
+Way = Callable[[np.ndarray], np.ndarray]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Time every way that is here, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--matrix", type=int, default=512)
+    parser.add_argument("--into", default="", help="a page whose marks the table goes between")
+    given = parser.parse_args(arguments)
+    weights = load_weights(given.weights)
+    settings = PreprocessSettings(**weights.card["preprocessing"])
+    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=given.matrix)
+    unit = preprocess(phantom.volume, settings)
+    every = np.linspace(0, len(unit.array) - 1, SLICES + CALIBRATION).round().astype(int)
+    slices = np.ascontiguousarray(unit.array[every], dtype=np.float32)
+    measured, calibration = slices[:SLICES], slices[SLICES:]
+    trained = weights.denoiser()
+    truth = denoise_slices(trained, measured)
+
+    with tempfile.TemporaryDirectory() as folder:
+        fused = FusedBCDUNet(trained)
+        made, notes = _make(
+            {
+                "covidctnet, bfloat16": partial(_ours, place(trained, CPU, "bf16")),
+                "covidctnet, float32": partial(_ours, place(trained, CPU)),
+                "torch eager, float32": partial(_ours, trained),
+                "torch.compile, bfloat16": partial(_compiled, trained, measured),
+                "AOTInductor, bfloat16": partial(_aot, trained, measured, Path(folder)),
+                "OpenVINO, bfloat16": partial(_openvino, fused, measured, "bf16"),
+                "OpenVINO, float32": partial(_openvino, fused, measured, "f32"),
+                "ONNX Runtime, float32": partial(_onnx, fused, measured, Path(folder)),
+                "ONNX Runtime, int8": partial(_int8, fused, measured, calibration, Path(folder)),
+            }
+        )
+        group = f"denoise a slice of {settings.size} x {settings.size}, {weights.name}"
+        rows = []
+        for row in by_turns(
+            group, {n: partial(w, measured) for n, w in made.items()}, given.repeats
+        ):
+            off = np.abs(made[row.by](measured) - truth)
+            note = f"off by {off.mean():.1e} on average, {off.max():.1e} at most"
+            a_slice = tuple(one / SLICES for one in row.seconds)
+            rows.append(replace(row, seconds=a_slice, note=note))
+    rows += [Row(group, name, (), note) for name, note in notes.items()]
+    text = render(
+        Benchmark(
+            describe(CPU), ceilings(CPU, given.repeats), f"{SLICES} slices of a phantom", rows
+        )
+    )
+    if given.into:
+        put_into(Path(given.into), text)
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _make(ways: Mapping[str, Callable[[], Way]]) -> tuple[dict[str, Way], dict[str, str]]:
+    """Those that can be made, and why the others cannot."""
+    made, notes = {}, {}
+    for name, make in ways.items():
+        try:
+            made[name] = make()
+        except Exception as error:  # whatever a compiler or a package does, the others go on
+            notes[name] = f"does not run here: {type(error).__name__}"
+    return made, notes
+
+
+def _ours(network: torch.nn.Module) -> Way:
+    return partial(denoise_slices, network)
+
+
+def _one_by_one(run: Callable[[np.ndarray], np.ndarray]) -> Way:
+    """A way that takes one slice (1, 1, row, column) at a time, as its graph was traced."""
+    return lambda slices: np.concatenate([run(one[None, None])[:, 0] for one in slices])
+
+
+def _compiled(trained: torch.nn.Module, slices: np.ndarray) -> Way:
+    network = torch.compile(place(trained, CPU, "bf16"), dynamic=False)  # type: ignore[arg-type]
+    way = partial(denoise_slices, network, batch=1)
+    way(slices[:1])
+    return way
+
+
+def _aot(trained: torch.nn.Module, slices: np.ndarray, folder: Path) -> Way:
+    example = torch.from_numpy(slices[:1, None])
+    with torch.inference_mode():
+        exported = torch.export.export(place(trained, CPU, "bf16"), (example,))
+        package = torch._inductor.aoti_compile_and_package(
+            exported, package_path=str(folder / "denoiser.pt2")
+        )
+        network = torch._inductor.aoti_load_package(package)
+
+    def run(one: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            out: np.ndarray = network(torch.from_numpy(one)).numpy()
+        return out
+
+    return _one_by_one(run)
+
+
+def _openvino(network: torch.nn.Module, slices: np.ndarray, precision: str) -> Way:
+    import openvino
+
+    example = torch.from_numpy(slices[:1, None])
+    graph = openvino.convert_model(network, example_input=example, input=example.shape)
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(graph, "CPU", hints)
+    return _one_by_one(lambda one: compiled(one)[0])
+
+
+def _onnx(network: torch.nn.Module, slices: np.ndarray, folder: Path) -> Way:
+    return _session(_exported(network, slices, folder))
+
+
+def _int8(
+    network: torch.nn.Module, slices: np.ndarray, calibration: np.ndarray, folder: Path
+) -> Way:
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            one = next(self.left, None)
+            return None if one is None else {"slices": one[None, None]}
+
+    small = folder / "int8.onnx"
+    quantize_static(_exported(network, slices, folder), small, Reader())
+    return _session(small)
+
+
+def _exported(network: torch.nn.Module, slices: np.ndarray, folder: Path) -> Path:
+    path = folder / "denoiser.onnx"
+    if not path.exists():
+        torch.onnx.export(
+            network,
+            (torch.from_numpy(slices[:1, None]),),
+            str(path),
+            input_names=["slices"],
+            dynamo=False,
+        )
+    return path
+
+
+def _session(path: Path) -> Way:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    return _one_by_one(lambda one: session.run(None, {"slices": one})[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
