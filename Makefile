@@ -92,7 +92,7 @@ fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong v
 
 benchmark: install ## Measure every stage beside its peers (half an hour): docs/performance.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(RUN) benchmark $(ON) --studies 200 --picture docs/pictures/memory.svg \
+	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
 
 compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)

@@ -3,16 +3,19 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 from pydicom import dcmread
 
+from covidctnet.cli import main
 from covidctnet.errors import CohortError, StorageError, UsageError
-from covidctnet.evaluation.splits import SplitSettings, studies_of_split
+from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import Store
 from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
+from covidctnet.shipped import presets_root
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
 
@@ -32,6 +35,23 @@ def run(data, work, settings=SETTINGS, limits=None, **options):
 def made(archive, tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
     return work, run(archive, work)
+
+
+@pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
+def test_every_preset_preprocesses_as_its_file_says(archive, tmp_path, preset):
+    work = tmp_path / "work"
+    arguments = ["preprocess", str(archive), "-o", str(work), "--preset", preset]
+    # Coarse, to be quick; everything else is the preset's.
+    assert main([*arguments, "--settings.spacing_mm=6"]) == 0
+    told = yaml.safe_load((presets_root() / preset / "preprocess.yaml").read_text())
+    wanted = PreprocessSettings(**{**told["settings"], "spacing_mm": 6.0})
+    stored = Store(work / "preprocessed").index()
+    assert len(stored) == 16
+    assert all(PreprocessSettings(**study.settings) == wanted for study in stored)
+    set_apart = told["split"]["denoiser_controls"] * 8  # Controls in all
+    splits = Splits.load(work / "splits.json")
+    ours = [*splits.studies("denoiser_train"), *splits.studies("denoiser_val")]
+    assert len(ours) == pytest.approx(set_apart, abs=1)
 
 
 def test_every_study_is_preprocessed_and_has_its_place(made):

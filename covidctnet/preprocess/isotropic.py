@@ -70,9 +70,8 @@ def cubic(volume: Volume, target_mm: float) -> Isotropic:
     Raises:
         StudyError: ``ABSURD_EXTENT`` when the grid would not fit into memory.
 
-    The whole grid is made at once, in double precision within: 130 slices of 512 x 512 take some
-    11 s and 0.5 GB, 350 slices 14 s and 1.3 GB. Linear takes a tenth of the time and no memory to
-    speak of.
+    The whole grid is made at once, in double precision within: it takes a hundred times as long as
+    linear interpolation (docs/performance.md) and a gigabyte or so.
     """
     factors = [s / target_mm for s in volume.spacing]
     slices, rows, columns = (

@@ -25,9 +25,7 @@ class Verb(NamedTuple):
 VERBS: Mapping[str, Verb] = {
     "classify": Verb("Covid-19, CAP or Control for every study under some paths", answers.classify),
     "inspect": Verb("what was found under a path and what would be done with it", answers.inspect),
-    "phantom": Verb(
-        "write a cohort of synthetic patients as DICOM, with their truth", cohorts.phantom
-    ),
+    "phantom": Verb("write a cohort of phantoms as DICOM, with their truth", cohorts.phantom),
     "paint": Verb("paint lesions into the Control scans of an archive: a cohort", cohorts.paint),
     "preprocess": Verb("a labelled archive to network input, and its splits", cohorts.preprocess),
     "split": Verb(

@@ -46,8 +46,10 @@ def weights(arguments: list[str]) -> int:
     parser.add_argument(
         "names", nargs="*", type=str, default=[], help="names or folders; all shipped by default"
     )
-    parser.add_argument("--denoiser", type=str | None, default=None, help="BCDU-Net, .h5 or .hdf5")
-    parser.add_argument("--classifier", type=str | None, default=None, help="3D CNN, .h5 or .hdf5")
+    parser.add_argument(
+        "--denoiser", type=str | None, default=None, help="BCDU-Net: .h5, .hdf5, .weights.h5"
+    )
+    parser.add_argument("--classifier", type=str | None, default=None, help="3D CNN, likewise")
     parser.add_argument("-o", "--output", type=str | None, default=None, help="folder to make")
     parser.add_argument(
         "--preset", type=str, default="upstream", help="whose preprocessing they were trained with"

@@ -14,6 +14,7 @@ FIGURES = {
     "voxel_auc": "voxel AUC",
     "auc": "three-class AUC",
 }
+AREAS = ("slice_auc", "voxel_auc", "auc")
 
 
 def render(
@@ -49,12 +50,12 @@ def render(
     for name in grid["rows"]:
         tried = [r for r in results if r["row"] == name]
         runs = [r for r in tried if not r.get("refused")]
-        cells = [_mean([r[figure] for r in runs]) for figure in FIGURES]
+        cells = [_mean([r[figure] for r in runs], is_area=figure in AREAS) for figure in FIGURES]
         dead = len(tried) - len(runs)
         lines.append(f"| {name} | {len(runs)} | {dead or ''} | {' | '.join(cells)} |")
     lines += [
         "",
-        "Validation loss of the denoiser with and without lung transfer, mean of seeds:",
+        "Validation loss of the denoiser with and without lung transfer, mean of the runs of each row:",
         "",
     ]
     at = sorted({c["step"] for c in curves})
@@ -68,11 +69,14 @@ def render(
     return "\n".join(lines) + "\n"
 
 
-def _mean(values: Sequence[float], digits: int = 3) -> str:
+def _mean(values: Sequence[float], digits: int = 3, *, is_area: bool = False) -> str:
     if not values:
         return "not run"
     mean = float(np.mean(values))
     if len(values) < 3:
         return f"{mean:.{digits}f}"
     reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{mean:.{digits}f} ({mean - reach:.{digits}f} to {mean + reach:.{digits}f})"
+    low, high = mean - reach, mean + reach
+    if is_area:  # three runs know little, but that an AUC lies between 0 and 1
+        low, high = max(0.0, low), min(1.0, high)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -12,7 +12,7 @@ step() { printf '\n== %s\n' "$1"; }
 rm -rf "$runs"
 mkdir -p "$runs"
 
-step "1/7 write a cohort of synthetic patients as DICOM"
+step "1/7 write a cohort of phantoms as DICOM"
 "$covidctnet" phantom -o "$runs/cohort" --controls 14 --patients 8 --seed 1 \
     --matrix 256 --spacing-mm 5
 
@@ -28,7 +28,7 @@ step "4/7 train the classifier on the residuals of the frozen denoiser"
 step "5/7 evaluate on the patients held back"
 "$covidctnet" evaluate --work "$runs/work" --weights "$runs/work/weights" -o "$runs/evaluation"
 
-step "6/7 classify new synthetic patients"
+step "6/7 classify new phantoms"
 "$covidctnet" phantom -o "$runs/new" --patients 2 --seed 2 --scanners '[unseen-a]' \
     --matrix 256 --spacing-mm 3
 # Somebody else's files lie in every real folder: they are named, and stop nothing.

@@ -5,12 +5,14 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.models import BCDUNet
+from covidctnet.shipped import presets_root
 from covidctnet.training.command import start_from
 from covidctnet.training.lungs import LungData
 from covidctnet.weights import load_weights
@@ -158,6 +160,18 @@ def test_lungs_are_trained_and_a_denoiser_starts_from_them(little_work, tmp_path
     denoiser = ["train-denoiser", "--work", str(little_work), "--init", str(weights)]
     assert main([*denoiser, *LUNGS]) == 0
     assert "started from 71 of 71 tensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
+def test_every_preset_trains_lungs(little_work, tmp_path, preset):
+    weights = tmp_path / "lungs"
+    arguments = ["train-lungs", "--work", str(little_work), "--output", str(weights)]
+    assert main([*arguments, "--preset", preset, *LUNGS, "--trainer.max_epochs=1"]) == 0
+    card = load_weights(weights).card
+    told = yaml.safe_load((presets_root() / preset / "train-lungs.yaml").read_text())["model"]
+    architecture = card["architecture"]["lungs"]
+    assert architecture["bidirectional"] == told["bidirectional"]
+    assert architecture["gates"] == told.get("gates", "sigmoid")
 
 
 def test_what_fits_is_taken_over_and_the_rest_is_told(caplog):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from covidctnet.cli import main
 from covidctnet.preprocess import PreprocessSettings
@@ -73,6 +74,14 @@ def test_every_preset_trains_both_networks(work, preset):
     card = load_weights(work / "weights").card
     assert PreprocessSettings(**card["preprocessing"]) == PreprocessSettings(**PREPROCESSING)
     assert f"--preset {preset}" in card["training"]["denoiser"]["command"]
+    # What the preset says, and no flag above, is what was trained.
+    told = yaml.safe_load((presets_root() / preset / "train-denoiser.yaml").read_text())["model"]
+    config = card["training"]["denoiser"]["config"]["model"]
+    architecture = card["architecture"]["denoiser"]
+    assert config["loss"] == told.get("loss", "l1")
+    assert config["noise"]["kind"] == told["noise"]["kind"]
+    assert architecture["bidirectional"] == told.get("bidirectional", True)
+    assert architecture["gates"] == told.get("gates", "sigmoid")
     assert not card["synthetic_only"]
     assert str(work) not in json.dumps(dict(card))
 
