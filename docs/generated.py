@@ -160,6 +160,11 @@ def coverage() -> str:
     return _measured("coverage.md", "Not counted yet: `make coverage` does.")
 
 
+def trials() -> str:
+    """Other ways to run the denoiser, once they have been tried."""
+    return _measured("trials.md", "Not tried yet: `make trials` does.")
+
+
 def report_picture() -> str:
     """The picture of a report, where it is there."""
     if not (HERE / "pictures" / "report.png").is_file():
@@ -173,6 +178,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "measured": measured,
     "ablation": ablation,
     "coverage": coverage,
+    "trials": trials,
     "real-scans": real_scans,
     "report-picture": report_picture,
 }
