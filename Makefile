@@ -25,7 +25,7 @@ ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
-        judge pictures trials wheel clean
+        judge pictures trials unlike wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -111,6 +111,9 @@ trials: install ## Other ways to run the denoiser, beside ours: docs/measured/tr
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
 	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
+
+unlike: install ## How unlike the training data (WEIGHTS) groups of scans are; ARGS="name=folder"
+	$(BIN)/python -m pipelines.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
 
 pictures: install ## Draw docs/pictures anew: stages, networks, learning curves (WEIGHTS)
 	$(BIN)/python -m pipelines.pictures.make --weights "$(WEIGHTS)"

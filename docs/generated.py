@@ -160,6 +160,11 @@ def coverage() -> str:
     return _measured("coverage.md", "Not counted yet: `make coverage` does.")
 
 
+def unlike() -> str:
+    """How unlike the training data groups of scans are, once they have been scored."""
+    return _measured("unlike.md", "Not scored yet: `make unlike` does.")
+
+
 def trials() -> str:
     """Other ways to run the denoiser, once they have been tried."""
     return _measured("trials.md", "Not tried yet: `make trials` does.")
@@ -179,6 +184,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "ablation": ablation,
     "coverage": coverage,
     "trials": trials,
+    "unlike": unlike,
     "real-scans": real_scans,
     "report-picture": report_picture,
 }

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.weights import save_weights
+from covidctnet.models.likeness import Likeness
+from covidctnet.weights import load_weights, save_weights
 from tests.io.series import an_affine, write
 from tests.volumes import a_chest
 
@@ -36,6 +37,30 @@ def tiny_weights(folder: Path) -> Path:
     denoiser = BCDUNet(**ARCHITECTURE["denoiser"])
     classifier = CNN3D(**ARCHITECTURE["classifier"])
     save_weights(folder, {"denoiser": denoiser, "classifier": classifier}, card=card)
+    return folder
+
+
+def calibrated_weights(folder: Path) -> Path:
+    """The same with all that is fitted once the classifier is there; everything is unlike."""
+    torch.manual_seed(1)
+    weights = load_weights(tiny_weights(folder))
+    networks = {
+        "denoiser": weights.denoiser(),
+        "classifier": weights.classifier(),
+        "likeness": Likeness(16, 3),
+    }
+    card = {k: weights.card[k] for k in ("preprocessing", "synthetic_only")}
+    card["architecture"] = {
+        **weights.card["architecture"],
+        "likeness": {"features": 16, "classes": 3},
+    }
+    card["calibration"] = {
+        "temperature": 2.0,
+        "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
+    }
+    card["likeness"] = {"limit": 1e-6, "patients": 40}
+    card["burden"] = {"threshold": 0.0, "patients": 10}
+    save_weights(folder, networks, card=card)
     return folder
 
 

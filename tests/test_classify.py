@@ -9,13 +9,13 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.store import Store
-from covidctnet.models import CNN3D, Likeness
+from covidctnet.models import CNN3D
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.weights import save_weights
-from tests.small import DEPTH, SIZE, tiny_weights
+from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights
 from tests.volumes import a_chest, a_volume
 
 
@@ -204,28 +204,8 @@ def test_the_provenance_names_weights_and_settings(model):
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory):
     """A model whose card has everything that is fitted once the classifier is there."""
-    torch.manual_seed(1)
-    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "calibrated")
-    weights = CovidCTNet.load(folder, device="cpu", precision="32").weights
-    likeness = Likeness(16, 3)
-    networks = {
-        "denoiser": weights.denoiser(),
-        "classifier": weights.classifier(),
-        "likeness": likeness,
-    }
-    card = {k: weights.card[k] for k in ("preprocessing", "synthetic_only")}
-    card["architecture"] = {
-        **weights.card["architecture"],
-        "likeness": {"features": 16, "classes": 3},
-    }
-    card["calibration"] = {
-        "temperature": 2.0,
-        "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
-    }
-    card["likeness"] = {"limit": 1e-6, "patients": 40}
-    card["burden"] = {"threshold": 0.0, "patients": 10}
-    weights = save_weights(folder, networks, card=card)
-    return CovidCTNet(weights, device="cpu", precision="32")
+    folder = calibrated_weights(tmp_path_factory.mktemp("weights") / "calibrated")
+    return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
 def test_the_temperature_softens_and_keeps_the_label(calibrated, model, chest):

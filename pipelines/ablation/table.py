@@ -55,7 +55,7 @@ def render(
         lines.append(f"| {name} | {len(runs)} | {dead or ''} | {' | '.join(cells)} |")
     lines += [
         "",
-        "Validation loss of the denoiser with and without lung transfer, mean of the runs of each row:",
+        "Validation loss of the denoiser with and without lung transfer, mean of a row's runs:",
         "",
     ]
     at = sorted({c["step"] for c in curves})

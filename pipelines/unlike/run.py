@@ -1,0 +1,145 @@
+"""How unlike the training data groups of scans are, also those that the gate would refuse.
+
+    python -m pipelines.unlike.run "real chests=/scans" --predictions phantoms=predictions.csv
+
+The score is that of `covidctnet.Prediction.distance`: above 1 a scan is flagged `unlike_training`.
+A scan that is no chest is refused before it gets a score; here it gets one all the same, to show
+what the score alone would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from covidctnet.chest import look_for_chest
+from covidctnet.classify import CovidCTNet, Prepared
+from covidctnet.errors import CovidCTNetError, StudyError, UsageError
+from covidctnet.evaluation.intervals import wilson
+from covidctnet.files import write_whole
+from covidctnet.io import find_studies, read_study
+from covidctnet.preprocess import preprocess
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scan.
+
+    Attributes:
+        group: Its group.
+        distance: Over the limit.
+        refused: Code of the gate's refusal, empty where it passed.
+    """
+
+    group: str
+    distance: float
+    refused: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score every study of every group and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", help="NAME=FOLDER")
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        help="NAME=FILE: predictions.csv of an evaluation with these weights, a group a site",
+    )
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--output", type=Path, default=None)
+    given = parser.parse_args(arguments)
+    try:
+        model = CovidCTNet.load(given.weights)
+        if model.likeness is None:
+            raise UsageError("these weights cannot tell what is unlike their training data")
+        found = [row for each in given.predictions for row in from_predictions(*_named(each))]
+        for each in given.groups:
+            name, folder = _named(each)
+            found += score(model, name, folder)
+        text = render(found, model)
+    except CovidCTNetError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(text)
+    if given.output:
+        write_whole(given.output, text)
+    return 0
+
+
+def score(model: CovidCTNet, group: str, folder: Path) -> list[Scored]:
+    """Every study below a folder that can be read as a volume."""
+    out = []
+    settings = model.settings
+    for study in find_studies(folder):
+        try:
+            volume = read_study(study)
+            refused = ""
+            try:
+                prepared = model.prepare(volume)
+            except StudyError as error:
+                refused = error.code
+                unit = preprocess(volume, settings)
+                window = (settings.low_hu, settings.high_hu)
+                _, lungs = look_for_chest(unit, window_hu=window)
+                prepared = Prepared(unit, lungs, (), {})
+            distance = model(prepared).distance
+        except StudyError as error:
+            sys.stderr.write(f"study {study.id} of {group}: {error.code}\n")
+            continue
+        assert distance is not None
+        out.append(Scored(group, distance, refused))
+    return out
+
+
+def from_predictions(group: str, file: Path) -> list[Scored]:
+    """Those that an evaluation has scored, a group a site."""
+    with file.open(newline="", encoding="utf-8") as table:
+        return [
+            Scored(f"{group}, {row['site']}" if row["site"] else group, float(row["distance"]))
+            for row in csv.DictReader(table)
+            if row["distance"]
+        ]
+
+
+def render(found: Sequence[Scored], model: CovidCTNet) -> str:
+    """A row a group, in the order in which they came."""
+    groups: dict[str, list[Scored]] = defaultdict(list)
+    for one in found:
+        groups[one.group].append(one)
+    lines = [
+        "# Scans unlike the training data",
+        "",
+        f"Made by `python -m pipelines.unlike.run`; weights {model.weights_digest}. The distance is "
+        "over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
+        "",
+        "| group | scans | refused by the gate | distance: median | range | above 1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, scans in groups.items():
+        distances = [one.distance for one in scans]
+        refused = sum(bool(one.refused) for one in scans)
+        share = wilson(sum(distance > 1 for distance in distances), len(distances))
+        lines.append(
+            f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(distances):.2f} | "
+            f"{min(distances):.2f} to {max(distances):.2f} | {share.value:.2f} "
+            f"({share.low:.2f}-{share.high:.2f}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not Path(path).exists():
+        raise UsageError(f"wanted NAME=PATH of something that exists, got {text!r}")
+    return name, Path(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
