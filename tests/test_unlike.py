@@ -8,6 +8,7 @@ import pytest
 from pipelines.unlike import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest
+from tests.volumes import a_chest
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +18,8 @@ def weights(tmp_path_factory):
 
 def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, capsys):
     write_chest(tmp_path / "chests" / "one", "1")
-    block = np.random.default_rng(0).integers(20, 60, (25, 50, 60), dtype=np.int16)
-    block[:, :8] = block[:, :, :8] = -1000
+    chest, lungs = a_chest((25, 50, 60), 6.0)
+    block = np.where(lungs, np.int16(40), chest.array)
     write(tmp_path / "blocks" / "one", block, affine=an_affine(SPACING), patient="2")
     page = tmp_path / "unlike.md"
     groups = [f"chests={tmp_path / 'chests'}", f"blocks={tmp_path / 'blocks'}"]

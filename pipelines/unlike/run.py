@@ -116,8 +116,8 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
     lines = [
         "# Scans unlike the training data",
         "",
-        f"Made by `python -m pipelines.unlike.run`; weights {model.weights_digest}. The distance is "
-        "over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
+        f"Made by `python -m pipelines.unlike.run`; weights {model.weights_digest}. The distance "
+        "is over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
         "",
         "| group | scans | refused by the gate | distance: median | range | above 1 |",
         "|---|---|---|---|---|---|",
