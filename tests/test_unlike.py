@@ -20,6 +20,7 @@ def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, cap
     write_chest(tmp_path / "chests" / "one", "1")
     chest, lungs = a_chest((25, 50, 60), 6.0)
     block = np.where(lungs, np.int16(40), chest.array)
+    block += np.random.default_rng(0).integers(0, 30, block.shape, dtype=np.int16)
     write(tmp_path / "blocks" / "one", block, affine=an_affine(SPACING), patient="2")
     page = tmp_path / "unlike.md"
     groups = [f"chests={tmp_path / 'chests'}", f"blocks={tmp_path / 'blocks'}"]
