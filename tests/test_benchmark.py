@@ -126,8 +126,9 @@ def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
 
 def test_a_long_run_tells_how_memory_grows(tiny):
     found = benchmark(tiny, "cpu", 1, only=[], studies=3, matrix=64)
-    [run] = found.streams
+    run, *on_one_core = found.streams
     assert run.studies == 3 and max(run.held) > 2**27
+    assert [other.cores for other in on_one_core] == [1] * (run.cores > 1)
     assert "**3 studies (phantoms) in one run" in render(found)
     assert "studies (phantoms)" in draw(run)
 

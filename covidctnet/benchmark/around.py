@@ -127,18 +127,9 @@ def memory(scan: Scan) -> list[Row]:
 
     def classify() -> None:
         with tempfile.TemporaryDirectory() as output:
+            command = [sys.executable, "-m", "covidctnet", "classify", str(scan.folder)]
             run = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "covidctnet",
-                    "classify",
-                    str(scan.folder),
-                    "-o",
-                    output,
-                    "--weights",
-                    scan.weights,
-                ],
+                [*command, "-o", output, "--weights", scan.weights],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
