@@ -160,6 +160,11 @@ def coverage() -> str:
     return _measured("coverage.md", "Not counted yet: `make coverage` does.")
 
 
+def lobes() -> str:
+    """What filled lobes in the noise buy on real scans, once it has been measured."""
+    return _measured("lobes.md", "Not measured.")
+
+
 def unlike() -> str:
     """How unlike the training data groups of scans are, once they have been scored."""
     return _measured("unlike.md", "Not scored yet: `make unlike` does.")
@@ -184,6 +189,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "ablation": ablation,
     "coverage": coverage,
     "trials": trials,
+    "lobes": lobes,
     "unlike": unlike,
     "real-scans": real_scans,
     "report-picture": report_picture,

@@ -25,8 +25,6 @@ from covidctnet.training.tasks import DenoiserTask
 
 __all__ = ["loading", "memory", "starting", "training"]
 
-COVIDCTNET = (sys.executable, "-m", "covidctnet")
-
 
 def training(scan: Scan) -> list[Row]:
     """A step of the denoiser, as the preset of `compact` takes it, and what it is made of."""
