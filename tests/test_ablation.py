@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
+from covidctnet.errors import UsageError
 from covidctnet.results import Label
 from pipelines.ablation import run, table
 from tests.small import SIZE, tiny_weights
@@ -108,6 +109,19 @@ def test_a_run_that_is_there_is_not_run_again(tmp_path, monkeypatch):
     assert trained == ["base-0", "base-1"]
     assert list(run.ablation(tmp_path, grid)) == first
     assert len(trained) == 2
+
+
+def test_results_of_another_recipe_are_not_taken_for_those_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_cohorts", lambda folder, grid: folder / "work")
+    monkeypatch.setattr(run, "_train", lambda home, *rest: home.mkdir(parents=True))
+    monkeypatch.setattr(run, "measure", lambda weights, unseen: dict.fromkeys(table.FIGURES, 0.5))
+    grid = {**GRID, "rows": {"base": {}, "other": {"from_lungs": True}}, "seeds": [0]}
+    list(run.ablation(tmp_path, grid))
+    changed = {**grid, "denoiser": {**GRID["denoiser"], "trainer": {"max_epochs": 1}}}
+    with pytest.raises(UsageError, match="another recipe.*runs/base-0"):
+        list(run.ablation(tmp_path, changed))
+    # Another row of the grid changes nothing for this one.
+    list(run.ablation(tmp_path, {**grid, "rows": {**grid["rows"], "new": {}}}))
 
 
 def test_a_refused_start_is_kept_and_the_next_seed_is_tried(tmp_path, monkeypatch):

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.shipped import presets_root
+from covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
 from pipelines.ablation.table import render
 
@@ -84,11 +87,25 @@ def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             if not file.is_file():
                 sys.stderr.write(f"{name}, seed {seed}\n")
                 found = _result(home, work, folder, grid, row, seed)
-                write_whole(file, json.dumps({"row": name, "seed": seed, **found}) + "\n")
+                told = {"row": name, "seed": seed, "recipe": recipe(grid, name), **found}
+                write_whole(file, json.dumps(told) + "\n")
             result = json.loads(file.read_text(encoding="utf-8"))
+            if result.get("recipe") != recipe(grid, name):
+                raise UsageError(
+                    f"the result of {name!r} in this folder was made by another recipe. Give a new "
+                    f"folder, or remove runs/{home.name} from this one."
+                )
             if not result.get("refused"):
                 alive[name].append(seed)
             yield result
+
+
+def recipe(grid: Mapping[str, Any], name: str) -> str:
+    """Twelve digits that change with all that decides a row, defaults of the noise included."""
+    rows = {key: grid["rows"][key] for key in (name, grid["rows"][name].get("like")) if key}
+    shared = {k: v for k, v in grid.items() if k not in ("rows", "seeds", "finalist_runs")}
+    text = json.dumps([rows, shared, asdict(NoiseSettings())], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _result(
