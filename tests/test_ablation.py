@@ -118,7 +118,7 @@ def test_results_of_another_recipe_are_not_taken_for_those_of_this_one(tmp_path,
     grid = {**GRID, "rows": {"base": {}, "other": {"from_lungs": True}}, "seeds": [0]}
     list(run.ablation(tmp_path, grid))
     changed = {**grid, "denoiser": {**GRID["denoiser"], "trainer": {"max_epochs": 1}}}
-    with pytest.raises(UsageError, match="another recipe.*runs/base-0"):
+    with pytest.raises(UsageError, match=r"another recipe.*runs/base-0"):
         list(run.ablation(tmp_path, changed))
     # Another row of the grid changes nothing for this one.
     list(run.ablation(tmp_path, {**grid, "rows": {**grid["rows"], "new": {}}}))
