@@ -20,6 +20,7 @@ __all__ = [
     "DTYPES",
     "Precision",
     "Shown",
+    "compile_in_place",
     "ct_volume",
     "denoise",
     "denoise_slices",
@@ -120,13 +121,36 @@ def place(
         precision: Of a `BCDUNet`. With ``bf16`` a voxel of a phantom's slices is off by 0.02 at
             most, 0.001 on average.
         compiled: Let `torch.compile` write kernels for it at the first slices, in a minute or so.
+
+    Raises:
+        UsageError: See `compile_in_place`.
     """
     if isinstance(denoiser, BCDUNet):
         denoiser = FusedBCDUNet(denoiser, DTYPES[precision])
     denoiser = denoiser.to(device)
     if compiled:
-        denoiser.compile(backend=COMPILER)
+        compile_in_place(denoiser, device)
     return denoiser
+
+
+def compile_in_place(network: nn.Module, device: torch.device) -> None:
+    """Let `torch.compile` write kernels for a network when it first runs; its names stay.
+
+    Args:
+        network: On `device`.
+        device: Where kernels are wanted.
+
+    Raises:
+        UsageError: If none can be written here: now, and not study by study.
+    """
+    try:
+        torch.compile(torch.neg, backend=COMPILER)(torch.zeros(8, device=device))
+    except Exception as error:  # whatever a compiler does when it is not there
+        raise UsageError(
+            f"compiling wants a C++ compiler (a GPU Triton as well), and torch.compile failed with "
+            f"{type(error).__name__}. Install one, or leave --compiled out (--model.compiled of a training)."
+        ) from None
+    network.compile(backend=COMPILER)
 
 
 @torch.inference_mode()

@@ -193,6 +193,19 @@ def test_a_compiled_denoiser_gives_what_the_plain_one_gives(monkeypatch):
     plain = denoise_slices(place(trained, torch.device("cpu")), slices)
     torch._dynamo.reset()
     compiled = place(trained, torch.device("cpu"), compiled=True)
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
     # The last batch is shorter.
     assert np.allclose(denoise_slices(compiled, slices, batch=3), plain, atol=1e-6)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert graphs["unique_graphs"] > before
+
+
+def test_a_machine_that_cannot_compile_says_so_before_any_study(monkeypatch):
+    def no_compiler(graph, example_inputs):
+        raise RuntimeError("g++ not found in /opt/doe")
+
+    monkeypatch.setattr("covidctnet.denoise.COMPILER", no_compiler)
+    torch._dynamo.reset()
+    with pytest.raises(UsageError, match=r"leave --compiled out") as told:
+        place(BCDUNet(base=2).eval(), torch.device("cpu"), compiled=True)
+    assert "/opt" not in str(told.value)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from covidctnet.denoise import COMPILER
+from covidctnet.denoise import compile_in_place
 from covidctnet.errors import UsageError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.bcdunet import STRIDE
@@ -165,7 +165,7 @@ class DenoiserTask(BCDUNetTask):
     def on_fit_start(self) -> None:
         """Compile here, behind the loading of other weights, whose names stay as they are."""
         if self.compiled:
-            self.network.compile(backend=COMPILER)
+            compile_in_place(self.network, self.device)
 
     def training_step(
         self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
