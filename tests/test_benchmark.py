@@ -15,6 +15,7 @@ from covidctnet.benchmark.streaming import Stream, draw
 from covidctnet.benchmark.timing import MISSING, by_turns, ratio
 from covidctnet.cli import main
 from covidctnet.errors import UsageError
+from tests import small
 from tests.small import tiny_weights
 
 MARKS = "<!-- measured: from here on by the command -->\n<!-- measured: to here -->\n"
@@ -175,8 +176,16 @@ def test_the_verb_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
         (["--studies", "-1"], "--studies must be 0 or more, got -1"),
         (["--picture", "x.svg"], "--studies 200"),
         (["--scan", "/nowhere"], "does not exist"),
+        (["--scan", __file__], "wants a folder of DICOM files"),
+        (["--into", "/nowhere/page.md"], "the folder of page.md does not exist"),
+        (["--into", small.__file__], "name another file"),
+        (["--studies", "2", "--picture", "/nowhere/x.svg"], "the folder of --picture"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments, said, capsys):
+def test_what_makes_no_sense_is_refused_before_anything_is_measured(
+    arguments, said, capsys, monkeypatch
+):
+    monkeypatch.setattr("covidctnet.benchmark.make_phantom", None)
+    monkeypatch.setattr("covidctnet.benchmark.stages.read_volume", None)
     assert main(["benchmark", *arguments]) == 2
     assert said in capsys.readouterr().err

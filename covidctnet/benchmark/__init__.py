@@ -26,7 +26,16 @@ from covidctnet.phantom.series import write_series
 from covidctnet.progress import track
 from covidctnet.results import Label
 
-__all__ = ["MISSING", "STAGES", "Benchmark", "Row", "benchmark", "put_into", "render"]
+__all__ = [
+    "MISSING",
+    "STAGES",
+    "Benchmark",
+    "Row",
+    "around_marks",
+    "benchmark",
+    "put_into",
+    "render",
+]
 
 STAGES: Mapping[str, Callable[[Scan], list[Row]]] = MappingProxyType(
     {
@@ -169,17 +178,29 @@ def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 0.1 else f"{value * 1000:.3g} ms"
 
 
-def put_into(page: Path, text: str) -> None:
-    """Write a text between the marks of a page, or a page that has nothing else.
+def around_marks(page: Path) -> tuple[str, str]:
+    """What a page has before and behind its marks; nothing where it is not there yet.
 
     Raises:
-        UsageError: If the page is there without its marks.
+        UsageError: If the page is there without its marks, or its folder is missing.
     """
+    if not page.parent.is_dir():
+        raise UsageError(f"the folder of {page.name} does not exist; make it, or name another file")
     kept = f"{START}\n{END}\n"
     if page.exists():
         kept = page.read_text(encoding="utf-8")
     before, start, rest = kept.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise UsageError(f"{page} has no lines {START!r} and {END!r}; name another file")
+        raise UsageError(f"{page.name} has no lines {START!r} and {END!r}; name another file")
+    return before, after
+
+
+def put_into(page: Path, text: str) -> None:
+    """Write a text between the marks of a page, or a page that has nothing else.
+
+    Raises:
+        UsageError: See `around_marks`.
+    """
+    before, after = around_marks(page)
     write_whole(page, f"{before}{START}\n\n{text}\n\n{END}{after}")

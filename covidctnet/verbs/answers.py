@@ -195,17 +195,25 @@ def benchmark(arguments: list[str]) -> int:
     if given.picture and not given.studies:
         raise UsageError("--picture draws the long run; ask for one with --studies 200")
 
-    from covidctnet.benchmark import STAGES, put_into, render
+    from covidctnet.benchmark import STAGES, around_marks, put_into, render
     from covidctnet.benchmark import benchmark as measured
     from covidctnet.benchmark.streaming import draw
     from covidctnet.files import write_whole
 
+    # Measuring takes half an hour: what cannot be written is said now.
+    if given.into:
+        around_marks(Path(given.into))
+    if given.picture and not Path(given.picture).parent.is_dir():
+        raise UsageError("the folder of --picture does not exist; make it, or name another file")
+    scan = existing(given.scan) if given.scan else None
+    if scan is not None and not scan.is_dir():
+        raise UsageError("--scan wants a folder of DICOM files: the other readers know no other")
     found = measured(
         given.weights,
         given.device,
         given.repeats,
         precision=given.precision,
-        scan=existing(given.scan) if given.scan else None,
+        scan=scan,
         only=[name.strip() for name in given.only.split(",") if name.strip()] or STAGES,
         studies=given.studies,
     )
