@@ -147,8 +147,9 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
         torch.compile(torch.neg, backend=COMPILER)(torch.zeros(8, device=device))
     except Exception as error:  # whatever a compiler does when it is not there
         raise UsageError(
-            f"compiling wants a C++ compiler (a GPU Triton as well), and torch.compile failed with "
-            f"{type(error).__name__}. Install one, or leave --compiled out (--model.compiled of a training)."
+            "compiling wants a C++ compiler (a GPU Triton as well), and torch.compile failed with "
+            f"{type(error).__name__}. Install one, or leave --compiled out (in training "
+            "--model.compiled)."
         ) from None
     network.compile(backend=COMPILER)
 

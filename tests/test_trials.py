@@ -20,3 +20,8 @@ def test_ways_that_cannot_run_are_told_beside_those_that_do(tmp_path, monkeypatc
     [ours] = [line for line in told.splitlines() if line.startswith("| covidctnet, float32")]
     assert float(ours.split("off by ")[1].split()[0]) < 1e-6
     assert "eager, float32" in page.read_text()
+
+
+def test_weights_that_are_not_there_are_one_line(capsys):
+    assert run.main(["--weights", "nowhere"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

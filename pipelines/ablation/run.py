@@ -27,7 +27,7 @@ import yaml
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main as covidctnet
 from covidctnet.denoise import denoise_slices
-from covidctnet.errors import CovidCTNetError, UsageError
+from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import auc
 from covidctnet.evaluation.slices import score_slices
 from covidctnet.files import write_whole
@@ -39,6 +39,7 @@ from covidctnet.shipped import presets_root
 from covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
 from pipelines.ablation.table import render
+from pipelines.command import tell
 
 GRID = Path(__file__).with_name("grid.yaml")
 # Every so many slices of a volume are measured against the truth.
@@ -55,17 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--grid", type=Path, default=GRID)
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
-    grid = yaml.safe_load(given.grid.read_text(encoding="utf-8"))
-    try:
+
+    def make() -> str:
+        grid = yaml.safe_load(given.grid.read_text(encoding="utf-8"))
         results = list(ablation(given.folder, grid))
-    except CovidCTNetError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    text = render(results, grid, transfer_curves(given.folder, grid))
-    sys.stdout.write(text)
-    if given.output:
-        write_whole(given.output, text)
-    return 0
+        return render(results, grid, transfer_curves(given.folder, grid))
+
+    return tell(make, given.output)
 
 
 def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -21,13 +21,14 @@ import numpy as np
 
 from covidctnet.calibration import Calibration, soften
 from covidctnet.classify import CovidCTNet
-from covidctnet.errors import CovidCTNetError, StudyError, UsageError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.calibration import calibration_error
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.files import make_folder, write_whole
 from covidctnet.phantom import SCANNERS, TRAINING_SCANNERS, make_phantom
 from covidctnet.progress import track
 from covidctnet.results import Label
+from pipelines.command import tell
 
 COVERAGES = (0.8, 0.9, 0.95)
 SEED = 70_000
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--spacing-mm", type=float, default=8.0)
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> str:
         model = CovidCTNet.load(given.weights)
         rows = list(
             answers(
@@ -55,14 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 spacing_mm=given.spacing_mm,
             )
         )
-        text = render(rows, given.fit, model)
-    except CovidCTNetError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(text)
-    if given.output:
-        write_whole(given.output, text)
-    return 0
+        return render(rows, given.fit, model)
+
+    return tell(make, given.output)
 
 
 def answers(

@@ -28,16 +28,16 @@ import numpy as np
 from covidctnet import read_volume
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, pick_device, place
-from covidctnet.errors import CovidCTNetError, UsageError
+from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.slices import SliceScores, blocked_auc, score_slices
-from covidctnet.files import write_whole
 from covidctnet.io import find_studies
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
+from pipelines.command import tell
 
 BLOCK_MM = 20.0
 SUFFIX = "_slice_labels.csv"
@@ -80,20 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> str:
         weights = load_weights(given.weights)
         beside = [load_weights(name) for name in given.beside]
         judged = judge(given.folder, weights, beside, device=given.device)
-    except CovidCTNetError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    command = ["python", "-m", "pipelines.real.judge", "FOLDER", "--weights", weights.name]
-    command += [word for one in beside for word in ("--beside", one.name)]
-    text = table(judged, weights, command=shlex.join(command))
-    sys.stdout.write(text)
-    if given.output:
-        write_whole(given.output, text)
-    return 0
+        command = ["python", "-m", "pipelines.real.judge", "FOLDER", "--weights", weights.name]
+        command += [word for one in beside for word in ("--beside", one.name)]
+        return table(judged, weights, command=shlex.join(command))
+
+    return tell(make, given.output)
 
 
 def judge(

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.benchmark import Benchmark, Row, put_into, render
+from covidctnet.benchmark import Benchmark, Row, around_marks, put_into, render
 from covidctnet.benchmark.machine import ceilings, describe
 from covidctnet.benchmark.timing import by_turns
 from covidctnet.denoise import denoise_slices, place
@@ -29,6 +29,7 @@ from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.weights import load_weights
+from pipelines.command import tell
 
 SLICES, CALIBRATION = 8, 16
 CPU = torch.device("cpu")
@@ -44,9 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--matrix", type=int, default=512)
     parser.add_argument("--into", default="", help="a page whose marks the table goes between")
     given = parser.parse_args(arguments)
-    weights = load_weights(given.weights)
+
+    def make() -> str:
+        page = Path(given.into) if given.into else None
+        if page:
+            around_marks(page)  # now, and not when everything has been timed
+        text = trials(given.weights, given.repeats, given.matrix)
+        if page:
+            put_into(page, text)
+        return f"{text}\n"
+
+    return tell(make)
+
+
+def trials(name: str, repeats: int, matrix: int) -> str:
+    """Every way that is here, timed; a table."""
+    weights = load_weights(name)
     settings = PreprocessSettings(**weights.card["preprocessing"])
-    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=given.matrix)
+    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
     unit = preprocess(phantom.volume, settings)
     every = np.linspace(0, len(unit.array) - 1, SLICES + CALIBRATION).round().astype(int)
     slices = np.ascontiguousarray(unit.array[every], dtype=np.float32)
@@ -71,23 +87,15 @@ def main(arguments: list[str] | None = None) -> int:
         )
         group = f"denoise a slice of {settings.size} x {settings.size}, {weights.name}"
         rows = []
-        for row in by_turns(
-            group, {n: partial(w, measured) for n, w in made.items()}, given.repeats
-        ):
+        for row in by_turns(group, {n: partial(w, measured) for n, w in made.items()}, repeats):
             off = np.abs(made[row.by](measured) - truth)
             note = f"off by {off.mean():.1e} on average, {off.max():.1e} at most"
             a_slice = tuple(one / SLICES for one in row.seconds)
             rows.append(replace(row, seconds=a_slice, note=note))
     rows += [Row(group, name, (), note) for name, note in notes.items()]
-    text = render(
-        Benchmark(
-            describe(CPU), ceilings(CPU, given.repeats), f"{SLICES} slices of a phantom", rows
-        )
+    return render(
+        Benchmark(describe(CPU), ceilings(CPU, repeats), f"{SLICES} slices of a phantom", rows)
     )
-    if given.into:
-        put_into(Path(given.into), text)
-    sys.stdout.write(text + "\n")
-    return 0
 
 
 def _make(ways: Mapping[str, Callable[[], Way]]) -> tuple[dict[str, Way], dict[str, str]]:

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from covidctnet.chest import look_for_chest
 from covidctnet.classify import CovidCTNet, Prepared
-from covidctnet.errors import CovidCTNetError, StudyError, UsageError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
-from covidctnet.files import write_whole
 from covidctnet.io import find_studies, read_study
 from covidctnet.preprocess import preprocess
+from pipelines.command import tell
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="compact")
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
-    try:
+
+    def make() -> str:
         model = CovidCTNet.load(given.weights)
         if model.likeness is None:
             raise UsageError("these weights cannot tell what is unlike their training data")
@@ -63,14 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in given.groups:
             name, folder = _named(each)
             found += score(model, name, folder)
-        text = render(found, model)
-    except CovidCTNetError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(text)
-    if given.output:
-        write_whole(given.output, text)
-    return 0
+        return render(found, model)
+
+    return tell(make, given.output)
 
 
 def score(model: CovidCTNet, group: str, folder: Path) -> list[Scored]:
