@@ -1,8 +1,4 @@
-"""Files to volumes, and back: every input is read right, or refused by name.
-
-What is still to come has its place: archives (.zip) in `discover`, a child process with limits on
-memory and time around `read_study`.
-"""
+"""Files to volumes, and back: every input is read right, or refused by name."""
 
 from covidctnet.io.discover import Found, Study, find_studies
 from covidctnet.io.inspect import describe

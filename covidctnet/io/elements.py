@@ -11,19 +11,19 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO, Literal, overload
+from typing import BinaryIO, Literal, cast, overload
 
-from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 __all__ = [
@@ -110,9 +110,9 @@ class PixelElement:
 
 
 @cache
-def tag_of(keyword: str) -> int:
+def tag_of(keyword: str) -> BaseTag:
     """The tag that a keyword of the standard names."""
-    return int(tag_for_keyword(keyword) or 0)
+    return Tag(tag_for_keyword(keyword) or 0)
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -162,9 +162,14 @@ class _Capped:
 
 
 def parse(
-    file: BinaryIO, tags: list[int], *, find_pixels: bool = True
+    file: BinaryIO, tags: list[BaseTag], *, find_pixels: bool = True
 ) -> tuple[Dataset, PixelElement | None]:
     """The elements with these tags, and where the pixels lie; nothing behind is read.
+
+    Args:
+        file: At its beginning.
+        tags: Wanted.
+        find_pixels: Go on to the pixels, and not only behind the last of `tags`.
 
     Raises:
         NotDicomError: If the file holds something else.
@@ -180,9 +185,9 @@ def parse(
                 file = inflated(file)
                 data = _inflated_dataset(file, tags)
             else:
-                data = dcmread(
-                    _Capped(file),
-                    stop_before_pixels=True,
+                data = read_partial(
+                    cast(BinaryIO, _Capped(file)),
+                    _at_pixels if find_pixels else _behind(max(tags)),
                     specific_tags=list(tags),
                     force=True,
                 )
@@ -196,6 +201,14 @@ def parse(
         if e.errno is None:  # the parser's way to say that a sequence breaks off
             raise DamagedFileError("its header breaks off") from None
         raise
+
+
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag in PIXEL_TAGS
+
+
+def _behind(last: BaseTag) -> Callable[[BaseTag, str | None, int], bool]:
+    return lambda tag, _vr, _length: tag > last
 
 
 def inflated(file: BinaryIO) -> BinaryIO:
@@ -222,7 +235,7 @@ def inflated(file: BinaryIO) -> BinaryIO:
     return io.BytesIO(content)
 
 
-def _inflated_dataset(file: BinaryIO, tags: list[int]) -> Dataset:
+def _inflated_dataset(file: BinaryIO, tags: list[BaseTag]) -> Dataset:
     data = read_dataset(
         file,
         is_implicit_VR=False,
