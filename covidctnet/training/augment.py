@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
 import torch
 from torch.nn import functional as F
 
-__all__ = ["cut_patches", "vary_residuals", "vary_slices"]
+__all__ = ["cut_patches", "in_full_precision", "vary_residuals", "vary_slices"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # A chest on the table turns and lies off centre by about this much.
 MAX_TURN_RADIANS = 0.14
@@ -16,6 +23,24 @@ MAX_DENSITY_SHIFT = 0.03
 MAX_NOISE = 0.02
 
 
+def in_full_precision(
+    work: Callable[Concatenate[torch.Tensor, P], T],
+) -> Callable[Concatenate[torch.Tensor, P], T]:
+    """Keep a function out of autocast, which is for networks.
+
+    What a network sees must not be rounded: sampling points with eight bits lie up to a voxel
+    beside their place.
+    """
+
+    @wraps(work)
+    def kept(first: torch.Tensor, *args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.autocast(first.device.type, enabled=False):
+            return work(first, *args, **kwargs)
+
+    return kept
+
+
+@in_full_precision
 def vary_slices(
     clean: torch.Tensor, lungs: torch.Tensor, *, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from covidctnet import perlin
 from covidctnet.errors import UsageError
+from covidctnet.training.augment import in_full_precision
 
 __all__ = ["NoiseSettings", "corrupt"]
 
@@ -131,6 +132,7 @@ class NoiseSettings:
         )
 
 
+@in_full_precision
 def corrupt(
     clean: torch.Tensor,
     lungs: torch.Tensor,

@@ -20,6 +20,16 @@ def slices():
     return clean, lungs
 
 
+def test_what_a_network_trains_on_is_never_rounded(slices):
+    """Eight bits of a sampling grid would move a voxel by up to one."""
+    plain = vary_slices(*slices, generator=seeded())
+    with torch.autocast("cpu", torch.bfloat16):
+        within = vary_slices(*slices, generator=seeded())
+    for one, other in zip(plain, within, strict=True):
+        assert one.dtype == other.dtype == torch.float32
+        assert torch.equal(one, other)
+
+
 @pytest.fixture
 def still(monkeypatch):
     """No variation but mirroring."""
