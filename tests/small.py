@@ -64,15 +64,18 @@ def calibrated_weights(folder: Path) -> Path:
     return folder
 
 
-def write_chest(folder: Path, patient: str, *, sick: bool = False) -> Path:
-    """A chest of ellipsoids as a DICOM series of 25 slices; different for every patient."""
+def write_chest(folder: Path, patient: str, *, sick: bool = False, name: str = "") -> Path:
+    """A chest of ellipsoids as a DICOM series of 25 slices; different for every patient.
+
+    With a name of its own it is the same chest under other UIDs.
+    """
     volume, lungs = a_chest((25, 50, 60), 6.0)
     scan = np.array(volume.array)
     rng = np.random.default_rng(list(patient.encode()))
     scan += rng.integers(-15, 15, scan.shape, dtype=np.int16)
     if sick:
         scan[8:14, 20:32, 10:20][lungs[8:14, 20:32, 10:20]] = -500
-    write(folder, scan, affine=an_affine(SPACING), study=patient, patient=patient)
+    write(folder, scan, affine=an_affine(SPACING), study=name or patient, patient=name or patient)
     return folder
 
 

@@ -158,7 +158,8 @@ def render(found: Benchmark) -> str:
     for run in found.streams:
         lines += [
             "",
-            f"**{run.studies} studies (phantoms) in one run, {run.cores} cores, narrow networks**: "
+            f"**{run.studies} studies (phantoms) in one run, {run.cores} cores, stand-ins for the "
+            "networks**: "
             f"{run.seconds:.0f} s, {run.studies / run.seconds:.2f} studies a second, "
             f"{max(run.held) / 2**30:.2f} GiB at most in all processes, "
             f"{run.drift / 2**10:+.1f} KiB a study.",

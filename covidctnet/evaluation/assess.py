@@ -11,7 +11,7 @@ import numpy as np
 
 from covidctnet.errors import CohortError
 from covidctnet.evaluation import strata as by_stratum
-from covidctnet.evaluation.calibration import calibration_error, reliability
+from covidctnet.evaluation.calibration import calibration_error, error_by_chance, reliability
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.curves import (
     Curve,
@@ -98,6 +98,7 @@ class Assessment:
 
     Attributes:
         answered: Studies with an answer, by true label.
+        patients: Whom they are of.
         failures: Those without, counted in none of the figures.
         scores: The figures.
         roc: By label; a label that nobody or everybody has is missing.
@@ -105,6 +106,7 @@ class Assessment:
         reliability: Mean probability of the label given, and how often it was right, by bins of
             the former.
         calibration_error: Expected.
+        error_by_chance: What chance alone makes of it.
         risk_coverage: Share of wrong answers among the surest.
         sets: Of the answers with a set of labels; None when there are none.
         unlike: Share of scans unlike the training data, by true label; empty when the weights do
@@ -117,12 +119,14 @@ class Assessment:
     """
 
     answered: Mapping[Label, int]
+    patients: int
     failures: tuple[Failed, ...]
     scores: Scores
     roc: Mapping[Label, Curve]
     precision_recall: Mapping[Label, Curve]
     reliability: tuple[tuple[float, Estimate], ...]
     calibration_error: Estimate
+    error_by_chance: Estimate
     risk_coverage: Curve
     sets: SetScores | None
     unlike: Mapping[Label, Estimate]
@@ -171,6 +175,7 @@ def assess(
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
     return Assessment(
         answered={label: int((truth == label).sum()) for label in Label},
+        patients=len({c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)}),
         failures=failures,
         scores=score(truth, said, rng=rng),
         roc=roc,
@@ -179,6 +184,7 @@ def assess(
             (b.confidence, wilson(round(b.accuracy * b.n), b.n)) for b in reliability(truth, said)
         ),
         calibration_error=calibration_error(truth, said, rng=rng),
+        error_by_chance=error_by_chance(said, rng=rng),
         risk_coverage=risk_coverage_curve(truth, said, rng=rng),
         sets=_sets(answers, rng),
         unlike=_unlike(answers),

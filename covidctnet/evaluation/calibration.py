@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from covidctnet.evaluation.intervals import Estimate, bootstrap
+from covidctnet.evaluation.intervals import CONFIDENCE, Estimate, bootstrap
 
-__all__ = ["BINS", "Bin", "calibration_error", "reliability", "risk_coverage"]
+__all__ = [
+    "BINS",
+    "Bin",
+    "calibration_error",
+    "error_by_chance",
+    "reliability",
+    "risk_coverage",
+]
 
 BINS = 10
+CHANCE_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -51,20 +60,59 @@ def calibration_error(
 ) -> Estimate:
     """Expected calibration error: mean gap between how sure and how often right, by bins.
 
+    In small cohorts it is above 0 even of a model that is calibrated (see `error_by_chance`), and
+    drawing patients anew adds as much again. So the interval is the basic one of the bootstrap,
+    which takes that off: twice the figure less the percentiles, cut at 0 and 1.
+
     Args:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
         rng: Of the bootstrap over patients.
         bins: See `reliability`.
 
-    Source: Naeini et al. 2015. It is above 0 in small cohorts even of a model that is calibrated.
+    Source: Naeini et al. 2015; Davison and Hinkley 1997, section 5.2.
     """
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        found = reliability(truth[index], probabilities[index], bins=bins)
-        return {"ece": sum(b.n * abs(b.confidence - b.accuracy) for b in found) / len(index)}
+        return {"ece": _error(truth[index], probabilities[index], bins)}
 
-    return bootstrap(figures, truth, rng)["ece"]
+    drawn = bootstrap(figures, truth, rng)["ece"]
+    ends = (min(1.0, max(0.0, 2 * drawn.value - end)) for end in (drawn.high, drawn.low))
+    low, high = (math.nan, math.nan) if math.isnan(drawn.low) else ends
+    return Estimate(drawn.value, low, high, drawn.n)
+
+
+def error_by_chance(
+    probabilities: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    bins: int = BINS,
+    draws: int = CHANCE_DRAWS,
+) -> Estimate:
+    """What chance alone makes of the calibration error: that of a model which is calibrated.
+
+    Args:
+        probabilities: Shape (n, label); the truth is drawn from them.
+        rng: Of the draws.
+        bins: See `reliability`.
+        draws: How many.
+
+    Returns:
+        The mean over the draws, and the range that holds 95 % of them.
+    """
+    edges = probabilities.cumsum(axis=1)[:, :-1]
+    drawn = [
+        _error((rng.random((len(edges), 1)) > edges).sum(axis=1), probabilities, bins)
+        for _ in range(draws)
+    ]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Estimate(float(np.mean(drawn)), float(low), float(high), len(probabilities))
+
+
+def _error(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
+    found = reliability(truth, probabilities, bins=bins)
+    return sum(b.n * abs(b.confidence - b.accuracy) for b in found) / len(truth)
 
 
 def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ class Case:
         traits: What the figures are told apart by, text or numbers by name: ``slice_mm``,
             ``noise_hu``, ``kernel``, ``kvp``.
         localisation: Residual against the true lesions, where there is a mask of them.
+        patient: Pseudonym; empty when it is not known, which counts as one of its own.
     """
 
     truth: Label
@@ -29,6 +30,7 @@ class Case:
     site: str = ""
     traits: Mapping[str, str | float] = field(default_factory=dict)
     localisation: Localisation | None = None
+    patient: str = ""
 
     @property
     def study(self) -> str:

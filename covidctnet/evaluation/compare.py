@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -15,7 +15,7 @@ from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.published import FIGURES
 from covidctnet.results import Label
 
-__all__ = ["Comparison", "ReaderScores", "compare", "mcnemar", "score_readers"]
+__all__ = ["Comparison", "ReaderMean", "ReaderScores", "compare", "mcnemar", "score_readers"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 @dataclass(frozen=True)
 class ReaderScores:
-    """What one reader, or the model on the same cases, got right.
+    """What one reader, or the model, got right.
 
     Attributes:
         name: Of the reader.
@@ -112,6 +112,10 @@ class ReaderScores:
         sensitivity: For Covid-19.
         specificity: For Covid-19.
         skipped: Cases without a label.
+        unknown: Labels of studies that were not evaluated: of others, or misspelt.
+        model: The model on the cases of this reader; None for the model itself.
+        p_accuracy: Of McNemar's exact test that the two are right as often, three classes; NaN for
+            the model itself.
     """
 
     name: str
@@ -119,54 +123,113 @@ class ReaderScores:
     covid_accuracy: Estimate
     sensitivity: Estimate
     specificity: Estimate
-    skipped: int
+    skipped: int = 0
+    unknown: int = 0
+    model: ReaderScores | None = None
+    p_accuracy: float = math.nan
+
+
+@dataclass(frozen=True)
+class ReaderMean:
+    """A figure averaged over readers.
+
+    Attributes:
+        figure: The mean, with an interval over cases drawn anew; the readers stay the same.
+        readers: Readers who have the figure.
+    """
+
+    figure: Estimate
+    readers: int
 
 
 def score_readers(
-    predicted: Predicted, readers: Mapping[str, Mapping[str, Label]]
-) -> tuple[tuple[ReaderScores, ...], Mapping[str, float], ReaderScores]:
+    predicted: Predicted,
+    readers: Mapping[str, Mapping[str, Label]],
+    *,
+    rng: np.random.Generator,
+) -> tuple[tuple[ReaderScores, ...], Mapping[str, ReaderMean], ReaderScores]:
     """Readers one by one, their mean, and the model, on the cases of the model.
 
     Args:
         predicted: The model's answers, with the truth.
         readers: Of `covidctnet.evaluation.predictions.read_readers`.
+        rng: Of the bootstrap over cases.
 
     Returns:
-        The readers; the mean of their figures by name, as the paper averages them (its Fig. 5);
-        the model. A case that a reader skipped counts for that reader in nothing.
+        The readers; the means of their figures by name, as the paper averages them (its Fig. 5);
+        the model on all of its cases. A case that a reader skipped counts for that reader in
+        nothing; beside each reader stands the model on the same cases.
 
     Raises:
         CohortError: If a reader shares no case with the model.
     """
-    truth = dict(zip(predicted.studies, predicted.truth.tolist(), strict=True))
+    places = {study: place for place, study in enumerate(predicted.studies)}
+    labels = np.full((len(readers), len(places)), -1)
     scores = []
-    for number, (_, cases) in enumerate(sorted(readers.items()), start=1):
-        shared = sorted(truth.keys() & cases.keys())
-        if not shared:
-            raise CohortError(f"reader {number} labels none of the studies that were evaluated")
+    for number, (name, cases) in enumerate(sorted(readers.items())):
+        for study, label in cases.items():
+            if study in places:
+                labels[number, places[study]] = int(label)
+        there = np.flatnonzero(labels[number] >= 0)
+        if not len(there):
+            raise CohortError(
+                f"reader {name!r} labels none of the studies that were evaluated; the column study "
+                "holds ids as predictions.csv has them"
+            )
+        truth, said, answer = (
+            values[there] for values in (predicted.truth, labels[number], predicted.answer)
+        )
+        right, model_right = said == truth, answer == truth
         scores.append(
-            _reader(
-                f"reader {number}",
-                np.array([truth[s] for s in shared]),
-                np.array([int(cases[s]) for s in shared]),
-                skipped=len(truth) - len(shared),
+            replace(
+                _reader(f"reader {number + 1}", truth, said),
+                skipped=len(places) - len(there),
+                unknown=len(cases.keys() - places.keys()),
+                model=_reader("model", truth, answer),
+                p_accuracy=mcnemar(
+                    int((model_right & ~right).sum()), int((right & ~model_right).sum())
+                ),
             )
         )
-    means = {
-        name: float(np.mean([v for s in scores if not math.isnan(v := getattr(s, name).value)]))
-        for name in FIGURES
-        if any(not math.isnan(getattr(s, name).value) for s in scores)
-    }
-    return tuple(scores), means, _reader("model", predicted.truth, predicted.answer, skipped=0)
+    means = _reader_means(predicted.truth, labels, rng)
+    return tuple(scores), means, _reader("model", predicted.truth, predicted.answer)
 
 
-def _reader(name: str, truth: np.ndarray, answer: np.ndarray, *, skipped: int) -> ReaderScores:
-    is_covid, said_covid = truth == Label.COVID19, answer == Label.COVID19
-    return ReaderScores(
-        name,
-        accuracy=wilson(int((truth == answer).sum()), len(truth)),
-        covid_accuracy=wilson(int((is_covid == said_covid).sum()), len(truth)),
-        sensitivity=wilson(int((is_covid & said_covid).sum()), int(is_covid.sum())),
-        specificity=wilson(int((~is_covid & ~said_covid).sum()), int((~is_covid).sum())),
-        skipped=skipped,
+def _reader(name: str, truth: np.ndarray, answer: np.ndarray) -> ReaderScores:
+    accuracy, covid, sensitivity, specificity = (
+        wilson(*count) for count in _counts(truth, answer).values()
     )
+    return ReaderScores(name, accuracy, covid, sensitivity, specificity)
+
+
+def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
+    """How often right, and of how many, by figure."""
+    is_covid, said_covid = truth == Label.COVID19, answer == Label.COVID19
+    return {
+        "accuracy": (int((truth == answer).sum()), len(truth)),
+        "covid_accuracy": (int((is_covid == said_covid).sum()), len(truth)),
+        "sensitivity": (int((is_covid & said_covid).sum()), int(is_covid.sum())),
+        "specificity": (int((~is_covid & ~said_covid).sum()), int((~is_covid).sum())),
+    }
+
+
+def _reader_means(
+    truth: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> dict[str, ReaderMean]:
+    """Means over readers; `labels` is (reader, case), -1 where one was skipped."""
+
+    def shares(index: np.ndarray) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {name: [] for name in FIGURES}
+        for said in labels[:, index]:
+            there = said >= 0
+            for name, (right, n) in _counts(truth[index][there], said[there]).items():
+                if n:
+                    found[name].append(right / n)
+        return found
+
+    def means(index: np.ndarray) -> dict[str, float]:
+        return {name: float(np.mean(v)) if v else math.nan for name, v in shares(index).items()}
+
+    drawn = bootstrap(means, truth, rng)
+    everyone = shares(np.arange(len(truth)))
+    return {name: ReaderMean(drawn[name], len(everyone[name])) for name in FIGURES}

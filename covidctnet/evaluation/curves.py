@@ -148,5 +148,7 @@ def _banded(
             for _ in range(BOOTSTRAP_DRAWS)
         ]
         tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        ends = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        # Where no draw differs anywhere, the draws say nothing.
+        low, high = ends if np.ptp(ends, axis=0).any() else (low, high)
     return Curve(x, y, low, high, int(positive.sum()), n)

@@ -128,7 +128,8 @@ def auc_difference(
 
     Returns:
         The difference with its interval, and the two-sided p-value: 1 when the scores rank the
-        cases alike; NaN when a group has fewer than two cases.
+        cases alike; NaN when a group has fewer than two cases. Where nothing varies within the
+        groups, as between perfect scores and their opposite, there is no interval either.
 
     Source: DeLong et al., Biometrics 44:837 (1988), by ranks as Sun and Xu (2014).
     """
@@ -136,15 +137,17 @@ def auc_difference(
     difference = auc(positive, first) - auc(positive, second)
     if m < 2 or n - m < 2:
         return Estimate(difference, math.nan, math.nan, n), math.nan
-    variance = 0.0
+    variance, is_alike = 0.0, True
     for own, other in ((positive, ~positive), (~positive, positive)):
-        gaps = [_placements(score[own], score[other]) for score in (first, second)]
-        variance += float(np.var(gaps[0] - gaps[1], ddof=1)) / int(own.sum())
+        gaps = np.subtract(*(_placements(score[own], score[other]) for score in (first, second)))
+        variance += float(np.var(gaps, ddof=1)) / int(own.sum())
+        is_alike &= not gaps.any()
     if variance == 0:
-        return Estimate(difference, difference, difference, n), 1.0 if difference == 0 else 0.0
+        return Estimate(difference, math.nan, math.nan, n), 1.0 if is_alike else math.nan
     spread = math.sqrt(variance)
     p_value = float(2 * stats.norm.sf(abs(difference) / spread))
-    return Estimate(difference, difference - _Z * spread, difference + _Z * spread, n), p_value
+    low, high = difference - _Z * spread, difference + _Z * spread
+    return Estimate(difference, max(-1.0, low), min(1.0, high), n), p_value
 
 
 def bootstrap(
@@ -163,8 +166,9 @@ def bootstrap(
         draws: How many.
 
     Returns:
-        By name. A group of fewer than three cases gives no intervals; a draw in which a figure
-        is not defined does not count for it.
+        By name. A group of fewer than three cases gives no intervals, nor does a figure that is
+        the same in every draw: where no draw differs, the draws say nothing. A draw in which a
+        figure is not defined does not count for it.
     """
     n = len(groups)
     found = figures(np.arange(n))
@@ -184,7 +188,8 @@ def bootstrap(
             out[name] = nothing[name]
             continue
         low, high = np.quantile(values, [tail, 1 - tail])
-        out[name] = Estimate(value, float(low), float(high), n)
+        wide = high > low
+        out[name] = Estimate(value, float(low), float(high), n) if wide else nothing[name]
     return out
 
 

@@ -25,6 +25,8 @@ __all__ = [
 SPLITS = ("denoiser_train", "train", "denoiser_val", "val", "test")
 _SPELLINGS = {"validation": "val", "denoiser": "denoiser_train"}
 _TOLD = 3
+# A series UID of so many patients, and of one in so many, is no series.
+_CONSTANT = 10
 
 
 @dataclass(frozen=True)
@@ -165,19 +167,22 @@ def find_crossings(members: Iterable[Member]) -> list[Crossing]:
     together and do no harm. Studies whose content is unknown are passed.
 
     Returns:
-        Sorted by study, volumes first. A series that three patients or more share is none: it is a
-        constant that an anonymiser wrote, and true copies are the same volume.
+        Sorted by study, volumes first. A series that ten patients or more share, a tenth of all,
+        is none: it is a constant that an anonymiser wrote, and true copies are the same volume.
     """
     volumes: dict[str, list[Member]] = {}
     series: dict[str, list[Member]] = {}
-    for member in sorted(members, key=lambda m: m.study):
+    members = sorted(members, key=lambda m: m.study)
+    constant = max(_CONSTANT, len({m.patient for m in members}) / _CONSTANT)
+    for member in members:
         if member.content:
             volumes.setdefault(member.content, []).append(member)
         for key in member.series:
             series.setdefault(key, []).append(member)
     identical = [c for c in map(_by_patient, volumes.values()) if len(c) > 1]
     known = set(identical)
-    shared = [c for c in map(_by_patient, series.values()) if len(c) == 2 and c not in known]
+    shared = [c for c in map(_by_patient, series.values()) if 1 < len(c) < constant]
+    shared = [c for c in shared if c not in known]
     return [
         *(Crossing("an identical volume", c) for c in identical),
         *(Crossing("one series", c) for c in dict.fromkeys(shared)),

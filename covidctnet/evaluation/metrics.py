@@ -29,7 +29,8 @@ class Scores:
         confusion: Rows the truth, columns the answer, shape (label, label).
 
     Proportions have Wilson intervals, AUC of one label Newcombe's, the others a bootstrap over
-    patients within their labels.
+    patients within their labels. What asks for a label that nobody has is NaN, and so is every
+    mean over labels then.
     """
 
     overall: Figures
@@ -65,7 +66,7 @@ def score(truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Genera
         there, said = truth[index], probabilities[index]
         drawn = _confusion(there, answer[index])
         out = {
-            "balanced_accuracy": _mean_of_present(_shares(drawn.diagonal(), drawn.sum(axis=1))),
+            "balanced_accuracy": float(np.mean(_shares(drawn.diagonal(), drawn.sum(axis=1)))),
             "macro_f1": float(np.mean([_f1(drawn, label) for label in Label])),
             "macro_auc": float(np.mean([auc(there == k, said[:, k]) for k in Label])),
         }
@@ -115,13 +116,13 @@ def _one_against_rest(confusion: np.ndarray, label: Label) -> dict[str, Estimate
 
 
 def _f1(confusion: np.ndarray, label: Label) -> float:
-    """2 TP / (2 TP + FP + FN); not defined for a class that nobody has and nobody is given."""
-    both = int(confusion[label].sum() + confusion[:, label].sum())
-    return 2 * int(confusion[label, label]) / both if both else math.nan
+    """2 TP / (2 TP + FP + FN); not defined for a class that nobody has."""
+    ill, said = int(confusion[label].sum()), int(confusion[:, label].sum())
+    return 2 * int(confusion[label, label]) / (ill + said) if ill else math.nan
 
 
 def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
-    if not positive.any():
+    if not positive.any() or positive.all():
         return math.nan
     from sklearn.metrics import average_precision_score
 
@@ -131,7 +132,3 @@ def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
 def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return np.asarray(part / whole)
-
-
-def _mean_of_present(shares: np.ndarray) -> float:
-    return float(np.mean(shares[~np.isnan(shares)]))

@@ -1,29 +1,30 @@
-"""An assessment as tables: for programs, spreadsheets and people."""
+"""An assessment for programs, as JSON, and for people, as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from covidctnet.evaluation.assess import Assessment
-from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.assess import Assessment, Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.metrics import Scores
+from covidctnet.evaluation.published import PUBLISHED
 from covidctnet.evaluation.strata import Fall, Stratum
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Label
 
 __all__ = [
     "BY_LABEL",
     "LOCALISATION",
     "OVERALL",
+    "STRATUM",
     "as_plain",
-    "curve_tables",
+    "calibration_words",
     "fall_words",
     "markdown",
+    "patients_words",
     "plain_estimate",
-    "predictions_table",
     "strata_markdown",
 ]
 
@@ -48,9 +49,7 @@ LOCALISATION = {
     "sensitivity": "sensitivity by volume",
     "precision": "precision by volume",
 }
-_STRATUM = ("accuracy", "macro_auc", "sensitivity", "specificity")
-
-Rows = list[Sequence[object]]
+STRATUM = ("accuracy", "macro_auc", "sensitivity", "specificity")
 
 
 def plain_estimate(estimate: Estimate) -> dict[str, Any]:
@@ -64,15 +63,17 @@ def plain_estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def as_plain(found: Assessment) -> dict[str, Any]:
-    """An assessment for JSON, but for its curves."""
+    """An assessment for JSON."""
     scores = found.scores
     return {
         "answered": {label.title: n for label, n in found.answered.items()},
+        "patients": found.patients,
         "overall": _estimates(scores.overall),
         "covid_against_rest": _estimates(scores.covid),
         "by_label": {label.title: _estimates(f) for label, f in scores.by_label.items()},
         "confusion": {"labels": [k.title for k in Label], "rows": scores.confusion.tolist()},
         "calibration_error": plain_estimate(found.calibration_error),
+        "calibration_error_by_chance": plain_estimate(found.error_by_chance),
         "prediction_sets": None
         if found.sets is None
         else {
@@ -96,10 +97,25 @@ def as_plain(found: Assessment) -> dict[str, Any]:
         "localisation": _estimates(found.localisation),
         "strata": [
             {"trait": s.trait, "value": s.value, "n": s.n}
-            | {name: plain_estimate(getattr(s, name)) for name in _STRATUM}
+            | {name: plain_estimate(getattr(s, name)) for name in STRATUM}
             for s in found.strata
         ],
         "fall": None if found.fall is None else _plain_fall(found.fall),
+        "curves": {
+            "roc": {k.title: _plain_curve(c) for k, c in found.roc.items()},
+            "precision_recall": {
+                k.title: _plain_curve(c) for k, c in found.precision_recall.items()
+            },
+            "risk_coverage": _plain_curve(found.risk_coverage),
+            "reliability": [
+                {"confidence": confidence} | plain_estimate(accuracy)
+                for confidence, accuracy in found.reliability
+            ],
+        },
+        "published": {
+            name: {figure: plain_estimate(e) for figure, e in figures.items()}
+            for name, figures in PUBLISHED.items()
+        },
         "failures": [
             {"study": f.study, "code": f.code, "label": f.truth.title} for f in found.failures
         ],
@@ -109,12 +125,19 @@ def as_plain(found: Assessment) -> dict[str, Any]:
 def markdown(found: Assessment) -> str:
     """The tables that a terminal shows."""
     parts = [_scores_markdown(found.scores)]
-    parts.append(f"Expected calibration error {found.calibration_error}.")
+    if warning := patients_words(found):
+        parts.insert(0, warning)
+    parts.append(calibration_words(found))
     if found.sets:
         parts.append(
             f"The set of labels holds the true one: {found.sets.coverage}; labels in it: "
             f"{found.sets.size}; abstained: {found.sets.abstained}."
         )
+    if found.unlike:
+        told = ", ".join(f"{label} {e}" for label, e in found.unlike.items())
+        parts.append(f"Flagged as unlike the training data: {told}.")
+    if found.burden:
+        parts.append(_burden_markdown(found.burden))
     if found.localisation:
         told = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in found.localisation.items())
         parts.append(f"Residual against masks of lesions, means over patients: {told}.")
@@ -131,6 +154,22 @@ def markdown(found: Assessment) -> str:
     return "\n\n".join(parts)
 
 
+def _burden_markdown(burden: Mapping[Label, Spread]) -> str:
+    lines = [
+        "| unusual share of the lungs, % | median | quartiles | n |",
+        "|---|---|---|---|",
+    ]
+    for label, spread in burden.items():
+        low, high = spread.quartiles
+        told = [_told(spread.median), f"{_told(low)} to {_told(high)}", spread.n]
+        lines.append(f"| {label} | {' | '.join(map(str, told))} |")
+    return "\n".join(lines)
+
+
+def _told(value: float) -> str:
+    return "not estimable" if math.isnan(value) else f"{value:.2f}"
+
+
 def strata_markdown(strata: Iterable[Stratum]) -> str:
     """Figures by trait."""
     lines = [
@@ -138,9 +177,30 @@ def strata_markdown(strata: Iterable[Stratum]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for s in strata:
-        cells = [s.trait, s.value, s.n, *(getattr(s, name) for name in _STRATUM)]
+        cells = [s.trait, s.value, s.n, *(getattr(s, name) for name in STRATUM)]
         lines.append(f"| {' | '.join(_cell(c) for c in cells)} |")
     return "\n".join(lines)
+
+
+def patients_words(found: Assessment) -> str:
+    """What must be said where patients have several studies; else nothing."""
+    if found.patients == found.n:
+        return ""
+    return (
+        f"These are {found.n} studies of {found.patients} patients. The figures count every study "
+        "as a patient, so all intervals are narrower than they should be. Keep one study of each "
+        "patient for intervals that hold."
+    )
+
+
+def calibration_words(found: Assessment) -> str:
+    """The calibration error, and what it is to be compared with."""
+    by_chance = found.error_by_chance
+    return (
+        f"Expected calibration error {found.calibration_error}. Chance alone gives a calibrated "
+        f"model with these probabilities {by_chance.value:.3f}, and stays between "
+        f"{by_chance.low:.3f} and {by_chance.high:.3f} in 95 of 100 cohorts."
+    )
 
 
 def fall_words(found: Fall) -> str:
@@ -150,62 +210,6 @@ def fall_words(found: Fall) -> str:
         f"{found.accuracy[1]}: lost {found.accuracy_lost}. Mean AUC {found.macro_auc[0]} and "
         f"{found.macro_auc[1]}: lost {found.macro_auc_lost}."
     )
-
-
-def predictions_table(cases: Iterable[Case]) -> Rows:
-    """A row a study, those with an answer first; `covidctnet.evaluation.predictions` reads it."""
-    cases = sorted(cases, key=lambda case: not isinstance(case.outcome, Prediction))
-    traits = sorted({name for case in cases for name in case.traits})
-    rows: Rows = [
-        ("study", "truth", "label", *(f"p_{k.key}" for k in Label), "flags", "code", "status",
-         "set", "distance", "burden_share", "burden_ml", "site",
-         *(f"trait_{name}" for name in traits))
-    ]  # fmt: skip
-    for case in cases:
-        told = (_text(case.site), *(_text(case.traits.get(name, "")) for name in traits))
-        p = case.outcome
-        if not isinstance(p, Prediction):
-            empty = ("",) * (1 + len(Label) + 1)
-            rows.append((p.study, case.truth.title, *empty, p.code, p.status, *("",) * 4, *told))
-            continue
-        values = (f"{p.probabilities[k]:.6f}" for k in Label)
-        burden = ("", "")
-        if p.burden:
-            burden = (_number(p.burden.share), _number(p.burden.lesion_ml))
-        rows.append(
-            (p.study, case.truth.title, p.label.title, *values, " ".join(p.flags), "", p.status,
-             " ".join(label.title for label in p.prediction_set), _number(p.distance),
-             *burden, *told)
-        )  # fmt: skip
-    return rows
-
-
-def curve_tables(found: Assessment) -> dict[str, Rows]:
-    """What the charts show, by the name of its file."""
-    band = ("low", "high", "positive", "n")
-    bins: Rows = [("confidence", "accuracy", "low", "high", "n")]
-    bins += [(*map(_number, (c, e.value, e.low, e.high)), e.n) for c, e in found.reliability]
-    risk: Rows = [("coverage", "risk", "low", "high", "wrong", "n")]
-    strata: Rows = [
-        ("trait", "value", "n", *(f"{m}{e}" for m in _STRATUM for e in ("", "_low", "_high", "_n")))
-    ]
-    for s in found.strata:
-        figures = [getattr(s, name) for name in _STRATUM]
-        cells = [c for e in figures for c in (*map(_number, (e.value, e.low, e.high)), e.n)]
-        strata.append((s.trait, s.value, s.n, *cells))
-    return {
-        "roc.csv": [
-            ("label", "false_positive_rate", "sensitivity", *band),
-            *_labelled(found.roc),
-        ],
-        "precision-recall.csv": [
-            ("label", "recall", "precision", *band),
-            *_labelled(found.precision_recall),
-        ],
-        "reliability.csv": bins,
-        "risk-coverage.csv": [*risk, *_points(found.risk_coverage)],
-        "strata.csv": strata,
-    }
 
 
 def _scores_markdown(scores: Scores) -> str:
@@ -251,32 +255,14 @@ def _plain_fall(found: Fall) -> dict[str, Any]:
     }
 
 
-def _labelled(curves: Mapping[Label, Curve]) -> Rows:
-    return [(label.title, *point) for label, curve in curves.items() for point in _points(curve)]
-
-
-def _points(curve: Curve) -> Rows:
-    columns = (curve.x, curve.y, curve.low, curve.high)
-    return [
-        (*map(_number, point), curve.positive, curve.n)
-        for point in zip(*(column.tolist() for column in columns), strict=True)
-    ]
+def _plain_curve(curve: Curve) -> dict[str, Any]:
+    points = {"x": curve.x, "y": curve.y, "low": curve.low, "high": curve.high}
+    told = {name: [_plain(v) for v in values.tolist()] for name, values in points.items()}
+    return {**told, "positive": curve.positive, "n": curve.n}
 
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _number(value: float | None) -> str:
-    """Six digits; empty for what is not known or cannot be estimated."""
-    return "" if value is None or math.isnan(value) else f"{value:.6g}"
-
-
-def _text(value: str | float) -> str:
-    """Text of a cohort's file, kept from being run as a formula by a spreadsheet."""
-    if not isinstance(value, str):
-        return _number(value)
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _cell(value: object) -> str:

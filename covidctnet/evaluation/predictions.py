@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,8 @@ def read_predictions(path: Path) -> Predicted:
         raise CohortError(f"{path.name} names a study twice; wanted one row a study")
     if not answered:
         raise CohortError(f"{path.name} holds no answer")
+    truth = np.array([int(_label(path, row, "truth")) for row in answered])
     try:
-        truth = np.array([int(Label.parse(row["truth"])) for row in answered])
         said = np.array([[float(row[f"p_{k.key}"]) for k in Label] for row in answered])
     except ValueError:
         raise CohortError(f"{path.name} holds a probability that is no number") from None
@@ -100,10 +100,17 @@ def read_readers(path: Path) -> dict[str, dict[str, Label]]:
             continue
         if row["study"] in cases:
             raise CohortError(f"{path.name}: a reader labels study {row['study']} twice")
-        cases[row["study"]] = Label.parse(row["label"])
+        cases[row["study"]] = _label(path, row, "label")
     if not any(readers.values()):
         raise CohortError(f"{path.name} holds no label of any reader")
     return readers
+
+
+def _label(path: Path, row: Mapping[str, str], column: str) -> Label:
+    try:
+        return Label.parse(row[column])
+    except CohortError as error:
+        raise CohortError(f"{path.name}, study {row['study']}: {error}") from None
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

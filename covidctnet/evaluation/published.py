@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from covidctnet.evaluation.intervals import Estimate, wilson
 
-__all__ = ["FIGURES", "PUBLISHED", "READERS", "Figures"]
+__all__ = ["FIGURES", "PUBLISHED", "READERS", "READERS_CASES", "Figures"]
 
 FIGURES = ("accuracy", "covid_accuracy", "sensitivity", "specificity")
 Figures = Mapping[str, Estimate]
@@ -32,6 +32,7 @@ PUBLISHED: Mapping[str, Figures] = MappingProxyType(
     }
 )
 # Means over four radiologists on the independent cases: no counts, so no intervals.
+READERS_CASES = 20
 READERS: Mapping[str, float] = MappingProxyType(
     {"accuracy": 0.71, "covid_accuracy": 0.81, "sensitivity": 0.79, "specificity": 0.8214}
 )

@@ -16,23 +16,26 @@ from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise
-from covidctnet.evaluation.output import as_plain, curve_tables, markdown, predictions_table
-from covidctnet.evaluation.splits import studies_of_split
+from covidctnet.evaluation.output import as_plain, markdown
+from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.evaluation.splits import Splits, studies_of_split
 from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import StoredStudy
 from covidctnet.isolate import Limits
+from covidctnet.prepare import pseudonym
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Volume
+from covidctnet.weights import SEEN_DIGITS
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared
 
-__all__ = ["Evaluation", "evaluate_data", "evaluate_work"]
+__all__ = ["Evaluation", "Unseen", "evaluate_data", "evaluate_work"]
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -74,9 +77,9 @@ def evaluate_work(
         progress: Called with (done, total).
 
     Raises:
-        UsageError: If the split is empty, studies of it are missing, or the folder was
-            preprocessed otherwise than the weights want.
-        CohortError: If no study got an answer.
+        UsageError: If the split is empty, studies of it are missing, the folder was preprocessed
+            otherwise than the weights want, or its patients were divided anew since.
+        CohortError: If no study got an answer, or one of them taught the weights.
     """
     stored = studies_of_split(work, split)
     if not stored:
@@ -88,6 +91,20 @@ def evaluate_work(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
+    card = model.weights.card
+    digest = Splits.load(work / "splits.json").digest
+    for stage, told in card.get("training", {}).items():
+        data = told.get("data", {})
+        # Weights of before cards named what they have seen tell their division only.
+        if "seen" not in data and data.get("splits_digest", digest) != digest:
+            raise UsageError(
+                f"the {stage} was trained with another division of patients than the work folder "
+                "has now: some of those held back may have taught it. Give the weights that were "
+                "trained with this one, or use --data with scans that they have not seen."
+            )
+    unseen = Unseen(card)
+    for study in stored:
+        unseen.check(study.id, study.source.digest)
     return _evaluate(_of_stored(stored, model), len(stored), model, output, seed, progress)
 
 
@@ -111,16 +128,22 @@ def evaluate_data(
         limits: See `covidctnet.classify_studies`.
 
     Raises:
-        CohortError: If the folder is no labelled archive, or no study got an answer.
+        CohortError: If the folder is no labelled archive, no study got an answer, one of them
+            taught the weights, or a scan is there twice.
     """
     cohort = read_cohort(*([data] if isinstance(data, Path) else data))
+    unseen = Unseen(model.weights.card)
     predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
     given = answers([entry.study for entry in cohort], predictor, limits=limits)
-    cases = (
-        _case(entry.label, outcome, entry.site, predictor.found.get(entry.study.id))
-        for entry, (_, outcome, _) in zip(cohort, given, strict=True)
-    )
-    return _evaluate(cases, len(cohort), model, output, seed, progress)
+
+    def cases() -> Iterator[Case]:
+        for entry, (study, outcome, _) in zip(cohort, given, strict=True):
+            if study.id in predictor.digests:
+                unseen.check(study.id, predictor.digests[study.id])
+            case = _case(entry.label, outcome, pseudonym(entry.patient), entry.site)
+            yield replace(case, localisation=predictor.found.get(study.id))
+
+    return _evaluate(cases(), len(cohort), model, output, seed, progress)
 
 
 def _evaluate(
@@ -162,7 +185,7 @@ def _write(
         caveat=weights.caveat,
     )
     make_folder(output / "tables")
-    for name, rows in curve_tables(found).items():
+    for name, rows in sheets(found).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
     write_whole(output / "evaluation.json", json.dumps(told | as_plain(found), indent=1) + "\n")
@@ -180,13 +203,16 @@ class _Localising:
 
     Attributes:
         found: By study, as the answers come.
+        digests: Of what was read, by study.
     """
 
     def __init__(self, model: CovidCTNet, masks: Mapping[str, Path]) -> None:
         self.model, self.masks = model, masks
         self.found: dict[str, Localisation] = {}
+        self.digests: dict[str, str] = {}
 
     def prepare(self, volume: Volume) -> Prepared:
+        self.digests[volume.source.study] = volume.source.digest
         return self.model.prepare(volume)
 
     def __call__(self, volume: Prepared, *, images: bool = False) -> Prediction:
@@ -208,14 +234,48 @@ class _Localising:
         return replace(answer, images=kept or None)
 
 
+class Unseen:
+    """Refuses scans that taught the weights, and the same scan under two studies.
+
+    Args:
+        card: Of the weights; one of before cards named what they have seen knows of nothing.
+    """
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self._taught = {
+            digest: stage
+            for stage, told in card.get("training", {}).items()
+            for digest in told.get("data", {}).get("seen", "").split()
+        }
+        self._checked: dict[str, str] = {}
+
+    def check(self, study: str, digest: str) -> None:
+        """Look at one more study.
+
+        Args:
+            study: Short id.
+            digest: Of its voxels and place, see `covidctnet.volume.Source`.
+
+        Raises:
+            CohortError: If it must not be evaluated.
+        """
+        if stage := self._taught.get(digest[:SEEN_DIGITS]):
+            raise CohortError(
+                f"study {study} is one that the {stage} of these weights learned from or was "
+                "chosen by: figures over it would flatter them. Leave it out."
+            )
+        if (first := self._checked.setdefault(digest, study)) != study:
+            raise CohortError(
+                f"studies {first} and {study} are the same scan: every figure would count it "
+                "twice. Leave one of them out."
+            )
+
+
 def _case(
-    truth: Label,
-    outcome: Prediction | Failure,
-    site: str | None,
-    localisation: Localisation | None = None,
+    truth: Label, outcome: Prediction | Failure, patient: str | None, site: str | None
 ) -> Case:
     traits = dict(outcome.acquisition) if isinstance(outcome, Prediction) else {}
-    return Case(truth, outcome, site or "", traits, localisation)
+    return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
 def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Case]:
@@ -226,4 +286,4 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ca
             outcome = model(study.volume())
         except StudyError as error:
             outcome = Failure(study.id, error.code, error.message)
-        yield _case(study.label, outcome, study.site)
+        yield _case(study.label, outcome, study.patient, study.site)

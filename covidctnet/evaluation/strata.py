@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -137,7 +137,7 @@ def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generat
         accuracy=accuracy,
         macro_auc=(_macro_auc_of(known, rng), _macro_auc_of(unseen, rng)),
         accuracy_lost=newcombe(*accuracy),
-        macro_auc_lost=_wide(bootstrap(lost, 2 * truth + new, rng)["lost"]),
+        macro_auc_lost=bootstrap(lost, 2 * truth + new, rng)["lost"],
     )
 
 
@@ -258,9 +258,4 @@ def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
 
     if len(np.unique(truth)) < len(Label):  # no need to draw what is not defined
         return Estimate(math.nan, math.nan, math.nan, len(truth))
-    return _wide(bootstrap(figures, truth, rng)["auc"])
-
-
-def _wide(drawn: Estimate) -> Estimate:
-    """Without the interval when it has no width: where no draw differs, the draws say nothing."""
-    return drawn if drawn.high > drawn.low else replace(drawn, low=math.nan, high=math.nan)
+    return bootstrap(figures, truth, rng)["auc"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from covidctnet.evaluation.compare import Comparison, ReaderScores
+from covidctnet.evaluation.compare import Comparison, ReaderMean, ReaderScores
 from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS, READERS_CASES
 
 __all__ = ["comparison_table", "readers_table"]
 
@@ -28,9 +28,9 @@ def comparison_table(found: Comparison) -> str:
         "| figure | first | second | difference | p |",
         "|---|---|---|---|---|",
         f"| accuracy, three classes | {first} | {second} | right where the other is wrong: "
-        f"{found.discordant[0]} v. {found.discordant[1]} | {found.p_accuracy:.3g} (McNemar) |",
+        f"{found.discordant[0]} v. {found.discordant[1]} | {_p(found.p_accuracy)} (McNemar) |",
         *(
-            f"| AUC {label} | | | {_difference(gap)} | {p_value:.3g} (DeLong) |"
+            f"| AUC {label} | | | {_difference(gap)} | {_p(p_value)} (DeLong) |"
             for label, (gap, p_value) in found.auc.items()
         ),
         f"| AUC, mean over classes | | | {_difference(found.macro_auc)} | (bootstrap interval) |",
@@ -42,25 +42,51 @@ def comparison_table(found: Comparison) -> str:
 
 
 def readers_table(
-    readers: Sequence[ReaderScores], means: Mapping[str, float], model: ReaderScores
+    readers: Sequence[ReaderScores], means: Mapping[str, ReaderMean], model: ReaderScores
 ) -> str:
     """The model, readers and the paper, a row each."""
     lines = [
-        f"| who | {' | '.join(_TITLES.values())} | cases skipped |",
-        "|---" * (2 + len(FIGURES)) + "|",
+        f"| who | {' | '.join(_TITLES.values())} | cases skipped | p, accuracy v. model |",
+        "|---" * (3 + len(FIGURES)) + "|",
+        _reader_row("model", model, "", ""),
     ]
-    for one in (model, *readers):
-        cells = [str(getattr(one, name)) for name in FIGURES]
-        lines.append(f"| {one.name} | {' | '.join(cells)} | {one.skipped} |")
-    if readers:
-        cells = [f"{means[n]:.3f}" if n in means else "not estimable" for n in FIGURES]
-        lines.append(f"| mean of {len(readers)} readers | {' | '.join(cells)} | |")
+    for one in readers:
+        lines.append(
+            _reader_row(one.name, one, str(one.skipped), f"{_p(one.p_accuracy)} (McNemar)")
+        )
+        if one.skipped and one.model:
+            lines.append(_reader_row(f"model, on the cases of {one.name}", one.model, "", ""))
+    cells = [
+        f"{means[name].figure}"
+        + (f", {means[name].readers} of them" if means[name].readers < len(readers) else "")
+        for name in FIGURES
+    ]
+    lines.append(f"| mean of {len(readers)} readers | {' | '.join(cells)} | | |")
     for name, figures in PUBLISHED.items():
         cells = [str(figures[figure]) for figure in FIGURES]
-        lines.append(f"| {name} (its cases, not these) | {' | '.join(cells)} | |")
+        lines.append(f"| {name} (its cases, not these) | {' | '.join(cells)} | | |")
     cells = [f"{READERS[figure]:.3f}" for figure in FIGURES]
-    lines.append(f"| CovidCTNet paper, mean of 4 radiologists | {' | '.join(cells)} | |")
+    lines.append(
+        f"| CovidCTNet paper, mean of 4 radiologists (its {READERS_CASES} cases) | "
+        f"{' | '.join(cells)} | | |"
+    )
+    lines += ["", "The mean's interval is over cases drawn anew, with the same readers."]
+    lines += [
+        f"{one.name.capitalize()} labels {one.unknown} studies that were not evaluated: other "
+        "cases, or ids misspelt."
+        for one in readers
+        if one.unknown
+    ]
     return "\n".join(lines)
+
+
+def _reader_row(name: str, one: ReaderScores, skipped: str, p_value: str) -> str:
+    cells = [str(getattr(one, figure)) for figure in FIGURES]
+    return f"| {name} | {' | '.join(cells)} | {skipped} | {p_value} |"
+
+
+def _p(value: float) -> str:
+    return "not estimable" if value != value else f"{value:.3g}"
 
 
 def _difference(gap: Estimate) -> str:

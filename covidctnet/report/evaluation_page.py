@@ -13,7 +13,13 @@ from markupsafe import Markup
 
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.output import BY_LABEL, LOCALISATION, fall_words
+from covidctnet.evaluation.output import (
+    BY_LABEL,
+    LOCALISATION,
+    calibration_words,
+    fall_words,
+    patients_words,
+)
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
@@ -57,6 +63,7 @@ def render_evaluation(
         seen=seen,
         caveat=caveat,
         n=found.n,
+        patients=patients_words(found),
         answered=[(label.title, count) for label, count in found.answered.items()],
         absent=[label.title for label, count in found.answered.items() if not count],
         failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
@@ -68,7 +75,7 @@ def render_evaluation(
             for label, figures in found.scores.by_label.items()
         ],
         charts=_charts(found),
-        calibration=str(found.calibration_error),
+        calibration=calibration_words(found),
         sets=_sets(found),
         unlike=[(label.title, _shown(e)) for label, e in found.unlike.items()],
         localisation=[

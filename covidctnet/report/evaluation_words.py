@@ -38,7 +38,7 @@ LIMITS = (
     (
         "Who is counted",
         "Every study counts as one patient, and studies without an answer count in no figure. If a "
-        "patient has several studies, the intervals are narrower than they should be.",
+        "patient has several studies, the report says so: its intervals are then too narrow.",
     ),
     (
         "The truth",

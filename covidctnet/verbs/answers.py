@@ -155,14 +155,15 @@ def compare(arguments: list[str]) -> int:
     from covidctnet.evaluation.tables import comparison_table, readers_table
 
     first = read_predictions(Path(given.first))
+    rng = np.random.default_rng(given.seed)
     tables = []
     if given.second:
-        rng = np.random.default_rng(given.seed)
         tables.append(
             comparison_table(against(first, read_predictions(Path(given.second)), rng=rng))
         )
     if given.readers:
-        tables.append(readers_table(*score_readers(first, read_readers(Path(given.readers)))))
+        labels = read_readers(Path(given.readers))
+        tables.append(readers_table(*score_readers(first, labels, rng=rng)))
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")
     return EXIT_OK
 

@@ -1,14 +1,17 @@
 import json
 import math
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.assess import assess
-from covidctnet.evaluation.output import as_plain, curve_tables, markdown, predictions_table
+from covidctnet.evaluation.assess import Assessment, assess
+from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.predictions import read_predictions
+from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.files import table_text
+from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.results import Label
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import case, refused, simulated
@@ -105,12 +108,56 @@ def test_the_answers_that_are_written_are_read_back(tmp_path):
         )
 
 
+def test_the_json_holds_all_that_an_assessment_has():
+    plain = as_plain(assessed(simulated(24)))
+    elsewhere = {
+        "scores": ("overall", "covid_against_rest", "by_label", "confusion"),
+        "roc": ("curves",),
+        "precision_recall": ("curves",),
+        "reliability": ("curves",),
+        "risk_coverage": ("curves",),
+        "error_by_chance": ("calibration_error_by_chance",),
+        "sets": ("prediction_sets",),
+        "unlike": ("unlike_training",),
+        "burden": ("burden_percent",),
+    }
+    wanted = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
+    assert wanted <= set(plain)
+    assert set(plain["curves"]) == {"roc", "precision_recall", "reliability", "risk_coverage"}
+
+
+def test_every_number_of_the_json_stands_in_a_spreadsheet():
+    found = assessed(simulated(24), known_sites={"amber"})
+    plain = as_plain(found)
+    rows = {(row[0], row[1]): row[2:] for row in sheets(found)["figures.csv"][1:]}
+    groups = {"three classes": plain["overall"], **plain["by_label"]}
+    for group, figures in groups.items():
+        for name, e in figures.items():
+            told = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]
+            assert list(rows[group, name]) == [*told, e["n"]]
+    assert ("calibration", "by_chance_alone") in rows
+    assert ("sets of labels", "coverage") in rows
+    assert ("CovidCTNet paper, hold-out, on its cases", "accuracy") in rows
+    assert sheets(found)["confusion.csv"][1][1:] == tuple(plain["confusion"]["rows"][0])
+
+
+def test_several_studies_of_a_patient_are_told_wherever_intervals_are():
+    cases = simulated(24, failures=0)
+    assert "studies of" not in markdown(assessed(cases))
+    doubled = [replace(c, patient=f"patient {n // 2}") for n, c in enumerate(cases)]
+    found = assessed(doubled)
+    assert "24 studies of 12 patients" in markdown(found)
+    page = render_evaluation(found, provenance={}, caveat="").decode()
+    assert "24 studies of 12 patients" in page
+
+
 def test_the_tables_hold_the_curves():
     found = assessed(simulated(24))
-    tables = curve_tables(found)
+    tables = sheets(found)
     assert set(tables) == {
         *("roc.csv", "precision-recall.csv", "reliability.csv"),
-        *("risk-coverage.csv", "strata.csv"),
+        *("risk-coverage.csv", "strata.csv", "figures.csv", "confusion.csv"),
+        *("burden.csv", "failures.csv"),
     }
     assert len(tables["roc.csv"]) == 1 + 3 * 101
     assert len(tables["strata.csv"]) == 1 + len(found.strata)

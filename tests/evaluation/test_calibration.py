@@ -4,7 +4,12 @@ from scipy import stats
 
 from covidctnet.calibration import Calibration, PredictionSets, fit_temperature, soften
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.calibration import calibration_error, reliability, risk_coverage
+from covidctnet.evaluation.calibration import (
+    calibration_error,
+    error_by_chance,
+    reliability,
+    risk_coverage,
+)
 
 
 def rng(seed=0):
@@ -74,6 +79,28 @@ def test_the_error_falls_with_the_right_temperature():
     after = calibration_error(truth, soften(bold, fit_temperature(truth, bold)), rng=rng())
     assert after.high < before.low
     assert 0 <= after.low <= after.value
+
+
+def test_a_calibrated_model_is_seldom_told_that_it_is_not():
+    """The interval reaches down to 0 for most: with plain percentiles it does for none."""
+    reached = sum(
+        calibration_error(*calibrated(100, seed=seed), rng=rng()).low == 0 for seed in range(20)
+    )
+    assert reached >= 12
+
+
+def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_one():
+    def errors(seed, temperature):
+        truth, said = calibrated(200, seed=100 + seed)
+        said = soften(said, temperature)
+        found = calibration_error(truth, said, rng=rng()).value
+        by_chance = error_by_chance(said, rng=rng(), draws=200)
+        assert 0 < by_chance.low < by_chance.value < by_chance.high
+        return by_chance.low <= found <= by_chance.high, found > by_chance.high
+
+    # Binomial of 30 and 0.95: fewer than 24 happens once in a thousand times.
+    assert sum(errors(seed, 1.0)[0] for seed in range(30)) >= 24
+    assert all(errors(seed, 0.3)[1] for seed in range(5))
 
 
 def test_the_calibration_error_of_a_worked_case():

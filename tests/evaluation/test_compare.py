@@ -31,7 +31,8 @@ def test_a_model_does_not_differ_from_itself():
     found = compare(one, one, rng=rng())
     assert (found.n, found.discordant, found.p_accuracy) == (24, (0, 0), 1)
     assert all(d.value == 0 and p == 1 for d, p in found.auc.values())
-    assert found.macro_auc.low == found.macro_auc.high == 0
+    assert found.macro_auc.value == 0
+    assert np.isnan(found.macro_auc.low)
 
 
 def test_the_better_model_is_told_and_by_how_much():
@@ -90,7 +91,7 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
         (HEAD + "a,CAP,CAP,0.5,0.5,0.7,,\n", "study a sum to 1.700, wanted 1"),
         (HEAD + "a,CAP,CAP,x,0.5,0.5,,\n", "no number"),
         (HEAD + "a,CAP,CAP,nan,0.5,0.5,,\n", "wanted 1"),
-        (HEAD + "a,Flu,CAP,0,0.5,0.5,,\n", "Flu"),
+        (HEAD + "a,Flu,CAP,0,0.5,0.5,,\n", r"predictions.csv, study a: unknown label 'Flu'"),
     ],
 )
 def test_a_table_that_is_none_is_refused(tmp_path, text, told):
@@ -116,13 +117,14 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
     rows += [(ids[3], "x", ""), (ids[0], "y", "CAP"), (ids[1], "y", "Covid-19")]
     rows += [(ids[2], "y", "Control"), (ids[3], "y", "CAP")]
     readers = readers_of(tmp_path, "\n".join(",".join(row) for row in rows))
-    found, means, own = score_readers(model, readers)
+    found, means, own = score_readers(model, readers, rng=rng())
     assert [r.name for r in found] == ["reader 1", "reader 2"]
     assert [r.skipped for r in found] == [1, 0]
     assert (found[0].accuracy.value, found[0].accuracy.n) == (1.0, 3)
     assert found[1].accuracy.value == 0.75
-    assert means["accuracy"] == pytest.approx(0.875)
-    assert means["sensitivity"] == pytest.approx(0.75)
+    assert means["accuracy"].figure.value == pytest.approx(0.875)
+    assert means["sensitivity"].figure.value == pytest.approx(0.75)
+    assert means["sensitivity"].readers == 2
     assert own.accuracy.value == 0.75
     assert own.sensitivity.value == 0.5
 
@@ -133,7 +135,7 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
         ("", "no label of any reader"),
         ("a,x,\n", "no label of any reader"),
         ("a,x,CAP\na,x,CAP\n", "labels study a twice"),
-        ("a,x,Flu\n", "Flu"),
+        ("a,x,Flu\n", r"readers.csv, study a: unknown label 'Flu'"),
     ],
 )
 def test_a_table_of_readers_that_is_none_is_refused(tmp_path, text, told):
@@ -142,8 +144,31 @@ def test_a_table_of_readers_that_is_none_is_refused(tmp_path, text, told):
 
 
 def test_a_reader_of_other_cases_is_refused(tmp_path):
-    with pytest.raises(CohortError, match="reader 1 labels none"):
-        score_readers(predicted([0], [0]), readers_of(tmp_path, "zz,x,CAP\n"))
+    with pytest.raises(CohortError, match="reader 'x' labels none"):
+        score_readers(predicted([0], [0]), readers_of(tmp_path, "zz,x,CAP\n"), rng=rng())
+
+
+def test_beside_a_reader_stands_the_model_on_that_readers_cases(tmp_path):
+    """The reader skips the one case that the model gets wrong, and labels one of others."""
+    model = predicted([1, 1, 0, 2], [1, 0, 0, 2])
+    a, _, c, d = model.studies
+    readers = readers_of(tmp_path, f"{a},x,CAP\n{c},x,Control\n{d},x,CAP\nzz,x,CAP\n")
+    ([found], _, own) = score_readers(model, readers, rng=rng())
+    assert own.accuracy.value == 0.75
+    assert (found.model.accuracy.value, found.model.accuracy.n) == (1.0, 3)
+    assert (found.skipped, found.unknown, found.p_accuracy) == (1, 1, 1.0)
+
+
+def test_the_mean_of_readers_has_an_interval_over_cases_and_tells_who_counts(tmp_path):
+    truth = [0, 1, 2] * 10
+    model = predicted(truth, truth)
+    said = [Label(t).title if i % 3 or i % 2 else "CAP" for i, t in enumerate(truth)]
+    rows = [f"{s},x,{label}" for s, label in zip(model.studies, said, strict=True)]
+    rows += [f"{s},y,Control" for s, t in zip(model.studies, truth, strict=True) if t == 0]
+    _, means, _ = score_readers(model, readers_of(tmp_path, "\n".join(rows)), rng=rng())
+    accuracy = means["accuracy"].figure
+    assert accuracy.low < accuracy.value < accuracy.high
+    assert (means["accuracy"].readers, means["sensitivity"].readers) == (2, 1)
 
 
 def written(folder, name, answers):

@@ -101,10 +101,36 @@ def test_too_few_cases_have_a_difference_without_an_interval():
     assert np.isnan([difference.low, p_value]).all()
 
 
+def test_perfect_scores_and_their_opposite_differ_without_an_interval():
+    """Four cases must not give a p-value of nothing."""
+    positive = np.array([True, True, False, False])
+    difference, p_value = auc_difference(positive, np.arange(4.0)[::-1], np.arange(4.0))
+    assert difference.value == 1
+    assert np.isnan([difference.low, difference.high, p_value]).all()
+
+
+def test_a_difference_of_areas_stays_between_minus_one_and_one():
+    positive = np.repeat([True, False], 4)
+    first = np.array([9.0, 8, 7, 3, 4, 2, 1, 0])
+    difference, _ = auc_difference(positive, first, -first)
+    assert difference.value < difference.high == 1
+
+
 def test_the_bootstrap_draws_within_groups():
     groups = np.repeat([0, 1], [5, 15])
-    shares = bootstrap(lambda i: {"ones": float(groups[i].mean())}, groups, rng(), draws=50)
-    assert shares["ones"].low == shares["ones"].high == 0.75
+    seen = set()
+
+    def figures(index):
+        seen.add(int(groups[index].sum()))
+        return {"first": float(index[0])}
+
+    bootstrap(figures, groups, rng(), draws=50)
+    assert seen == {15}
+
+
+def test_what_no_draw_changes_has_no_interval():
+    found = bootstrap(lambda i: {"all right": 1.0}, np.zeros(9), rng(), draws=50)["all right"]
+    assert str(found) == "1.000 (interval not estimable, n=9)"
 
 
 def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error():

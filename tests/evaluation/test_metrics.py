@@ -130,9 +130,17 @@ def test_every_figure_lies_in_its_interval(cohort):
         assert estimate.n > 0
 
 
-def test_a_class_that_nobody_has_and_nobody_is_given_has_no_figures():
-    found = score(np.array([0, 0, 1, 1]), np.eye(3)[[0, 0, 1, 1]], rng=rng())
+@pytest.mark.parametrize("given", [[0, 0, 1, 1], [0, 2, 1, 1]])
+def test_a_class_that_nobody_has_has_no_figures_nor_have_means_over_classes(given):
+    found = score(np.array([0, 0, 1, 1]), np.eye(3)[given], rng=rng())
     cap = found.by_label[Label.CAP]
-    for name in ("sensitivity", "ppv", "f1", "auc", "average_precision"):
+    for name in ("sensitivity", "f1", "auc", "average_precision"):
         assert str(cap[name]).startswith("not estimable")
-    assert found.overall["balanced_accuracy"].value == 1
+    for name in ("balanced_accuracy", "macro_f1", "macro_auc"):
+        assert str(found.overall[name]).startswith("not estimable")
+
+
+def test_where_everybody_has_a_class_nothing_can_be_ranked():
+    found = score(np.zeros(4, int), np.eye(3)[[0, 0, 1, 2]], rng=rng())
+    for name in ("auc", "average_precision"):
+        assert str(found.by_label[Label.CONTROL][name]).startswith("not estimable")

@@ -8,7 +8,7 @@ import pytest
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.run import evaluate_data, evaluate_work
-from covidctnet.evaluation.splits import Splits, SplitSettings
+from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
 from tests.io.series import an_affine
@@ -177,6 +177,44 @@ def test_a_folder_preprocessed_otherwise_is_refused(archive, model, tmp_path):
     work = prepared(archive, tmp_path / "work", size=48)
     with pytest.raises(UsageError, match="preprocessed otherwise"):
         evaluate_work(work, model, tmp_path / "out")
+
+
+def taught(folder, **data):
+    """Weights whose card tells so of what their classifier learned from."""
+    tiny_weights(folder)
+    card = json.loads((folder / "card.json").read_text())
+    card["training"] = {"classifier": {"data": data}}
+    (folder / "card.json").write_text(json.dumps(card))
+    return CovidCTNet.load(folder, device="cpu", precision="32")
+
+
+def test_a_scan_that_taught_the_weights_is_not_evaluated(archive, tmp_path):
+    work = prepared(archive, tmp_path / "work")
+    [stored, *_] = studies_of_split(work, "test")
+    seen = taught(tmp_path / "weights", seen=f"{'0' * 12} {stored.source.digest[:12]}")
+    told = f"study {stored.id} is one that the classifier of these weights learned from"
+    with pytest.raises(CohortError, match=told):
+        evaluate_work(work, seen, tmp_path / "out")
+    with pytest.raises(CohortError, match=told):
+        evaluate_data(archive, seen, tmp_path / "out")
+
+
+def test_weights_of_another_division_are_not_evaluated_on_this_one(archive, tmp_path):
+    work = prepared(archive, tmp_path / "work")
+    other = taught(tmp_path / "weights", splits_digest="0" * 12)
+    with pytest.raises(UsageError, match="another division of patients"):
+        evaluate_work(work, other, tmp_path / "out")
+    same = taught(tmp_path / "same", splits_digest=Splits.load(work / "splits.json").digest)
+    assert evaluate_work(work, same, tmp_path / "out").answered == 3
+
+
+def test_one_scan_under_two_studies_is_not_counted_twice(model, tmp_path):
+    data = tmp_path / "data"
+    write_chest(data / "Control" / "one", "one")
+    write_chest(data / "CAP" / "two", "two", sick=True)
+    write_chest(data / "Covid-19" / "three", "one", name="three")
+    with pytest.raises(CohortError, match="are the same scan"):
+        evaluate_data(data, model, tmp_path / "out")
 
 
 def test_nothing_answered_is_refused_with_the_first_reason(model, tmp_path):

@@ -124,6 +124,10 @@ def test_a_series_under_two_patients_is_refused_once_and_a_constant_of_many_is_n
     with pytest.raises(CohortError, match="one series is study control-0-0") as told:
         make_splits([*pair, *cohort[2:]], SplitSettings())
     assert str(told.value).count("one series") == 1
+    for shared in (3, 9):
+        with pytest.raises(CohortError, match="one series is study control-0-0"):
+            few = [replace(m, series=("s",)) for m in cohort[:shared]]
+            make_splits([*few, *cohort[shared:]], SplitSettings())
     make_splits([replace(m, series=("constant",)) for m in cohort], SplitSettings())
 
 

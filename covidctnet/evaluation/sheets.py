@@ -1,0 +1,157 @@
+"""An assessment as spreadsheets, and the answers that it is of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from covidctnet.evaluation.assess import Assessment
+from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.curves import Curve
+from covidctnet.evaluation.intervals import Estimate
+from covidctnet.evaluation.output import STRATUM
+from covidctnet.evaluation.published import PUBLISHED
+from covidctnet.results import Label, Prediction
+
+__all__ = ["predictions_table", "sheets"]
+
+Rows = list[Sequence[object]]
+
+
+def predictions_table(cases: Iterable[Case]) -> Rows:
+    """A row a study, those with an answer first; `covidctnet.evaluation.predictions` reads it."""
+    cases = sorted(cases, key=lambda case: not isinstance(case.outcome, Prediction))
+    traits = sorted({name for case in cases for name in case.traits})
+    told = [_told(case, traits) for case in cases]
+    return [list(told[0]), *(list(row.values()) for row in told)] if told else []
+
+
+def _told(case: Case, traits: Sequence[str]) -> dict[str, str]:
+    """A study by column; the same columns for all."""
+    found = case.outcome
+    answer = found if isinstance(found, Prediction) else None
+    burden = answer.burden if answer else None
+    return {
+        "study": found.study,
+        "patient": case.patient,
+        "truth": case.truth.title,
+        "label": answer.label.title if answer else "",
+        **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in Label},
+        "flags": " ".join(answer.flags) if answer else "",
+        "code": "" if isinstance(found, Prediction) else found.code,
+        "status": found.status,
+        "set": " ".join(label.title for label in answer.prediction_set) if answer else "",
+        "distance": _number(answer.distance) if answer else "",
+        "burden_share": _number(burden.share) if burden else "",
+        "burden_ml": _number(burden.lesion_ml) if burden else "",
+        "site": _text(case.site),
+        **{f"trait_{name}": _text(case.traits.get(name, "")) for name in traits},
+    }
+
+
+def sheets(found: Assessment) -> dict[str, Rows]:
+    """All that the page shows, by the name of its file."""
+    band = ("low", "high", "positive", "n")
+    bins: Rows = [("confidence", "accuracy", "low", "high", "n")]
+    bins += [(*map(_number, (c, e.value, e.low, e.high)), e.n) for c, e in found.reliability]
+    risk: Rows = [("coverage", "risk", "low", "high", "wrong", "n")]
+    strata: Rows = [
+        ("trait", "value", "n", *(f"{m}{e}" for m in STRATUM for e in ("", "_low", "_high", "_n")))
+    ]
+    for s in found.strata:
+        figures = [getattr(s, name) for name in STRATUM]
+        cells = [c for e in figures for c in (*map(_number, (e.value, e.low, e.high)), e.n)]
+        strata.append((s.trait, s.value, s.n, *cells))
+    return {
+        "roc.csv": [
+            ("label", "false_positive_rate", "sensitivity", *band),
+            *_labelled(found.roc),
+        ],
+        "precision-recall.csv": [
+            ("label", "recall", "precision", *band),
+            *_labelled(found.precision_recall),
+        ],
+        "reliability.csv": bins,
+        "risk-coverage.csv": [*risk, *_points(found.risk_coverage)],
+        "strata.csv": strata,
+        "figures.csv": _figures(found),
+        "confusion.csv": [
+            ("truth", *(f"answered {label}" for label in Label)),
+            *((label.title, *found.scores.confusion[label].tolist()) for label in Label),
+        ],
+        "burden.csv": [
+            ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),
+            *(
+                (label.title, *map(_number, (spread.median, *spread.quartiles)), spread.n)
+                for label, spread in found.burden.items()
+            ),
+        ],
+        "failures.csv": [
+            ("study", "code", "truth"),
+            *((f.study, f.code, f.truth.title) for f in found.failures),
+        ],
+    }
+
+
+def _figures(found: Assessment) -> Rows:
+    """Every figure that is one number, with what it is of."""
+    groups: dict[str, Mapping[str, Estimate]] = {
+        "three classes": found.scores.overall,
+        "Covid-19 against the rest": found.scores.covid,
+        **{label.title: figures for label, figures in found.scores.by_label.items()},
+        "calibration": {
+            "expected_calibration_error": found.calibration_error,
+            "by_chance_alone": found.error_by_chance,
+        },
+        "flagged as unlike the training data": {k.title: e for k, e in found.unlike.items()},
+        "residual against masks of lesions": found.localisation,
+    }
+    if found.sets:
+        groups["sets of labels"] = {
+            "coverage": found.sets.coverage,
+            **{f"coverage of {label.title}": e for label, e in found.sets.by_label.items()},
+            "labels in a set": found.sets.size,
+            "abstained": found.sets.abstained,
+        }
+    if found.fall:
+        groups["known and unseen sites"] = {
+            "accuracy at known sites": found.fall.accuracy[0],
+            "accuracy at unseen sites": found.fall.accuracy[1],
+            "accuracy lost": found.fall.accuracy_lost,
+            "macro_auc at known sites": found.fall.macro_auc[0],
+            "macro_auc at unseen sites": found.fall.macro_auc[1],
+            "macro_auc lost": found.fall.macro_auc_lost,
+        }
+    for name, figures in PUBLISHED.items():
+        groups[f"{name}, on its cases"] = figures
+    rows: Rows = [("of", "figure", "value", "low", "high", "n")]
+    rows += [
+        (group, name, *map(_number, (e.value, e.low, e.high)), e.n)
+        for group, figures in groups.items()
+        for name, e in figures.items()
+    ]
+    return rows
+
+
+def _labelled(curves: Mapping[Label, Curve]) -> Rows:
+    return [(label.title, *point) for label, curve in curves.items() for point in _points(curve)]
+
+
+def _points(curve: Curve) -> Rows:
+    columns = (curve.x, curve.y, curve.low, curve.high)
+    return [
+        (*map(_number, point), curve.positive, curve.n)
+        for point in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Six digits; empty for what is not known or cannot be estimated."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
+def _text(value: str | float) -> str:
+    """Text of a cohort's file, kept from being run as a formula by a spreadsheet."""
+    if not isinstance(value, str):
+        return _number(value)
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
