@@ -174,7 +174,8 @@ class CovidCTNet:
         with _timed(seconds, "classify"), torch.inference_mode():
             tensor = torch.from_numpy(seen.composed)[None].to(self.device)
             logits, features = self.classifier.classify_and_describe(tensor)
-            probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
+            # On the CPU: not every device has float64.
+            probabilities = torch.softmax(logits.cpu().double(), dim=1).numpy()
             left: tuple[Label, ...] = ()
             if self.calibration is not None:
                 probabilities = soften(probabilities, self.calibration.temperature)
