@@ -85,7 +85,7 @@ def strata(
     Returns:
         By trait, then value. Text is told apart by value, numbers in bands: slice spacing at 1.5, 3
         and 5 mm, anything else in thirds. A trait with one value for all tells nothing and is left
-        out.
+        out, as is one that divides the patients as an earlier one does.
     """
     there = [case for case in cases if isinstance(case.outcome, Prediction)]
     keys: dict[str, Key] = {"site": lambda case: case.site or None}
@@ -93,11 +93,14 @@ def strata(
         keys["site seen in training"] = lambda case: _seen(case, known_sites)
     for name in sorted({name for case in there for name in case.traits}):
         keys[name] = lambda case, name=name: case.traits.get(name)  # type: ignore[misc]
-    found = [
-        _stratum(name, value, group, group, rng)
-        for name, key in keys.items()
-        for value, group in _groups(name, there, key)
-    ]
+    found: list[Stratum] = []
+    divisions: set[frozenset[frozenset[str]]] = set()
+    for name, key in keys.items():
+        groups = _groups(name, there, key)
+        division = frozenset(frozenset(case.study for case in group) for _, group in groups)
+        if division not in divisions:
+            found += [_stratum(name, value, group, group, rng) for value, group in groups]
+        divisions.add(division)
     controls = [case for case in there if case.truth is Label.CONTROL]
     infected = [case for case in there if case.truth is not Label.CONTROL and _burden(case) >= 0]
     found += [

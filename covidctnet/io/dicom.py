@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -169,6 +170,11 @@ def _acquisition(stack: Stack) -> tuple[tuple[str, str | float], ...]:
     out: list[tuple[str, str | float]] = [("kernel", stack.kernel)]
     with contextlib.suppress(KeyError, ValueError):  # not told, or no number
         out.append(("kvp", float(dict(stack.frames[0].marks)["KVP"])))
+    if stack.frames[0].scanner:
+        out.append(("scanner", stack.frames[0].scanner))
+    exposures = [f.exposure_mas for f in stack.frames if f.exposure_mas]
+    if len(exposures) == len(stack.frames):
+        out.append(("exposure_mas", statistics.median(exposures)))
     return tuple(out)
 
 

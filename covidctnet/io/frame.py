@@ -84,6 +84,8 @@ class Frame:
         has_contrast: Whether an agent is named.
         is_lossy: Whether some step on the way was lossy.
         is_synthetic: Whether the phantom of this package made it.
+        scanner: Maker and model; no serial number, no place.
+        exposure_mas: Of the slice, mAs, if the header tells it.
     """
 
     file: File
@@ -108,3 +110,5 @@ class Frame:
     has_contrast: bool
     is_lossy: bool
     is_synthetic: bool
+    scanner: str = ""
+    exposure_mas: float | None = None

@@ -39,6 +39,7 @@ __all__ = [
 # No scanner makes larger images; a header that claims more is wrong, or meant to exhaust memory.
 MAX_SIDE = 4096
 MAX_FRAMES = 4096
+_MAX_SCANNER = 64
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -83,6 +84,8 @@ _KEYWORDS = (
     "PatientName",
     "InstanceNumber",
     "Manufacturer",
+    "ManufacturerModelName",
+    "Exposure",
     "ContrastBolusAgent",
     "ContrastBolusAgentSequence",
     "LossyImageCompression",
@@ -176,6 +179,8 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         or tag_of("ContrastBolusAgentSequence") in data,
         "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,
         "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
+        "scanner": _scanner(data),
+        "exposure_mas": _said(data, "Exposure"),
     }
     if not common["study_uid"]:
         raise DamagedFileError("its header does not say which study it belongs to")
@@ -192,7 +197,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         Frame(
             **common,
             index=0,
-            number=_instance_number(data),
+            number=_said(data, "InstanceNumber"),
             image_type=texts(data, "ImageType"),
             position=numbers(data, "ImagePositionPatient", 3),
             orientation=numbers(data, "ImageOrientationPatient", 6),
@@ -206,12 +211,17 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     )
 
 
-def _instance_number(data: Dataset) -> float | None:
-    """It only ever speaks against a scan; one that is no number says nothing."""
+def _said(data: Dataset, keyword: str) -> float | None:
+    """A number that no voxel depends on: text that is none says nothing."""
     try:
-        return number(data, "InstanceNumber")
+        return number(data, keyword)
     except DamagedFileError:
         return None
+
+
+def _scanner(data: Dataset) -> str:
+    words = f"{text(data, 'Manufacturer')} {text(data, 'ManufacturerModelName')}".split()
+    return " ".join(words)[:_MAX_SCANNER]
 
 
 def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]:

@@ -62,6 +62,7 @@ _TRAITS: Mapping[str, str] = MappingProxyType(
         "slice_mm": "slice distance, mm",
         "noise_hu": "noise in soft tissue, HU",
         "kvp": "tube voltage, kV",
+        "exposure_mas": "exposure, mAs",
     }
 )
 

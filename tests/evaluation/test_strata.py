@@ -53,6 +53,14 @@ def test_a_trait_that_all_share_tells_nothing_and_is_left_out():
     assert strata(cases, rng=rng()) == ()
 
 
+def test_a_trait_that_divides_as_an_earlier_one_does_is_left_out():
+    cases = [
+        case(f"{n}", Label.CAP, [0, 0, 1], site="ab"[n % 2], traits={"scanner": "xy"[n % 2]})
+        for n in range(6)
+    ]
+    assert {s.trait for s in strata(cases, rng=np.random.default_rng(0))} == {"site"}
+
+
 def test_cases_that_do_not_tell_a_trait_are_a_group_of_their_own():
     cases = [
         case("a", Label.CAP, SURE[Label.CAP], traits={"kernel": "lung"}),

@@ -179,6 +179,16 @@ def test_how_it_was_scanned_is_told_as_far_as_the_header_tells_it(tmp_path):
     assert told["kernel"] == "unknown"
 
 
+def test_scanner_and_dose_are_told_where_all_slices_tell_them(tmp_path):
+    maker = setting(Manufacturer="ACME ", ManufacturerModelName=" Spiral  9", Exposure="120")
+    series.write(tmp_path, change=maker)
+    told = dict(read_volume(tmp_path).source.acquisition)
+    assert (told["scanner"], told["exposure_mas"]) == ("ACME Spiral 9", 120.0)
+    series.write(tmp_path, change=setting(Manufacturer="", Exposure=""))
+    told = dict(read_volume(tmp_path).source.acquisition)
+    assert not {"scanner", "exposure_mas"} & set(told)
+
+
 def test_lossy_compression_is_flagged(tmp_path):
     series.write(
         tmp_path, syntax=JPEGLSNearLossless, change=compressed(JPEGLSNearLossless, lossy_error=1)
