@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from covidctnet.report import Results
     from covidctnet.report.provenance import Answerer
 
-__all__ = ["DEFAULT_LIMITS", "Counts", "Predictor", "answers", "classify_into", "classify_studies"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Counts",
+    "Predictor",
+    "answers",
+    "classify_into",
+    "classify_studies",
+    "readers_beside",
+]
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -128,6 +137,18 @@ def classify_studies(
     found = find_studies(paths, every_series=every_series)
     given = answers(found, model, images=images, limits=limits, readers=readers)
     return (outcome for _, outcome, _ in given)
+
+
+def readers_beside(device: str) -> int:
+    """Studies to read at once so that the networks need not wait.
+
+    Args:
+        device: Type of the device that the networks run on.
+    """
+    cores = os.cpu_count() or 1
+    # On a CPU the networks want the cores themselves, but reading and preparing take longer than
+    # one study's turn where they are quick.
+    return min(2, cores) if device == "cpu" else min(8, max(1, cores // 2))
 
 
 def classify_into(

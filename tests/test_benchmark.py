@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from covidctnet.benchmark import STAGES, Benchmark, Row, benchmark, put_into, render
-from covidctnet.benchmark.goals import goals
+from covidctnet.benchmark.goals import RESIDENT, goals
 from covidctnet.benchmark.held import watch
+from covidctnet.benchmark.run import STAGES, Benchmark, Row, benchmark, put_into, render
 from covidctnet.benchmark.stages import PAPER_WIDTH
 from covidctnet.benchmark.streaming import Stream, draw
 from covidctnet.benchmark.timing import MISSING, by_turns, ratio
@@ -125,12 +125,20 @@ def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
     assert rows[-1].note != "0.00 GiB resident at most"
 
 
+@pytest.mark.parametrize(("held", "kept"), [("1.01", True), ("2.30", False)])
+def test_the_memory_is_set_beside_its_goal(held, kept):
+    [goal] = goals([Row("classify", "covidctnet", (10.0,), f"{held} {RESIDENT}")])
+    assert (goal.wanted, goal.kept) == ("2 GiB", kept)
+
+
 def test_a_long_run_tells_how_memory_grows(tiny):
     found = benchmark(tiny, "cpu", 1, only=[], studies=3, matrix=64)
-    run, *on_one_core = found.streams
+    run, *others = found.streams
     assert run.studies == 3 and max(run.held) > 2**27
-    assert [other.cores for other in on_one_core] == [1] * (run.cores > 1)
-    assert "**3 studies (phantoms) in one run" in render(found)
+    assert {other.studies for other in others} <= {2}
+    assert [other.cores for other in others][:2] == [1, 2] * (run.cores > 1)
+    assert {"read", "preprocess", "gate", "classify"} <= set(run.stages)
+    assert f"| 3 | {run.cores} | " in render(found)
     assert "studies (phantoms)" in draw(run)
 
 
@@ -185,7 +193,7 @@ def test_the_verb_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
 def test_what_makes_no_sense_is_refused_before_anything_is_measured(
     arguments, said, capsys, monkeypatch
 ):
-    monkeypatch.setattr("covidctnet.benchmark.make_phantom", None)
+    monkeypatch.setattr("covidctnet.benchmark.run.make_phantom", None)
     monkeypatch.setattr("covidctnet.benchmark.stages.read_volume", None)
     assert main(["benchmark", *arguments]) == 2
     assert said in capsys.readouterr().err

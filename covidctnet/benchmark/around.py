@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import ConcatDataset
 
+from covidctnet.benchmark.goals import RESIDENT
 from covidctnet.benchmark.held import watch
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.timing import Row, by_turns
@@ -41,12 +42,10 @@ def training(scan: Scan) -> list[Row]:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        _wait(device)
 
     def forward() -> None:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             task(clean[..., :patch, :patch])
-        _wait(device)
 
     return by_turns(
         f"a training step, base 16, {batch} patches of {patch} x {patch}",
@@ -134,12 +133,7 @@ def memory(scan: Scan) -> list[Row]:
             peaks.append(max(watch(run)))
 
     rows = by_turns("covidctnet classify, a process of its own", {"covidctnet": classify}, 2)
-    return [replace(row, note=f"{max(peaks) / 2**30:.2f} GiB resident at most") for row in rows]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    return [replace(row, note=f"{max(peaks) / 2**30:.2f} {RESIDENT}") for row in rows]
 
 
 def _exhaust(batches: object) -> None:

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from covidctnet.benchmark.timing import Row, ratio
 
-__all__ = ["Goal", "goals"]
+__all__ = ["RESIDENT", "Goal", "goals"]
+
+# How the note of a row ends that tells its memory.
+RESIDENT = "GiB resident at most"
+_MOST_GIB = 2.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Goal:
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
     """Every promise that these rows can speak to."""
-    return [*_times(rows), *_readers(rows), *_seconds(rows)]
+    return [*_times(rows), *_readers(rows), *_seconds(rows), *_memory(rows)]
 
 
 # Work (the beginning of a group), peer (the beginning of its name), at least so many times ours.
@@ -55,7 +59,9 @@ def _times(rows: Sequence[Row]) -> Iterator[Goal]:
             times = ratio(row, group[0])
             if row.by.startswith(peer) and times is not None:
                 what = f"{work}: faster than {row.by}"
-                yield Goal(what, f"{wanted:g} times", f"{times:.3g} times", times >= wanted)
+                # How far apart the results are: nobody is to be beaten by doing something else.
+                measured = f"{times:.3g} times" + (f", {row.note}" if row.note else "")
+                yield Goal(what, f"{wanted:g} times", measured, times >= wanted)
 
 
 def _readers(rows: Sequence[Row]) -> Iterator[Goal]:
@@ -65,6 +71,14 @@ def _readers(rows: Sequence[Row]) -> Iterator[Goal]:
         times = ratio(fastest, group[0]) or 0.0
         what = f"read: no slower than the fastest other, {fastest.by}"
         yield Goal(what, "1 times", f"{times:.3g} times", times >= 1)
+
+
+def _memory(rows: Sequence[Row]) -> Iterator[Goal]:
+    for row in rows:
+        if row.note.endswith(RESIDENT):
+            held = float(row.note.split()[0])
+            what = f"{row.group}: memory of all its processes"
+            yield Goal(what, f"{_MOST_GIB:g} GiB", f"{held:.3g} GiB", held < _MOST_GIB)
 
 
 def _seconds(rows: Sequence[Row]) -> Iterator[Goal]:

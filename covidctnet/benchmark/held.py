@@ -11,15 +11,15 @@ __all__ = ["watch"]
 INTERVAL_S = 0.05
 
 
-def watch(process: subprocess.Popen[bytes]) -> list[int]:
-    """Bytes held by a process and its children, asked twenty times a second until it ends.
+def watch(process: subprocess.Popen[bytes], *, every_s: float = INTERVAL_S) -> list[int]:
+    """Bytes held by a process and its children, asked again and again until it ends.
 
     Pages that several processes share are divided among them.
     """
     curve = [0]
     while process.poll() is None:
         curve.append(sum(_held(pid) for pid in _family(process.pid)))
-        time.sleep(INTERVAL_S)
+        time.sleep(every_s)
     return curve
 
 

@@ -6,25 +6,23 @@ surrounds them.
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from covidctnet.batch import classify_into
 from covidctnet.benchmark.held import watch
-from covidctnet.classify import CovidCTNet
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
-from covidctnet.report import Results
 from covidctnet.report.svg import Drawing
 from covidctnet.results import Label
 from covidctnet.weights import Weights, save_weights
@@ -33,6 +31,8 @@ __all__ = ["Stream", "draw", "narrow_weights", "stream", "write_studies"]
 
 # The first studies fill caches and pools.
 SETTLING_SHARE = 0.1
+# Each look at the memory costs the run a little.
+WATCH_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,21 @@ class Stream:
     Attributes:
         studies: How many.
         cores: That the run could use.
-        seconds: All of it, start and loading included.
+        seconds: From the first answer to the last.
         held: Bytes of all its processes, evenly over the run.
+        stages: Medians in seconds, by stage.
     """
 
     studies: int
     cores: int
     seconds: float
     held: tuple[int, ...]
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def a_second(self) -> float:
+        """Studies answered in one."""
+        return (self.studies - 1) / self.seconds if self.seconds else math.nan
 
     @property
     def drift(self) -> float:
@@ -94,31 +101,23 @@ def stream(folder: Path, weights: Path, device: str, *, studies: int, cores: int
     """Classify so many of them in a process of its own that may use so many cores."""
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     chosen = sorted(folder.iterdir())[:studies]
-    command = [sys.executable, "-m", "covidctnet.benchmark.streaming", str(weights), device]
+    command = [sys.executable, "-m", "covidctnet.benchmark.stand_in", str(weights), device]
     with tempfile.TemporaryDirectory() as output:
-        start = time.perf_counter()
         run = subprocess.Popen(
             [*command, output, *map(str, chosen)],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": str(len(allowed))},
         )
         os.sched_setaffinity(run.pid, allowed)
-        held = watch(run)
-        seconds = time.perf_counter() - start
+        held = watch(run, every_s=WATCH_EVERY_S)
+    assert run.stdout is not None
+    with run.stdout:
+        told = run.stdout.read()
     if run.returncode:
         raise RuntimeError(f"the run ended with {run.returncode}")
-    return Stream(studies, len(allowed), seconds, tuple(held))
-
-
-def _classify(weights: str, device: str, output: str, *studies: str) -> int:
-    """``covidctnet classify`` with stand-ins for networks; returns the exit code."""
-    model = CovidCTNet.load(weights, device=device)
-    # Even the narrowest BCDU-Net takes longer for a scan than all that is measured here.
-    model.denoiser = nn.Conv2d(1, 1, 3, padding=1, bias=False).requires_grad_(False)
-    model.denoiser.weight.fill_(1 / 9)
-    model.denoiser.to(model.device)
-    return classify_into(Results(output), studies, model, readers=2).exit_code
+    found = json.loads(told)
+    return Stream(studies, len(allowed), found["seconds"], tuple(held), found["stages"])
 
 
 def draw(run: Stream) -> str:
@@ -143,7 +142,3 @@ def draw(run: Stream) -> str:
     said = "studies (phantoms); GiB held by all processes of the run"
     drawing.text((left + wide / 2, top + high + 40), said, size=12, faint=True)
     return str(drawing)
-
-
-if __name__ == "__main__":
-    sys.exit(_classify(*sys.argv[1:]))

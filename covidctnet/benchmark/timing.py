@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
 __all__ = ["MISSING", "Row", "by_turns", "ratio"]
 
 Work = Callable[[], object]
@@ -59,7 +61,7 @@ def by_turns(
     taken: dict[str, list[float]] = {}
     for name, work in works.items():
         try:
-            work()
+            _waited_for(work)
         except ImportError:
             notes[name] = MISSING
         else:
@@ -67,9 +69,16 @@ def by_turns(
     for _ in range(max(1, repeats)):
         for name, runs in taken.items():
             start = time.perf_counter()
-            works[name]()
+            _waited_for(works[name])
             runs.append(time.perf_counter() - start)
     return [Row(group, name, tuple(taken.get(name, ())), notes.get(name, "")) for name in works]
+
+
+def _waited_for(work: Work) -> None:
+    """Do it, and what a GPU was asked for along with it."""
+    work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def ratio(row: Row, ours: Row) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def classify(arguments: list[str]) -> int:
     if given.readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {given.readers}")
 
-    from covidctnet.batch import classify_into
+    from covidctnet.batch import classify_into, readers_beside
     from covidctnet.report import Results
 
     paths = [existing(path) for path in given.paths]
@@ -62,16 +61,10 @@ def classify(arguments: list[str]) -> int:
             model,
             every_series=given.every_series,
             progress=progress,
-            readers=given.readers or _readers_beside(model.device.type),
+            readers=given.readers or readers_beside(model.device.type),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
-
-
-def _readers_beside(device: str) -> int:
-    """Studies to read at once so that the networks need not wait."""
-    # On a CPU the networks take every core themselves; one study ahead keeps them busy.
-    return 1 if device == "cpu" else min(8, max(1, (os.cpu_count() or 1) // 2))
 
 
 def inspect(arguments: list[str]) -> int:
@@ -196,8 +189,8 @@ def benchmark(arguments: list[str]) -> int:
     if given.picture and not given.studies:
         raise UsageError("--picture draws the long run; ask for one with --studies 200")
 
-    from covidctnet.benchmark import STAGES, around_marks, put_into, render
-    from covidctnet.benchmark import benchmark as measured
+    from covidctnet.benchmark.run import STAGES, around_marks, put_into, render
+    from covidctnet.benchmark.run import benchmark as measured
     from covidctnet.benchmark.streaming import draw
     from covidctnet.files import write_whole
 

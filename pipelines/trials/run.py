@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.benchmark import Benchmark, Row, around_marks, put_into, render
 from covidctnet.benchmark.machine import ceilings, describe
+from covidctnet.benchmark.run import Benchmark, Row, around_marks, put_into, render
 from covidctnet.benchmark.timing import by_turns
 from covidctnet.denoise import denoise_slices, place
 from covidctnet.models.fused import FusedBCDUNet
