@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, cast, get_args
@@ -163,19 +164,28 @@ def denoise_slices(
     Args:
         denoiser: In evaluation mode, on the device that does the work; see `place`.
         slices: float32 in [0, 1], shape (slice, row, column).
-        batch: Slices a step; by default few on a CPU, where they stay in the cache.
+        batch: Slices a step, at most; by default few on a CPU, where they stay in the cache. A
+            device without the memory for so many gets half of them.
 
     Returns:
         float32, the same shape.
     """
     device = next(denoiser.parameters()).device
     batch = batch or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    # Alike, so that kernels are chosen, or compiled, for one shape.
+    alike = math.ceil(len(slices) / max(1, math.ceil(len(slices) / batch)))
     out = np.empty(slices.shape, dtype=np.float32)
-    for start in range(0, len(slices), batch):
-        # A copy: volumes are read-only, and torch wants to be able to write.
-        block = torch.from_numpy(np.array(slices[start : start + batch], np.float32))
-        out[start : start + batch] = denoiser(block[:, None].to(device))[:, 0].cpu().numpy()
-    return out
+    try:
+        for start in range(0, len(slices), max(1, alike)):
+            # A copy: volumes are read-only, and torch wants to be able to write.
+            block = torch.from_numpy(np.array(slices[start : start + alike], np.float32))
+            out[start : start + alike] = denoiser(block[:, None].to(device))[:, 0].cpu().numpy()
+    except torch.OutOfMemoryError:
+        if alike == 1:
+            raise
+    else:
+        return out
+    return denoise_slices(denoiser, slices, batch=alike // 2)
 
 
 def denoise(volume: Volume, denoiser: nn.Module, *, batch: int | None = None) -> Volume:

@@ -39,6 +39,36 @@ def test_the_size_of_a_batch_changes_no_slice(network, unit, batch):
     assert np.allclose(denoise_slices(network, slices, batch=batch), alone, atol=1e-6)
 
 
+class Narrow(torch.nn.Module):
+    """A device's worth of memory: so many slices and no more."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.asked = room, []
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, slices):
+        self.asked.append(len(slices))
+        if len(slices) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return slices / 2
+
+
+def test_slices_go_in_batches_of_one_size(unit):
+    network = Narrow(64)
+    denoise_slices(network, np.asarray(unit.array), batch=20)
+    assert network.asked == [12, 11]
+
+
+def test_a_device_with_little_memory_gets_fewer_slices_at_once(unit):
+    network = Narrow(5)
+    found = denoise_slices(network, np.asarray(unit.array), batch=64)
+    assert np.allclose(found, unit.array / 2)
+    assert network.asked[:3] == [23, 8, 4]
+    with pytest.raises(torch.OutOfMemoryError):
+        denoise_slices(Narrow(0), np.asarray(unit.array))
+
+
 @pytest.mark.parametrize("depth", [5, 23, 40])
 def test_denoising_only_the_slices_wanted_gives_what_denoising_all_gives(network, unit, depth):
     residual, shown = residual_volume(unit, network, depth=depth)

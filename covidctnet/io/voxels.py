@@ -34,6 +34,7 @@ _NATIVE = (
 ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 SYNTAXES = frozenset({*_NATIVE, ENCAPSULATED_NATIVE, *DECODERS})
 _INT16 = np.iinfo(np.int16)
+_SHORT = (np.dtype(np.int16), np.dtype(np.uint16))
 
 
 def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -147,8 +148,10 @@ def _rescale(raw: np.ndarray, frame: Frame, has_padding: bool, out: np.ndarray) 
             measured = raw[~padding]
             if measured.size and measured.max() * slope + intercept > _INT16.max:
                 raise OverflowError
-        if slope == 1:
-            # Wrapping is harmless: what is in range comes out right, the rest is padding.
+        # Wrapping is harmless: what is in range comes out right, the rest is padding.
+        if slope == 1 and raw.dtype in _SHORT and _INT16.min <= intercept <= _INT16.max:
+            np.add(raw.view(np.int16), np.int16(intercept), out=out)
+        elif slope == 1:
             np.add(raw, np.int64(intercept), out=out, casting="unsafe", dtype=np.int64)
         else:
             out[...] = raw.astype(np.int64) * int(slope) + int(intercept)
