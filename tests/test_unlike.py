@@ -32,6 +32,18 @@ def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, cap
     assert re.search(r"\| blocks \| 1 \| 1 \| [\d.]+ \|", told)
 
 
+def test_parts_of_the_scans_are_groups_of_their_own(weights, tmp_path, capsys):
+    write_chest(tmp_path / "one", "1")
+    parts = ["--parts", "bellies=0:0.3", "necks=0.8:1"]
+    assert run.main([f"chests={tmp_path}", *parts, "--weights", weights]) == 0
+    told = capsys.readouterr().out
+    assert "| chests | 1 |  |" in told
+    assert "| chests: bellies | 1 | 1 |" in told
+    assert "| chests: necks | 1 | 1 |" in told
+    assert run.main([f"chests={tmp_path}", "--parts", "x=1:0", "--weights", weights]) == 2
+    assert "NAME=FIRST:LAST" in capsys.readouterr().err
+
+
 def test_what_an_evaluation_scored_comes_by_site(weights, tmp_path, capsys):
     table = tmp_path / "predictions.csv"
     table.write_text("study,distance,site\na,0.5,amber\nb,1.5,amber\nc,,amber\nd,0.25,birch\n")

@@ -1,6 +1,7 @@
 """How unlike the training data groups of scans are, also those that the gate would refuse.
 
     python -m pipelines.unlike.run "real chests=/scans" --predictions phantoms=predictions.csv
+    python -m pipelines.unlike.run "real chests=/scans" --parts bellies=0:0.2 necks=0.85:1
 
 The score is that of `covidctnet.Prediction.distance`: above 1 a scan is flagged `unlike_training`.
 A scan that is no chest is refused before it gets a score; here it gets one all the same, to show
@@ -52,6 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="NAME=FILE: predictions.csv of an evaluation with these weights, a group a site",
     )
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        default=[],
+        help="NAME=FIRST:LAST: each group once more, cut to these shares of its slices, feet first",
+    )
     parser.add_argument("--weights", default="compact")
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
@@ -64,18 +71,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in given.groups:
             name, folder = _named(each)
             found += score(model, name, folder)
+            for part, share in map(_part, given.parts):
+                found += score(model, f"{name}: {part}", folder, share)
         return render(found, model)
 
     return tell(make, given.output)
 
 
-def score(model: CovidCTNet, group: str, folder: Path) -> list[Scored]:
-    """Every study below a folder that can be read as a volume."""
+def score(
+    model: CovidCTNet, group: str, folder: Path, share: tuple[float, float] = (0.0, 1.0)
+) -> list[Scored]:
+    """Every study below a folder that can be read as a volume, or a part of its slices."""
     out = []
     settings = model.settings
     for study in find_studies(folder):
         try:
             volume = read_study(study)
+            first, last = (round(end * len(volume.array)) for end in share)
+            volume = volume.then("cut", volume.array[first:last])
             refused = ""
             try:
                 prepared = model.prepare(volume)
@@ -128,6 +141,17 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
             f"({share.low:.2f}-{share.high:.2f}) |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _part(text: str) -> tuple[str, tuple[float, float]]:
+    try:
+        name, _, ends = text.partition("=")
+        first, last = map(float, ends.split(":"))
+    except ValueError:
+        first, last = 1.0, 0.0
+    if not 0 <= first < last <= 1:
+        raise UsageError(f"wanted NAME=FIRST:LAST with shares from 0 to 1, got {text!r}")
+    return name, (first, last)
 
 
 def _named(text: str) -> tuple[str, Path]:
