@@ -240,8 +240,12 @@ def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrat
     assert not answer.images["lesions"][outside].any()
 
 
-def test_eight_bits_give_a_phantom_the_answer_of_all_bits():
-    phantom = make_phantom(Label.CAP, 3, scanner=SCANNERS["birch"], matrix=96, spacing_mm=8.0)
+@pytest.mark.parametrize(
+    ("label", "scanner"),
+    [(Label.CAP, "birch"), (Label.COVID19, "dune"), (Label.CONTROL, "unseen-a")],
+)
+def test_eight_bits_give_a_phantom_the_answer_of_all_bits(label, scanner):
+    phantom = make_phantom(label, 3, scanner=SCANNERS[scanner], matrix=96, spacing_mm=8.0)
     exact, rounded = (
         CovidCTNet.load("compact", device="cpu", precision=precision)(phantom.volume)
         for precision in ("32", "bf16")

@@ -147,8 +147,8 @@ def assess(
     """Assess labelled studies; what cannot be estimated says so, and nothing is made up.
 
     Args:
-        cases: Labelled studies, with an answer or without; one a patient, or the intervals claim
-            too much.
+        cases: Labelled studies, with an answer or without. Where patients have several, figures
+            and curves draw patients; what is told by trait and of sets still counts studies.
         rng: Of the bootstrap over patients within their labels.
         known_sites: Sites of the training data.
 
@@ -166,26 +166,31 @@ def assess(
         first = next((c.outcome.message for c in cases if isinstance(c.outcome, Failure)), "")
         why = f" (first: {first})" if first else ""
         raise CohortError(f"none of {len(cases)} studies got an answer{why}")
+    owners = [c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)]
+    patients = np.unique(owners, return_inverse=True)[1]
     truth = np.array([int(label) for label, _ in answers])
     said = np.array([[p.probabilities[label] for label in Label] for _, p in answers])
     curves = [
-        {label: make(truth == label, said[:, label], truth, rng=rng) for label in Label}
+        {
+            label: make(truth == label, said[:, label], truth, rng=rng, patients=patients)
+            for label in Label
+        }
         for make in (roc_curve, precision_recall_curve)
     ]
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
     return Assessment(
         answered={label: int((truth == label).sum()) for label in Label},
-        patients=len({c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)}),
+        patients=len(set(owners)),
         failures=failures,
-        scores=score(truth, said, rng=rng),
+        scores=score(truth, said, rng=rng, patients=patients),
         roc=roc,
         precision_recall=precision_recall,
         reliability=tuple(
             (b.confidence, wilson(round(b.accuracy * b.n), b.n)) for b in reliability(truth, said)
         ),
-        calibration_error=calibration_error(truth, said, rng=rng),
+        calibration_error=calibration_error(truth, said, rng=rng, patients=patients),
         error_by_chance=error_by_chance(said, rng=rng),
-        risk_coverage=risk_coverage_curve(truth, said, rng=rng),
+        risk_coverage=risk_coverage_curve(truth, said, rng=rng, patients=patients),
         sets=_sets(answers, rng),
         unlike=_unlike(answers),
         burden=_burden(answers),

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidctnet.evaluation.calibration import risk_coverage
-from covidctnet.evaluation.intervals import (
-    BOOTSTRAP_DRAWS,
-    CONFIDENCE,
-    MIN_PATIENTS_FOR_BOOTSTRAP,
-)
+from covidctnet.evaluation.intervals import CONFIDENCE, redrawn
 
 __all__ = ["Curve", "precision_recall_curve", "risk_coverage_curve", "roc_curve"]
 
@@ -52,7 +48,12 @@ class Curve:
 
 
 def roc_curve(
-    positive: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, rng: np.random.Generator
+    positive: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
 ) -> Curve | None:
     """Sensitivity that is reached without more than a given share of false alarms.
 
@@ -61,6 +62,7 @@ def roc_curve(
         scores: One score a patient, shape (n,).
         groups: Patients are drawn anew within these, usually the true labels; shape (n,).
         rng: Of the draws.
+        patients: Whose case it is, see `covidctnet.evaluation.intervals.bootstrap`.
 
     Returns:
         Sensitivity over 1 - specificity; None without patients of both kinds.
@@ -75,11 +77,16 @@ def roc_curve(
         found: np.ndarray = sensitivity[np.searchsorted(rate, _GRID + _SAME, side="right") - 1]
         return found
 
-    return _banded(at, _GRID, positive, groups, rng)
+    return _banded(at, _GRID, positive, groups, rng, patients)
 
 
 def precision_recall_curve(
-    positive: np.ndarray, scores: np.ndarray, groups: np.ndarray, *, rng: np.random.Generator
+    positive: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
 ) -> Curve | None:
     """Precision at the highest threshold that reaches a given sensitivity.
 
@@ -88,6 +95,7 @@ def precision_recall_curve(
         scores: One score a patient, shape (n,).
         groups: See `roc_curve`.
         rng: Of the draws.
+        patients: See `roc_curve`.
 
     Returns:
         Precision over recall; None without patients of both kinds.
@@ -101,11 +109,15 @@ def precision_recall_curve(
         found: np.ndarray = (hits / (hits + alarms))[first]
         return found
 
-    return _banded(at, _GRID, positive, groups, rng)
+    return _banded(at, _GRID, positive, groups, rng, patients)
 
 
 def risk_coverage_curve(
-    truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Generator
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
 ) -> Curve:
     """Share of wrong answers when only the surest are given.
 
@@ -113,6 +125,7 @@ def risk_coverage_curve(
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
         rng: Of the draws.
+        patients: See `roc_curve`.
 
     Returns:
         Risk over coverage; `positive` counts the wrong answers.
@@ -123,7 +136,7 @@ def risk_coverage_curve(
         return risk_coverage(truth[index], probabilities[index])[1][rank]
 
     wrong = probabilities.argmax(axis=1) != truth
-    return _banded(at, _COVERAGES, wrong, truth, rng)
+    return _banded(at, _COVERAGES, wrong, truth, rng, patients)
 
 
 def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,18 +148,18 @@ def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _banded(
-    at: At, x: np.ndarray, positive: np.ndarray, groups: np.ndarray, rng: np.random.Generator
+    at: At,
+    x: np.ndarray,
+    positive: np.ndarray,
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    patients: np.ndarray | None,
 ) -> Curve:
     """The curve with percentiles of those of patients drawn anew within their groups."""
     n = len(positive)
     y = at(np.arange(n))
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     low = high = np.full(len(x), np.nan)
-    if min(map(len, members)) >= MIN_PATIENTS_FOR_BOOTSTRAP:
-        drawn = [
-            at(np.concatenate([rng.choice(group, len(group)) for group in members]))
-            for _ in range(BOOTSTRAP_DRAWS)
-        ]
+    if drawn := [at(index) for index in redrawn(groups, rng, patients=patients)]:
         tail = (1 - CONFIDENCE) / 2
         ends = np.quantile(drawn, [tail, 1 - tail], axis=0)
         # Where no draw differs anywhere, the draws say nothing.

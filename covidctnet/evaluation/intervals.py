@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "auc_difference",
     "auc_interval",
     "bootstrap",
+    "redrawn",
     "wilson",
 ]
 
@@ -155,31 +156,30 @@ def bootstrap(
     groups: np.ndarray,
     rng: np.random.Generator,
     *,
-    draws: int = BOOTSTRAP_DRAWS,
+    patients: np.ndarray | None = None,
+    draws: int | None = None,
 ) -> dict[str, Estimate]:
-    """Figures with percentile intervals over cases drawn anew within each group.
+    """Figures with percentile intervals over patients drawn anew within each group.
 
     Args:
         figures: Of the cases with these indices; the same names every time.
         groups: One number a case, shape (n,): the strata, usually the true labels.
         rng: Source of the draws.
-        draws: How many.
+        patients: One number a case: cases of one patient are drawn together. Every case is a
+            patient by default.
+        draws: How many; `BOOTSTRAP_DRAWS` by default.
 
     Returns:
-        By name. A group of fewer than three cases gives no intervals, nor does a figure that is
+        By name. A group of fewer than three patients gives no intervals, nor does a figure that is
         the same in every draw: where no draw differs, the draws say nothing. A draw in which a
         figure is not defined does not count for it.
     """
     n = len(groups)
     found = figures(np.arange(n))
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     nothing = {name: Estimate(value, math.nan, math.nan, n) for name, value in found.items()}
-    if min(map(len, members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
+    drawn = [figures(index) for index in redrawn(groups, rng, patients=patients, draws=draws)]
+    if not drawn:
         return nothing
-    drawn = [
-        figures(np.concatenate([rng.choice(group, len(group)) for group in members]))
-        for _ in range(draws)
-    ]
     tail = (1 - CONFIDENCE) / 2
     out = {}
     for name, value in found.items():
@@ -191,6 +191,32 @@ def bootstrap(
         wide = high > low
         out[name] = Estimate(value, float(low), float(high), n) if wide else nothing[name]
     return out
+
+
+def redrawn(
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    patients: np.ndarray | None = None,
+    draws: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Indices of the cases of patients drawn anew within each group; see `bootstrap`.
+
+    Yields:
+        As often as there are draws; never, where a group has too few patients.
+    """
+    owners = np.arange(len(groups)) if patients is None else np.asarray(patients)
+    # Who has cases in several groups is drawn within each.
+    members = [
+        [cases[owners[cases] == owner] for owner in np.unique(owners[cases])]
+        for cases in (np.flatnonzero(groups == group) for group in np.unique(groups))
+    ]
+    if min(map(len, members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
+        return
+    for _ in range(BOOTSTRAP_DRAWS if draws is None else draws):
+        yield np.concatenate(
+            [group[i] for group in members for i in rng.integers(len(group), size=len(group))]
+        )
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:

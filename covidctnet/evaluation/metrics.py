@@ -29,8 +29,8 @@ class Scores:
         confusion: Rows the truth, columns the answer, shape (label, label).
 
     Proportions have Wilson intervals, AUC of one label Newcombe's, the others a bootstrap over
-    patients within their labels. What asks for a label that nobody has is NaN, and so is every
-    mean over labels then.
+    patients within their labels; and all do where patients have several studies. What asks for a
+    label that nobody has is NaN, and so is every mean over labels then.
     """
 
     overall: Figures
@@ -39,13 +39,22 @@ class Scores:
     confusion: np.ndarray
 
 
-def score(truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Generator) -> Scores:
+def score(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
+) -> Scores:
     """Every figure of an evaluation.
 
     Args:
-        truth: `Label` values, one a patient, shape (n,).
+        truth: `Label` values, shape (n,).
         probabilities: Shape (n, label), rows sum to 1.
         rng: For the bootstrap over patients.
+        patients: One number a study: whose it is. Where a patient has several, all intervals are
+            the bootstrap's, for the others count every study as a patient. A patient each by
+            default.
 
     Raises:
         ValueError: If shapes disagree or rows do not sum to 1.
@@ -60,59 +69,75 @@ def score(truth: np.ndarray, probabilities: np.ndarray, *, rng: np.random.Genera
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         raise ValueError("probabilities of a patient must sum to 1")
     answer = probabilities.argmax(axis=1)
-    confusion = _confusion(truth, answer)
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        there, said = truth[index], probabilities[index]
-        drawn = _confusion(there, answer[index])
-        out = {
-            "balanced_accuracy": float(np.mean(_shares(drawn.diagonal(), drawn.sum(axis=1)))),
-            "macro_f1": float(np.mean([_f1(drawn, label) for label in Label])),
-            "macro_auc": float(np.mean([auc(there == k, said[:, k]) for k in Label])),
-        }
-        for label in Label:
-            out[f"f1 {label.key}"] = _f1(drawn, label)
-            out[f"ap {label.key}"] = _average_precision(there == label, said[:, label])
-        return out
+        return _values(truth[index], probabilities[index])
 
-    drawn = bootstrap(figures, truth, rng)
-    names = ("balanced_accuracy", "macro_f1", "macro_auc")
-    of_covid = _one_against_rest(confusion, Label.COVID19)
-    right = len(truth) - int(confusion[Label.COVID19].sum() + confusion[:, Label.COVID19].sum())
-    right += 2 * int(confusion[Label.COVID19, Label.COVID19])
+    drawn = bootstrap(figures, truth, rng, patients=patients)
+    several = patients is not None and len(np.unique(patients)) < len(truth)
+    found = drawn if several else {**drawn, **_closed(truth, probabilities)}
+
+    def named(of: str, names: tuple[str, ...]) -> dict[str, Estimate]:
+        return {name: found[f"{of} {name}"] for name in names}
+
     return Scores(
-        overall={"accuracy": wilson(int(np.trace(confusion)), len(truth))}
-        | {name: drawn[name] for name in names},
-        covid={"accuracy": wilson(right, len(truth))}
-        | {name: of_covid[name] for name in ("sensitivity", "specificity")},
-        by_label={
-            label: {
-                **_one_against_rest(confusion, label),
-                "f1": drawn[f"f1 {label.key}"],
-                "auc": auc_interval(truth == label, probabilities[:, label]),
-                "average_precision": drawn[f"ap {label.key}"],
-            }
-            for label in Label
+        overall=named("all", ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")),
+        covid={
+            "accuracy": found["covid accuracy"],
+            **named(Label.COVID19.key, ("sensitivity", "specificity")),
         },
-        confusion=confusion,
+        by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in Label},
+        confusion=_confusion(truth, answer),
     )
+
+
+_SHARES = ("sensitivity", "specificity", "ppv", "npv")
+_RANKED = ("f1", "auc", "average_precision")
+
+
+def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
+    """What is a share: how many, out of how many, by figure."""
+    is_covid, said_covid = truth == Label.COVID19, answer == Label.COVID19
+    counts = {
+        "all accuracy": (int((truth == answer).sum()), len(truth)),
+        "covid accuracy": (int((is_covid == said_covid).sum()), len(truth)),
+    }
+    for label in Label:
+        has, said = truth == label, answer == label
+        hit, spared = int((has & said).sum()), int((~has & ~said).sum())
+        wholes = (has.sum(), (~has).sum(), said.sum(), (~said).sum())
+        for name, part, whole in zip(_SHARES, (hit, spared, hit, spared), wholes, strict=True):
+            counts[f"{label.key} {name}"] = (part, int(whole))
+    return counts
+
+
+def _values(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
+    """Every figure, without an interval."""
+    answer = said.argmax(axis=1)
+    shares = _counts(truth, answer).items()
+    out = {name: part / whole if whole else math.nan for name, (part, whole) in shares}
+    confusion = _confusion(truth, answer)
+    for label in Label:
+        out[f"{label.key} f1"] = _f1(confusion, label)
+        out[f"{label.key} auc"] = auc(truth == label, said[:, label])
+        out[f"{label.key} average_precision"] = _average_precision(truth == label, said[:, label])
+    means = {"balanced_accuracy": "sensitivity", "macro_f1": "f1", "macro_auc": "auc"}
+    for mean, of in means.items():
+        out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in Label]))
+    return out
+
+
+def _closed(truth: np.ndarray, said: np.ndarray) -> dict[str, Estimate]:
+    """The figures whose intervals have a formula."""
+    shares = _counts(truth, said.argmax(axis=1)).items()
+    return {name: wilson(part, whole) for name, (part, whole) in shares} | {
+        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in Label
+    }
 
 
 def _confusion(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
     count = len(Label)
     return np.bincount(truth * count + answer, minlength=count**2).reshape(count, count)
-
-
-def _one_against_rest(confusion: np.ndarray, label: Label) -> dict[str, Estimate]:
-    hit = int(confusion[label, label])
-    ill, said, n = int(confusion[label].sum()), int(confusion[:, label].sum()), int(confusion.sum())
-    spared = n - ill - said + hit
-    return {
-        "sensitivity": wilson(hit, ill),
-        "specificity": wilson(spared, n - ill),
-        "ppv": wilson(hit, said),
-        "npv": wilson(spared, n - said),
-    }
 
 
 def _f1(confusion: np.ndarray, label: Label) -> float:
@@ -127,8 +152,3 @@ def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(positive, scores))
-
-
-def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(part / whole)

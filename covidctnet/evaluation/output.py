@@ -187,9 +187,9 @@ def patients_words(found: Assessment) -> str:
     if found.patients == found.n:
         return ""
     return (
-        f"These are {found.n} studies of {found.patients} patients. The figures count every study "
-        "as a patient, so all intervals are narrower than they should be. Keep one study of each "
-        "patient for intervals that hold."
+        f"These are {found.n} studies of {found.patients} patients. Intervals of the figures and "
+        "bands of the curves come from patients drawn anew. Those by trait, and of sets of labels, "
+        "count every study as a patient and are narrower than they should be."
     )
 
 

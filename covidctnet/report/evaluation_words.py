@@ -37,8 +37,8 @@ LIMITS = (
     ),
     (
         "Who is counted",
-        "Every study counts as one patient, and studies without an answer count in no figure. If a "
-        "patient has several studies, the report says so: its intervals are then too narrow.",
+        "Every study counts, and studies without an answer count in no figure. If patients have "
+        "several studies, the report says so above all, and which of its intervals are too narrow.",
     ),
     (
         "The truth",

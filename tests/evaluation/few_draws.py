@@ -2,10 +2,9 @@
 
 import pytest
 
-from covidctnet.evaluation import curves, intervals
+from covidctnet.evaluation import intervals
 
 
 @pytest.fixture
 def few_draws(monkeypatch):
-    monkeypatch.setattr(curves, "BOOTSTRAP_DRAWS", 60)
-    monkeypatch.setitem(intervals.bootstrap.__kwdefaults__, "draws", 60)
+    monkeypatch.setattr(intervals, "BOOTSTRAP_DRAWS", 60)

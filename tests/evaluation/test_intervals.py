@@ -46,6 +46,17 @@ def test_intervals_of_an_auc_cover_the_truth_about_as_often_as_they_say(positive
     assert inside >= 274
 
 
+def test_the_area_is_that_of_hanley_and_mcneils_example():
+    """Radiology 143:29 (1982), table I: 58 normal and 51 abnormal CT, rated from 1 to 5; 0.893."""
+    ratings = np.arange(1, 6).repeat([33, 6, 6, 11, 2]), np.arange(1, 6).repeat([3, 2, 2, 11, 33])
+    positive = np.repeat([False, True], [58, 51])
+    found = auc_interval(positive, np.concatenate(ratings))
+    assert found.value == pytest.approx(0.893, abs=5e-4)
+    # Their standard error is 0.032; Newcombe's interval is of the same width and leans inwards.
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.032, rel=0.1)
+    assert found.value - found.low > found.high - found.value
+
+
 def test_one_group_alone_has_no_auc():
     assert str(auc_interval(np.ones(5, bool), np.arange(5.0))) == "not estimable (n=5)"
 
@@ -126,6 +137,24 @@ def test_the_bootstrap_draws_within_groups():
 
     bootstrap(figures, groups, rng(), draws=50)
     assert seen == {15}
+
+
+def test_studies_of_a_patient_are_drawn_together():
+    """Ten patients with ten like studies each are ten patients, not a hundred."""
+    values = rng().normal(0, 1, 10).repeat(10)
+    patients = np.arange(10).repeat(10)
+
+    def width(**rest):
+        found = bootstrap(lambda i: {"m": float(values[i].mean())}, np.zeros(100), rng(), **rest)
+        return found["m"].high - found["m"].low
+
+    assert width(patients=patients) == pytest.approx(np.sqrt(10) * width(), rel=0.1)
+
+
+def test_two_patients_with_many_studies_are_too_few():
+    groups, patients = np.zeros(20), np.arange(20) % 2
+    found = bootstrap(lambda i: {"m": float(i.mean())}, groups, rng(), patients=patients)["m"]
+    assert np.isnan(found.low)
 
 
 def test_what_no_draw_changes_has_no_interval():

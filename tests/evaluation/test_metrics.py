@@ -140,6 +140,21 @@ def test_a_class_that_nobody_has_has_no_figures_nor_have_means_over_classes(give
         assert str(found.overall[name]).startswith("not estimable")
 
 
+def test_studies_of_the_same_patients_widen_every_interval(cohort):
+    truth, said = (np.repeat(part, 4, axis=0) for part in cohort)
+    patients = np.arange(len(truth)) // 4
+    alone = score(*cohort, rng=rng())
+    claimed = score(truth, said, rng=rng())
+    honest = score(truth, said, rng=rng(), patients=patients)
+    for name in ("accuracy", "macro_auc", "balanced_accuracy"):
+        widths = [e.overall[name].high - e.overall[name].low for e in (alone, claimed, honest)]
+        assert widths[2] == pytest.approx(widths[0], rel=0.25)
+        assert widths[1] < 0.7 * widths[2]
+    for label in Label:
+        for name, estimate in honest.by_label[label].items():
+            assert estimate.value == pytest.approx(claimed.by_label[label][name].value)
+
+
 def test_where_everybody_has_a_class_nothing_can_be_ranked():
     found = score(np.zeros(4, int), np.eye(3)[[0, 0, 1, 2]], rng=rng())
     for name in ("auc", "average_precision"):
