@@ -206,17 +206,23 @@ def redrawn(
         As often as there are draws; never, where a group has too few patients.
     """
     owners = np.arange(len(groups)) if patients is None else np.asarray(patients)
-    # Who has cases in several groups is drawn within each.
-    members = [
-        [cases[owners[cases] == owner] for owner in np.unique(owners[cases])]
-        for cases in (np.flatnonzero(groups == group) for group in np.unique(groups))
-    ]
-    if min(map(len, members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
+    members = []
+    for group in np.unique(groups):  # who has cases in several groups is drawn within each
+        cases = np.flatnonzero(groups == group)
+        cases = cases[np.argsort(owners[cases], kind="stable")]
+        _, starts, counts = np.unique(owners[cases], return_index=True, return_counts=True)
+        members.append((cases, starts, counts))
+    if min((len(starts) for _, starts, _ in members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
         return
     for _ in range(BOOTSTRAP_DRAWS if draws is None else draws):
-        yield np.concatenate(
-            [group[i] for group in members for i in rng.integers(len(group), size=len(group))]
-        )
+        parts = []
+        for cases, starts, counts in members:
+            drawn = rng.integers(len(starts), size=len(starts))
+            lengths = counts[drawn]
+            # 0, 1, ... within each patient drawn, behind where this patient's cases begin.
+            within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+            parts.append(cases[np.repeat(starts[drawn], lengths) + within])
+        yield np.concatenate(parts)
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,8 +74,10 @@ def score(
         return _values(truth[index], probabilities[index])
 
     drawn = bootstrap(figures, truth, rng, patients=patients)
-    several = patients is not None and len(np.unique(patients)) < len(truth)
-    found = drawn if several else {**drawn, **_closed(truth, probabilities)}
+    closed = _closed(truth, probabilities)
+    if patients is not None and len(np.unique(patients)) < len(truth):
+        closed = {name: replace(drawn[name], n=figure.n) for name, figure in closed.items()}
+    found = {**drawn, **closed}
 
     def named(of: str, names: tuple[str, ...]) -> dict[str, Estimate]:
         return {name: found[f"{of} {name}"] for name in names}

@@ -153,6 +153,7 @@ def test_studies_of_the_same_patients_widen_every_interval(cohort):
     for label in Label:
         for name, estimate in honest.by_label[label].items():
             assert estimate.value == pytest.approx(claimed.by_label[label][name].value)
+            assert estimate.n == claimed.by_label[label][name].n
 
 
 def test_where_everybody_has_a_class_nothing_can_be_ranked():
