@@ -181,7 +181,7 @@ def benchmark(arguments: list[str]) -> int:
     parser.add_argument(
         "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
     )
-    add_network(parser)
+    add_network(parser, compiled=False)
     given = parser.parse_args(arguments)
     for name, least in (("repeats", 1), ("studies", 0)):
         if given[name] < least:
