@@ -41,6 +41,11 @@ class Source:
     flags: tuple[str, ...] = ()
     acquisition: tuple[tuple[str, str | float], ...] = ()
 
+    @property
+    def mark(self) -> str:
+        """The first twelve digits of the digest: by these the card of weights names a scan."""
+        return self.digest[:12]
+
 
 def source_of(values: Mapping[str, Any]) -> Source:
     """The source that `dataclasses.asdict` made `values` of, JSON in between or not.

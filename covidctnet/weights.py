@@ -29,7 +29,6 @@ from covidctnet.shipped import weights_root
 
 __all__ = [
     "CALIBRATED",
-    "SEEN_DIGITS",
     "Weights",
     "import_keras",
     "list_weights",
@@ -40,8 +39,6 @@ __all__ = [
 
 CARD = "card.json"
 CARD_VERSION = 1
-# A card names the scans that taught the weights by so many digits of their content's digest.
-SEEN_DIGITS = 12
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet, "likeness": Likeness}
 )

@@ -29,8 +29,7 @@ from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
-from covidctnet.volume import Volume
-from covidctnet.weights import SEEN_DIGITS
+from covidctnet.volume import Source, Volume
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared
@@ -104,7 +103,7 @@ def evaluate_work(
             )
     unseen = Unseen(card)
     for study in stored:
-        unseen.check(study.id, study.source.digest)
+        unseen.check(study.source)
     return _evaluate(_of_stored(stored, model), len(stored), model, output, seed, progress)
 
 
@@ -138,8 +137,8 @@ def evaluate_data(
 
     def cases() -> Iterator[Case]:
         for entry, (study, outcome, _) in zip(cohort, given, strict=True):
-            if study.id in predictor.digests:
-                unseen.check(study.id, predictor.digests[study.id])
+            if source := predictor.sources.get(study.id):
+                unseen.check(source)
             case = _case(entry.label, outcome, pseudonym(entry.patient), entry.site)
             yield replace(case, localisation=predictor.found.get(study.id))
 
@@ -203,16 +202,16 @@ class _Localising:
 
     Attributes:
         found: By study, as the answers come.
-        digests: Of what was read, by study.
+        sources: Of what was read, by study.
     """
 
     def __init__(self, model: CovidCTNet, masks: Mapping[str, Path]) -> None:
         self.model, self.masks = model, masks
         self.found: dict[str, Localisation] = {}
-        self.digests: dict[str, str] = {}
+        self.sources: dict[str, Source] = {}
 
     def prepare(self, volume: Volume) -> Prepared:
-        self.digests[volume.source.study] = volume.source.digest
+        self.sources[volume.source.study] = volume.source
         return self.model.prepare(volume)
 
     def __call__(self, volume: Prepared, *, images: bool = False) -> Prediction:
@@ -243,28 +242,27 @@ class Unseen:
 
     def __init__(self, card: Mapping[str, Any]) -> None:
         self._taught = {
-            digest: stage
+            mark: stage
             for stage, told in card.get("training", {}).items()
-            for digest in told.get("data", {}).get("seen", "").split()
+            for mark in told.get("data", {}).get("seen", "").split()
         }
         self._checked: dict[str, str] = {}
 
-    def check(self, study: str, digest: str) -> None:
-        """Look at one more study.
-
-        Args:
-            study: Short id.
-            digest: Of its voxels and place, see `covidctnet.volume.Source`.
+    def check(self, source: Source) -> None:
+        """Look at one more study; one whose content is unknown is passed.
 
         Raises:
             CohortError: If it must not be evaluated.
         """
-        if stage := self._taught.get(digest[:SEEN_DIGITS]):
+        study, mark = source.study, source.mark
+        if not mark:
+            return
+        if stage := self._taught.get(mark):
             raise CohortError(
                 f"study {study} is one that the {stage} of these weights learned from or was "
                 "chosen by: figures over it would flatter them. Leave it out."
             )
-        if (first := self._checked.setdefault(digest, study)) != study:
+        if (first := self._checked.setdefault(mark, study)) != study:
             raise CohortError(
                 f"studies {first} and {study} are the same scan: every figure would count it "
                 "twice. Leave one of them out."

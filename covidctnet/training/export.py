@@ -26,7 +26,7 @@ from covidctnet.training.data import (
 from covidctnet.training.lungs import LungData, LungTask
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
-from covidctnet.weights import CALIBRATED, SEEN_DIGITS, save_weights
+from covidctnet.weights import CALIBRATED, save_weights
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 
@@ -159,7 +159,7 @@ def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) ->
         "studies": len(studies),
         "studies_by_kind": dict(sorted(Counter(map(_kind, studies)).items())),
         "splits_digest": splits.digest,
-        "seen": " ".join(sorted(study.source.digest[:SEEN_DIGITS] for study in studies)),
+        "seen": " ".join(sorted(study.source.mark for study in studies)),
         **({"fold": splits.fold} if splits.fold else {}),
         "patients": {k: dict(v) for k, v in splits.counts().items()},
         "sites": sorted({study.site for study in studies if study.site}),
