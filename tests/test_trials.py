@@ -1,6 +1,9 @@
 """The trial of other ways to run the denoiser; what is not installed is said so."""
 
+import torch
+
 from pipelines.trials import run
+from pipelines.trials.winograd import Winograd, with_winograd
 from tests.small import tiny_weights
 
 
@@ -25,3 +28,22 @@ def test_ways_that_cannot_run_are_told_beside_those_that_do(tmp_path, monkeypatc
 def test_weights_that_are_not_there_are_one_line(capsys):
     assert run.main(["--weights", "nowhere"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_winograds_convolution_is_the_plain_one():
+    torch.manual_seed(0)
+    plain = torch.nn.Conv2d(17, 5, 3, padding=1)
+    slices = torch.randn(2, 17, 7, 12)
+    torch.testing.assert_close(Winograd(plain)(slices), plain(slices), rtol=0, atol=1e-5)
+
+
+def test_a_network_keeps_its_answer_and_its_narrow_convolutions_with_winograd():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.Conv2d(16, 2, 3, padding=1)
+    )
+    turned = with_winograd(network)
+    assert [type(part).__name__ for part in turned] == ["Conv2d", "Winograd"]
+    assert isinstance(network[1], torch.nn.Conv2d)
+    slices = torch.rand(1, 1, 6, 6)
+    torch.testing.assert_close(turned(slices), network(slices), rtol=0, atol=1e-5)

@@ -12,6 +12,8 @@ import torch
 __all__ = ["MISSING", "Row", "by_turns", "ratio"]
 
 Work = Callable[[], object]
+# Threads of the one before may spin on for a while; they must not take time from the next.
+SETTLE_S = 0.1
 MISSING = "not installed; `pip install 'covidctnet[bench]'` brings it"
 
 
@@ -68,6 +70,7 @@ def by_turns(
             taken[name] = []
     for _ in range(max(1, repeats)):
         for name, runs in taken.items():
+            time.sleep(SETTLE_S)
             start = time.perf_counter()
             _waited_for(works[name])
             runs.append(time.perf_counter() - start)

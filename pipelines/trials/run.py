@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,13 +24,15 @@ import torch
 from covidctnet.benchmark.machine import ceilings, describe
 from covidctnet.benchmark.run import Benchmark, Row, around_marks, put_into, render
 from covidctnet.benchmark.timing import by_turns
-from covidctnet.denoise import denoise_slices, place
+from covidctnet.denoise import Precision, denoise_slices, place
+from covidctnet.models import BCDUNet
 from covidctnet.models.fused import FusedBCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.weights import load_weights
 from pipelines.command import tell
+from pipelines.trials.winograd import with_winograd
 
 SLICES, CALIBRATION = 8, 16
 CPU = torch.device("cpu")
@@ -72,11 +75,13 @@ def trials(name: str, repeats: int, matrix: int) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         fused = FusedBCDUNet(trained)
-        made, notes = _make(
+        made, took, notes = _make(
             {
                 "covidctnet, bfloat16": partial(_ours, place(trained, CPU, "bf16")),
                 "covidctnet, float32": partial(_ours, place(trained, CPU)),
                 "torch eager, float32": partial(_ours, trained),
+                "Winograd in torch, float32": partial(_winograd, trained, "32"),
+                "Winograd in torch, bfloat16": partial(_winograd, trained, "bf16"),
                 "torch.compile, bfloat16": partial(_compiled, trained, measured),
                 "AOTInductor, bfloat16": partial(_aot, trained, measured, Path(folder)),
                 "OpenVINO, bfloat16": partial(_openvino, fused, measured, "bf16"),
@@ -89,7 +94,10 @@ def trials(name: str, repeats: int, matrix: int) -> str:
         rows = []
         for row in by_turns(group, {n: partial(w, measured) for n, w in made.items()}, repeats):
             off = np.abs(made[row.by](measured) - truth)
-            note = f"off by {off.mean():.1e} on average, {off.max():.1e} at most"
+            note = (
+                f"off by {off.mean():.1e} on average, {off.max():.1e} at most; "
+                f"made in {took[row.by]:.1f} s"
+            )
             a_slice = tuple(one / SLICES for one in row.seconds)
             rows.append(replace(row, seconds=a_slice, note=note))
     rows += [Row(group, name, (), note) for name, note in notes.items()]
@@ -98,15 +106,19 @@ def trials(name: str, repeats: int, matrix: int) -> str:
     )
 
 
-def _make(ways: Mapping[str, Callable[[], Way]]) -> tuple[dict[str, Way], dict[str, str]]:
-    """Those that can be made, and why the others cannot."""
-    made, notes = {}, {}
+def _make(
+    ways: Mapping[str, Callable[[], Way]],
+) -> tuple[dict[str, Way], dict[str, float], dict[str, str]]:
+    """Those that can be made, the seconds until each can run, and why the others cannot."""
+    made, took, notes = {}, {}, {}
     for name, make in ways.items():
+        start = time.perf_counter()
         try:
             made[name] = make()
+            took[name] = time.perf_counter() - start
         except Exception as error:  # whatever a compiler or a package does, the others go on
             notes[name] = f"does not run here: {type(error).__name__}"
-    return made, notes
+    return made, took, notes
 
 
 def _ours(network: torch.nn.Module) -> Way:
@@ -116,6 +128,10 @@ def _ours(network: torch.nn.Module) -> Way:
 def _one_by_one(run: Callable[[np.ndarray], np.ndarray]) -> Way:
     """A way that takes one slice (1, 1, row, column) at a time, as its graph was traced."""
     return lambda slices: np.concatenate([run(one[None, None])[:, 0] for one in slices])
+
+
+def _winograd(trained: BCDUNet, precision: Precision) -> Way:
+    return partial(denoise_slices, with_winograd(place(trained, CPU, precision)))
 
 
 def _compiled(trained: torch.nn.Module, slices: np.ndarray) -> Way:
