@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from covidctnet import __version__
+from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften
 from covidctnet.chest import check_chest, look_for_chest
@@ -34,9 +35,21 @@ from covidctnet.results import Burden, Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
-__all__ = ["CovidCTNet", "Prepared"]
+__all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
 
 PICTURE_SLICES = 3
+
+
+class Unlikeness(NamedTuple):
+    """How unlike the scans of the training one is.
+
+    Attributes:
+        distance: Over the limit that one valid scan in a hundred exceeds.
+        most: What is strangest about it, one of `covidctnet.appearance.FEATURES`.
+    """
+
+    distance: float
+    most: str
 
 
 class Prepared(NamedTuple):
@@ -45,14 +58,16 @@ class Prepared(NamedTuple):
     Attributes:
         unit: Preprocessed.
         lungs: Mask of its shape, bool.
-        flags: Of the reader and of the look for a chest.
+        flags: Of the reader, of the look for a chest and of the likeness.
         seconds: By stage.
+        unlikeness: To the scans of the training; None where the weights cannot tell.
     """
 
     unit: Volume
     lungs: np.ndarray
     flags: tuple[str, ...]
     seconds: Mapping[str, float]
+    unlikeness: Unlikeness | None = None
 
 
 class CovidCTNet:
@@ -82,8 +97,7 @@ class CovidCTNet:
         classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
         self.classifier = classifier.to(self.device)
         self.calibration = weights.calibration
-        likeness = weights.likeness()
-        self.likeness = None if likeness is None else likeness.to(self.device)
+        self.likeness = weights.likeness()
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
 
     @classmethod
@@ -150,7 +164,29 @@ class CovidCTNet:
             window = (self.settings.low_hu, self.settings.high_hu)
             chest, lungs = look_for_chest(unit, window_hu=window)
             flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
-        return Prepared(unit, lungs, flags, MappingProxyType(seconds))
+            unlikeness = self.unlikeness(unit, lungs)
+            unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
+        return Prepared(unit, lungs, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+
+    @torch.inference_mode()
+    def unlikeness(self, unit: Volume, lungs: np.ndarray) -> Unlikeness | None:
+        """How unlike the scans that these weights have learned from a preprocessed one is.
+
+        Args:
+            unit: In ``unit``, preprocessed with the settings of these weights.
+            lungs: Mask of its shape; it may be empty.
+
+        Returns:
+            None where the weights cannot tell.
+        """
+        if self.likeness is None:
+            return None
+        window = (self.settings.low_hu, self.settings.high_hu)
+        features = torch.from_numpy(describe_appearance(unit, lungs, window_hu=window))[
+            None
+        ].float()
+        distance = float(self.likeness(features)) / self.weights.distance_limit
+        return Unlikeness(distance, FEATURES[int(self.likeness.shares(features).argmax())])
 
     def __call__(
         self, volume: Volume | Prepared, *, images: bool = False, residual: bool = False
@@ -167,25 +203,20 @@ class CovidCTNet:
         Raises:
             StudyError: See `prepare`.
         """
-        unit, lungs, flags, before = self.prepare(volume) if isinstance(volume, Volume) else volume
-        seconds = dict(before)
+        prepared = self.prepare(volume) if isinstance(volume, Volume) else volume
+        unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
+        seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
             seen = self._look(unit, lungs, denoised=images or residual)
         with _timed(seconds, "classify"), torch.inference_mode():
             tensor = torch.from_numpy(seen.composed)[None].to(self.device)
-            logits, features = self.classifier.classify_and_describe(tensor)
             # On the CPU: not every device has float64.
-            probabilities = torch.softmax(logits.cpu().double(), dim=1).numpy()
+            probabilities = torch.softmax(self.classifier(tensor).cpu().double(), dim=1).numpy()
             left: tuple[Label, ...] = ()
             if self.calibration is not None:
                 probabilities = soften(probabilities, self.calibration.temperature)
                 is_left = self.calibration.sets.sets(probabilities)[0]
                 left = tuple(label for label in Label if is_left[label])
-            distance = None
-            if self.likeness is not None:
-                distance = float(self.likeness(features)) / self.weights.distance_limit
-                unlike = ("unlike_training",) if distance > 1 else ()
-                flags = (*flags, *unlike)
         kept: dict[str, object] = {}
         if images:
             with _timed(seconds, "picture"):
@@ -196,14 +227,14 @@ class CovidCTNet:
         return Prediction(
             study=unit.source.study,
             probabilities={label: float(probabilities[0, label]) for label in Label},
-            flags=tuple(dict.fromkeys(flags)),
+            flags=tuple(dict.fromkeys(prepared.flags)),
             seconds=seconds,
             prediction_set=left,
-            distance=distance,
+            distance=None if unlikeness is None else unlikeness.distance,
             burden=seen.burden,
             acquisition=unit.source.acquisition,
             weights=self.weights.digest,
-            notes=(*unit.source.notes, *seen.steps),
+            notes=(*unit.source.notes, *_told(unlikeness), *seen.steps),
             images=kept or None,
         )
 
@@ -262,6 +293,13 @@ class _Seen(NamedTuple):
     inside: np.ndarray | None
     burden: Burden | None
     steps: tuple[str, ...]
+
+
+def _told(unlikeness: Unlikeness | None) -> tuple[str, ...]:
+    """What is strange about a scan, where it is too strange."""
+    if unlikeness is None or unlikeness.distance <= 1:
+        return ()
+    return (f"unlike the training data, most of all: {unlikeness.most}",)
 
 
 def _pictures(seen: _Seen, attention: np.ndarray) -> Mapping[str, object]:

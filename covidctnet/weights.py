@@ -18,6 +18,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from covidctnet.appearance import FEATURES
 from covidctnet.calibration import Calibration
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.models import CNN3D, BCDUNet, Likeness
@@ -389,6 +390,8 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
     try:
         if "calibration" in card:
             Calibration.from_card(card["calibration"])
+        if "likeness" in card and tuple(card["likeness"]["features"]) != FEATURES:
+            raise ValueError("a likeness by other features than those of this version")
         for entry, name in (("likeness", "limit"), ("burden", "threshold")):
             if entry in card and not 0 <= float(card[entry][name]) < math.inf:
                 raise ValueError(f"{name} {card[entry][name]}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from covidctnet.appearance import FEATURES
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.likeness import Likeness
 from covidctnet.weights import load_weights, save_weights
@@ -47,18 +48,18 @@ def calibrated_weights(folder: Path) -> Path:
     networks = {
         "denoiser": weights.denoiser(),
         "classifier": weights.classifier(),
-        "likeness": Likeness(16, 3),
+        "likeness": Likeness(len(FEATURES), 3),
     }
     card = {k: weights.card[k] for k in ("preprocessing", "synthetic_only")}
     card["architecture"] = {
         **weights.card["architecture"],
-        "likeness": {"features": 16, "classes": 3},
+        "likeness": {"features": len(FEATURES), "classes": 3},
     }
     card["calibration"] = {
         "temperature": 2.0,
         "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
     }
-    card["likeness"] = {"limit": 1e-6, "patients": 40}
+    card["likeness"] = {"limit": 1e-6, "patients": 40, "features": list(FEATURES)}
     card["burden"] = {"threshold": 0.0, "patients": 10}
     save_weights(folder, networks, card=card)
     return folder

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from covidctnet.appearance import FEATURES
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
@@ -362,6 +363,7 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
         {"burden": {"threshold": -0.1}},
         {"burden": {"threshold": "much"}},
         {"likeness": {"limit": 3.0}},
+        {"likeness": {"limit": 3.0, "features": list(FEATURES)}},
     ],
 )
 def test_an_impossible_calibration_is_refused(tmp_path, entry):

@@ -96,21 +96,9 @@ class CNN3D(nn.Module):
         Raises:
             ValueError: If `x` has another shape.
         """
-        return self.classify(self.maps(x).flatten(1))  # (B, classes)
-
-    def maps(self, x: Tensor) -> Tensor:
-        """The last feature maps of residuals, shape (batch, 16 * base, *grid), as `forward`."""
         if x.ndim != 5 or tuple(x.shape[1:]) != self.input_shape:
             wanted = ", ".join(str(n) for n in self.input_shape)
             raise ValueError(f"CNN3D wants (batch, {wanted}), got {tuple(x.shape)}")
         weight = self.features[0].weight
-        return self.features(x.to(weight.dtype)).to(x.dtype)  # type: ignore[arg-type]
-
-    def classify_and_describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (batch, classes), and features (batch, 16 * base): the maps' means over the grid.
-
-        Args:
-            x: Residuals, shape (batch, channel, depth, size, size).
-        """
-        maps = self.maps(x)
-        return self.classify(maps.flatten(1)), maps.mean(dim=(2, 3, 4))
+        maps = self.features(x.to(weight.dtype)).to(x.dtype)  # type: ignore[arg-type]
+        return self.classify(maps.flatten(1))  # (B, classes)

@@ -1,9 +1,9 @@
-"""How unlike the training data an input is, from the classifier's own features.
+"""How unlike the training data an input is, by the numbers that describe it.
 
 Paper: Lee et al., "A simple unified framework for detecting out-of-distribution samples", NeurIPS
 2018: the Mahalanobis distance to the nearest class, one covariance for all.
 
-Differs in: the last feature maps alone, averaged over the grid; no perturbation of the input.
+Differs in: what describes an input comes from outside, not from a network; no perturbation of it.
 """
 
 from __future__ import annotations
@@ -35,5 +35,16 @@ class Likeness(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Distances (batch,) of features (batch, features)."""
-        deviations = (features[:, None] - self.means) @ self.whitening  # (B, classes, features)
-        return deviations.norm(dim=2).amin(dim=1)
+        return self._deviations(features).norm(dim=2).amin(dim=1)
+
+    def shares(self, features: Tensor) -> Tensor:
+        """How much each feature adds to the squared distance, (batch, features); they sum to 1."""
+        deviations = self._deviations(features)
+        nearest = deviations.norm(dim=2).argmin(dim=1)  # (B,)
+        rows = torch.arange(len(features), device=features.device)
+        turned = deviations[rows, nearest] @ self.whitening.T  # (B, features)
+        parts = (features - self.means[nearest]) * turned
+        return parts / parts.sum(dim=1, keepdim=True)
+
+    def _deviations(self, features: Tensor) -> Tensor:
+        return (features[:, None] - self.means) @ self.whitening  # (B, classes, features)

@@ -12,6 +12,7 @@ import torch
 from scipy import stats
 from torch import nn
 
+from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
 from covidctnet.models import CNN3D, Likeness
@@ -19,7 +20,16 @@ from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
 
-__all__ = ["Beside", "Described", "calibrate", "describe", "distance_limit", "fit_likeness"]
+__all__ = [
+    "Appearances",
+    "Beside",
+    "Described",
+    "appearances",
+    "calibrate",
+    "describe",
+    "distance_limit",
+    "fit_likeness",
+]
 
 _LOG = logging.getLogger(__name__)
 # One in a hundred valid scans may be called unlike the training data.
@@ -34,11 +44,21 @@ class Described(NamedTuple):
     Attributes:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
-        features: Shape (n, features).
     """
 
     truth: np.ndarray
     probabilities: np.ndarray
+
+
+class Appearances(NamedTuple):
+    """What the scans of a split look like.
+
+    Attributes:
+        truth: `Label` values, shape (n,).
+        features: `covidctnet.appearance.FEATURES`, shape (n, 16).
+    """
+
+    truth: np.ndarray
     features: np.ndarray
 
 
@@ -68,19 +88,22 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
         classifier: As it will be used.
         data: What it was trained with, set up.
     """
-    train, val = (describe(classifier, data, split) for split in ("train", "val"))
+    val = describe(classifier, data, "val")
     card: dict[str, Mapping[str, Any]] = {}
     if len(np.unique(val.truth)) > 1:
         card["calibration"] = Calibration.fit(val.truth, val.probabilities).to_card()
-    likeness = fit_likeness(train.features, train.truth)
     networks: dict[str, nn.Module] = {}
     architecture: dict[str, Mapping[str, int]] = {}
-    limit = distance_limit(_distances(likeness, val.features))
-    if math.isfinite(limit):
-        networks["likeness"] = likeness
-        classes, features = likeness.means.shape
-        architecture["likeness"] = {"features": features, "classes": classes}
-        card["likeness"] = {"limit": limit, "patients": len(val.truth)}
+    looks, further = (appearances(data, split) for split in ("train", "val"))
+    if len(looks.truth) and len(further.truth) >= MIN_FOR_LIMIT:
+        likeness = fit_likeness(looks.features, looks.truth)
+        limit = distance_limit(_distances(likeness, further.features))
+        if math.isfinite(limit):
+            networks["likeness"] = likeness
+            classes, features = likeness.means.shape
+            architecture["likeness"] = {"features": features, "classes": classes}
+            told = {"limit": limit, "patients": len(further.truth), "features": list(FEATURES)}
+            card["likeness"] = told
     if data.settings.has_residual:
         card |= _burden(data)
     for name in ("calibration", "likeness", "burden"):
@@ -91,17 +114,28 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
 
 @torch.inference_mode()
 def describe(classifier: CNN3D, data: ResidualData, split: str) -> Described:
-    """Probabilities and features of the patients of a split, as inference gives them."""
+    """Probabilities of the patients of a split, as inference gives them."""
     classifier.eval()
     pairs = data.splits[split]
-    truth, probabilities, features = [], [], []
+    truth, probabilities = [], []
     for index in range(len(pairs)):  # type: ignore[arg-type]
         seen, label = pairs[index]
-        logits, described = classifier.classify_and_describe(seen[None])
+        logits = classifier(seen[None])
         truth.append(int(label))
         probabilities.append(torch.softmax(logits[0].double(), dim=0).numpy())
-        features.append(described[0].double().numpy())
-    return Described(np.array(truth), np.stack(probabilities), np.stack(features))
+    return Described(np.array(truth), np.stack(probabilities))
+
+
+def appearances(data: ResidualData, split: str) -> Appearances:
+    """What the scans of a split look like; those without a lung mask are left out."""
+    truth, features = [], []
+    for study in data.work.studies(split):
+        if study.lungs is None or study.label is None:
+            continue
+        window = (study.settings["low_hu"], study.settings["high_hu"])
+        features.append(describe_appearance(study.volume(), study.lungs, window_hu=window))
+        truth.append(int(study.label))
+    return Appearances(np.array(truth, dtype=int), np.array(features).reshape(-1, len(FEATURES)))
 
 
 def fit_likeness(features: np.ndarray, truth: np.ndarray) -> Likeness:
@@ -118,12 +152,15 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray) -> Likeness:
     labels = [label for label in Label if (truth == label).any()]
     means = np.stack([features[truth == label].mean(axis=0) for label in labels])
     within = features - means[np.searchsorted(labels, truth)]
-    covariance = LedoitWolf(assume_centered=True).fit(within).covariance_
+    # Shrinking compares variances: the features must be in one unit for it.
+    unit = np.where(within.std(axis=0) > 0, within.std(axis=0), 1.0)
+    covariance = LedoitWolf(assume_centered=True).fit(within / unit).covariance_
     # A feature that never moves must not divide by zero.
     covariance += 1e-9 * max(float(np.trace(covariance)), 1e-9) * np.eye(len(covariance))
     likeness = Likeness(features.shape[1], len(labels))
     likeness.means.copy_(torch.from_numpy(means))
-    likeness.whitening.copy_(torch.from_numpy(np.linalg.cholesky(np.linalg.inv(covariance))))
+    whitening = np.linalg.cholesky(np.linalg.inv(covariance)) / unit[:, None]
+    likeness.whitening.copy_(torch.from_numpy(whitening))
     return likeness.eval()
 
 

@@ -14,13 +14,13 @@ import argparse
 import csv
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from covidctnet.chest import look_for_chest
-from covidctnet.classify import CovidCTNet, Prepared
+from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies, read_study
@@ -36,11 +36,13 @@ class Scored:
         group: Its group.
         distance: Over the limit.
         refused: Code of the gate's refusal, empty where it passed.
+        most: What is strangest about it; empty where it is not known.
     """
 
     group: str
     distance: float
     refused: str = ""
+    most: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,21 +91,15 @@ def score(
             volume = read_study(study)
             first, last = (round(end * len(volume.array)) for end in share)
             volume = volume.then("cut", volume.array[first:last])
-            refused = ""
-            try:
-                prepared = model.prepare(volume)
-            except StudyError as error:
-                refused = error.code
-                unit = preprocess(volume, settings)
-                window = (settings.low_hu, settings.high_hu)
-                _, lungs = look_for_chest(unit, window_hu=window)
-                prepared = Prepared(unit, lungs, (), {})
-            distance = model(prepared).distance
+            unit = preprocess(volume, settings)
+            chest, lungs = look_for_chest(unit, window_hu=(settings.low_hu, settings.high_hu))
+            refused = "NOT_CHEST" if chest.fault else ""
+            unlikeness = model.unlikeness(unit, lungs)
         except StudyError as error:
             sys.stderr.write(f"study {study.id} of {group}: {error.code}\n")
             continue
-        assert distance is not None
-        out.append(Scored(group, distance, refused))
+        assert unlikeness is not None
+        out.append(Scored(group, unlikeness.distance, refused, unlikeness.most))
     return out
 
 
@@ -128,8 +124,8 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
         f"Made by `python -m pipelines.unlike.run`; weights {model.weights_digest}. The distance "
         "is over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
         "",
-        "| group | scans | refused by the gate | distance: median | range | above 1 |",
-        "|---|---|---|---|---|---|",
+        "| group | scans | refused by the gate | distance: median | range | above 1 | strangest |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, scans in groups.items():
         distances = [one.distance for one in scans]
@@ -138,9 +134,15 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
         lines.append(
             f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(distances):.2f} | "
             f"{min(distances):.2f} to {max(distances):.2f} | {share.value:.2f} "
-            f"({share.low:.2f}-{share.high:.2f}) |"
+            f"({share.low:.2f}-{share.high:.2f}) | {_commonest(scans)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _commonest(scans: Sequence[Scored]) -> str:
+    """What is strangest most often, of those above the limit."""
+    counts = Counter(one.most for one in scans if one.distance > 1 and one.most)
+    return ", ".join(f"{name} ({count})" for name, count in counts.most_common(2))
 
 
 def _part(text: str) -> tuple[str, tuple[float, float]]:

@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 import torch
 
+from covidctnet.appearance import FEATURES
 from covidctnet.burden import inner_lungs
 from covidctnet.classify import CovidCTNet
 from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
-from covidctnet.training.calibrate import calibrate, describe, distance_limit, fit_likeness
+from covidctnet.training.calibrate import (
+    appearances,
+    calibrate,
+    describe,
+    distance_limit,
+    fit_likeness,
+)
 from covidctnet.training.data import ResidualData
 from covidctnet.weights import load_weights, save_weights
 from tests.small import ARCHITECTURE, DEPTH, tiny_weights
@@ -69,6 +76,23 @@ def test_inference_sees_what_was_calibrated_on(data):
         assert [said[label] for label in Label] == pytest.approx(row.tolist(), abs=2e-3)
 
 
+def test_a_scan_looks_to_inference_as_it_did_to_calibration(data, tmp_path):
+    seen = {split: appearances(data, split) for split in ("train", "val")}
+    likeness = fit_likeness(seen["train"].features, seen["train"].truth)
+    classes, features = likeness.means.shape
+    card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
+    card["likeness"] = {"limit": 2.0, "patients": 5, "features": list(FEATURES)}
+    beside = {"likeness": {"features": features, "classes": classes}}
+    card["architecture"] = {**ARCHITECTURE, **beside}
+    networks = {"denoiser": data.weights.denoiser(), "classifier": data.weights.classifier()}
+    made = save_weights(tmp_path / "made", {**networks, "likeness": likeness}, card=card)
+    model = CovidCTNet(made, device="cpu")
+    val = data.work.studies("val")
+    found = [model.unlikeness(study.volume(), study.lungs).distance for study in val]
+    expected = distances(likeness, seen["val"].features) / 2
+    assert found == pytest.approx(expected.tolist(), rel=1e-4)
+
+
 def test_one_in_a_hundred_further_scans_exceeds_the_limit():
     rng = np.random.default_rng(0)
     exceeded = []
@@ -103,7 +127,7 @@ def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
 
 def test_the_distance_does_not_depend_on_the_units_of_the_features():
     features, truth = clusters(3000)
-    scaled = features * 7.0
+    scaled = features * [7.0, 1e-3, 1.0, 50.0, 0.2, 1e3]
     a, b = (distances(fit_likeness(x, truth), x) for x in (features, scaled))
     assert b == pytest.approx(a, rel=1e-3)
 

@@ -1,0 +1,86 @@
+"""What a scan looks like, in numbers."""
+
+import numpy as np
+import pytest
+
+from covidctnet.appearance import FEATURES, describe_appearance
+from tests.volumes import a_chest
+
+WINDOW = (-1000.0, 400.0)
+
+
+def look(hu, lungs, **changes):
+    unit = np.clip((hu.array + 1000.0) / 1400.0, 0, 1).astype(np.float32)
+    scan = hu.then("window", unit, units="unit", **changes)
+    return dict(zip(FEATURES, describe_appearance(scan, lungs, window_hu=WINDOW), strict=True))
+
+
+@pytest.fixture
+def chest():
+    return a_chest((60, 50, 60), 6.0)
+
+
+def with_array(hu, array):
+    return hu.then("changed", array.astype(hu.array.dtype))
+
+
+def test_lengths_volumes_and_densities_are_those_of_the_scan(chest):
+    hu, lungs = chest
+    found = look(hu, lungs)
+    slices = np.flatnonzero(lungs.any(axis=(1, 2)))
+    assert np.exp(found["length of the scan"]) == pytest.approx(360)
+    # A twelfth of the scan is the step between the slices that are looked at.
+    length = (slices[-1] - slices[0] + 1) * 6.0
+    assert abs(np.exp(found["length of the lungs"]) - length) <= 2 * 360 / 11
+    assert np.expm1(found["lung volume"]) == pytest.approx(lungs.sum() * hu.voxel_ml, rel=0.1)
+    median = float(np.median(hu.array[lungs]))
+    assert found["lung density, percentile 50"] == pytest.approx(median, abs=5)
+
+
+def test_a_finer_grid_of_the_same_scan_looks_alike(chest):
+    hu, lungs = chest
+    affine = np.array(hu.affine)
+    affine[:3, :3] /= 2
+    twice = [np.repeat(np.repeat(np.repeat(x, 2, 0), 2, 1), 2, 2) for x in (hu.array, lungs)]
+    fine = hu.then("repeated", twice[0], affine=affine)
+    coarse, finer = look(hu, lungs), look(fine, twice[1])
+    same = [name for name in FEATURES if name not in ("noise", "lung texture")]
+    for name in same:
+        assert finer[name] == pytest.approx(coarse[name], rel=0.05, abs=0.02), name
+
+
+def test_noise_in_soft_tissue_and_lung_texture_are_told_apart(chest):
+    hu, lungs = chest
+    rng = np.random.default_rng(0)
+    still = look(hu, lungs)
+    soft = (hu.array > -60) & (hu.array < 160)
+    noisy = np.where(soft, hu.array + rng.normal(0, 20, hu.array.shape), hu.array)
+    grainy = np.where(lungs, hu.array + rng.normal(0, 40, hu.array.shape), hu.array)
+    noisy, grainy = (look(with_array(hu, x), lungs) for x in (noisy, grainy))
+    assert noisy["noise"] > still["noise"] + 1
+    assert noisy["lung texture"] == pytest.approx(still["lung texture"])
+    assert grainy["lung texture"] > still["lung texture"] + 1
+    assert grainy["noise"] == pytest.approx(still["noise"])
+
+
+def test_the_lower_half_of_a_chest_has_its_lungs_elsewhere(chest):
+    hu, lungs = chest
+    half = look(hu.then("cut", hu.array[:30]), lungs[:30])
+    whole = look(hu, lungs)
+    assert half["lungs in the upper third"] > 1.5 * whole["lungs in the upper third"]
+    assert half["length of the scan"] == pytest.approx(whole["length of the scan"] - np.log(2))
+
+
+def test_a_scan_without_lungs_or_soft_tissue_is_described_too(chest):
+    hu, lungs = chest
+    air = hu.then("air", np.full_like(hu.array, -1000))
+    found = look(air, np.zeros_like(lungs))
+    assert np.isfinite(list(found.values())).all()
+    assert found["lung density, percentile 98"] == -1000
+    assert found["noise"] == found["lung volume"] == 0
+
+
+def test_less_slices_than_are_looked_at_do_no_harm(chest):
+    hu, lungs = chest
+    found = look(hu.then("cut", hu.array[20:23]), lungs[20:23])
+    assert np.isfinite(list(found.values())).all()
