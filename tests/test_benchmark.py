@@ -119,6 +119,26 @@ def test_the_whole_chain_stands_beside_a_straight_port(tiny):
     assert "preprocess" in rows[0].note and rows[-1].note.startswith("reckoned")
 
 
+def test_compiled_networks_stand_beside_the_others_where_they_are_asked_for(tiny, monkeypatch):
+    # Kernels would take minutes to write; that the rows are there is what is asked.
+    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    only = ["denoise", "whole", "train"]
+    rows = benchmark(tiny, "cpu", 1, only=only, matrix=64, compiled=True).rows
+    compiled = [row for row in rows if "compiled" in row.by]
+    assert [row.group.split(",")[0] for row in compiled] == [
+        "denoise a slice",
+        "denoise a slice",
+        next(row.group for row in rows if row.group.startswith("folder")).split(",")[0],
+        "a training step",
+    ]
+    assert all(row.seconds for row in compiled)
+
+
+def test_a_training_step_tells_its_share_of_the_products(found):
+    notes = [row.note for row in found.rows if row.group.startswith("a training step")]
+    assert [note.endswith("GFLOP/s") for note in notes] == [True, True, False, False]
+
+
 def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
     rows = benchmark(tiny, "cpu", 1, only=["start", "memory"], matrix=64).rows
     assert re.fullmatch(r"0\.\d\d GiB resident at most", rows[-1].note)
@@ -137,8 +157,9 @@ def test_a_long_run_tells_how_memory_grows(tiny):
     assert run.studies == 3 and max(run.held) > 2**27
     assert {other.studies for other in others} <= {2}
     assert [other.cores for other in others][:2] == [1, 2] * (run.cores > 1)
+    assert [one.networks for one in found.streams[-2:]] == ["stand-ins", "tiny"]
     assert {"read", "preprocess", "gate", "classify"} <= set(run.stages)
-    assert f"| 3 | {run.cores} | " in render(found)
+    assert f"| stand-ins | 3 | {run.cores} | " in render(found)
     assert "studies (phantoms)" in draw(run)
 
 

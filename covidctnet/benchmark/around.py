@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import ConcatDataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from covidctnet.benchmark.goals import RESIDENT
 from covidctnet.benchmark.held import watch
-from covidctnet.benchmark.stages import Scan
+from covidctnet.benchmark.stages import PAPER_WIDTH, Scan
 from covidctnet.benchmark.timing import Row, by_turns
+from covidctnet.denoise import compile_in_place
 from covidctnet.io.store import Store
 from covidctnet.lungs import lung_mask
 from covidctnet.results import Label
@@ -28,9 +30,19 @@ __all__ = ["loading", "memory", "starting", "training"]
 
 
 def training(scan: Scan) -> list[Row]:
-    """A step of the denoiser, as the preset of `compact` takes it, and what it is made of."""
-    device, batch, patch = scan.model.device, 8, 144
-    task = DenoiserTask(bidirectional=False, patch=patch).to(device).train()
+    """A step of the denoiser: as `compact` takes it; on a GPU in the paper's width as well."""
+    rows = _steps(scan, DenoiserTask(bidirectional=False, patch=144))
+    if scan.model.device.type == "cuda":  # a CPU would take minutes
+        rows += _steps(scan, DenoiserTask(base=PAPER_WIDTH["base"]))
+    return rows
+
+
+def _steps(scan: Scan, task: DenoiserTask) -> list[Row]:
+    """A step of eight slices or patches, and what it is made of."""
+    device, batch = scan.model.device, 8
+    task = task.to(device).train()
+    size = scan.unit.shape[1]
+    patch = task.patch or size
     optimizer = torch.optim.Adam(task.parameters())
     clean = torch.from_numpy(scan.needed[:batch])[:, None].to(device)
     inside = (clean < 0.5).float()
@@ -47,21 +59,35 @@ def training(scan: Scan) -> list[Row]:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             task(clean[..., :patch, :patch])
 
-    return by_turns(
-        f"a training step, base 16, {batch} patches of {patch} x {patch}",
-        {
-            "covidctnet, bfloat16": partial(step, rounded=True),
-            "float32": partial(step, rounded=False),
-            "of it: noise": lambda: corrupt(
-                clean[..., :patch, :patch],
-                inside[..., :patch, :patch],
-                task.noise,
-                generator=generator,
-            ),
-            "of it: the network, forward": forward,
-        },
-        scan.repeats,
-    )
+    with FlopCounterMode(display=False) as counter:
+        step(rounded=False)
+    rounded = "covidctnet, bfloat16"
+    works: dict[str, Callable[[], object]] = {
+        rounded: partial(step, rounded=True),
+        "float32": partial(step, rounded=False),
+        "of it: noise": lambda: corrupt(
+            clean[..., :patch, :patch],
+            inside[..., :patch, :patch],
+            task.noise,
+            generator=generator,
+        ),
+        "of it: the network, forward": forward,
+    }
+    base = task.architecture["base"]
+    group = f"a training step, base {base}, {batch} patches of {patch} x {patch}"
+    rows = by_turns(group, works, scan.repeats)
+    if scan.compiled:
+        # Last and apart: from here on the network is compiled.
+        compile_in_place(task.network, device)
+        compiled = {"covidctnet, bfloat16, compiled": partial(step, rounded=True)}
+        rows += by_turns(group, compiled, scan.repeats)
+    flops = counter.get_total_flops()
+    return [
+        replace(row, note=f"{flops / min(row.seconds) / 1e9:.0f} GFLOP/s")
+        if not row.by.startswith("of it")
+        else row
+        for row in rows
+    ]
 
 
 def loading(scan: Scan) -> list[Row]:

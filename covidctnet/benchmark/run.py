@@ -14,6 +14,7 @@ from typing import Any
 
 from covidctnet.benchmark import around, stages
 from covidctnet.benchmark.goals import goals
+from covidctnet.benchmark.long_run import COMPILED
 from covidctnet.benchmark.machine import ceilings, describe
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.streaming import Stream, narrow_weights, stream, write_studies
@@ -84,6 +85,7 @@ def benchmark(
     repeats: int,
     *,
     precision: str = "auto",
+    compiled: bool = False,
     scan: Path | None = None,
     only: Iterable[str] = tuple(STAGES),
     studies: int = 0,
@@ -96,6 +98,7 @@ def benchmark(
         device: See `covidctnet.denoise.pick_device`.
         repeats: Runs of every way; medians are told.
         precision: See `covidctnet.denoise.pick_precision`.
+        compiled: Measure what `torch.compile` makes of the networks as well.
         scan: A DICOM series; a phantom by default.
         only: Names in `STAGES`.
         studies: Studies of a long run, phantoms, that shows memory and throughput; none by default.
@@ -115,7 +118,7 @@ def benchmark(
             write_series(phantom, folder, patient="benchmark")
         else:
             folder = scan
-        given = Scan(folder, weights, model, repeats)
+        given = Scan(folder, weights, model, repeats, compiled)
         told = " x ".join(str(n) for n in given.volume.shape)
         mm = " x ".join(f"{s:.3g}" for s in given.volume.spacing)
         what = f"{'a phantom' if scan is None else 'a scan'} of {told} voxels of {mm} mm"
@@ -134,6 +137,10 @@ def benchmark(
             streams += [
                 run(studies=few, cores=n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= cores > 1
             ]
+            real = partial(stream, many, weights, device, studies=few, cores=cores)
+            streams.append(real(networks=model.weights.name))
+            if compiled:
+                streams.append(real(networks=COMPILED))
         return Benchmark(
             describe(model.device), ceilings(model.device, repeats), what, rows, streams
         )
@@ -162,17 +169,18 @@ def render(found: Benchmark) -> str:
     if found.streams:
         lines += [
             "",
-            "**many studies (phantoms) in one run, stand-ins for the networks**",
+            "**many studies (phantoms) in one run, networks or stand-ins for them**",
             "",
-            "| studies | cores | first answer to last | a second | GiB at most in all processes "
-            "| growth a study | stages of a study, medians |",
-            "|---|---|---|---|---|---|---|",
+            "| networks | studies | cores | first answer to last | a second "
+            "| GiB at most in all processes | growth a study | stages of a study, medians |",
+            "|---|---|---|---|---|---|---|---|",
         ]
     for run in found.streams:
         stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run.stages.items())
         lines.append(
-            f"| {run.studies} | {run.cores} | {run.seconds:.0f} s | {run.a_second:.2f} "
-            f"| {max(run.held) / 2**30:.2f} | {run.drift / 2**10:+.1f} KiB | {stages} s |"
+            f"| {run.networks} | {run.studies} | {run.cores} | {run.seconds:.0f} s "
+            f"| {run.a_second:.2f} | {max(run.held) / 2**30:.2f} "
+            f"| {run.drift / 2**10:+.1f} KiB | {stages} s |"
         )
     return "\n".join(lines)
 

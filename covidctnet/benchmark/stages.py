@@ -55,12 +55,14 @@ class Scan:
         weights: Shipped name or folder.
         model: Of these weights.
         repeats: Runs of every way.
+        compiled: Whether kernels that `torch.compile` writes are measured as well.
     """
 
     folder: Path
     weights: str
     model: CovidCTNet
     repeats: int
+    compiled: bool = False
 
     @property
     def base(self) -> int:
@@ -192,6 +194,10 @@ def denoising(scan: Scan) -> list[Row]:
             "torch eager, float32": trained,
             "torch eager, autocast to bfloat16": _Autocast(trained),
         }
+        if scan.compiled:
+            ways["covidctnet, compiled"] = place(
+                trained, model.device, model.precision, compiled=True
+            )
         works = {name: partial(denoise_slices, network, slices) for name, network in ways.items()}
         group = f"denoise a slice, {width}, {flops / 1e9:.1f} GFLOP"
         for row in by_turns(group, works, scan.repeats):
@@ -221,16 +227,17 @@ def whole(scan: Scan) -> list[Row]:
     count = len(scan.unit.array)
     group = f"folder to answer, {scan.volume.shape[0]} files, {count} slices of the networks"
     answers: list[Prediction] = []
-    rows = by_turns(
-        f"{group}, base {scan.base}",
-        {
-            "covidctnet": lambda: answers.append(model(read_volume(scan.folder))),
-            "a straight port: splines, every slice, float32": lambda: port(
-                weights, scan.folder, scan.volume
-            ),
-        },
-        scan.repeats,
-    )
+    works: dict[str, Callable[[], object]] = {
+        "covidctnet": lambda: answers.append(model(read_volume(scan.folder))),
+        "a straight port: splines, every slice, float32": lambda: port(
+            weights, scan.folder, scan.volume
+        ),
+    }
+    if scan.compiled:
+        device, precision = str(model.device), model.precision
+        faster = CovidCTNet(weights, device=device, precision=precision, compiled=True)
+        works["covidctnet, compiled"] = lambda: faster(read_volume(scan.folder))
+    rows = by_turns(f"{group}, base {scan.base}", works, scan.repeats)
     told = ", ".join(
         f"{stage} {statistics.median(answer.seconds[stage] for answer in answers):.2f}"
         for stage in answers[0].seconds

@@ -1,7 +1,7 @@
 """Many studies in one run: does memory stay, and what do more cores bring.
 
-The networks of these runs are stand-ins that take next to no time: what is asked for is all that
-surrounds them.
+With stand-ins for the networks, which take next to no time, it shows all that surrounds them; with
+the networks themselves, how many studies are answered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from covidctnet.benchmark.held import watch
+from covidctnet.benchmark.long_run import STAND_INS
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
@@ -45,6 +46,7 @@ class Stream:
         seconds: From the first answer to the last.
         held: Bytes of all its processes, evenly over the run.
         stages: Medians in seconds, by stage.
+        networks: That answered.
     """
 
     studies: int
@@ -52,6 +54,7 @@ class Stream:
     seconds: float
     held: tuple[int, ...]
     stages: Mapping[str, float] = field(default_factory=dict)
+    networks: str = STAND_INS
 
     @property
     def a_second(self) -> float:
@@ -97,11 +100,29 @@ def write_studies(folder: Path, count: int, matrix: int) -> None:
         write_series(phantom, own, patient=f"stream {number}")
 
 
-def stream(folder: Path, weights: Path, device: str, *, studies: int, cores: int) -> Stream:
-    """Classify so many of them in a process of its own that may use so many cores."""
+def stream(
+    folder: Path,
+    weights: Path | str,
+    device: str,
+    *,
+    studies: int,
+    cores: int,
+    networks: str = STAND_INS,
+) -> Stream:
+    """Classify so many of them in a process of its own that may use so many cores.
+
+    Args:
+        folder: From `write_studies`.
+        weights: Shipped name or folder.
+        device: See `covidctnet.denoise.pick_device`.
+        studies: How many.
+        cores: How many.
+        networks: See `covidctnet.benchmark.long_run`.
+    """
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     chosen = sorted(folder.iterdir())[:studies]
-    command = [sys.executable, "-m", "covidctnet.benchmark.stand_in", str(weights), device]
+    module = "covidctnet.benchmark.long_run"
+    command = [sys.executable, "-m", module, str(weights), device, networks]
     with tempfile.TemporaryDirectory() as output:
         run = subprocess.Popen(
             [*command, output, *map(str, chosen)],
@@ -117,7 +138,8 @@ def stream(folder: Path, weights: Path, device: str, *, studies: int, cores: int
     if run.returncode:
         raise RuntimeError(f"the run ended with {run.returncode}")
     found = json.loads(told)
-    return Stream(studies, len(allowed), found["seconds"], tuple(held), found["stages"])
+    seconds, stages = found["seconds"], found["stages"]
+    return Stream(studies, len(allowed), seconds, tuple(held), stages, networks)
 
 
 def draw(run: Stream) -> str:

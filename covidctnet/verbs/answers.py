@@ -181,7 +181,7 @@ def benchmark(arguments: list[str]) -> int:
     parser.add_argument(
         "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
     )
-    add_network(parser, compiled=False)
+    add_network(parser)
     given = parser.parse_args(arguments)
     for name, least in (("repeats", 1), ("studies", 0)):
         if given[name] < least:
@@ -207,6 +207,7 @@ def benchmark(arguments: list[str]) -> int:
         given.device,
         given.repeats,
         precision=given.precision,
+        compiled=given.compiled,
         scan=scan,
         only=[name.strip() for name in given.only.split(",") if name.strip()] or STAGES,
         studies=given.studies,

@@ -47,13 +47,8 @@ def parser_of(verb: str) -> ArgumentParser:
     return parser
 
 
-def add_network(parser: ArgumentParser, *, compiled: bool = True) -> None:
-    """The options that name weights and where they run.
-
-    Args:
-        parser: Gets them.
-        compiled: Whether the verb can have the denoiser compiled.
-    """
+def add_network(parser: ArgumentParser) -> None:
+    """The options that name weights and where they run."""
     parser.add_argument("--weights", type=str, default="compact", help="shipped name, or a folder")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 or mps")
     parser.add_argument(
@@ -62,8 +57,6 @@ def add_network(parser: ArgumentParser, *, compiled: bool = True) -> None:
         default="auto",
         help="32, bf16 (two to four times as fast where the processor knows it), or auto",
     )
-    if not compiled:
-        return
     parser.add_argument(
         "--compiled",
         action="store_true",

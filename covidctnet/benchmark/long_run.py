@@ -1,6 +1,8 @@
-"""What the process of a long run does: classify, with stand-ins for the networks.
+"""What the process of a long run does: classify, with a stand-in for the denoiser or without.
 
-    python -m covidctnet.benchmark.stand_in WEIGHTS DEVICE OUTPUT STUDY...
+    python -m covidctnet.benchmark.long_run WEIGHTS DEVICE NETWORKS OUTPUT STUDY...
+
+NETWORKS is ``stand-ins``, or ``compiled``, or anything else for the networks as they are.
 
 It loads no more than ``covidctnet classify`` does, and prints what it measured as JSON.
 """
@@ -19,16 +21,19 @@ from covidctnet.batch import classify_into, readers_beside
 from covidctnet.classify import CovidCTNet
 from covidctnet.report import Results
 
-__all__ = ["main"]
+__all__ = ["COMPILED", "STAND_INS", "main"]
+
+STAND_INS, COMPILED = "stand-ins", "compiled"
 
 
-def main(weights: str, device: str, output: str, *studies: str) -> None:
+def main(weights: str, device: str, networks: str, output: str, *studies: str) -> None:
     """Classify the studies and tell the seconds from the first answer to the last, and by stage."""
-    model = CovidCTNet.load(weights, device=device)
-    # Even the narrowest BCDU-Net takes longer for a scan than all that is measured here.
-    smoothing = nn.Conv2d(1, 1, 3, padding=1, bias=False).requires_grad_(False)
-    smoothing.weight.fill_(1 / 9)
-    model.denoiser = smoothing.to(model.device)
+    model = CovidCTNet.load(weights, device=device, compiled=networks == COMPILED)
+    if networks == STAND_INS:
+        # Even the narrowest BCDU-Net takes longer for a scan than all that is measured here.
+        smoothing = nn.Conv2d(1, 1, 3, padding=1, bias=False).requires_grad_(False)
+        smoothing.weight.fill_(1 / 9)
+        model.denoiser = smoothing.to(model.device)
     results = Results(output)
     answered: list[float] = []
     counts = classify_into(
