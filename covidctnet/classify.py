@@ -45,7 +45,7 @@ class Unlikeness(NamedTuple):
 
     Attributes:
         distance: Over the limit that one valid scan in a hundred exceeds.
-        most: What is strangest about it, one of `covidctnet.appearance.FEATURES`.
+        most: What lies the most standard deviations off, of `covidctnet.appearance.FEATURES`.
     """
 
     distance: float
@@ -147,6 +147,11 @@ class CovidCTNet:
             "card": dict(self.weights.card),
         }
 
+    @property
+    def window_hu(self) -> tuple[float, float]:
+        """What 0 and 1 of a preprocessed scan are."""
+        return self.settings.low_hu, self.settings.high_hu
+
     def prepare(self, volume: Volume) -> Prepared:
         """What can be done of a scan while the networks work on another; safe in any thread.
 
@@ -161,8 +166,7 @@ class CovidCTNet:
         with _timed(seconds, "preprocess"):
             unit = self._preprocessed(volume)
         with _timed(seconds, "gate"):
-            window = (self.settings.low_hu, self.settings.high_hu)
-            chest, lungs = look_for_chest(unit, window_hu=window)
+            chest, lungs = look_for_chest(unit, window_hu=self.window_hu)
             flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
             unlikeness = self.unlikeness(unit, lungs)
             unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
@@ -181,12 +185,10 @@ class CovidCTNet:
         """
         if self.likeness is None:
             return None
-        window = (self.settings.low_hu, self.settings.high_hu)
-        features = torch.from_numpy(describe_appearance(unit, lungs, window_hu=window))[
-            None
-        ].float()
+        described = describe_appearance(unit, lungs, window_hu=self.window_hu)
+        features = torch.from_numpy(described)[None].float()
         distance = float(self.likeness(features)) / self.weights.distance_limit
-        return Unlikeness(distance, FEATURES[int(self.likeness.shares(features).argmax())])
+        return Unlikeness(distance, FEATURES[int(self.likeness.strangest(features))])
 
     def __call__(
         self, volume: Volume | Prepared, *, images: bool = False, residual: bool = False

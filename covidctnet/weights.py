@@ -18,7 +18,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.appearance import FEATURES
+from covidctnet.appearance import FEATURES, VERSION
 from covidctnet.calibration import Calibration
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.models import CNN3D, BCDUNet, Likeness
@@ -390,18 +390,31 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
     try:
         if "calibration" in card:
             Calibration.from_card(card["calibration"])
-        if "likeness" in card and tuple(card["likeness"]["features"]) != FEATURES:
-            raise ValueError("a likeness by other features than those of this version")
         for entry, name in (("likeness", "limit"), ("burden", "threshold")):
             if entry in card and not 0 <= float(card[entry][name]) < math.inf:
                 raise ValueError(f"{name} {card[entry][name]}")
         if ("likeness" in card) != ("likeness" in card["architecture"]):
             raise ValueError("likeness without its network, or the other way round")
+        if "likeness" in card:
+            _check_likeness(label, card)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"the card of weights {label!r} has an impossible calibration "
             f"({type(error).__name__}: {error}). Get the folder anew."
         ) from None
+
+
+def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
+    """Refuse a distance between numbers that mean something else today."""
+    entry, width = card["likeness"], card["architecture"]["likeness"]["features"]
+    if float(entry["limit"]) == 0:
+        raise ValueError("limit 0 of the likeness")
+    if (entry.get("version"), width) != (VERSION, len(FEATURES)):
+        raise WeightsError(
+            f"weights {label!r} describe a scan by {width} numbers (version "
+            f"{entry.get('version')}), this program by {len(FEATURES)} (version {VERSION}). Train "
+            "the classifier again, or use the program that they were trained with."
+        )
 
 
 def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.appearance import FEATURES
+from covidctnet.appearance import FEATURES, VERSION
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.likeness import Likeness
 from covidctnet.weights import load_weights, save_weights
@@ -59,7 +59,7 @@ def calibrated_weights(folder: Path) -> Path:
         "temperature": 2.0,
         "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
     }
-    card["likeness"] = {"limit": 1e-6, "patients": 40, "features": list(FEATURES)}
+    card["likeness"] = {"limit": 1e-6, "scans": 40, "version": VERSION}
     card["burden"] = {"threshold": 0.0, "patients": 10}
     save_weights(folder, networks, card=card)
     return folder

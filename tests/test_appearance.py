@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covidctnet.appearance import FEATURES, describe_appearance
+from covidctnet.appearance import FEATURES, GRAIN, describe_appearance
 from tests.volumes import a_chest
 
 WINDOW = (-1000.0, 400.0)
@@ -27,14 +27,14 @@ def with_array(hu, array):
 def test_lengths_volumes_and_densities_are_those_of_the_scan(chest):
     hu, lungs = chest
     found = look(hu, lungs)
-    slices = np.flatnonzero(lungs.any(axis=(1, 2)))
-    assert np.exp(found["length of the scan"]) == pytest.approx(360)
-    # A twelfth of the scan is the step between the slices that are looked at.
-    length = (slices[-1] - slices[0] + 1) * 6.0
-    assert abs(np.exp(found["length of the lungs"]) - length) <= 2 * 360 / 11
-    assert np.expm1(found["lung volume"]) == pytest.approx(lungs.sum() * hu.voxel_ml, rel=0.1)
-    median = float(np.median(hu.array[lungs]))
-    assert found["lung density, percentile 50"] == pytest.approx(median, abs=5)
+    assert np.expm1(found["length of the scan"]) == pytest.approx(360)
+    length = np.count_nonzero(lungs.any(axis=(1, 2))) * 6.0
+    assert np.expm1(found["length of the lungs"]) == pytest.approx(length)
+    assert np.expm1(found["lung volume"]) == pytest.approx(lungs.sum() * hu.voxel_ml)
+    area = lungs[20:40].sum() * 36.0 / 20
+    assert found["cross-section of the lungs, middle third"] == pytest.approx(np.sqrt(area))
+    # Of the same density throughout; the window rounds it.
+    assert found["lung density, percentile 50"] == pytest.approx(-850, abs=1)
 
 
 def test_a_finer_grid_of_the_same_scan_looks_alike(chest):
@@ -46,7 +46,18 @@ def test_a_finer_grid_of_the_same_scan_looks_alike(chest):
     coarse, finer = look(hu, lungs), look(fine, twice[1])
     same = [name for name in FEATURES if name not in ("noise", "lung texture")]
     for name in same:
-        assert finer[name] == pytest.approx(coarse[name], rel=0.05, abs=0.02), name
+        assert finer[name] == pytest.approx(coarse[name], rel=0.01), name
+
+
+def test_air_around_the_body_changes_no_cross_section(chest):
+    hu, lungs = chest
+    wider = [((0, 0), (8, 8), (8, 8)), -1000, False]
+    padded = hu.then("padded", np.pad(hu.array, wider[0], constant_values=wider[1]))
+    found = look(padded, np.pad(lungs, wider[0], constant_values=wider[2]))
+    whole = look(hu, lungs)
+    for third in ("lower", "middle", "upper"):
+        name = f"cross-section of the lungs, {third} third"
+        assert found[name] == pytest.approx(whole[name])
 
 
 def test_noise_in_soft_tissue_and_lung_texture_are_told_apart(chest):
@@ -67,8 +78,9 @@ def test_the_lower_half_of_a_chest_has_its_lungs_elsewhere(chest):
     hu, lungs = chest
     half = look(hu.then("cut", hu.array[:30]), lungs[:30])
     whole = look(hu, lungs)
-    assert half["lungs in the upper third"] > 1.5 * whole["lungs in the upper third"]
-    assert half["length of the scan"] == pytest.approx(whole["length of the scan"] - np.log(2))
+    name = "cross-section of the lungs, upper third"
+    assert half[name] > 1.5 * whole[name]
+    assert np.expm1(half["length of the scan"]) == pytest.approx(180)
 
 
 def test_a_scan_without_lungs_or_soft_tissue_is_described_too(chest):
@@ -78,6 +90,20 @@ def test_a_scan_without_lungs_or_soft_tissue_is_described_too(chest):
     assert np.isfinite(list(found.values())).all()
     assert found["lung density, percentile 98"] == -1000
     assert found["noise"] == found["lung volume"] == 0
+
+
+def test_noise_is_the_median_distance_from_the_mean_of_two_neighbours(chest):
+    hu, lungs = chest
+    # Columns of 30 and 50 HU in turn: every voxel lies 20 from the mean of its neighbours.
+    columns = np.where(np.arange(hu.array.shape[2]) % 2, 30, 50)
+    striped = np.where((hu.array > -60) & ~lungs, columns, hu.array)
+    found = look(with_array(hu, striped), lungs)
+    assert np.expm1(found["noise"]) == pytest.approx(20, abs=0.1)
+    assert np.expm1(found["lung texture"]) == pytest.approx(0, abs=0.1)
+
+
+def test_every_feature_has_a_grain_of_its_own():
+    assert GRAIN.shape == (len(FEATURES),) and (GRAIN > 0).all()
 
 
 def test_less_slices_than_are_looked_at_do_no_harm(chest):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
@@ -231,6 +232,25 @@ def test_a_scan_beyond_the_limit_is_flagged(calibrated, model, chest):
     assert model(chest).distance is None
 
 
+def test_a_scan_like_the_others_is_not_flagged_and_what_moved_is_named(calibrated, chest):
+    unit, lungs = calibrated.prepare(chest)[:2]
+    likeness = calibrated.likeness
+    kept = {name: buffer.clone() for name, buffer in likeness.state_dict().items()}
+    looks = describe_appearance(unit, lungs, window_hu=calibrated.window_hu)
+    likeness.whitening.copy_(1e-7 * torch.eye(len(FEATURES)))
+    try:
+        likeness.means.copy_(torch.from_numpy(looks))
+        answer = calibrated(chest)
+        assert answer.distance < 1 and "unlike_training" not in answer.flags
+        assert not [note for note in answer.notes if note.startswith("unlike")]
+        likeness.means[:, FEATURES.index("noise")] += 100
+        answer = calibrated(chest)
+        assert answer.distance == pytest.approx(10, rel=1e-2)
+        assert "unlike the training data, most of all: noise" in answer.notes
+    finally:
+        likeness.load_state_dict(kept)
+
+
 def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
     answer = calibrated(chest, images=True)
     assert len(answer.burden.regions) == 6
@@ -256,4 +276,4 @@ def test_eight_bits_give_a_phantom_the_answer_of_all_bits(label, scanner):
         exact.probabilities.values(), rounded.probabilities.values(), strict=True
     ):
         assert 0 < abs(one - other) < 0.01
-    assert rounded.distance == exact.distance
+    assert rounded.distance == exact.distance is not None

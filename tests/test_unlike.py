@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from covidctnet.appearance import FEATURES
 from pipelines.unlike import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest
@@ -28,7 +29,10 @@ def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, cap
     told = capsys.readouterr().out
     assert page.read_text() == told
     # The limit of these weights is tiny: everything is above it.
-    assert re.search(r"\| chests \| 1 \|  \| [\d.]+ \|.*\| 1\.00 \(0\.21-1\.00\) \|", told)
+    row = re.search(
+        r"\| chests \| 1 \|  \| [\d.]+ \|.*\| 1\.00 \(0\.21-1\.00\) \| (.+) \(1\) \|", told
+    )
+    assert row and row[1] in FEATURES
     assert re.search(r"\| blocks \| 1 \| 1 \| [\d.]+ \|", told)
 
 

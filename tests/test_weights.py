@@ -5,12 +5,11 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from covidctnet.appearance import FEATURES
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
-from tests.small import tiny_weights
+from tests.small import calibrated_weights, tiny_weights
 
 ARCHITECTURE = {
     "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"},
@@ -363,7 +362,6 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
         {"burden": {"threshold": -0.1}},
         {"burden": {"threshold": "much"}},
         {"likeness": {"limit": 3.0}},
-        {"likeness": {"limit": 3.0, "features": list(FEATURES)}},
     ],
 )
 def test_an_impossible_calibration_is_refused(tmp_path, entry):
@@ -371,4 +369,22 @@ def test_an_impossible_calibration_is_refused(tmp_path, entry):
     card = json.loads((folder / "card.json").read_text())
     (folder / "card.json").write_text(json.dumps(card | entry))
     with pytest.raises(WeightsError, match="impossible calibration"):
+        load_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 0}, "version 0"),
+        ({"version": None}, "Train the classifier again"),
+        ({"limit": 0.0}, "limit 0"),
+    ],
+)
+def test_a_likeness_of_other_numbers_is_refused(tmp_path, change, said):
+    folder = calibrated_weights(tmp_path / "calibrated")
+    assert load_weights(folder).likeness() is not None
+    card = json.loads((folder / "card.json").read_text())
+    card["likeness"] |= change
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match=said):
         load_weights(folder)

@@ -37,14 +37,12 @@ class Likeness(nn.Module):
         """Distances (batch,) of features (batch, features)."""
         return self._deviations(features).norm(dim=2).amin(dim=1)
 
-    def shares(self, features: Tensor) -> Tensor:
-        """How much each feature adds to the squared distance, (batch, features); they sum to 1."""
-        deviations = self._deviations(features)
-        nearest = deviations.norm(dim=2).argmin(dim=1)  # (B,)
-        rows = torch.arange(len(features), device=features.device)
-        turned = deviations[rows, nearest] @ self.whitening.T  # (B, features)
-        parts = (features - self.means[nearest]) * turned
-        return parts / parts.sum(dim=1, keepdim=True)
+    def strangest(self, features: Tensor) -> Tensor:
+        """Which feature lies the most standard deviations from the nearest class, (batch,)."""
+        nearest = self._deviations(features).norm(dim=2).argmin(dim=1)  # (B,)
+        covariance = torch.linalg.inv(self.whitening @ self.whitening.T)  # (features, features)
+        deviations = (features - self.means[nearest]) / covariance.diagonal().sqrt()
+        return deviations.abs().argmax(dim=1)
 
     def _deviations(self, features: Tensor) -> Tensor:
         return (features[:, None] - self.means) @ self.whitening  # (B, classes, features)

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from covidctnet.appearance import FEATURES, describe_appearance
+from covidctnet.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
 from covidctnet.models import CNN3D, Likeness
@@ -55,7 +55,7 @@ class Appearances(NamedTuple):
 
     Attributes:
         truth: `Label` values, shape (n,).
-        features: `covidctnet.appearance.FEATURES`, shape (n, 16).
+        features: `covidctnet.appearance.FEATURES`, shape (n, 15).
     """
 
     truth: np.ndarray
@@ -102,8 +102,8 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
             networks["likeness"] = likeness
             classes, features = likeness.means.shape
             architecture["likeness"] = {"features": features, "classes": classes}
-            told = {"limit": limit, "patients": len(further.truth), "features": list(FEATURES)}
-            card["likeness"] = told
+            told = {"limit": limit, "scans": len(further.truth), "version": VERSION}
+            card["likeness"] = {**told, "features": list(FEATURES)}
     if data.settings.has_residual:
         card |= _burden(data)
     for name in ("calibration", "likeness", "burden"):
@@ -138,12 +138,13 @@ def appearances(data: ResidualData, split: str) -> Appearances:
     return Appearances(np.array(truth, dtype=int), np.array(features).reshape(-1, len(FEATURES)))
 
 
-def fit_likeness(features: np.ndarray, truth: np.ndarray) -> Likeness:
+def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GRAIN) -> Likeness:
     """The distance to the nearest class of training patients.
 
     Args:
         features: Shape (n, features).
         truth: `Label` values, shape (n,); labels that nobody has are left out.
+        grain: Below which a difference means nothing, by feature, in its unit.
 
     Source: covariance shrunk as Ledoit and Wolf (2004), pooled within the classes.
     """
@@ -152,11 +153,11 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray) -> Likeness:
     labels = [label for label in Label if (truth == label).any()]
     means = np.stack([features[truth == label].mean(axis=0) for label in labels])
     within = features - means[np.searchsorted(labels, truth)]
-    # Shrinking compares variances: the features must be in one unit for it.
-    unit = np.where(within.std(axis=0) > 0, within.std(axis=0), 1.0)
+    # Shrinking compares variances: the features must be in one unit for it. And one that never
+    # moved must not make a world of a millimetre.
+    unit = np.hypot(within.std(axis=0), grain)
     covariance = LedoitWolf(assume_centered=True).fit(within / unit).covariance_
-    # A feature that never moves must not divide by zero.
-    covariance += 1e-9 * max(float(np.trace(covariance)), 1e-9) * np.eye(len(covariance))
+    covariance += np.diag((grain / unit) ** 2)
     likeness = Likeness(features.shape[1], len(labels))
     likeness.means.copy_(torch.from_numpy(means))
     whitening = np.linalg.cholesky(np.linalg.inv(covariance)) / unit[:, None]
@@ -172,8 +173,9 @@ def distance_limit(distances: np.ndarray) -> float:
 
     Returns:
         The upper 99 % prediction bound of a log-normal distribution whose upper half is that of the
-        distances: a quantile of some thirty patients would not reach so far, and Controls, whose
-        features hardly differ, must not widen it from below. NaN for fewer than eight.
+        distances: a quantile of some thirty scans would not reach so far, and scans that hardly
+        differ from those of the training, as copies of one patient do, must not widen it from
+        below. NaN for fewer than eight.
     """
     logs = np.sort(np.log(distances[distances > 0]))
     middle = float(np.median(logs)) if len(logs) else math.nan

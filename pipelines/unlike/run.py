@@ -35,13 +35,13 @@ class Scored:
     Attributes:
         group: Its group.
         distance: Over the limit.
-        refused: Code of the gate's refusal, empty where it passed.
+        refused: Whether the gate refuses it.
         most: What is strangest about it; empty where it is not known.
     """
 
     group: str
     distance: float
-    refused: str = ""
+    refused: bool = False
     most: str = ""
 
 
@@ -85,21 +85,19 @@ def score(
 ) -> list[Scored]:
     """Every study below a folder that can be read as a volume, or a part of its slices."""
     out = []
-    settings = model.settings
     for study in find_studies(folder):
         try:
             volume = read_study(study)
             first, last = (round(end * len(volume.array)) for end in share)
             volume = volume.then("cut", volume.array[first:last])
-            unit = preprocess(volume, settings)
-            chest, lungs = look_for_chest(unit, window_hu=(settings.low_hu, settings.high_hu))
-            refused = "NOT_CHEST" if chest.fault else ""
+            unit = preprocess(volume, model.settings)
+            chest, lungs = look_for_chest(unit, window_hu=model.window_hu)
             unlikeness = model.unlikeness(unit, lungs)
         except StudyError as error:
             sys.stderr.write(f"study {study.id} of {group}: {error.code}\n")
             continue
         assert unlikeness is not None
-        out.append(Scored(group, unlikeness.distance, refused, unlikeness.most))
+        out.append(Scored(group, unlikeness.distance, bool(chest.fault), unlikeness.most))
     return out
 
 
@@ -129,7 +127,7 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
     ]
     for name, scans in groups.items():
         distances = [one.distance for one in scans]
-        refused = sum(bool(one.refused) for one in scans)
+        refused = sum(one.refused for one in scans)
         share = wilson(sum(distance > 1 for distance in distances), len(distances))
         lines.append(
             f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(distances):.2f} | "

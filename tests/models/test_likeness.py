@@ -26,22 +26,17 @@ def test_a_class_mean_has_no_distance_from_itself():
     assert network(network.means).tolist() == [0, 0]
 
 
-def test_the_shares_of_a_distance_sum_to_one_and_name_what_moved():
+def test_the_strangest_feature_lies_the_most_deviations_from_the_nearest_class():
     network = Likeness(3, 2)
     network.means.copy_(torch.tensor([[0.0, 0, 0], [50, 50, 50]]))
     network.whitening.copy_(torch.diag(torch.tensor([1.0, 0.5, 2.0])))
-    shares = network.shares(torch.tensor([[3.0, 4.0, 0.0], [50.0, 50.0, 49.0]]))
-    assert shares[0].tolist() == pytest.approx([9 / 13, 4 / 13, 0])
-    assert shares[1].tolist() == pytest.approx([0, 0, 1])
+    points = torch.tensor([[3.0, 4.0, 0.0], [0.0, -9.0, 3.0], [50.0, 50.0, 49.0]])
+    assert network.strangest(points).tolist() == [0, 2, 2]
 
 
-def test_correlated_features_share_a_distance_as_mahalanobis_has_it():
-    rng = np.random.default_rng(1)
-    mixing = rng.normal(size=(4, 4))
-    precision = np.linalg.inv(mixing @ mixing.T + np.eye(4))
-    network = Likeness(4, 1)
+def test_deviations_are_counted_in_those_of_each_feature_whatever_goes_along_with_it():
+    covariance = np.array([[4.0, 1.9], [1.9, 1.0]])
+    network = Likeness(2, 1)
+    precision = np.linalg.inv(covariance)
     network.whitening.copy_(torch.from_numpy(np.linalg.cholesky(precision)))
-    point = rng.normal(size=4)
-    expected = point * (precision @ point) / (point @ precision @ point)
-    found = network.shares(torch.from_numpy(point).float()[None])[0]
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert network.strangest(torch.tensor([[3.0, 1.4], [2.0, 1.2]])).tolist() == [0, 1]

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -41,13 +42,13 @@ def put_study(store: Store, name: str, label: Label, *, size: int = 40, notes=()
     return study
 
 
-def fill(work: Path, *, synthetic: bool = True) -> Path:
-    """Studies of seventeen patients with their splits."""
+def fill(work: Path, *, synthetic: bool = True, patients=MappingProxyType(PATIENTS)) -> Path:
+    """Studies of seventeen patients, or as many as wanted, with their splits."""
     store = Store(work / "preprocessed")
     notes = (SYNTHETIC_NOTE,) if synthetic else ()
     members = [
         Member(put_study(store, name, label, notes=notes), name, label)
-        for label, count in PATIENTS.items()
+        for label, count in patients.items()
         for name in (f"{label.key}{number}" for number in range(count))
     ]
     make_splits(members, SplitSettings()).save(work / "splits.json")

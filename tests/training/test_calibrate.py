@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.appearance import FEATURES
+from covidctnet.appearance import describe_appearance
 from covidctnet.burden import inner_lungs
 from covidctnet.classify import CovidCTNet
+from covidctnet.io.store import Store
 from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
 from covidctnet.training.calibrate import (
@@ -20,20 +21,29 @@ from covidctnet.training.calibrate import (
 from covidctnet.training.data import ResidualData
 from covidctnet.weights import load_weights, save_weights
 from tests.small import ARCHITECTURE, DEPTH, tiny_weights
+from tests.training.conftest import fill
+from tests.volumes import a_chest
 
 
 @pytest.fixture
 def data(little_work):
     """Residuals of an untrained denoiser."""
-    tiny_weights(little_work / "weights")
-    card = little_work / "weights" / "card.json"
+    return residuals(little_work)
+
+
+def residuals(work):
+    tiny_weights(work / "weights")
+    card = work / "weights" / "card.json"
     told = json.loads(card.read_text())
     told["preprocessing"] |= {"spacing_mm": 1.0}
     card.write_text(json.dumps(told))
-    made = ResidualData(little_work, depth=DEPTH, device="cpu")
+    made = ResidualData(work, depth=DEPTH, device="cpu")
     made.prepare_data()
     made.setup("fit")
     return made
+
+
+FINE = np.full(6, 1e-9)
 
 
 def clusters(n, seed=0, width=6):
@@ -76,21 +86,46 @@ def test_inference_sees_what_was_calibrated_on(data):
         assert [said[label] for label in Label] == pytest.approx(row.tolist(), abs=2e-3)
 
 
-def test_a_scan_looks_to_inference_as_it_did_to_calibration(data, tmp_path):
-    seen = {split: appearances(data, split) for split in ("train", "val")}
-    likeness = fit_likeness(seen["train"].features, seen["train"].truth)
-    classes, features = likeness.means.shape
+def test_enough_patients_get_a_likeness_that_answers_for_scans_in_hu(tmp_path):
+    work = fill(tmp_path / "work", patients=dict.fromkeys(Label, 40))
+    data = residuals(work)
+    beside = calibrate(data.weights.classifier(), data)
     card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
-    card["likeness"] = {"limit": 2.0, "patients": 5, "features": list(FEATURES)}
-    beside = {"likeness": {"features": features, "classes": classes}}
-    card["architecture"] = {**ARCHITECTURE, **beside}
+    card |= beside.card | {"architecture": {**ARCHITECTURE, **beside.architecture}}
     networks = {"denoiser": data.weights.denoiser(), "classifier": data.weights.classifier()}
-    made = save_weights(tmp_path / "made", {**networks, "likeness": likeness}, card=card)
+    made = save_weights(tmp_path / "made", {**networks, **beside.networks}, card=card)
     model = CovidCTNet(made, device="cpu")
     val = data.work.studies("val")
-    found = [model.unlikeness(study.volume(), study.lungs).distance for study in val]
-    expected = distances(likeness, seen["val"].features) / 2
-    assert found == pytest.approx(expected.tolist(), rel=1e-4)
+    assert made.card["likeness"]["scans"] == len(val) >= 8
+    found = [model.unlikeness(study.volume(), study.lungs) for study in val]
+    expected = distances(beside.networks["likeness"], appearances(data, "val").features)
+    assert [one.distance * made.distance_limit for one in found] == pytest.approx(expected.tolist())
+    assert max(one.distance for one in found) < 1.5
+    study = val[0]
+    shorter = study.volume().then("cut", study.volume().array[:8])
+    strange = model.unlikeness(shorter, study.lungs[:8])
+    assert strange.distance > 1
+    assert strange.most.startswith(("length", "cross-section", "lung volume"))
+
+
+def test_the_store_keeps_what_a_scan_looks_like(tmp_path):
+    volume, _ = a_chest((50, 50, 60), 6.0)
+    model = CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cpu")
+    unit, lungs = model.prepare(volume)[:2]
+    stored = Store(tmp_path / "store").put(
+        unit,
+        lungs=lungs,
+        content_key="a",
+        settings={},
+        settings_digest="b",
+        label=Label.CONTROL,
+    )
+    looks = (
+        describe_appearance(*pair, window_hu=model.window_hu)
+        for pair in ((unit, lungs), (stored.volume(), stored.lungs))
+    )
+    one, other = looks
+    assert other == pytest.approx(one, abs=0.1)
 
 
 def test_one_in_a_hundred_further_scans_exceeds_the_limit():
@@ -117,7 +152,7 @@ def test_few_scans_tell_no_limit():
 
 def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
     features, truth = clusters(300)
-    likeness = fit_likeness(features, truth)
+    likeness = fit_likeness(features, truth, FINE)
     further, _ = clusters(200, seed=1)
     limit = distance_limit(distances(likeness, further))
     assert (distances(likeness, further) > limit).mean() < 0.04
@@ -128,17 +163,21 @@ def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
 def test_the_distance_does_not_depend_on_the_units_of_the_features():
     features, truth = clusters(3000)
     scaled = features * [7.0, 1e-3, 1.0, 50.0, 0.2, 1e3]
-    a, b = (distances(fit_likeness(x, truth), x) for x in (features, scaled))
+    a, b = (distances(fit_likeness(x, truth, FINE), x) for x in (features, scaled))
     assert b == pytest.approx(a, rel=1e-3)
 
 
 def test_a_feature_that_never_moves_and_a_missing_class_do_no_harm():
     features, truth = clusters(60)
-    features[:, 2] = 0.0
+    # Not a number that a mean gives back exactly.
+    features[:, 2] = np.log(360)
     kept = truth != 2
-    likeness = fit_likeness(features[kept], truth[kept])
+    grain = np.full(6, 0.01)
+    likeness = fit_likeness(features[kept], truth[kept], grain)
     assert likeness.means.shape == (2, 6)
-    assert np.isfinite(distances(likeness, features)).all()
+    before = distances(likeness, features[kept])
+    features[:, 2] += 0.02
+    assert distances(likeness, features[kept]) == pytest.approx(np.hypot(before, 2), rel=0.3)
 
 
 def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
