@@ -9,6 +9,7 @@ import pytest
 
 from covidctnet.benchmark.goals import RESIDENT, goals
 from covidctnet.benchmark.held import watch
+from covidctnet.benchmark.long_run import main as long_run
 from covidctnet.benchmark.run import STAGES, Benchmark, Row, benchmark, put_into, render
 from covidctnet.benchmark.stages import PAPER_WIDTH
 from covidctnet.benchmark.streaming import Stream, draw
@@ -16,7 +17,7 @@ from covidctnet.benchmark.timing import MISSING, by_turns, ratio
 from covidctnet.cli import main
 from covidctnet.errors import UsageError
 from tests import small
-from tests.small import tiny_weights
+from tests.small import tiny_weights, write_chest
 
 MARKS = "<!-- measured: from here on by the command -->\n<!-- measured: to here -->\n"
 
@@ -135,8 +136,28 @@ def test_compiled_networks_stand_beside_the_others_where_they_are_asked_for(tiny
 
 
 def test_a_training_step_tells_its_share_of_the_products(found):
-    notes = [row.note for row in found.rows if row.group.startswith("a training step")]
-    assert [note.endswith("GFLOP/s") for note in notes] == [True, True, False, False]
+    rows = [row for row in found.rows if row.group.startswith("a training step")]
+    assert [bool(row.note) for row in rows] == [True, True, False, False]
+    for row, kind in zip(rows, ("bfloat16", "float32"), strict=False):
+        reached, share = re.fullmatch(
+            rf"at best (\d+) GFLOP/s, (\d+)% of the products in {kind}", row.note
+        ).groups()
+        wanted = 1e11 * float(reached) / found.ceilings[kind]
+        assert float(share) == pytest.approx(wanted, abs=1 + 1e11 / found.ceilings[kind])
+
+
+def test_a_long_run_of_nothing_known_is_refused():
+    with pytest.raises(UsageError, match="stand-ins"):
+        long_run("compact", "cpu", "32", "other", "nowhere")
+
+
+def test_a_long_run_may_be_compiled(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    write_chest(tmp_path / "inbox" / "one", "1")
+    write_chest(tmp_path / "inbox" / "two", "2")
+    inbox = [str(tmp_path / "inbox" / name) for name in ("one", "two")]
+    long_run(tiny, "cpu", "32", "compiled", str(tmp_path / "out"), *inbox)
+    assert json.loads(capsys.readouterr().out)["answered"] == 2
 
 
 def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
@@ -157,7 +178,7 @@ def test_a_long_run_tells_how_memory_grows(tiny):
     assert run.studies == 3 and max(run.held) > 2**27
     assert {other.studies for other in others} <= {2}
     assert [other.cores for other in others][:2] == [1, 2] * (run.cores > 1)
-    assert [one.networks for one in found.streams[-2:]] == ["stand-ins", "tiny"]
+    assert [one.networks for one in found.streams[-2:]] == ["stand-ins", "tiny, as they are"]
     assert {"read", "preprocess", "gate", "classify"} <= set(run.stages)
     assert f"| stand-ins | 3 | {run.cores} | " in render(found)
     assert "studies (phantoms)" in draw(run)

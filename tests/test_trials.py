@@ -40,10 +40,14 @@ def test_winograds_convolution_is_the_plain_one():
 def test_a_network_keeps_its_answer_and_its_narrow_convolutions_with_winograd():
     torch.manual_seed(0)
     network = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 16, 3, padding=1), torch.nn.Conv2d(16, 2, 3, padding=1)
+        torch.nn.Conv2d(1, 16, 3, padding=1),
+        torch.nn.Conv2d(16, 16, 3, padding=1),
+        torch.nn.Conv2d(16, 16, 3, padding=1, groups=2),
+        torch.nn.Conv2d(16, 16, 3, padding=2, dilation=2),
+        torch.nn.Conv2d(16, 2, 3, padding=1, bias=False),
     )
     turned = with_winograd(network)
-    assert [type(part).__name__ for part in turned] == ["Conv2d", "Winograd"]
+    assert [isinstance(part, Winograd) for part in turned] == [False, True, False, False, False]
     assert isinstance(network[1], torch.nn.Conv2d)
     slices = torch.rand(1, 1, 6, 6)
     torch.testing.assert_close(turned(slices), network(slices), rtol=0, atol=1e-5)

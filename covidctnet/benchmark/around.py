@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,40 +31,49 @@ __all__ = ["loading", "memory", "starting", "training"]
 
 def training(scan: Scan) -> list[Row]:
     """A step of the denoiser: as `compact` takes it; on a GPU in the paper's width as well."""
-    rows = _steps(scan, DenoiserTask(bidirectional=False, patch=144))
+    rows = _steps(scan, partial(DenoiserTask, bidirectional=False, patch=144))
     if scan.model.device.type == "cuda":  # a CPU would take minutes
-        rows += _steps(scan, DenoiserTask(base=PAPER_WIDTH["base"]))
+        rows += _steps(scan, partial(DenoiserTask, base=PAPER_WIDTH["base"]))
     return rows
 
 
-def _steps(scan: Scan, task: DenoiserTask) -> list[Row]:
+def _steps(scan: Scan, make: Callable[[], DenoiserTask]) -> list[Row]:
     """A step of eight slices or patches, and what it is made of."""
     device, batch = scan.model.device, 8
-    task = task.to(device).train()
-    size = scan.unit.shape[1]
-    patch = task.patch or size
-    optimizer = torch.optim.Adam(task.parameters())
+    task = make().to(device).train()
+    patch = task.patch or scan.unit.shape[1]
     clean = torch.from_numpy(scan.needed[:batch])[:, None].to(device)
     inside = (clean < 0.5).float()
     generator = torch.Generator(device=device).manual_seed(0)
 
-    def step(*, rounded: bool) -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
-            loss = task.loss_of((clean, inside), generator)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def stepping(task: DenoiserTask, *, rounded: bool) -> Callable[[], None]:
+        optimizer = torch.optim.Adam(task.parameters())
+
+        def step() -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
+                loss = task.loss_of((clean, inside), generator)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
 
     def forward() -> None:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             task(clean[..., :patch, :patch])
 
+    steps = {
+        "covidctnet, bfloat16": stepping(task, rounded=True),
+        "float32": stepping(task, rounded=False),
+    }
+    if scan.compiled:
+        other = make().to(device).train()
+        compile_in_place(other.network, device)
+        steps["covidctnet, bfloat16, compiled"] = stepping(other, rounded=True)
     with FlopCounterMode(display=False) as counter:
-        step(rounded=False)
-    rounded = "covidctnet, bfloat16"
-    works: dict[str, Callable[[], object]] = {
-        rounded: partial(step, rounded=True),
-        "float32": partial(step, rounded=False),
+        steps["float32"]()
+    flops = float(counter.get_total_flops())
+    parts: dict[str, Callable[[], object]] = {
         "of it: noise": lambda: corrupt(
             clean[..., :patch, :patch],
             inside[..., :patch, :patch],
@@ -75,19 +84,16 @@ def _steps(scan: Scan, task: DenoiserTask) -> list[Row]:
     }
     base = task.architecture["base"]
     group = f"a training step, base {base}, {batch} patches of {patch} x {patch}"
-    rows = by_turns(group, works, scan.repeats)
-    if scan.compiled:
-        # Last and apart: from here on the network is compiled.
-        compile_in_place(task.network, device)
-        compiled = {"covidctnet, bfloat16, compiled": partial(step, rounded=True)}
-        rows += by_turns(group, compiled, scan.repeats)
-    flops = counter.get_total_flops()
-    return [
-        replace(row, note=f"{flops / min(row.seconds) / 1e9:.0f} GFLOP/s")
-        if not row.by.startswith("of it")
-        else row
-        for row in rows
-    ]
+    rows = by_turns(group, {**steps, **parts}, scan.repeats)
+    return [_with_share(row, flops, scan.ceilings) if row.by in steps else row for row in rows]
+
+
+def _with_share(row: Row, flops: float, ceilings: Mapping[str, float]) -> Row:
+    """The row with the share of the matrix products that its fastest run reached."""
+    kind = "bfloat16" if "bfloat16" in row.by else "float32"
+    reached = flops / min(row.seconds)
+    share = f"{reached / ceilings[kind]:.0%} of the products in {kind}"
+    return replace(row, note=f"at best {reached / 1e9:.0f} GFLOP/s, {share}")
 
 
 def loading(scan: Scan) -> list[Row]:

@@ -1,8 +1,8 @@
 """What the process of a long run does: classify, with a stand-in for the denoiser or without.
 
-    python -m covidctnet.benchmark.long_run WEIGHTS DEVICE NETWORKS OUTPUT STUDY...
+    python -m covidctnet.benchmark.long_run WEIGHTS DEVICE PRECISION NETWORKS OUTPUT STUDY...
 
-NETWORKS is ``stand-ins``, or ``compiled``, or anything else for the networks as they are.
+NETWORKS is one of `Networks`.
 
 It loads no more than ``covidctnet classify`` does, and prints what it measured as JSON.
 """
@@ -14,22 +14,29 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from typing import Literal, get_args
 
 from torch import nn
 
 from covidctnet.batch import classify_into, readers_beside
 from covidctnet.classify import CovidCTNet
+from covidctnet.errors import UsageError
 from covidctnet.report import Results
 
-__all__ = ["COMPILED", "STAND_INS", "main"]
+__all__ = ["Networks", "main"]
 
-STAND_INS, COMPILED = "stand-ins", "compiled"
+Networks = Literal["as they are", "compiled", "stand-ins"]
 
 
-def main(weights: str, device: str, networks: str, output: str, *studies: str) -> None:
+def main(
+    weights: str, device: str, precision: str, networks: str, output: str, *studies: str
+) -> None:
     """Classify the studies and tell the seconds from the first answer to the last, and by stage."""
-    model = CovidCTNet.load(weights, device=device, compiled=networks == COMPILED)
-    if networks == STAND_INS:
+    if networks not in get_args(Networks):
+        raise UsageError(f"NETWORKS must be one of {get_args(Networks)}, got {networks!r}")
+    compiled = networks == "compiled"
+    model = CovidCTNet.load(weights, device=device, precision=precision, compiled=compiled)
+    if networks == "stand-ins":
         # Even the narrowest BCDU-Net takes longer for a scan than all that is measured here.
         smoothing = nn.Conv2d(1, 1, 3, padding=1, bias=False).requires_grad_(False)
         smoothing.weight.fill_(1 / 9)

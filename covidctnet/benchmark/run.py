@@ -14,7 +14,6 @@ from typing import Any
 
 from covidctnet.benchmark import around, stages
 from covidctnet.benchmark.goals import goals
-from covidctnet.benchmark.long_run import COMPILED
 from covidctnet.benchmark.machine import ceilings, describe
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.streaming import Stream, narrow_weights, stream, write_studies
@@ -118,7 +117,8 @@ def benchmark(
             write_series(phantom, folder, patient="benchmark")
         else:
             folder = scan
-        given = Scan(folder, weights, model, repeats, compiled)
+        products = ceilings(model.device, repeats)
+        given = Scan(folder, weights, model, repeats, products, compiled)
         told = " x ".join(str(n) for n in given.volume.shape)
         mm = " x ".join(f"{s:.3g}" for s in given.volume.spacing)
         what = f"{'a phantom' if scan is None else 'a scan'} of {told} voxels of {mm} mm"
@@ -137,13 +137,11 @@ def benchmark(
             streams += [
                 run(studies=few, cores=n) for n in (1, 2, 4, 8, 16, 32, 64) if n <= cores > 1
             ]
-            real = partial(stream, many, weights, device, studies=few, cores=cores)
-            streams.append(real(networks=model.weights.name))
+            real = partial(stream, many, weights, device, precision=precision, cores=cores)
+            streams.append(real(studies=few, networks="as they are"))
             if compiled:
-                streams.append(real(networks=COMPILED))
-        return Benchmark(
-            describe(model.device), ceilings(model.device, repeats), what, rows, streams
-        )
+                streams.append(real(studies=few, networks="compiled"))
+        return Benchmark(describe(model.device), products, what, rows, streams)
 
 
 def render(found: Benchmark) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class Scan:
         weights: Shipped name or folder.
         model: Of these weights.
         repeats: Runs of every way.
+        ceilings: FLOP/s of large matrix products by format.
         compiled: Whether kernels that `torch.compile` writes are measured as well.
     """
 
@@ -62,6 +63,7 @@ class Scan:
     weights: str
     model: CovidCTNet
     repeats: int
+    ceilings: Mapping[str, float]
     compiled: bool = False
 
     @property

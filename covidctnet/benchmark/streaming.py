@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from covidctnet.benchmark.held import watch
-from covidctnet.benchmark.long_run import STAND_INS
+from covidctnet.benchmark.long_run import Networks
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
@@ -54,7 +54,7 @@ class Stream:
     seconds: float
     held: tuple[int, ...]
     stages: Mapping[str, float] = field(default_factory=dict)
-    networks: str = STAND_INS
+    networks: str = "stand-ins"
 
     @property
     def a_second(self) -> float:
@@ -107,7 +107,8 @@ def stream(
     *,
     studies: int,
     cores: int,
-    networks: str = STAND_INS,
+    precision: str = "auto",
+    networks: Networks = "stand-ins",
 ) -> Stream:
     """Classify so many of them in a process of its own that may use so many cores.
 
@@ -117,12 +118,13 @@ def stream(
         device: See `covidctnet.denoise.pick_device`.
         studies: How many.
         cores: How many.
+        precision: See `covidctnet.denoise.pick_precision`.
         networks: See `covidctnet.benchmark.long_run`.
     """
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     chosen = sorted(folder.iterdir())[:studies]
     module = "covidctnet.benchmark.long_run"
-    command = [sys.executable, "-m", module, str(weights), device, networks]
+    command = [sys.executable, "-m", module, str(weights), device, precision, networks]
     with tempfile.TemporaryDirectory() as output:
         run = subprocess.Popen(
             [*command, output, *map(str, chosen)],
@@ -139,7 +141,8 @@ def stream(
         raise RuntimeError(f"the run ended with {run.returncode}")
     found = json.loads(told)
     seconds, stages = found["seconds"], found["stages"]
-    return Stream(studies, len(allowed), seconds, tuple(held), stages, networks)
+    name = networks if networks == "stand-ins" else f"{Path(weights).name}, {networks}"
+    return Stream(studies, len(allowed), seconds, tuple(held), stages, name)
 
 
 def draw(run: Stream) -> str:

@@ -49,8 +49,9 @@ def by_turns(
 ) -> list[Row]:
     """Time several ways of doing one piece of work, one after the other, again and again.
 
-    Taking turns lets a noisy machine be noisy to all of them. Every way runs once before, so that
-    files are in the cache and kernels chosen. A way that wants a package that is not there gives a
+    Taking turns lets a noisy machine be noisy to all of them, and a tenth of a second between them
+    lets threads of the one before come to rest. Every way runs once before, so that files are in
+    the cache and kernels chosen. A way that wants a package that is not there gives a
     row without runs.
 
     Args:

@@ -175,7 +175,7 @@ def benchmark(arguments: list[str]) -> int:
         "whole, train, load, start, memory",
     )
     parser.add_argument(
-        "--studies", type=int, default=0, help="phantoms of a long run that shows memory"
+        "--studies", type=int, default=0, help="phantoms of the long runs: memory, studies a second"
     )
     parser.add_argument("--picture", type=str, default="", help="where its curve goes, an SVG")
     parser.add_argument(

@@ -60,8 +60,8 @@ def add_network(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--compiled",
         action="store_true",
-        help="compile the denoiser at the first study, in a minute or so; for many studies and a "
-        "GPU",
+        help="let torch.compile write kernels for the denoiser, in a minute or so at the first "
+        "study; for many studies and a GPU",
     )
 
 

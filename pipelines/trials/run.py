@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,54 +76,65 @@ def trials(name: str, repeats: int, matrix: int) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         fused = FusedBCDUNet(trained)
-        made, took, notes = _make(
+        made = _make(
             {
-                "covidctnet, bfloat16": partial(_ours, place(trained, CPU, "bf16")),
-                "covidctnet, float32": partial(_ours, place(trained, CPU)),
-                "torch eager, float32": partial(_ours, trained),
+                "covidctnet, bfloat16": partial(_ours, trained, "bf16"),
+                "covidctnet, float32": partial(_ours, trained, "32"),
+                "torch eager, float32": lambda: partial(denoise_slices, trained),
                 "Winograd in torch, float32": partial(_winograd, trained, "32"),
                 "Winograd in torch, bfloat16": partial(_winograd, trained, "bf16"),
-                "torch.compile, bfloat16": partial(_compiled, trained, measured),
+                "torch.compile, bfloat16": partial(_compiled, trained),
                 "AOTInductor, bfloat16": partial(_aot, trained, measured, Path(folder)),
                 "OpenVINO, bfloat16": partial(_openvino, fused, measured, "bf16"),
                 "OpenVINO, float32": partial(_openvino, fused, measured, "f32"),
                 "ONNX Runtime, float32": partial(_onnx, fused, measured, Path(folder)),
                 "ONNX Runtime, int8": partial(_int8, fused, measured, calibration, Path(folder)),
-            }
+            },
+            measured[:1],
         )
         group = f"denoise a slice of {settings.size} x {settings.size}, {weights.name}"
+        ready = {name: one for name, one in made.items() if isinstance(one, _Made)}
         rows = []
-        for row in by_turns(group, {n: partial(w, measured) for n, w in made.items()}, repeats):
-            off = np.abs(made[row.by](measured) - truth)
+        for row in by_turns(
+            group, {n: partial(m.way, measured) for n, m in ready.items()}, repeats
+        ):
+            way, seconds = ready[row.by]
+            off = np.abs(way(measured) - truth)
             note = (
                 f"off by {off.mean():.1e} on average, {off.max():.1e} at most; "
-                f"made in {took[row.by]:.1f} s"
+                f"{seconds:.1f} s until the first slice"
             )
             a_slice = tuple(one / SLICES for one in row.seconds)
             rows.append(replace(row, seconds=a_slice, note=note))
-    rows += [Row(group, name, (), note) for name, note in notes.items()]
+    rows += [Row(group, name, (), note) for name, note in made.items() if isinstance(note, str)]
     return render(
         Benchmark(describe(CPU), ceilings(CPU, repeats), f"{SLICES} slices of a phantom", rows)
     )
 
 
-def _make(
-    ways: Mapping[str, Callable[[], Way]],
-) -> tuple[dict[str, Way], dict[str, float], dict[str, str]]:
-    """Those that can be made, the seconds until each can run, and why the others cannot."""
-    made, took, notes = {}, {}, {}
+class _Made(NamedTuple):
+    """A way that can run, and the seconds until it could, its first slice included."""
+
+    way: Way
+    seconds: float
+
+
+def _make(ways: Mapping[str, Callable[[], Way]], one: np.ndarray) -> dict[str, _Made | str]:
+    """Each way, tried on one slice, or why there is none."""
+    made: dict[str, _Made | str] = {}
     for name, make in ways.items():
         start = time.perf_counter()
         try:
-            made[name] = make()
-            took[name] = time.perf_counter() - start
+            way = make()
+            way(one)
+            made[name] = _Made(way, time.perf_counter() - start)
         except Exception as error:  # whatever a compiler or a package does, the others go on
-            notes[name] = f"does not run here: {type(error).__name__}"
-    return made, took, notes
+            made[name] = f"does not run here: {type(error).__name__}"
+    return made
 
 
-def _ours(network: torch.nn.Module) -> Way:
-    return partial(denoise_slices, network)
+def _ours(trained: BCDUNet, precision: Precision) -> Way:
+    return partial(denoise_slices, place(trained, CPU, precision))
 
 
 def _one_by_one(run: Callable[[np.ndarray], np.ndarray]) -> Way:
@@ -134,11 +146,9 @@ def _winograd(trained: BCDUNet, precision: Precision) -> Way:
     return partial(denoise_slices, with_winograd(place(trained, CPU, precision)))
 
 
-def _compiled(trained: torch.nn.Module, slices: np.ndarray) -> Way:
+def _compiled(trained: BCDUNet) -> Way:
     network = torch.compile(place(trained, CPU, "bf16"), dynamic=False)  # type: ignore[arg-type]
-    way = partial(denoise_slices, network, batch=1)
-    way(slices[:1])
-    return way
+    return partial(denoise_slices, network, batch=1)
 
 
 def _aot(trained: torch.nn.Module, slices: np.ndarray, folder: Path) -> Way:

@@ -26,7 +26,8 @@ class Winograd(nn.Module):
     """The same function as a 3 x 3 convolution with padding 1.
 
     Args:
-        plain: The convolution; its weights are transformed in float32 and kept in their dtype.
+        plain: Of 3 x 3, with a bias, padding 1 and nothing else; its weights are transformed in
+            float32 and kept in their dtype.
     """
 
     def __init__(self, plain: nn.Conv2d) -> None:
@@ -54,14 +55,15 @@ class Winograd(nn.Module):
 
 
 def with_winograd(network: nn.Module) -> nn.Module:
-    """A copy of a network whose 3 x 3 convolutions of 16 channels and more are Winograd's."""
+    """A copy of a network whose plain 3 x 3 convolutions from 16 channels on are Winograd's."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if (
-                isinstance(child, nn.Conv2d)
-                and child.kernel_size == (3, 3)
-                and child.in_channels >= 16
-            ):
+            if isinstance(child, nn.Conv2d) and child.in_channels >= 16 and _is_plain(child):
                 setattr(module, name, Winograd(child))
     return network
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    how = (layer.kernel_size, layer.padding, layer.stride, layer.dilation, layer.groups)
+    return how == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and layer.bias is not None
