@@ -142,9 +142,12 @@ class DenoiserCLI(TrainCLI):
     def instantiate_classes(self) -> None:
         """Task and data; the network starts from ``--init`` where that is given."""
         super().instantiate_classes()
+        if not self.config.init:
+            return
+        weights = load_weights(self.config.init)
+        self.model.start = weights.card
         # A resumed run has its weights from the checkpoint.
-        if self.config.init and not self.config.ckpt_path:
-            weights = load_weights(self.config.init)
+        if not self.config.ckpt_path:
             is_lungs = "lungs" in weights.card["architecture"]
             start_from(self.model.network, weights.lungs() if is_lungs else weights.denoiser())
 

@@ -236,6 +236,7 @@ class ResidualData(pl.LightningDataModule):
                 "the denoiser was trained with other preprocessing than the classifier's studies. "
                 "Run preprocess and train-denoiser again."
             )
+        self._refuse_the_denoisers(studies)
         if self.settings.has_ct:
             store = self.ct_store
             for study in _missing(store, studies):
@@ -243,6 +244,24 @@ class ResidualData(pl.LightningDataModule):
                 store.put_like(study, ct)
         if self.settings.has_residual:
             self._make_residuals(studies)
+
+    def _refuse_the_denoisers(self, studies: Sequence[StoredStudy]) -> None:
+        """Residuals of what the denoiser has learned are too clean to teach a classifier.
+
+        The splits keep them apart; weights that the denoiser started from may have known others.
+        """
+        taught = {
+            mark
+            for stage, told in self.weights.card.get("training", {}).items()
+            if stage.endswith("denoiser")
+            for mark in told.get("data", {}).get("seen", "").split()
+        }
+        if found := [study.id for study in studies if study.source.mark in taught]:
+            raise CohortError(
+                f"the denoiser, or the weights that it started from, learned from {len(found)} of "
+                f"the classifier's {len(studies)} studies, {found[0]} for one. Train the denoiser "
+                "again with the splits of today, from weights that know none of these."
+            )
 
     def _make_residuals(self, studies: Sequence[StoredStudy]) -> None:
         store = self.store

@@ -48,13 +48,15 @@ def export_denoiser(
         **_origin(),
         "architecture": {"denoiser": task.architecture},
         "preprocessing": one_preprocessing(studies),
-        "synthetic_only": all(map(is_synthetic, studies)),
+        "synthetic_only": task.start.get("synthetic_only", True)
+        and all(map(is_synthetic, studies)),
         "training": {
+            **{f"start: {stage}": told for stage, told in task.start.get("training", {}).items()},
             "denoiser": {
                 "command": command,
                 "data": _describe(work, studies, attribution),
                 "config": config,
-            }
+            },
         },
         "metrics": {"denoiser": dict(metrics)},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -161,6 +163,8 @@ class DenoiserTask(BCDUNetTask):
         self.noise = noise
         self.augment = augment
         self.compiled = compiled
+        # The card of the weights that it started from; what those have seen, it has seen.
+        self.start: Mapping[str, Any] = MappingProxyType({})
 
     def on_fit_start(self) -> None:
         """Compile here, behind the loading of other weights, whose names stay as they are."""

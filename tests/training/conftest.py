@@ -30,8 +30,9 @@ def put_study(store: Store, name: str, label: Label, *, size: int = 40, notes=()
     array += rng.uniform(0, 0.08, array.shape).astype(np.float32)
     affine = np.array([[0, 0, 8.0, 0], [0, 8, 0, 0], [8, 0, 0, 0], [0, 0, 0, 1]])
     settings = PreprocessSettings(size=size)
+    source = Source(study, digest=hashlib.sha256(array.tobytes()).hexdigest(), notes=notes)
     store.put(
-        Volume(array, affine, "unit", Source(study, notes=notes), steps=("windowed",)),
+        Volume(array, affine, "unit", source, steps=("windowed",)),
         lungs=lungs,
         content_key=hashlib.sha256(f"{name} {size}".encode()).hexdigest(),
         settings=asdict(settings),

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,8 @@ from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_syn
 from covidctnet.training.tasks import ClassifierTask
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
+from tests.small import DEPTH, tiny_weights
 from tests.training.conftest import SHAPE, put_study
-
-DEPTH = 34
 
 
 @pytest.fixture
@@ -314,3 +314,17 @@ def test_residuals_of_eight_bits_lie_apart_and_are_nearly_the_same(denoised):
 def test_an_unknown_input_or_precision_is_refused(denoised, options, message):
     with pytest.raises(UsageError, match=message):
         ResidualData(denoised, **options)
+
+
+def test_a_classifier_is_not_taught_by_what_its_denoiser_started_from(little_work):
+    folder = tiny_weights(little_work / "weights")
+    card = json.loads((folder / "card.json").read_text())
+    card["preprocessing"] |= {"spacing_mm": 1.0}
+    study = ResidualData(little_work, depth=DEPTH, device="cpu").work.studies("train")[0]
+    card["training"] = {"start: denoiser": {"data": {"seen": f"ab {study.source.mark} cd"}}}
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CohortError, match=f"{study.id} for one"):
+        ResidualData(little_work, depth=DEPTH, device="cpu").prepare_data()
+    card["training"] = {"start: lungs": card["training"]["start: denoiser"]}
+    (folder / "card.json").write_text(json.dumps(card))
+    ResidualData(little_work, depth=DEPTH, device="cpu").prepare_data()

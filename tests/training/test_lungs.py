@@ -160,6 +160,9 @@ def test_lungs_are_trained_and_a_denoiser_starts_from_them(little_work, tmp_path
     denoiser = ["train-denoiser", "--work", str(little_work), "--init", str(weights)]
     assert main([*denoiser, *LUNGS]) == 0
     assert "started from 71 of 71 tensors" in capsys.readouterr().err
+    before, after = (load_weights(w).card["training"] for w in (weights, little_work / "weights"))
+    assert after["start: lungs"] == before["lungs"]
+    assert after.keys() == {"start: lungs", "denoiser"}
 
 
 @pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
