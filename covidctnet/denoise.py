@@ -85,7 +85,7 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     """The precision that `name` means on a device.
 
     Args:
-        name: ``32``; ``bf16`` lets the networks round to eight bits, two to four times as fast
+        name: ``32``; ``bf16`` lets the networks round to eight bits, nearly twice as fast
             where the processor knows the format; ``auto`` is bf16 just there.
         device: Where the networks run.
 

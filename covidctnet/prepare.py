@@ -29,6 +29,7 @@ from covidctnet.io.store import Store, content_key
 from covidctnet.isolate import Child, ChildError, Limits, Reply
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Failure, Label
+from covidctnet.volume import Source
 
 __all__ = ["Prepared", "prepare"]
 
@@ -105,7 +106,8 @@ def prepare(
         else:
             told, _ = outcome
             made += told["how"] == "made"
-            members.append(_member(entry, content=told["content"], series=tuple(told["series"])))
+            known = (told["content"], tuple(told["series"]), told["host"])
+            members.append(_member(entry, *known))
             paths[entry.study.id] = entry.path.as_posix()
         if progress:
             progress(done, len(cohort))
@@ -143,7 +145,9 @@ def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
     return previous.settings or split
 
 
-def _member(entry: CohortStudy, *, content: str = "", series: tuple[str, ...] = ()) -> Member:
+def _member(
+    entry: CohortStudy, content: str = "", series: tuple[str, ...] = (), host: str = ""
+) -> Member:
     return Member(
         entry.study.id,
         pseudonym(entry.patient),
@@ -152,6 +156,7 @@ def _member(entry: CohortStudy, *, content: str = "", series: tuple[str, ...] = 
         entry.site,
         content,
         series,
+        host=host,
     )
 
 
@@ -233,7 +238,7 @@ def work(
 
     Returns:
         ``how``: ``made``, or ``kept`` when the store had it; ``content``, the digest of its voxels;
-        ``series``, opaque keys of the series it holds.
+        ``series``, opaque keys of the series it holds; ``host``, see `Member`.
 
     Raises:
         StudyError: If it cannot be used.
@@ -243,8 +248,7 @@ def work(
     key = content_key(asked)
     series = _series_of(asked)
     if kept_in.has(asked.id, key, how.digest):
-        content = kept_in.get(asked.id).source.digest
-        return {"how": "kept", "content": content, "series": series}, None
+        return {"how": "kept", "series": series, **_known(kept_in.get(asked.id).source)}, None
     volume = read_study(asked)
     unit = preprocess(volume, how)
     # What would get no answer teaches nothing either.
@@ -263,7 +267,11 @@ def work(
         )
     except OSError as error:
         raise unwritable("a preprocessed study", error) from error
-    return {"how": "made", "content": volume.source.digest, "series": series}, None
+    return {"how": "made", "series": series, **_known(volume.source)}, None
+
+
+def _known(source: Source) -> dict[str, str]:
+    return {"content": source.digest, "host": source.host}
 
 
 def _series_of(study: Study) -> list[str]:

@@ -15,6 +15,7 @@ SYNTHETIC_NOTE = "synthetic patient (phantom)"
 # What a note says of a real scan with drawn disease, and what marks its file.
 PAINTED_NOTE = "lesions painted into real lungs (no patient looks like this)"
 PAINTED_MARK = "covidctnet painted lesions"
+PAINTED_INTO = "painted into scan "
 
 Units = Literal["HU", "unit", "residual"]
 
@@ -45,6 +46,12 @@ class Source:
     def mark(self) -> str:
         """The first twelve digits of the digest: by these the card of weights names a scan."""
         return self.digest[:12]
+
+    @property
+    def host(self) -> str:
+        """The mark of the scan that lesions were painted into; empty for any other, or unknown."""
+        found = [note for note in self.notes if note.startswith(PAINTED_INTO)]
+        return found[0].removeprefix(PAINTED_INTO) if found else ""
 
 
 def source_of(values: Mapping[str, Any]) -> Source:

@@ -46,9 +46,16 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
                 raise CohortError(
                     f"study {study.id} is stored without label or patient. Run preprocess again."
                 )
-            content = study.source.digest
+            content, host = study.source.digest, study.source.host
             members.append(
-                Member(study.id, study.patient, study.label, site=study.site, content=content)
+                Member(
+                    study.id,
+                    study.patient,
+                    study.label,
+                    site=study.site,
+                    content=content,
+                    host=host,
+                )
             )
         return tuple(members), None
     previous = Splits.load(file)

@@ -42,6 +42,7 @@ class Member:
         content: SHA-256 of its voxels and place, see `covidctnet.volume.Source`; empty when it has
             not been read yet.
         series: Opaque keys of its DICOM series.
+        host: First twelve digits of the `content` of the scan that lesions were painted into.
         is_asked: In `Splits`: whether the cohort file demanded the split.
     """
 
@@ -53,6 +54,7 @@ class Member:
     content: str = ""
     series: tuple[str, ...] = ()
     is_asked: bool = False
+    host: str = ""
 
 
 class Crossing(NamedTuple):
@@ -133,6 +135,20 @@ def check_members(members: Sequence[Member]) -> None:
     if most > 1:
         raise CohortError(f"study {study} stands in the cohort {most} times. Remove the copies.")
     check_crossings(members)
+    _check_hosts(members)
+
+
+def _check_hosts(members: Sequence[Member]) -> None:
+    """Lungs that lesions were painted into stand where their copies do, or are the denoiser's."""
+    hosts = {m.content[:12]: m for m in members if m.content and not m.host}
+    for member in members:
+        host = hosts.get(member.host)
+        if host and str(host.wanted) not in (member.wanted, "denoiser_train", "denoiser_val"):
+            raise CohortError(
+                f"study {member.study} in {member.wanted} is study {host.study} in {host.wanted} "
+                "with lesions painted into it: the same lungs would be on both sides. Give the "
+                "Controls that are painted the split denoiser_train in cohort.csv."
+            )
 
 
 def check_crossings(members: Iterable[Member]) -> None:

@@ -181,6 +181,7 @@ def _to_row(member: Member) -> dict[str, Any]:
         "content": member.content,
         "series": list(member.series),
         "asked": member.is_asked,
+        "host": member.host,
     }
     return {
         "study": member.study,
@@ -201,6 +202,7 @@ def _from_row(row: Mapping[str, Any]) -> Member:
         row.get("content", ""),
         tuple(row.get("series", ())),
         bool(row.get("asked", False)),
+        row.get("host", ""),
     )
 
 

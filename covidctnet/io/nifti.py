@@ -7,6 +7,7 @@ or what it means is asked here first.
 from __future__ import annotations
 
 import gzip
+import re
 import warnings
 import zlib
 from typing import BinaryIO
@@ -18,7 +19,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_size, is_sheared, volume_of
 from covidctnet.io.geometry import MIN_SLICES
-from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, Volume
+from covidctnet.volume import PAINTED_INTO, PAINTED_MARK, PAINTED_NOTE, Volume
 
 __all__ = ["ras_to_lps", "read_nifti"]
 
@@ -54,8 +55,7 @@ def read_nifti(path: File, study: str) -> Volume:
     header, content = _load(path)
     shape = _shape(header)
     affine, notes = _affine(header, shape)
-    if bytes(header["descrip"]).startswith(PAINTED_MARK.encode()):
-        notes = (*notes, PAINTED_NOTE)
+    notes = (*notes, *_painted(bytes(header["descrip"])))
     slope, intercept = _scaling(header)
     stored = _voxels(header, content, shape)
     if slope != 1 or intercept != 0:
@@ -122,6 +122,15 @@ def _header(head: bytes) -> Header:
     raise StudyError(
         "CORRUPT_FILE", "wanted a NIfTI file in one part, the header is none. Export it again."
     )
+
+
+def _painted(descrip: bytes) -> tuple[str, ...]:
+    """What a file says of lesions painted into it, and of the scan that it was."""
+    text = descrip.decode("latin-1").rstrip("\0")
+    if not text.startswith(PAINTED_MARK):
+        return ()
+    host = re.fullmatch(r" ([0-9a-f]{12})", text.removeprefix(PAINTED_MARK))
+    return (PAINTED_NOTE, f"{PAINTED_INTO}{host[1]}") if host else (PAINTED_NOTE,)
 
 
 def _shape(header: Header) -> tuple[int, int, int]:

@@ -140,7 +140,8 @@ def _write(path: Path, array: np.ndarray, painted: Painted) -> None:
     affine = ras_to_lps(_columns_first(painted.volume))
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = PAINTED_MARK
+    # By which the scan is known again, whoever divides a cohort of both.
+    image.header["descrip"] = f"{PAINTED_MARK} {painted.volume.source.host}".strip()
     part = path.with_name(f".{path.name.replace('.nii.gz', '')}.part.nii.gz")
     try:
         nib.save(image, part)

@@ -26,7 +26,7 @@ from covidctnet.phantom.tissue import CONSOLIDATED_HU, WATER_HU
 from covidctnet.phantom.trees import Tubes
 from covidctnet.preprocess.grid import linear_matrix
 from covidctnet.results import Label
-from covidctnet.volume import PAINTED_NOTE, Volume
+from covidctnet.volume import PAINTED_INTO, PAINTED_NOTE, Volume
 
 __all__ = ["Painted", "paint_lesions"]
 
@@ -99,7 +99,8 @@ def paint_lesions(
             codes[there] = lesion_codes(fields.dense, fields.other, fields.fluid, inside)
     for part in (array, codes):
         part.setflags(write=False)
-    source = replace(volume.source, notes=(*volume.source.notes, PAINTED_NOTE))
+    told = (PAINTED_NOTE, *([f"{PAINTED_INTO}{volume.source.mark}"] if volume.source.mark else []))
+    source = replace(volume.source, notes=(*volume.source.notes, *told))
     return Painted(
         volume=volume.then(f"painted findings: {pattern}", array, source=source),
         lungs=lungs,

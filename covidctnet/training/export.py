@@ -161,7 +161,8 @@ def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) ->
         "studies": len(studies),
         "studies_by_kind": dict(sorted(Counter(map(_kind, studies)).items())),
         "splits_digest": splits.digest,
-        "seen": " ".join(sorted(study.source.mark for study in studies)),
+        # Lungs that lesions were painted into have been seen as well.
+        "seen": " ".join(sorted({m for s in studies for m in (s.source.mark, s.source.host) if m})),
         **({"fold": splits.fold} if splits.fold else {}),
         "patients": {k: dict(v) for k, v in splits.counts().items()},
         "sites": sorted({study.site for study in studies if study.site}),

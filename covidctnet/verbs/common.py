@@ -55,7 +55,7 @@ def add_network(parser: ArgumentParser) -> None:
         "--precision",
         type=str,
         default="auto",
-        help="32, bf16 (two to four times as fast where the processor knows it), or auto",
+        help="32, bf16 (nearly twice as fast where the processor knows it), or auto",
     )
     parser.add_argument(
         "--compiled",

@@ -4,14 +4,14 @@
 # two that nobody was trained on. A night on two cores, an hour on a GPU. Started again, it goes on
 # where it was.
 #
-# PATIENTS, CONTROLS, HELD_BACK (of each class) and PRESET make it smaller or larger.
+# PATIENTS, CONTROL_PATIENTS, HELD_BACK (of each class) and PRESET make it smaller or larger.
 #
 # usage: pipelines/reproduce/run.sh COVIDCTNET FOLDER
 set -euo pipefail
 covidctnet=$1
 runs=$2
 patients=${PATIENTS:-60}
-controls=${CONTROLS:-90}
+controls=${CONTROL_PATIENTS:-90}
 held_back=${HELD_BACK:-20}
 preset=${PRESET:-compact}
 # Flags for smaller phantoms, such as "--matrix 256 --spacing-mm 5"

@@ -234,3 +234,24 @@ def test_damaged_or_missing_splits_are_refused(tmp_path):
 def test_impossible_shares_are_refused(wrong):
     with pytest.raises(UsageError, match="must"):
         SplitSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("train", True),
+        ("denoiser_train", True),
+        ("denoiser_val", True),
+        ("val", False),
+        ("test", False),
+    ],
+)
+def test_painted_lungs_stand_with_their_host_or_it_is_the_denoisers(tmp_path, host, allowed):
+    lungs = Member("a", "p", Label.CONTROL, host, content="ab" * 32)
+    painted = Member("b", "q", Label.CAP, "train", content="cd" * 32, host="ab" * 6)
+    if not allowed:
+        with pytest.raises(CohortError, match=f"study b in train is study a in {host}"):
+            Splits((lungs, painted))
+        return
+    Splits((lungs, painted)).save(tmp_path / "splits.json")
+    assert Splits.load(tmp_path / "splits.json").members == (lungs, painted)

@@ -62,6 +62,28 @@ def test_a_painted_scan_says_so_when_it_is_read(cohort):
     assert PAINTED_NOTE in volume.source.notes
 
 
+def test_a_painted_scan_names_the_scan_that_it_was_by_content(archive, cohort):
+    hosts = {read_volume(archive / "Control" / f"{n}.nii.gz").source.mark for n in "abc"}
+    painted = {read_volume(cohort / row["study"]).source.host for row in rows(cohort)}
+    assert painted == hosts and "" not in hosts
+
+
+def test_painted_lungs_are_never_tested_on(archive, cohort, tmp_path, capsys):
+    table = tmp_path / "archive" / "cohort.csv"
+    table.parent.mkdir()
+    lines = ["study,patient,label,split"]
+    for name, split in (("a", "test"), ("b", "denoiser_train"), ("c", "denoiser_train")):
+        (table.parent / f"{name}.nii.gz").hardlink_to(archive / "Control" / f"{name}.nii.gz")
+        lines.append(f"{name}.nii.gz,{name},Control,{split}")
+    table.write_text("\n".join(lines) + "\n")
+    arguments = ["preprocess", str(table.parent), str(cohort), "-o", str(tmp_path / "work")]
+    assert main([*arguments, "--preset", "demo"]) == 2
+    said = capsys.readouterr().err
+    assert "in test with lesions painted into it" in said and "denoiser_train" in said
+    table.write_text(table.read_text().replace(",test", ",denoiser_val"))
+    assert main([*arguments, "--preset", "demo"]) == 0
+
+
 def test_the_truth_lies_beside_on_the_same_grid(archive, cohort):
     plain = read_volume(archive / "Control" / "a.nii.gz")
     for row in rows(cohort):
