@@ -160,9 +160,9 @@ def coverage() -> str:
     return _measured("coverage.md", "Not counted yet: `make coverage` does.")
 
 
-def lobes() -> str:
-    """What filled lobes in the noise buy on real scans, once it has been measured."""
-    return _measured("lobes.md", "Not measured.")
+def before() -> str:
+    """What other weights than those shipped did, step by step."""
+    return _measured("before.md", "Not measured.")
 
 
 def unlike() -> str:
@@ -194,7 +194,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "ablation": ablation,
     "coverage": coverage,
     "trials": trials,
-    "lobes": lobes,
+    "before": before,
     "unlike": unlike,
     "unlike-residual": unlike_residual,
     "real-scans": real_scans,
