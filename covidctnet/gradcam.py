@@ -1,7 +1,8 @@
 """Which places speak for a label, as the classifier sees it: Grad-CAM.
 
 Paper: Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based
-localization", ICCV 2017, arXiv:1610.02391.
+localization", ICCV 2017, arXiv:1610.02391; in the form of Draelos and Carin, "Use HiResCAM instead
+of Grad-CAM for faithful explanations", 2020, arXiv:2011.08891: every place by its own gradient.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ def grad_cam(classifier: CNN3D, inputs: Tensor, label: Label, *, level: int = LE
         ValueError: If the classifier is in training mode, the input has another shape or there is
             no such level.
 
-    Differs from the paper in: the enlargement puts every map voxel over the middle of the voxels
-    that it comes from, which the first convolution, a valid one, moves by one.
+    Differs from the first paper in: maps are multiplied by their gradients place by place, not by
+    the mean of a map's gradients. Dense layers that read the maps flat weigh every place by itself;
+    the mean over places may point the other way, and then nothing seems to speak for the surest
+    answers. Differs from both in: the enlargement puts every map voxel over the middle of the
+    voxels that it comes from, which the first convolution, a valid one, moves by one.
     """
     wanted = (1, *classifier.input_shape)
     if tuple(inputs.shape) != wanted:
@@ -62,8 +66,7 @@ def grad_cam(classifier: CNN3D, inputs: Tensor, label: Label, *, level: int = LE
         score = classifier.classify(top.flatten(1).to(inputs.dtype))[0, int(label)]
         # Of the maps alone: gradients that parameters hold stay what they are.
         (slopes,) = torch.autograd.grad(score, maps)
-        weights = slopes.mean(dim=(2, 3, 4), keepdim=True)
-        coarse = torch.relu((weights * maps).sum(dim=1))[0].detach().float().cpu().numpy()
+        coarse = torch.relu((slopes * maps).sum(dim=1))[0].detach().float().cpu().numpy()
     slices, rows, columns = (
         _enlarging(count, few, level)
         for count, few in zip(inputs.shape[2:], coarse.shape, strict=True)
