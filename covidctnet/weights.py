@@ -35,6 +35,7 @@ __all__ = [
     "list_weights",
     "load_weights",
     "save_weights",
+    "taught_by",
     "verify_weights",
 ]
 
@@ -242,6 +243,21 @@ def verify_weights(name: str | Path) -> Weights:
 def list_weights() -> tuple[Weights, ...]:
     """The shipped weights, by name."""
     return tuple(load_weights(folder) for folder in _shipped())
+
+
+def taught_by(card: Mapping[str, Any], kind: str = "") -> Mapping[str, str]:
+    """A stage of the training that each scan taught or chose, by `Source.mark`.
+
+    Args:
+        card: Of weights; one of before cards named what they have seen knows of nothing.
+        kind: Only stages of this network, those before ``--init`` too; all by default.
+    """
+    return {
+        mark: stage
+        for stage, told in card.get("training", {}).items()
+        if stage.endswith(kind)
+        for mark in told.get("data", {}).get("seen", "").split()
+    }
 
 
 def save_weights(

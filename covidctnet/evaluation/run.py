@@ -30,6 +30,7 @@ from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Source, Volume
+from covidctnet.weights import taught_by
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared
@@ -241,11 +242,7 @@ class Unseen:
     """
 
     def __init__(self, card: Mapping[str, Any]) -> None:
-        self._taught = {
-            mark: stage
-            for stage, told in card.get("training", {}).items()
-            for mark in told.get("data", {}).get("seen", "").split()
-        }
+        self._taught = taught_by(card)
         self._checked: dict[str, str] = {}
 
     def check(self, source: Source) -> None:

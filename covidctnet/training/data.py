@@ -22,7 +22,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings
 from covidctnet.volume import SYNTHETIC_NOTE
-from covidctnet.weights import load_weights
+from covidctnet.weights import load_weights, taught_by
 
 __all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
 
@@ -250,12 +250,7 @@ class ResidualData(pl.LightningDataModule):
 
         The splits keep them apart; weights that the denoiser started from may have known others.
         """
-        taught = {
-            mark
-            for stage, told in self.weights.card.get("training", {}).items()
-            if stage.endswith("denoiser")
-            for mark in told.get("data", {}).get("seen", "").split()
-        }
+        taught = taught_by(self.weights.card, "denoiser")
         if found := [study.id for study in studies if study.source.mark in taught]:
             raise CohortError(
                 f"the denoiser, or the weights that it started from, learned from {len(found)} of "
