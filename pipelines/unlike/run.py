@@ -15,9 +15,10 @@ import csv
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from covidctnet.chest import look_for_chest
 from covidctnet.classify import CovidCTNet
@@ -72,32 +73,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = [row for each in given.predictions for row in from_predictions(*_named(each))]
         for each in given.groups:
             name, folder = _named(each)
-            found += score(model, name, folder)
-            for part, share in map(_part, given.parts):
-                found += score(model, f"{name}: {part}", folder, share)
+            found += score(model, name, folder, dict(map(_part, given.parts)))
         return render(found, model)
 
     return tell(make, given.output)
 
 
 def score(
-    model: CovidCTNet, group: str, folder: Path, share: tuple[float, float] = (0.0, 1.0)
+    model: CovidCTNet,
+    group: str,
+    folder: Path,
+    parts: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> list[Scored]:
-    """Every study below a folder that can be read as a volume, or a part of its slices."""
+    """Every study below a folder that can be read as a volume, whole and in parts of its slices."""
+    shares = {group: (0.0, 1.0), **{f"{group}: {part}": ends for part, ends in parts.items()}}
     out = []
     for study in find_studies(folder):
         try:
             volume = read_study(study)
-            first, last = (round(end * len(volume.array)) for end in share)
-            volume = volume.then("cut", volume.array[first:last])
-            unit = preprocess(volume, model.settings)
-            chest, lungs = look_for_chest(unit, window_hu=model.window_hu)
-            unlikeness = model.unlikeness(unit, lungs)
         except StudyError as error:
             sys.stderr.write(f"study {study.id} of {group}: {error.code}\n")
             continue
-        assert unlikeness is not None
-        out.append(Scored(group, unlikeness.distance, bool(chest.fault), unlikeness.most))
+        for name, ends in shares.items():
+            first, last = (round(end * len(volume.array)) for end in ends)
+            try:
+                unit = preprocess(volume.then("cut", volume.array[first:last]), model.settings)
+            except StudyError as error:
+                sys.stderr.write(f"study {study.id} of {name}: {error.code}\n")
+                continue
+            chest, lungs = look_for_chest(unit, window_hu=model.window_hu)
+            unlikeness = model.unlikeness(unit, lungs)
+            assert unlikeness is not None
+            out.append(Scored(name, unlikeness.distance, bool(chest.fault), unlikeness.most))
     return out
 
 
