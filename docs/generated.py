@@ -232,8 +232,9 @@ def _measured(file: str, otherwise: str) -> str:
     path = HERE / "measured" / file
     if not path.is_file():
         return otherwise
-    # Below the heading of the page that includes it.
-    return re.sub(r"^#", "##", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    # The page that includes it has a heading of its own; what is left goes below that.
+    text = re.sub(r"\A# .*\n+", "", path.read_text(encoding="utf-8"))
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
