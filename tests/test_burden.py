@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from covidctnet.burden import (
     RIM_MM,
@@ -150,6 +151,17 @@ def test_the_rim_has_the_same_millimetres_on_every_grid(spacing):
     wanted = np.zeros_like(lungs)
     wanted[1:4, 10 + rows : 30 - rows, 5 + columns : 35 - columns] = True
     np.testing.assert_array_equal(inner, wanted)
+
+
+@pytest.mark.parametrize("spacing", [(6.0, 1.5, 1.5), (6.0, 0.7, 0.9), (6.0, 3.0, 1.2)])
+def test_the_rim_is_what_lies_no_further_from_the_outside_than_its_width(spacing):
+    some = np.random.default_rng(3).normal(size=(4, 60, 70))
+    lungs = ndimage.gaussian_filter(some, (0, 4, 4)) > 0
+    outside = [np.pad(plane, 1) for plane in lungs]
+    far = [ndimage.distance_transform_edt(plane, sampling=spacing[1:]) for plane in outside]
+    wanted = np.stack(far)[:, 1:-1, 1:-1] > RIM_MM
+    assert 0.1 < wanted.sum() / lungs.sum() < 0.9
+    np.testing.assert_array_equal(inner_lungs(lungs, spacing), wanted)
 
 
 def test_lung_at_the_edge_of_the_image_has_a_rim_there_too():
