@@ -59,3 +59,15 @@ def test_importing_the_package_loads_no_torch():
 
     code = "import sys, covidctnet; covidctnet.Label; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_loading_weights_loads_no_compiler():
+    # A second and a hundred megabytes of every start; a single operation without memory does it.
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from covidctnet.classify import CovidCTNet; CovidCTNet.load(); "
+        "sys.exit('torch._dynamo' in sys.modules or 'sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

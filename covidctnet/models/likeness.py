@@ -31,7 +31,10 @@ class Likeness(nn.Module):
     def __init__(self, features: int, classes: int = 3) -> None:
         super().__init__()
         self.register_buffer("means", torch.zeros(classes, features))
-        self.register_buffer("whitening", torch.eye(features))
+        # Where there is no memory (`torch.device("meta")`), `torch.eye` loads torch's compiler,
+        # which takes more than a second of every start.
+        identity = torch.zeros(features, features).fill_diagonal_(1)
+        self.register_buffer("whitening", identity)
 
     def forward(self, features: Tensor) -> Tensor:
         """Distances (batch,) of features (batch, features)."""
