@@ -6,8 +6,9 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -147,8 +148,9 @@ def readers_beside(device: str) -> int:
     """
     cores = os.cpu_count() or 1
     # On a CPU the networks want the cores themselves, but reading and preparing take longer than
-    # one study's turn where they are quick.
-    return min(2, cores) if device == "cpu" else min(8, max(1, cores // 2))
+    # one study's turn where they are quick. Beside a GPU these take nearly a second of a core, and
+    # what is left of the cores answers and writes.
+    return min(2, cores) if device == "cpu" else min(16, max(1, cores - 2))
 
 
 def classify_into(
@@ -193,10 +195,9 @@ def classify_into(
     kept = len(found) - len(todo)
     if progress:
         progress(kept, len(found))
-    with results:
-        given = answers(todo, model, images=True, limits=limits, readers=readers)
-        for done, (study, outcome, seconds) in enumerate(given, 1):
-            results.add(study, outcome, seconds=seconds)
+    given = answers(todo, model, images=True, limits=limits, readers=readers)
+    with results, closing(_written(results, given)) as written:
+        for done, (study, outcome) in enumerate(written, 1):
             statuses[outcome.status] += 1
             if isinstance(outcome, Failure):
                 _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
@@ -204,6 +205,24 @@ def classify_into(
                 progress(kept + done, len(found))
     order = (*ANSWERED, "refused", "failed")
     return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
+
+
+def _written(
+    results: Results, given: Iterable[tuple[Study, Prediction | Failure, dict[str, float]]]
+) -> Generator[tuple[Study, Prediction | Failure]]:
+    """Every study whose answer is on the disk; the next is answered while it is written."""
+    before: tuple[Study, Prediction | Failure, Future[object]] | None = None
+    # Leaving it waits for the last answer, whatever ends the run.
+    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
+        for study, outcome, seconds in given:
+            if before is not None:
+                before[2].result()
+                yield before[:2]
+            before = study, outcome, writer.submit(results.add, study, outcome, seconds=seconds)
+            del outcome
+        if before is not None:
+            before[2].result()
+            yield before[:2]
 
 
 def answers(

@@ -314,14 +314,52 @@ def test_a_study_that_cannot_be_read_is_refused_by_name(inbox):
     assert len(answers) == 4
 
 
-def test_answers_are_on_disk_before_the_next_study_is_asked(inbox, tmp_path):
+def test_no_more_than_one_answer_waits_for_the_disk(inbox, tmp_path):
     seen = []
 
     def look(number):
         seen.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
 
     classify(inbox, tmp_path / "out", Oracle(look))
-    assert seen == [0, 1, 2]
+    assert len(seen) == 3
+    assert all(written >= asked - 1 for asked, written in enumerate(seen))
+
+
+def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, monkeypatch):
+    is_asked, write_one, waited = threading.Event(), Results.add, []
+
+    def look(number):
+        if number == 2:
+            is_asked.set()
+
+    def add(results, *arguments, **more):
+        waited.append(is_asked.wait(30))
+        return write_one(results, *arguments, **more)
+
+    monkeypatch.setattr(Results, "add", add)
+    classify(inbox, tmp_path / "out", Oracle(look))
+    assert waited == [True, True, True]
+
+
+def test_progress_counts_what_is_on_the_disk(inbox, tmp_path):
+    seen = []
+
+    def told(done, total):
+        seen.append((done, len(list((tmp_path / "out" / "studies").glob("*.json")))))
+
+    classify_into(Results(tmp_path / "out"), [inbox], Oracle(), progress=told)
+    assert [done for done, _ in seen] == [0, 1, 2, 3]
+    assert all(written >= done for done, written in seen)
+
+
+def test_what_was_answered_before_an_interrupt_is_written_and_in_the_tables(inbox, tmp_path):
+    def interrupted(number):
+        if number == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        classify(inbox, tmp_path / "out", Oracle(interrupted))
+    assert len(table(tmp_path / "out")) == 2
 
 
 def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):

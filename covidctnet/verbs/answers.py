@@ -42,7 +42,7 @@ def classify(arguments: list[str]) -> int:
         type=int,
         default=0,
         help="studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and more, "
-        "beside a GPU one for every two cores, eight at most",
+        "beside a GPU two fewer than cores, sixteen at most",
     )
     given = parser.parse_args(arguments)
     if given.readers < 0:
