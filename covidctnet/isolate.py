@@ -122,7 +122,7 @@ class Child:
 
         Raises:
             StudyError: As the task raised it.
-        StorageError: As the task raised it.
+            StorageError: As the task raised it.
             ChildError: If the child died, hung or failed otherwise.
         """
         process = self._started()

@@ -1,29 +1,23 @@
-"""A DICOM file as elements: parsed by pydicom, converted by hand, one at a time, without a word."""
+"""A DICOM file as elements: parsed by pydicom, without a word, and where its pixels lie."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import logging
-import math
-import re
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import BinaryIO, Literal, cast, overload
+from typing import BinaryIO, Literal, cast
 
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset, read_partial
-from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 __all__ = [
@@ -34,23 +28,14 @@ __all__ = [
     "DamagedFileError",
     "NotDicomError",
     "PixelElement",
-    "binary",
-    "comparable",
-    "digest",
     "inflated",
-    "items",
     "looks_like_dicom",
-    "meta_text",
-    "number",
-    "numbers",
     "parse",
-    "raw",
-    "tag_of",
-    "text",
-    "texts",
-    "uid",
+    "quiet",
 ]
 
+# A header is looked for in so much of a file first.
+HEAD_BYTES = 16 * 2**10
 # A deflated data set may inflate to this much: a large enhanced series, no more. CT shrinks to a
 # third, so what grows far more is no scan; small files may be as empty as they like.
 MAX_INFLATED_BYTES = 512 * 2**20
@@ -64,6 +49,8 @@ _VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN"
     b" UR US UT UV".split()
 )
+# Tag, type and length of an element.
+_LONGEST_ELEMENT_HEAD = 12
 _LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT"}
 # A broken file makes the parser fail in any of these ways; RecursionError is deep nesting.
 PARSE_ERRORS = (
@@ -79,7 +66,6 @@ PARSE_ERRORS = (
     struct.error,
     zlib.error,
 )
-_UID = re.compile(r"[0-9A-Za-z._-]*")
 _LOCK = threading.RLock()
 
 
@@ -109,12 +95,6 @@ class PixelElement:
     is_big_endian: bool
 
 
-@cache
-def tag_of(keyword: str) -> BaseTag:
-    """The tag that a keyword of the standard names."""
-    return Tag(tag_for_keyword(keyword) or 0)
-
-
 def looks_like_dicom(head: bytes) -> bool:
     """Whether a file that begins with `head` (132 bytes or more) is DICOM, with preamble or not."""
     if head[128:132] == b"DICM":
@@ -125,8 +105,8 @@ def looks_like_dicom(head: bytes) -> bool:
     return is_implicit and 0 < int.from_bytes(head[4:8], "little") <= 256
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """Silence pydicom of odd values (length, character set) in this thread; all are judged here.
 
     It also logs what it warns of, and cites the header: a patient's name would reach the terminal.
@@ -175,22 +155,16 @@ def parse(
         NotDicomError: If the file holds something else.
         DamagedFileError: If it cannot be parsed.
     """
-    head = file.read(2048)
+    head = file.read(HEAD_BYTES)
     if not looks_like_dicom(head):
         raise NotDicomError("no DICOM content")
-    file.seek(0)
     try:
-        with _quiet():
-            if DEFLATED.encode() in head:
+        with quiet():
+            if DEFLATED.encode() in head[:2048]:
                 file = inflated(file)
                 data = _inflated_dataset(file, tags)
             else:
-                data = read_partial(
-                    cast(BinaryIO, _Capped(file)),
-                    _at_pixels if find_pixels else _behind(max(tags)),
-                    specific_tags=list(tags),
-                    force=True,
-                )
+                file, data = _partial(file, head, tags, find_pixels)
             _check_lengths(data)
             if not find_pixels:
                 return data, None
@@ -201,6 +175,23 @@ def parse(
         if e.errno is None:  # the parser's way to say that a sequence breaks off
             raise DamagedFileError("its header breaks off") from None
         raise
+
+
+def _partial(
+    file: BinaryIO, head: bytes, tags: list[BaseTag], find_pixels: bool
+) -> tuple[BinaryIO, Dataset]:
+    """The elements with these tags, and the file that was read, where the parser stopped."""
+    stop = _at_pixels if find_pixels else _behind(max(tags))
+    # Most headers are short, and from memory the parser reads them in two thirds of the time. What
+    # the end of `head` may have cut, or what breaks, is parsed from the file itself.
+    window = io.BytesIO(head)
+    with contextlib.suppress(*PARSE_ERRORS, OSError):
+        data = read_partial(window, stop, specific_tags=list(tags), force=True)
+        if window.tell() + _LONGEST_ELEMENT_HEAD <= len(head):
+            return window, data
+    file.seek(0)
+    capped = cast(BinaryIO, _Capped(file))
+    return file, read_partial(capped, stop, specific_tags=list(tags), force=True)
 
 
 def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
@@ -265,7 +256,7 @@ def _pixel_element(file: BinaryIO) -> PixelElement | None:
     if place > size:
         raise DamagedFileError("it ends amid its header")
     file.seek(place)
-    head = file.read(12)
+    head = file.read(_LONGEST_ELEMENT_HEAD)
     if len(head) < 8:
         if head.strip(b"\0"):
             raise DamagedFileError("it ends amid its header")
@@ -280,109 +271,3 @@ def _pixel_element(file: BinaryIO) -> PixelElement | None:
     if head[4:6] in _VRS:
         raise DamagedFileError("its pixels have an impossible type")
     return PixelElement(tag, place + 8, int.from_bytes(head[4:8], order), is_big_endian)
-
-
-def meta_text(data: Dataset, keyword: str) -> str:
-    """A UID of the file's meta group; empty when missing."""
-    meta = getattr(data, "file_meta", None)
-    item = None if meta is None else meta.get_item(tag_of(keyword))
-    value = None if item is None else item.value
-    if isinstance(value, bytes):
-        return value.decode("ascii", errors="replace").strip(" \0")
-    return str(value or "")
-
-
-def raw(data: Dataset, keyword: str) -> bytes:
-    """The value as it stands in the file: conversion would validate, warn, or guess a charset."""
-    item = data.get_item(tag_of(keyword))
-    value = None if item is None else item.value
-    return value.strip(b" \0") if isinstance(value, bytes) else b""
-
-
-def text(data: Dataset, keyword: str) -> str:
-    """A value as plain text; empty when missing."""
-    return raw(data, keyword).decode("ascii", errors="replace").strip()
-
-
-def texts(data: Dataset, keyword: str) -> tuple[str, ...]:
-    """The parts of a value, in capitals, empty ones left out."""
-    return tuple(part.strip().upper() for part in text(data, keyword).split("\\") if part.strip())
-
-
-def digest(data: Dataset, keyword: str) -> str:
-    """Digest of a value that must not be kept itself; empty when missing."""
-    value = raw(data, keyword).strip(b" ^=").upper()
-    return hashlib.sha256(value).hexdigest()[:16] if value else ""
-
-
-def number(data: Dataset, keyword: str) -> float | None:
-    """A single decimal number; None when missing, empty or several.
-
-    Raises:
-        DamagedFileError: If it is no number.
-    """
-    found = numbers(data, keyword, 1)
-    return found[0] if found else None
-
-
-def numbers(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Decimal text as finite numbers; None when missing, empty, not finite or of another count.
-
-    Raises:
-        DamagedFileError: If it is no number: bytes were changed, and who knows which else.
-    """
-    content = text(data, keyword)
-    if not content:
-        return None
-    try:
-        values = tuple(float(part) for part in content.split("\\") if part.strip())
-    except ValueError:
-        raise DamagedFileError(f"its {keyword} is no number") from None
-    return values if len(values) == count and all(map(math.isfinite, values)) else None
-
-
-def uid(data: Dataset, keyword: str) -> str:
-    """A UID; empty when missing. Letters and hyphens are let pass, as anonymisers write them.
-
-    Raises:
-        DamagedFileError: If it holds anything else.
-    """
-    content = text(data, keyword)
-    if not _UID.fullmatch(content):
-        raise DamagedFileError(f"its {keyword} is no UID")
-    return content
-
-
-@overload
-def binary(data: Dataset, keyword: str, *, default: int = ..., signed: bool = ...) -> int: ...
-@overload
-def binary(
-    data: Dataset, keyword: str, *, default: int | None, signed: bool = ...
-) -> int | None: ...
-def binary(
-    data: Dataset, keyword: str, *, default: int | None = 0, signed: bool = False
-) -> int | None:
-    """A binary 16-bit value, in the byte order of its file."""
-    item = data.get_item(tag_of(keyword))
-    value = None if item is None else item.value
-    if not isinstance(value, bytes) or len(value) < 2:
-        return default
-    is_little_endian = getattr(item, "is_little_endian", True)
-    return int.from_bytes(value[:2], "little" if is_little_endian else "big", signed=signed)
-
-
-def comparable(data: Dataset, keyword: str) -> str:
-    """Text or number, as something to compare."""
-    item = data.get_item(tag_of(keyword))
-    value = None if item is None else item.value
-    return value.hex() if isinstance(value, bytes) else ""
-
-
-def items(data: Dataset, keyword: str) -> list[Dataset]:
-    """Items of a sequence; none when missing."""
-    tag = tag_of(keyword)
-    if tag not in data:
-        return []
-    with _quiet():
-        value = data[tag].value
-    return list(value) if isinstance(value, Sequence) else []

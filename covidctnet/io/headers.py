@@ -14,6 +14,10 @@ from covidctnet.io.elements import (
     DamagedFileError,
     NotDicomError,
     PixelElement,
+    parse,
+)
+from covidctnet.io.frame import Frame, Identity, PixelFormat
+from covidctnet.io.values import (
     binary,
     comparable,
     digest,
@@ -21,13 +25,11 @@ from covidctnet.io.elements import (
     meta_text,
     number,
     numbers,
-    parse,
     tag_of,
     text,
     texts,
     uid,
 )
-from covidctnet.io.frame import Frame, Identity, PixelFormat
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
