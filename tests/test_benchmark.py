@@ -78,6 +78,7 @@ def test_a_promise_is_kept_or_not():
 
 
 QUICK = ["read", "preprocess", "lungs", "noise", "denoise", "classify", "load", "train"]
+QUICK.append("operations")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,8 +96,8 @@ def found(tiny):
 
 def test_every_stage_is_measured_with_ours_first(found):
     groups = list(dict.fromkeys(row.group for row in found.rows))
-    # Two widths of the denoiser.
-    assert len(groups) == len(QUICK) + 1
+    # Two widths of the denoiser; operations of a scan and of a training step.
+    assert len(groups) == len(QUICK) + 2
     for group in groups:
         rows = [row for row in found.rows if row.group == group]
         assert rows[0].seconds, group
@@ -144,6 +145,20 @@ def test_a_training_step_tells_its_share_of_the_products(found):
         ).groups()
         wanted = 1e11 * float(reached) / found.ceilings[kind]
         assert float(share) == pytest.approx(wanted, abs=1 + 1e11 / found.ceilings[kind])
+
+
+def test_operations_and_what_is_left_are_all_of_the_time(found):
+    groups = {}
+    for row in found.rows:
+        if row.group.startswith("where the time"):
+            groups.setdefault(row.group, []).append(row)
+    assert len(groups) == 2
+    for whole, *parts in groups.values():
+        assert parts[-1].by == "all else"
+        assert "convolution" in " ".join(row.by for row in parts)
+        seconds = [row.seconds[0] for row in parts]
+        assert min(seconds[:-1]) > 0
+        assert sum(seconds) == pytest.approx(whole.seconds[0], rel=0.05)
 
 
 def test_a_long_run_of_nothing_known_is_refused():

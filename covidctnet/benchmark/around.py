@@ -26,50 +26,78 @@ from covidctnet.training.data import Slices, loader
 from covidctnet.training.noise import corrupt
 from covidctnet.training.tasks import DenoiserTask
 
-__all__ = ["loading", "memory", "starting", "training"]
+__all__ = ["loading", "memory", "starting", "step_of", "training"]
+
+# Slices or patches of a training step.
+BATCH = 8
 
 
 def training(scan: Scan) -> list[Row]:
     """A step of the denoiser: as `compact` takes it; on a GPU in the paper's width as well."""
-    rows = _steps(scan, partial(DenoiserTask, bidirectional=False, patch=144))
+    rows = _steps(scan, _compact_task)
     if scan.model.device.type == "cuda":  # a CPU would take minutes
         rows += _steps(scan, partial(DenoiserTask, base=PAPER_WIDTH["base"]))
     return rows
 
 
+def step_of(scan: Scan) -> tuple[str, Callable[[], None]]:
+    """The step that `compact` takes, in words, and to be taken."""
+    task = _compact_task().to(scan.model.device).train()
+    step = _stepping(task, *_batch(scan), rounded=True)
+    return f"a training step, {_size_of(task, scan)}", step
+
+
+def _compact_task() -> DenoiserTask:
+    return DenoiserTask(bidirectional=False, patch=144)
+
+
+def _size_of(task: DenoiserTask, scan: Scan) -> str:
+    patch = task.patch or scan.unit.shape[1]
+    return f"base {task.architecture['base']}, {BATCH} patches of {patch} x {patch}"
+
+
+def _batch(scan: Scan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slices and what is taken for their lungs, (batch, 1, row, column) each."""
+    clean = torch.from_numpy(scan.needed[:BATCH])[:, None].to(scan.model.device)
+    return clean, (clean < 0.5).float()
+
+
+def _stepping(
+    task: DenoiserTask, clean: torch.Tensor, inside: torch.Tensor, *, rounded: bool
+) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(task.parameters())
+    generator = torch.Generator(device=clean.device).manual_seed(0)
+
+    def step() -> None:
+        with torch.autocast(clean.device.type, torch.bfloat16, enabled=rounded):
+            loss = task.loss_of((clean, inside), generator)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
 def _steps(scan: Scan, make: Callable[[], DenoiserTask]) -> list[Row]:
     """A step of eight slices or patches, and what it is made of."""
-    device, batch = scan.model.device, 8
+    device = scan.model.device
     task = make().to(device).train()
     patch = task.patch or scan.unit.shape[1]
-    clean = torch.from_numpy(scan.needed[:batch])[:, None].to(device)
-    inside = (clean < 0.5).float()
+    clean, inside = _batch(scan)
     generator = torch.Generator(device=device).manual_seed(0)
-
-    def stepping(task: DenoiserTask, *, rounded: bool) -> Callable[[], None]:
-        optimizer = torch.optim.Adam(task.parameters())
-
-        def step() -> None:
-            with torch.autocast(device.type, torch.bfloat16, enabled=rounded):
-                loss = task.loss_of((clean, inside), generator)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
 
     def forward() -> None:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             task(clean[..., :patch, :patch])
 
     steps = {
-        "covidctnet, bfloat16": stepping(task, rounded=True),
-        "float32": stepping(task, rounded=False),
+        "covidctnet, bfloat16": _stepping(task, clean, inside, rounded=True),
+        "float32": _stepping(task, clean, inside, rounded=False),
     }
     if scan.compiled:
         other = make().to(device).train()
         compile_in_place(other.network, device)
-        steps["covidctnet, bfloat16, compiled"] = stepping(other, rounded=True)
+        steps["covidctnet, bfloat16, compiled"] = _stepping(other, clean, inside, rounded=True)
     with FlopCounterMode(display=False) as counter:
         steps["float32"]()
     flops = float(counter.get_total_flops())
@@ -82,8 +110,7 @@ def _steps(scan: Scan, make: Callable[[], DenoiserTask]) -> list[Row]:
         ),
         "of it: the network, forward": forward,
     }
-    base = task.architecture["base"]
-    group = f"a training step, base {base}, {batch} patches of {patch} x {patch}"
+    group = f"a training step, {_size_of(task, scan)}"
     rows = by_turns(group, {**steps, **parts}, scan.repeats)
     return [_with_share(row, flops, scan.ceilings) if row.by in steps else row for row in rows]
 

@@ -15,6 +15,7 @@ from typing import Any
 from covidctnet.benchmark import around, stages
 from covidctnet.benchmark.goals import goals
 from covidctnet.benchmark.machine import ceilings, describe
+from covidctnet.benchmark.operations import operations
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.streaming import Stream, narrow_weights, stream, write_studies
 from covidctnet.benchmark.timing import MISSING, Row, ratio
@@ -47,6 +48,7 @@ STAGES: Mapping[str, Callable[[Scan], list[Row]]] = MappingProxyType(
         "classify": stages.classifying,
         "whole": stages.whole,
         "train": around.training,
+        "operations": operations,
         "load": around.loading,
         "start": around.starting,
         "memory": around.memory,

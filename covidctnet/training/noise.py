@@ -13,10 +13,10 @@ from covidctnet import perlin
 from covidctnet.errors import UsageError
 from covidctnet.training.augment import in_full_precision
 
-__all__ = ["NoiseSettings", "corrupt"]
+__all__ = ["NoiseSettings", "corrupt", "nearness_to_border"]
 
 # How far below the lungs' border (in voxels) counts as near to it, for blobs that hug the pleura.
-_RIM = 10
+RIM = 10
 # Where a field of unit spread is cut: lower levels cover more. Cores are smaller than their haze.
 _LEVELS, _CORE_LEVELS = (0.4, 1.9), (0.9, 2.2)
 # Consolidation is as dense as soft tissue, 0.74 of the window, air in its bronchi apart.
@@ -167,6 +167,17 @@ def corrupt(
     return clean + noise, noise
 
 
+def nearness_to_border(region: torch.Tensor) -> torch.Tensor:
+    """How much of what surrounds a voxel lies outside a region: 0 deep inside, 1/2 at its border.
+
+    Args:
+        region: In [0, 1], shape (batch, 1, row, column). Beyond the image is outside.
+    """
+    # A mean over a square is one over columns of means over rows.
+    along_rows = F.avg_pool2d(region, (2 * RIM + 1, 1), 1, (RIM, 0))
+    return 1 - F.avg_pool2d(along_rows, (1, 2 * RIM + 1), 1, (0, RIM))
+
+
 def _draw_field(
     clean: torch.Tensor, settings: NoiseSettings, generator: torch.Generator
 ) -> torch.Tensor:
@@ -188,12 +199,13 @@ def _draw_opacities(
     target = _uniform(clean, low, high, generator)
     low, high = settings.min_amplitude, settings.max_amplitude
     strength = _uniform(clean, low, high, generator)
-    cover = strength * _draw_blobs(region, _LEVELS, settings, generator)
+    rim = nearness_to_border(region)
+    cover = strength * _draw_blobs(rim, _LEVELS, settings, generator)
     noise = region * cover * _pull(clean, target, 0.5, settings, generator)
 
     beyond = F.max_pool2d(region, 2 * _BEYOND + 1, 1, _BEYOND)
     cover = _some(clean, settings.cores, generator)
-    cover = cover * _draw_blobs(region, _CORE_LEVELS, settings, generator)
+    cover = cover * _draw_blobs(rim, _CORE_LEVELS, settings, generator)
     dense = _uniform(clean, *_CORE_DENSITY, generator)
     noise = noise + beyond * cover * _pull(clean + noise, dense, 0.5, settings, generator)
 
@@ -219,21 +231,20 @@ def _pull(
 
 
 def _draw_blobs(
-    region: torch.Tensor,
+    rim: torch.Tensor,
     levels: tuple[float, float],
     settings: NoiseSettings,
     generator: torch.Generator,
 ) -> torch.Tensor:
     """A cover in 0..1: small blobs as often as large, some along the border."""
-    scale = _log_uniform(region, settings.min_scale, settings.max_scale, generator)
+    scale = _log_uniform(rim, settings.min_scale, settings.max_scale, generator)
     low, high = settings.min_persistence, settings.max_persistence
-    shape = _field(region, scale, _uniform(region, low, high, generator), settings, generator)
+    shape = _field(rim, scale, _uniform(rim, low, high, generator), settings, generator)
     shape = shape / shape.std(dim=(2, 3), keepdim=True).clamp_min(1e-3)
-    rim = 1 - F.avg_pool2d(region, 2 * _RIM + 1, 1, _RIM)  # 0 deep inside, 1/2 at the border
-    hugging = _uniform(region, -1.0, 2.5, generator).clamp_min(0)
+    hugging = _uniform(rim, -1.0, 2.5, generator).clamp_min(0)
     shape = shape + hugging * (2 * rim - 0.4)
-    level = _uniform(region, *levels, generator)
-    return torch.sigmoid((shape - level) / _log_uniform(region, 0.03, 0.5, generator))
+    level = _uniform(rim, *levels, generator)
+    return torch.sigmoid((shape - level) / _log_uniform(rim, 0.03, 0.5, generator))
 
 
 def _draw_lobe(

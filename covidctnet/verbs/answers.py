@@ -172,7 +172,7 @@ def benchmark(arguments: list[str]) -> int:
         type=str,
         default="",
         help="stages, separated by commas: read, preprocess, lungs, noise, denoise, classify, "
-        "whole, train, load, start, memory",
+        "whole, train, operations, load, start, memory",
     )
     parser.add_argument(
         "--studies", type=int, default=0, help="phantoms of the long runs: memory, studies a second"

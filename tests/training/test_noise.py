@@ -3,10 +3,11 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 import yaml
+from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
 from covidctnet.shipped import presets_root
-from covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.training.noise import RIM, NoiseSettings, corrupt, nearness_to_border
 
 PUBLISHED = NoiseSettings.published()
 RECIPES = {
@@ -225,3 +226,9 @@ def test_an_opacity_does_not_pull_beyond_its_density():
     with pytest.raises(UsageError, match="share of the way"):
         NoiseSettings(max_amplitude=1.2)
     assert NoiseSettings(kind="field", max_amplitude=1.2).max_amplitude == 1.2
+
+
+def test_how_near_the_border_lies_is_the_mean_over_a_square(slices):
+    lungs = slices[1][:3]
+    square = F.avg_pool2d(lungs, 2 * RIM + 1, 1, RIM)
+    torch.testing.assert_close(nearness_to_border(lungs), 1 - square, atol=1e-6, rtol=0)
