@@ -34,7 +34,7 @@ __all__ = [
     "quiet",
 ]
 
-# A header is looked for in so much of a file first.
+# A header is looked for in so much of a file first; 2048 bytes or more, for its transfer syntax.
 HEAD_BYTES = 16 * 2**10
 # A deflated data set may inflate to this much: a large enhanced series, no more. CT shrinks to a
 # third, so what grows far more is no scan; small files may be as empty as they like.
@@ -141,6 +141,16 @@ class _Capped:
         return self._file.read(left if count < 0 else min(count, left))
 
 
+class _Window(io.BytesIO):
+    """The beginning of a file, whose end is an error: the parser would take it for the file's."""
+
+    def read(self, count: int | None = -1) -> bytes:
+        found = super().read(count)
+        if count is None or count < 0 or len(found) < count:
+            raise ValueError("the window is shorter than the header")
+        return found
+
+
 def parse(
     file: BinaryIO, tags: list[BaseTag], *, find_pixels: bool = True
 ) -> tuple[Dataset, PixelElement | None]:
@@ -183,10 +193,10 @@ def _partial(
     """The elements with these tags, and the file that was read, where the parser stopped."""
     stop = _at_pixels if find_pixels else _behind(max(tags))
     # Most headers are short, and from memory the parser reads them in two thirds of the time. What
-    # the end of `head` may have cut, or what breaks, is parsed from the file itself.
-    window = io.BytesIO(head)
+    # is longer, or breaks, is parsed from the file itself.
+    window = _Window(head)
     with contextlib.suppress(*PARSE_ERRORS, OSError):
-        data = read_partial(window, stop, specific_tags=list(tags), force=True)
+        data = read_partial(cast(BinaryIO, window), stop, specific_tags=list(tags), force=True)
         if window.tell() + _LONGEST_ELEMENT_HEAD <= len(head):
             return window, data
     file.seek(0)

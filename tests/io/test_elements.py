@@ -1,6 +1,10 @@
 """How much of a file is looked at first must not matter."""
 
+import struct
+
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.headers import identify, read_frames
@@ -41,3 +45,45 @@ def test_a_file_cut_anywhere_says_the_same_however_much_is_looked_at_first(
     assert isinstance(said[0], tuple)
     assert isinstance(said[0][0], type), "a file cut short must not look whole"
     assert said[-1] != said[0]
+
+
+def fragments(ds, index):
+    """A private element of undefined length that is no sequence."""
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 900) + b"\x4d" * 900
+    ds.add_new(0x00290010, "LO", "someone")
+    ds.add_new(0x00291010, "OB", item)
+    ds[0x00291010].is_undefined_length = True
+
+
+def nested(ds, index):
+    """Sequences of undefined length within sequences."""
+    inner, middle = Dataset(), Dataset()
+    inner.ImageComments = "M" * 900
+    middle.ReferencedImageSequence = [inner]
+    middle["ReferencedImageSequence"].is_undefined_length = True
+    ds.SourceImageSequence = [middle, middle]
+    ds["SourceImageSequence"].is_undefined_length = True
+
+
+@pytest.mark.parametrize("read", [identify, read_frames])
+@pytest.mark.parametrize(
+    ("change", "syntax"),
+    [
+        (fragments, ExplicitVRLittleEndian),
+        (nested, ExplicitVRLittleEndian),
+        (nested, ImplicitVRLittleEndian),
+        (nested, ExplicitVRBigEndian),
+    ],
+)
+def test_an_element_without_length_may_lie_across_what_is_looked_at_first(
+    tmp_path, monkeypatch, read, change, syntax
+):
+    write(tmp_path, change=change, syntax=syntax)
+    path = min(tmp_path.iterdir())
+    whole = outcome(read, path)
+    assert not (isinstance(whole, tuple) and isinstance(whole[0], type)), whole
+    sizes = range(FROM_THE_FILE, path.stat().st_size + 8, 11)
+    for size in sizes:
+        monkeypatch.setattr("covidctnet.io.elements.HEAD_BYTES", size)
+        assert outcome(read, path) == whole, size
+    assert len(sizes) > 100
