@@ -35,12 +35,16 @@ __all__ = [
     "classify_into",
     "classify_studies",
     "readers_beside",
+    "usable_cores",
 ]
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
+Written = tuple[Study, Prediction | Failure]
+# What `answers` gives.
+Answers = Generator[tuple[Study, Prediction | Failure, dict[str, float]], None, None]
 DEFAULT_LIMITS = Limits()
 
 
@@ -140,13 +144,20 @@ def classify_studies(
     return (outcome for _, outcome, _ in given)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, where the system tells; else those of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def readers_beside(device: str) -> int:
     """Studies to read at once so that the networks need not wait.
 
     Args:
         device: Type of the device that the networks run on.
     """
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     # On a CPU the networks want the cores themselves, but reading and preparing take longer than
     # one study's turn where they are quick. Beside a GPU these take nearly a second of a core, and
     # what is left of the cores answers and writes.
@@ -207,22 +218,31 @@ def classify_into(
     return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
 
 
-def _written(
-    results: Results, given: Iterable[tuple[Study, Prediction | Failure, dict[str, float]]]
-) -> Generator[tuple[Study, Prediction | Failure]]:
+def _written(results: Results, given: Answers) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
-    before: tuple[Study, Prediction | Failure, Future[object]] | None = None
-    # Leaving it waits for the last answer, whatever ends the run.
-    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-        for study, outcome, seconds in given:
-            if before is not None:
-                before[2].result()
-                yield before[:2]
-            before = study, outcome, writer.submit(results.add, study, outcome, seconds=seconds)
-            del outcome
-        if before is not None:
-            before[2].result()
-            yield before[:2]
+    waiting: deque[tuple[Study, Prediction | Failure, Future[Any]]] = deque()
+
+    def first() -> Written:
+        writing = waiting[0][2]
+        writing.exception()  # waits, and leaves it in the queue when that is interrupted
+        study, outcome, _ = waiting.popleft()
+        writing.result()
+        return study, outcome
+
+    try:
+        # Leaving the writer waits for every answer that it was given, whatever ends the run.
+        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(given):
+            for study, outcome, seconds in given:
+                writing = writer.submit(results.add, study, outcome, seconds=seconds)
+                waiting.append((study, outcome, writing))
+                if len(waiting) > 1:
+                    yield first()
+            while waiting:
+                yield first()
+    finally:
+        for study, _, writing in waiting:
+            if writing.exception() is not None:
+                _LOG.warning("the answer to study %s could not be written", study.id)
 
 
 def answers(
@@ -232,7 +252,7 @@ def answers(
     images: bool = False,
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
-) -> Iterator[tuple[Study, Prediction | Failure, dict[str, float]]]:
+) -> Answers:
     """Every study with its answer and its seconds by stage, in order; reading runs ahead.
 
     Args:

@@ -12,7 +12,12 @@ import pytest
 import SimpleITK
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from covidctnet.batch import DEFAULT_LIMITS, classify_into, classify_studies
+from covidctnet.batch import (
+    DEFAULT_LIMITS,
+    classify_into,
+    classify_studies,
+    readers_beside,
+)
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
@@ -314,15 +319,92 @@ def test_a_study_that_cannot_be_read_is_refused_by_name(inbox):
     assert len(answers) == 4
 
 
-def test_no_more_than_one_answer_waits_for_the_disk(inbox, tmp_path):
+def slow(add):
+    """A disk that answers are written to slower than they come."""
+
+    def wait_and_add(*arguments, **more):
+        time.sleep(0.2)
+        return add(*arguments, **more)
+
+    return wait_and_add
+
+
+def test_no_more_than_one_answer_waits_for_the_disk(inbox, tmp_path, monkeypatch):
+    write(inbox / "c", study="four", patient="4")
     seen = []
 
     def look(number):
         seen.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
 
+    monkeypatch.setattr(Results, "add", slow(Results.add))
     classify(inbox, tmp_path / "out", Oracle(look))
-    assert len(seen) == 3
+    assert len(seen) == 4
     assert all(written >= asked - 1 for asked, written in enumerate(seen))
+
+
+def test_an_interrupt_loses_no_answer_that_was_given(inbox, tmp_path, monkeypatch):
+    model = Oracle()
+
+    def told(done, total):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Results, "add", slow(Results.add))
+    with pytest.raises(KeyboardInterrupt):
+        classify_into(Results(tmp_path / "out"), [inbox], model, progress=told)
+    assert len(model.asked) == 2
+    assert len(table(tmp_path / "out")) == 2
+
+
+def test_an_answer_that_cannot_be_written_is_told_also_when_something_else_ends_the_run(
+    inbox, tmp_path, monkeypatch, caplog
+):
+    def full(results, *arguments, **more):
+        raise StorageError("No space left")
+
+    def interrupted(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Results, "add", full)
+    with pytest.raises(KeyboardInterrupt):
+        classify(inbox, tmp_path / "out", Oracle(interrupted))
+    assert caplog.text.count("could not be written") == 1
+
+
+def test_no_reader_outlives_a_run_that_a_full_disk_ends(inbox, tmp_path, monkeypatch):
+    closed, close = [], ReadingChild.close
+
+    def full(results, *arguments, **more):
+        raise StorageError("No space left")
+
+    def watched(child):
+        closed.append(child)
+        close(child)
+
+    monkeypatch.setattr(Results, "add", full)
+    monkeypatch.setattr(ReadingChild, "close", watched)
+    with pytest.raises(StorageError) as caught:
+        classify(inbox, tmp_path / "out", Oracle())
+    assert len(closed) == 1, caught
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "readers"),
+    [
+        ("cpu", 1, 1),
+        ("cpu", 2, 2),
+        ("cpu", 64, 2),
+        ("cuda", 1, 1),
+        ("cuda", 2, 1),
+        ("cuda", 8, 6),
+        ("cuda", 16, 14),
+        ("cuda", 64, 16),
+    ],
+)
+def test_readers_leave_cores_to_those_who_answer(monkeypatch, device, cores, readers):
+    monkeypatch.setattr("covidctnet.batch.usable_cores", lambda: cores)
+    assert readers_beside(device) == readers
 
 
 def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, monkeypatch):
@@ -350,16 +432,6 @@ def test_progress_counts_what_is_on_the_disk(inbox, tmp_path):
     classify_into(Results(tmp_path / "out"), [inbox], Oracle(), progress=told)
     assert [done for done, _ in seen] == [0, 1, 2, 3]
     assert all(written >= done for done, written in seen)
-
-
-def test_what_was_answered_before_an_interrupt_is_written_and_in_the_tables(inbox, tmp_path):
-    def interrupted(number):
-        if number == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        classify(inbox, tmp_path / "out", Oracle(interrupted))
-    assert len(table(tmp_path / "out")) == 2
 
 
 def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):
