@@ -21,6 +21,7 @@ import yaml
 from torch import nn
 
 from covidctnet import __version__
+from covidctnet.card import CARD
 from covidctnet.errors import WeightsError
 from covidctnet.io.keras_file import KerasFile, plain_setting, read_keras, shown
 from covidctnet.models import CNN3D, BCDUNet
@@ -30,7 +31,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.shipped import presets_root
-from covidctnet.weights import CARD, Weights, save_weights
+from covidctnet.weights import Weights, save_weights
 
 __all__ = ["import_keras", "import_weights"]
 

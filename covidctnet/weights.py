@@ -18,48 +18,26 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.appearance import FEATURES, VERSION
 from covidctnet.calibration import Calibration
-from covidctnet.errors import UsageError, WeightsError
+from covidctnet.card import CARD, CARD_VERSION, PATIENTS, compare_channels, digest, read_card
+from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet, Likeness
 from covidctnet.models.convlstm import Gates
-from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.shipped import weights_root
 
 __all__ = [
-    "CALIBRATED",
     "Weights",
     "import_keras",
     "list_weights",
     "load_weights",
     "save_weights",
-    "taught_by",
     "verify_weights",
 ]
 
-CARD = "card.json"
-CARD_VERSION = 1
 _NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet, "likeness": Likeness}
 )
-# Entries of a card that are fitted once the classifier is there; each may be missing.
-CALIBRATED = ("calibration", "likeness", "burden")
-# What a card must say of its parts; a default in its place would be a guess. Except for what came
-# later: cards that do not name it are older than any other choice.
-_DECIDING: Mapping[str, set[str]] = {
-    "preprocessing": set(PreprocessSettings().deciding()),
-    "residual": set(ResidualSettings().deciding()),
-    "denoiser": {"base", "depth", "bidirectional", "gates"},
-    "lungs": {"base", "depth", "bidirectional", "gates"},
-    "classifier": {"base", "depth", "size"},
-    "likeness": {"features", "classes"},
-}
-# What a card calls studies that are neither phantoms nor painted.
-_PATIENTS = "patients"
-# What a card must hold before anything else is looked at.
-_REQUIRED = ("card_version", "architecture", "preprocessing", "classes", "synthetic_only", "files")
 
 
 @dataclass(frozen=True)
@@ -131,12 +109,15 @@ class Weights:
         """What the networks were trained on, in words."""
         if self.card["synthetic_only"]:
             return "synthetic patients (phantoms) only"
-        told = {stage: self._studies(stage) for stage in ("denoiser", "classifier")}
+        stages = [
+            (stage, kind)
+            for stage in self.card.get("training", {})
+            for kind in self._studies(stage)
+        ]
         kinds = [
             # The denoiser's patients are Controls, whoever wrote the card.
-            "real Controls" if (stage, kind) == ("denoiser", _PATIENTS) else kind
-            for stage, found in told.items()
-            for kind in found
+            "real Controls" if stage.endswith("denoiser") and kind == PATIENTS else kind
+            for stage, kind in sorted(stages, key=_order)
         ]
         return ", ".join(dict.fromkeys(kinds)) or "what the card does not describe"
 
@@ -147,7 +128,7 @@ class Weights:
         if self.card["synthetic_only"]:
             return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"
         found = self._studies("classifier")
-        if found and _PATIENTS not in found:
+        if found and PATIENTS not in found:
             return (
                 "These weights have seen no real patient with Covid-19 or pneumonia, only "
                 f"phantoms and lesions drawn into real lungs: {nothing}"
@@ -195,6 +176,12 @@ class Weights:
         return network.eval()
 
 
+def _order(stage_and_kind: tuple[str, str]) -> tuple[bool, bool]:
+    """The classifier last, what a network started from before it."""
+    stage, _ = stage_and_kind
+    return stage.endswith("classifier"), not stage.startswith("start")
+
+
 def load_weights(name: str | Path) -> Weights:
     """Read weights and check every hash before any weights are parsed.
 
@@ -206,7 +193,7 @@ def load_weights(name: str | Path) -> Weights:
             version or damaged, or the classes stand in another order than ours.
     """
     folder = _find(name)
-    card = _read_card(folder)
+    card = read_card(folder)
     files: dict[str, bytes] = {}
     for file, entry in card["files"].items():
         try:
@@ -222,7 +209,7 @@ def load_weights(name: str | Path) -> Weights:
                 f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
                 f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Get the folder anew."
             )
-    return Weights(folder.name, MappingProxyType(card), _digest(card), MappingProxyType(files))
+    return Weights(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))
 
 
 def verify_weights(name: str | Path) -> Weights:
@@ -243,21 +230,6 @@ def verify_weights(name: str | Path) -> Weights:
 def list_weights() -> tuple[Weights, ...]:
     """The shipped weights, by name."""
     return tuple(load_weights(folder) for folder in _shipped())
-
-
-def taught_by(card: Mapping[str, Any], kind: str = "") -> Mapping[str, str]:
-    """A stage of the training that each scan taught or chose, by `Source.mark`.
-
-    Args:
-        card: Of weights; one of before cards named what they have seen knows of nothing.
-        kind: Only stages of this network, those before ``--init`` too; all by default.
-    """
-    return {
-        mark: stage
-        for stage, told in card.get("training", {}).items()
-        if stage.endswith(kind)
-        for mark in told.get("data", {}).get("seen", "").split()
-    }
 
 
 def save_weights(
@@ -281,7 +253,7 @@ def save_weights(
         OSError: If the disk is full or not ours; nothing half-written stays.
     """
     _compare(networks, card["architecture"])
-    _compare_channels(folder.name, card, hint="Describe the network that is saved.")
+    compare_channels(folder.name, card, hint="Describe the network that is saved.")
     blobs = {
         f"{kind}.safetensors": save_safetensors(
             {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -330,109 +302,6 @@ def import_keras(
     return keras_import.import_keras(path, gates=gates, depth=depth, size=size)
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
-    """The card of a folder, if it is one of ours."""
-    label = folder.name
-    try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"weights {label!r} have no readable {CARD} ({type(error).__name__}). "
-            "Get the folder anew."
-        ) from None
-    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
-    if missing:
-        raise WeightsError(
-            f"the card of weights {label!r} lacks {', '.join(missing)}. Get the folder anew."
-        )
-    if card["card_version"] != CARD_VERSION:
-        raise WeightsError(
-            f"the card of weights {label!r} is version {card['card_version']}, this package reads "
-            f"{CARD_VERSION}. Install the package that wrote it."
-        )
-    wanted = [k.title for k in Label]
-    if card["classes"] != wanted:
-        raise WeightsError(
-            f"weights {label!r} tell {card['classes']} apart, wanted {wanted} in this order. "
-            "Train the classifier anew with this package."
-        )
-    architecture, files = card["architecture"], card["files"]
-    if not all(isinstance(entry, dict) for entry in (architecture, files, card["preprocessing"])):
-        raise WeightsError(
-            f"the card of weights {label!r} wants mappings for architecture, files and "
-            "preprocessing, got something else. Get the folder anew."
-        )
-    named = {f"{kind}.safetensors" for kind in architecture.keys() & _NETWORKS.keys()}
-    if files.keys() != named or architecture.keys() - _NETWORKS.keys():
-        raise WeightsError(
-            f"the card of weights {label!r} wants one known file a network, got networks "
-            f"{', '.join(sorted(architecture)) or 'none'} and files "
-            f"{', '.join(sorted(files)) or 'none'}. Get the folder anew."
-        )
-    parts = {**architecture, **{k: card[k] for k in ("preprocessing", "residual") if k in card}}
-    for what, names in _DECIDING.items():
-        held = parts.get(what, dict.fromkeys(names))
-        if not isinstance(held, dict) or names - held.keys():
-            raise WeightsError(
-                f"the card of weights {label!r} lacks some of {', '.join(sorted(names))} of its "
-                f"{what}. Get the folder anew."
-            )
-    try:
-        PreprocessSettings(**card["preprocessing"])
-        ResidualSettings(**card.get("residual", {}))
-    except (TypeError, UsageError) as error:
-        raise WeightsError(
-            f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
-            "Get the folder anew."
-        ) from None
-    size = architecture.get("classifier", card["preprocessing"]).get("size")
-    if size != card["preprocessing"]["size"] or not isinstance(card["synthetic_only"], bool):
-        raise WeightsError(
-            f"the card of weights {label!r} contradicts itself: slices of "
-            f"{card['preprocessing']['size']} for a classifier of {size}, synthetic_only "
-            f"{card['synthetic_only']!r}. Get the folder anew."
-        )
-    _compare_channels(label, card, hint="Get the folder anew.")
-    _check_calibrated(label, card)
-    if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
-        raise WeightsError(
-            f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."
-        )
-    return card
-
-
-def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
-    """Refuse a card whose fitted entries are not what we write."""
-    try:
-        if "calibration" in card:
-            Calibration.from_card(card["calibration"])
-        for entry, name in (("likeness", "limit"), ("burden", "threshold")):
-            if entry in card and not 0 <= float(card[entry][name]) < math.inf:
-                raise ValueError(f"{name} {card[entry][name]}")
-        if ("likeness" in card) != ("likeness" in card["architecture"]):
-            raise ValueError("likeness without its network, or the other way round")
-        if "likeness" in card:
-            _check_likeness(label, card)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(
-            f"the card of weights {label!r} has an impossible calibration "
-            f"({type(error).__name__}: {error}). Get the folder anew."
-        ) from None
-
-
-def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
-    """Refuse a distance between numbers that mean something else today."""
-    entry, width = card["likeness"], card["architecture"]["likeness"]["features"]
-    if float(entry["limit"]) == 0:
-        raise ValueError("limit 0 of the likeness")
-    if (entry.get("version"), width) != (VERSION, len(FEATURES)):
-        raise WeightsError(
-            f"weights {label!r} describe a scan by {width} numbers (version "
-            f"{entry.get('version')}), this program by {len(FEATURES)} (version {VERSION}). Train "
-            "the classifier again, or use the program that they were trained with."
-        )
-
-
 def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:
     """Refuse to write a card that its own weights would contradict."""
     if architecture.keys() != networks.keys():
@@ -449,33 +318,10 @@ def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any])
             )
 
 
-def _compare_channels(label: str, card: Mapping[str, Any], *, hint: str) -> None:
-    """Refuse a card whose classifier reads more or fewer channels than it is given."""
-    settings = ResidualSettings(**card.get("residual", {}))
-    classifier = card["architecture"].get("classifier")
-    if classifier is not None and classifier.get("channels", 1) != settings.channels:
-        raise WeightsError(
-            f"the card of weights {label!r} contradicts itself: classifier_input "
-            f"{settings.classifier_input} has {settings.channels} channels, its classifier reads "
-            f"{classifier.get('channels', 1)}. {hint}"
-        )
-
-
 def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
     """A network without memory: no time goes into starting weights that are replaced at once."""
     with torch.device("meta"):
         return _NETWORKS[kind](**architecture)
-
-
-def _digest(card: Mapping[str, Any]) -> str:
-    """Of everything that decides an answer: the weights, their architecture, the preprocessing."""
-    deciding = {k: card[k] for k in ("architecture", "classes") if k in card}
-    if "residual" in card:
-        deciding["residual"] = ResidualSettings(**card["residual"]).deciding()
-    deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
-    deciding |= {name: card[name] for name in CALIBRATED if name in card}
-    deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _find(name: str | Path) -> Path:

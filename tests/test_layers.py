@@ -10,7 +10,7 @@ LAYERS = {
     **dict.fromkeys(["errors", "files", "isolate", "volume", "results", "perlin"], 0),
     **dict.fromkeys(["progress", "shipped", "_version"], 0),
     **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "chest", "residual", "burden"], 1),
-    **dict.fromkeys(["appearance", "calibration"], 1),
+    **dict.fromkeys(["appearance", "calibration", "card"], 1),
     "models": 2,
     **dict.fromkeys(["weights", "keras_import", "denoise", "classify", "gradcam"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),

@@ -5,6 +5,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from covidctnet import weights as module
+from covidctnet.card import NETWORKS
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
@@ -388,3 +390,15 @@ def test_a_likeness_of_other_numbers_is_refused(tmp_path, change, said):
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match=said):
         load_weights(folder)
+
+
+def test_what_the_weights_started_from_had_seen_is_seen(tmp_path):
+    kinds = {"start: denoiser": "patients", "denoiser": PHANTOMS, "classifier": PAINTED}
+    told = {stage: {"data": {"studies_by_kind": {kind: 1}}} for stage, kind in kinds.items()}
+    both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
+    card = a_card(training=told, synthetic_only=False)
+    assert save_weights(tmp_path, both, card=card).seen == f"real Controls, {PHANTOMS}, {PAINTED}"
+
+
+def test_every_network_that_can_be_built_may_stand_in_a_card():
+    assert module._NETWORKS.keys() == NETWORKS

@@ -76,6 +76,7 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
             wanted=m.wanted if m.is_asked else None,
             site=m.site or stored[m.study].site,
             content=stored[m.study].source.digest or m.content,
+            host=stored[m.study].source.host or m.host,
         )
         for m in previous.members
     ), previous

@@ -139,15 +139,19 @@ def check_members(members: Sequence[Member]) -> None:
 
 
 def _check_hosts(members: Sequence[Member]) -> None:
-    """Lungs that lesions were painted into stand where their copies do, or are the denoiser's."""
-    hosts = {m.content[:12]: m for m in members if m.content and not m.host}
+    """Lungs that lesions were painted into are in one split, all copies; or the denoiser's too."""
+    first: dict[str, Member] = {}
     for member in members:
-        host = hosts.get(member.host)
-        if host and str(host.wanted) not in (member.wanted, "denoiser_train", "denoiser_val"):
+        lungs = member.host or member.content[:12]
+        if not lungs or str(member.wanted).startswith("denoiser"):
+            continue
+        other = first.setdefault(lungs, member)
+        if other.wanted != member.wanted and (other.host or member.host):
             raise CohortError(
-                f"study {member.study} in {member.wanted} is study {host.study} in {host.wanted} "
-                "with lesions painted into it: the same lungs would be on both sides. Give the "
-                "Controls that are painted the split denoiser_train in cohort.csv."
+                f"study {member.study} in {member.wanted} and study {other.study} in "
+                f"{other.wanted} are the same lungs with other lesions painted into them: they "
+                "would be on both sides. Give them one patient in cohort.csv; their Control may "
+                "have the split denoiser_train instead."
             )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
+from covidctnet.card import taught_by
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
@@ -30,7 +31,6 @@ from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Source, Volume
-from covidctnet.weights import taught_by
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared
@@ -243,6 +243,8 @@ class Unseen:
 
     def __init__(self, card: Mapping[str, Any]) -> None:
         self._taught = taught_by(card)
+        # The denoiser may know the lungs that lesions are painted into, the classifier not.
+        self._hosts = taught_by(card, "classifier")
         self._checked: dict[str, str] = {}
 
     def check(self, source: Source) -> None:
@@ -254,6 +256,11 @@ class Unseen:
         study, mark = source.study, source.mark
         if not mark:
             return
+        if source.host in self._hosts:
+            raise CohortError(
+                f"study {study} is painted into lungs that the classifier of these weights learned "
+                "from or was chosen by: figures over it would flatter them. Leave it out."
+            )
         if stage := self._taught.get(mark):
             raise CohortError(
                 f"study {study} is one that the {stage} of these weights learned from or was "

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from covidctnet.card import taught_by
 from covidctnet.denoise import Precision, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import studies_of_split
@@ -22,7 +23,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings
 from covidctnet.volume import SYNTHETIC_NOTE
-from covidctnet.weights import load_weights, taught_by
+from covidctnet.weights import load_weights
 
 __all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
 

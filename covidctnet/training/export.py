@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from covidctnet import __version__
+from covidctnet.card import CALIBRATED
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
 from covidctnet.training.calibrate import calibrate
@@ -26,7 +27,7 @@ from covidctnet.training.data import (
 from covidctnet.training.lungs import LungData, LungTask
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
-from covidctnet.weights import CALIBRATED, save_weights
+from covidctnet.weights import save_weights
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 

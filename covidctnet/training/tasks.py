@@ -166,6 +166,24 @@ class DenoiserTask(BCDUNetTask):
         # The card of the weights that it started from; what those have seen, it has seen.
         self.start: Mapping[str, Any] = MappingProxyType({})
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the weights started from: a resumed run is not told it again."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["start"] = dict(self.start)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what the weights started from.
+
+        Raises:
+            UsageError: If the run was told to start from other weights.
+        """
+        kept = checkpoint.get("start", {})
+        if self.start and kept and dict(self.start) != kept:
+            raise UsageError(
+                "the run to resume started from other weights than --init names. Leave --init out."
+            )
+        self.start = MappingProxyType(kept) if kept else self.start
+
     def on_fit_start(self) -> None:
         """Compile here, behind the loading of other weights, whose names stay as they are."""
         if self.compiled:

@@ -7,10 +7,11 @@ import pytest
 
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.run import evaluate_data, evaluate_work
+from covidctnet.evaluation.run import Unseen, evaluate_data, evaluate_work
 from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.volume import PAINTED_INTO, Source
 from tests.io.series import an_affine
 from tests.small import PREPROCESSING, SPACING, tiny_weights, write_chest, write_cohort
 
@@ -197,6 +198,17 @@ def test_a_scan_that_taught_the_weights_is_not_evaluated(archive, tmp_path):
         evaluate_work(work, seen, tmp_path / "out")
     with pytest.raises(CohortError, match=told):
         evaluate_data(archive, seen, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("stage", "refused"), [("classifier", True), ("denoiser", False)])
+def test_lungs_that_taught_the_classifier_are_not_evaluated_with_other_lesions(stage, refused):
+    unseen = Unseen({"training": {stage: {"data": {"seen": "ab" * 6}}}})
+    painted = Source("0" * 12, "cd" * 32, "nifti", notes=(f"{PAINTED_INTO}{'ab' * 6}",))
+    if not refused:
+        unseen.check(painted)
+        return
+    with pytest.raises(CohortError, match="painted into lungs that the classifier"):
+        unseen.check(painted)
 
 
 def test_weights_of_another_division_are_not_evaluated_on_this_one(archive, tmp_path):

@@ -250,8 +250,17 @@ def test_painted_lungs_stand_with_their_host_or_it_is_the_denoisers(tmp_path, ho
     lungs = Member("a", "p", Label.CONTROL, host, content="ab" * 32)
     painted = Member("b", "q", Label.CAP, "train", content="cd" * 32, host="ab" * 6)
     if not allowed:
-        with pytest.raises(CohortError, match=f"study b in train is study a in {host}"):
+        with pytest.raises(CohortError, match=f"study b in train and study a in {host} are"):
             Splits((lungs, painted))
         return
     Splits((lungs, painted)).save(tmp_path / "splits.json")
     assert Splits.load(tmp_path / "splits.json").members == (lungs, painted)
+
+
+def test_copies_of_painted_lungs_stand_together_without_their_host_too():
+    one = Member("a", "p", Label.CAP, "train", content="ab" * 32, host="01" * 6)
+    other = Member("b", "q", Label.COVID19, "test", content="cd" * 32, host="01" * 6)
+    with pytest.raises(CohortError, match="study b in test and study a in train are the same"):
+        Splits((one, other))
+    Splits((one, replace(other, wanted="train")))
+    Splits((one, replace(other, host="02" * 6)))

@@ -15,6 +15,7 @@ from covidctnet.models import BCDUNet
 from covidctnet.shipped import presets_root
 from covidctnet.training.command import start_from
 from covidctnet.training.lungs import LungData
+from covidctnet.training.tasks import DenoiserTask
 from covidctnet.weights import load_weights
 from tests.volumes import a_chest
 
@@ -163,6 +164,15 @@ def test_lungs_are_trained_and_a_denoiser_starts_from_them(little_work, tmp_path
     before, after = (load_weights(w).card["training"] for w in (weights, little_work / "weights"))
     assert after["start: lungs"] == before["lungs"]
     assert after.keys() == {"start: lungs", "denoiser"}
+    resumed = [*denoiser[:3], "--ckpt_path", "last", *LUNGS, "--trainer.max_epochs=3"]
+    assert main(resumed) == 0
+    again = load_weights(little_work / "weights").card["training"]
+    assert again["start: lungs"] == before["lungs"]
+    other = load_weights(little_work / "weights").card
+    task = DenoiserTask(base=2, depth=1)
+    task.start = other
+    with pytest.raises(UsageError, match="Leave --init out"):
+        task.on_load_checkpoint({"start": dict(load_weights(weights).card)})
 
 
 @pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
