@@ -25,7 +25,7 @@ ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
-        judge pictures trials unlike wheel clean
+        judge pictures trials unlike exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -121,6 +121,15 @@ pictures: install ## Draw docs/pictures anew: stages, networks, learning curves 
 judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/real.md $(ARGS)
+
+exactness: install ## Do networks rewritten for inference answer alike? DATA: docs/measured/exactness.md
+	$(BIN)/python -m pipelines.exactness.run "$(DATA)" --weights "$(WEIGHTS)" \
+	  --output docs/measured/exactness.md $(ARGS)
+
+one-scan: install ## From the DICOM series below DATA to its answer: docs/measured/one-scan.md
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
+	  --only read,preprocess,lungs,whole,memory $(ARGS)
 
 wheel: install ## Build the wheel into dist/
 	rm -rf build dist

@@ -180,6 +180,16 @@ def trials() -> str:
     return _measured("trials.md", "Not tried yet: `make trials` does.")
 
 
+def exactness() -> str:
+    """Fast paths beside the plain one, once they have been compared."""
+    return _measured("exactness.md", "Not compared yet: `make exactness` does.")
+
+
+def one_scan() -> str:
+    """One real scan's times, once they have been measured."""
+    return _measured("one-scan.md", "Not measured yet: `make one-scan` does.")
+
+
 def report_picture() -> str:
     """The picture of a report, where it is there."""
     if not (HERE / "pictures" / "report.png").is_file():
@@ -195,6 +205,8 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "coverage": coverage,
     "trials": trials,
     "before": before,
+    "exactness": exactness,
+    "one-scan": one_scan,
     "unlike": unlike,
     "unlike-residual": unlike_residual,
     "real-scans": real_scans,

@@ -133,3 +133,8 @@ def test_every_link_on_the_page_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     inside = [link for link in links if "://" not in link]
     assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+def test_every_generated_part_has_its_place_and_every_place_its_part(generated):
+    marks = {name for page in PAGES for name in generated.MARK.findall(page.read_text())}
+    assert marks == generated.MAKERS.keys()

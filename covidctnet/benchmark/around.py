@@ -117,7 +117,7 @@ def _steps(scan: Scan, make: Callable[[], DenoiserTask]) -> list[Row]:
 
 def _with_share(row: Row, flops: float, ceilings: Mapping[str, float]) -> Row:
     """The row with the share of the matrix products that its fastest run reached."""
-    kind = "bfloat16" if "bfloat16" in row.by else "float32"
+    kind = "bfloat16" if "bfloat16" in row.by else "TF32" if "TF32" in ceilings else "float32"
     reached = flops / min(row.seconds)
     share = f"{reached / ceilings[kind]:.0%} of the products in {kind}"
     return replace(row, note=f"at best {reached / 1e9:.0f} GFLOP/s, {share}")
@@ -164,7 +164,7 @@ def starting(scan: Scan) -> list[Row]:
     def run(*arguments: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
-    return by_turns(
+    rows = by_turns(
         "start",
         {
             "import covidctnet": run("-c", "import covidctnet"),
@@ -175,15 +175,16 @@ def starting(scan: Scan) -> list[Row]:
         },
         scan.repeats,
     )
+    return [replace(row, beside="") for row in rows]
 
 
 def memory(scan: Scan) -> list[Row]:
-    """A run over one study, and the most that its processes hold at once."""
+    """A run over one study of many slices, and the most that its processes hold at once."""
     peaks: list[int] = []
 
     def classify() -> None:
         with tempfile.TemporaryDirectory() as output:
-            command = [sys.executable, "-m", "covidctnet", "classify", str(scan.folder)]
+            command = [sys.executable, "-m", "covidctnet", "classify", str(scan.thin)]
             run = subprocess.Popen(
                 [*command, "-o", output, "--weights", scan.weights],
                 stdout=subprocess.DEVNULL,
@@ -191,7 +192,9 @@ def memory(scan: Scan) -> list[Row]:
             )
             peaks.append(max(watch(run)))
 
-    rows = by_turns("covidctnet classify, a process of its own", {"covidctnet": classify}, 2)
+    files = sum(1 for _ in scan.thin.iterdir())
+    group = f"covidctnet classify, a process of its own, {files} files"
+    rows = by_turns(group, {"covidctnet": classify}, scan.repeats)
     return [replace(row, note=f"{max(peaks) / 2**30:.2f} {RESIDENT}") for row in rows]
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch.autograd.profiler import profile as profile_cpu
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import DeviceType, ProfilerActivity, profile
 
 from covidctnet.benchmark.around import step_of
 from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.timing import Row
 from covidctnet.denoise import denoise_slices
 
-__all__ = ["operations"]
+__all__ = ["on_device", "operations"]
 
 # Operations told by name; the rest is small.
 TOLD = 7
@@ -37,39 +37,45 @@ def _shares(
 ) -> list[Row]:
     """All of it first, then the operations that take most, and what is left."""
     work()
-    whole: list[float] = []
-    taken: dict[str, list[float]] = defaultdict(list)
-    for run in range(max(1, repeats)):
-        seconds, found = _profiled(work, device)
-        whole.append(seconds)
-        for name, own in found.items():
-            # An operation may be missing in some runs.
-            taken[name] += [0.0] * (run - len(taken[name])) + [own]
+    runs = [_profiled(work, device) for _ in range(max(1, repeats))]
+    # An operation may be missing in some runs.
+    taken = {
+        name: tuple(found.get(name, 0.0) for _, found in runs)
+        for name in dict.fromkeys(name for _, found in runs for name in found)
+    }
     most = sorted(taken, key=lambda name: -sum(taken[name]))[:TOLD]
-    rest = [
-        seconds - sum(taken[name][run] for name in most if run < len(taken[name]))
-        for run, seconds in enumerate(whole)
-    ]
-    return [
-        Row(group, "all of it", tuple(whole), "as long as the profiler watches"),
-        *(Row(group, name, tuple(taken[name])) for name in most),
-        Row(group, "all else", tuple(max(0.0, one) for one in rest)),
-    ]
+    whole = tuple(seconds for seconds, _ in runs)
+    told = zip(*(taken[name] for name in most), strict=True)
+    rest = tuple(every - sum(parts) for every, parts in zip(whole, told, strict=True))
+    rows = {"all of it, under a profiler": whole, **{name: taken[name] for name in most}}
+    rows["all else"] = rest
+    return [Row(group, by, seconds, beside="share") for by, seconds in rows.items()]
 
 
 def _profiled(work: Callable[[], object], device: torch.device) -> tuple[float, dict[str, float]]:
     """Seconds of the work, and of every operation in it itself, without those that it calls."""
-    start = time.perf_counter()
     if device.type != "cuda":
         with profile_cpu(use_kineto=False) as seen:
+            start = time.perf_counter()
             work()
             seconds = time.perf_counter() - start
         return seconds, {e.key: e.self_cpu_time_total / 1e6 for e in seen.key_averages()}
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
+        start = time.perf_counter()
         work()
         torch.cuda.synchronize(device)
         seconds = time.perf_counter() - start
-    averages = watched.key_averages()
-    return seconds, {
-        e.key: e.self_device_time_total / 1e6 for e in averages if e.self_device_time_total
+    return seconds, on_device(watched.key_averages())
+
+
+def on_device(averages: Iterable[Any]) -> dict[str, float]:
+    """Seconds that a GPU worked for each operation.
+
+    Args:
+        averages: What the profiler saw: operations, and once more the kernels they started.
+    """
+    return {
+        e.key: e.self_device_time_total / 1e6
+        for e in averages
+        if e.device_type == DeviceType.CPU and e.self_device_time_total
     }

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from covidctnet import perlin
 from covidctnet.benchmark import peers
+from covidctnet.benchmark.goals import OFF
 from covidctnet.benchmark.port import BATCH, port
 from covidctnet.benchmark.timing import Row, by_turns
 from covidctnet.classify import CovidCTNet
@@ -52,6 +53,7 @@ class Scan:
 
     Attributes:
         folder: A DICOM series.
+        thin: Another one, of many slices, for what it takes of memory.
         weights: Shipped name or folder.
         model: Of these weights.
         repeats: Runs of every way.
@@ -60,6 +62,7 @@ class Scan:
     """
 
     folder: Path
+    thin: Path
     weights: str
     model: CovidCTNet
     repeats: int
@@ -125,7 +128,7 @@ def preprocessing(scan: Scan) -> list[Row]:
             theirs = ways[name]()
             count = min(len(ours), len(theirs))
             gap = np.abs(ours[:count] - theirs[:count]).mean()
-            notes[name] = f"{gap:.1e} of the window from ours"
+            notes[name] = f"{gap:.1e} {OFF}"
     shape = f"{len(ours)} slices of {settings.size} x {settings.size}"
     rows = by_turns(
         f"{settings.spacing_mm:g} mm, window, {shape}",
@@ -204,7 +207,9 @@ def denoising(scan: Scan) -> list[Row]:
         group = f"denoise a slice, {width}, {flops / 1e9:.1f} GFLOP"
         for row in by_turns(group, works, scan.repeats):
             each = _each(row, len(slices))
-            rows.append(replace(each, note=f"{flops / min(each.seconds) / 1e9:.0f} GFLOP/s"))
+            rows.append(
+                replace(each, note=f"at best {flops / min(each.seconds) / 1e9:.0f} GFLOP/s")
+            )
     return rows
 
 
@@ -229,11 +234,12 @@ def whole(scan: Scan) -> list[Row]:
     count = len(scan.unit.array)
     group = f"folder to answer, {scan.volume.shape[0]} files, {count} slices of the networks"
     answers: list[Prediction] = []
+    straight_port = "a straight port: splines, every slice, float32"
+    if model.device.type != "cpu":
+        straight_port += ", on the CPU"
     works: dict[str, Callable[[], object]] = {
         "covidctnet": lambda: answers.append(model(read_volume(scan.folder))),
-        "a straight port: splines, every slice, float32": lambda: port(
-            weights, scan.folder, scan.volume
-        ),
+        straight_port: lambda: port(weights, scan.folder, scan.volume),
     }
     if scan.compiled:
         device, precision = str(model.device), model.precision
@@ -244,13 +250,15 @@ def whole(scan: Scan) -> list[Row]:
         f"{stage} {statistics.median(answer.seconds[stage] for answer in answers):.2f}"
         for stage in answers[0].seconds
     )
-    rows[0] = replace(rows[0], note=f"behind reading, medians: {told} s")
+    rows[0] = replace(
+        rows[0], note=f"behind reading, medians: {told} s (denoise: and what is made of it)"
+    )
     torch.manual_seed(0)
     wide = BCDUNet(**PAPER_WIDTH).eval()
     paper = CovidCTNet(weights, device=str(model.device), precision=model.precision)
     paper.denoiser = place(wide, model.device, model.precision)
     [ours] = by_turns(
-        f"{group}, base {PAPER_WIDTH['base']}, both ways (the paper's, with weights drawn by lot)",
+        f"{group}, base {PAPER_WIDTH['base']}, both ways (the paper's, with random weights)",
         {"covidctnet": lambda: paper(read_volume(scan.folder))},
         scan.repeats,
     )
@@ -263,9 +271,8 @@ def whole(scan: Scan) -> list[Row]:
         other + one / len(slices) * count
         for one, other in zip(straight.seconds, rest.seconds, strict=True)
     )
-    name = "a straight port: splines, every slice, float32"
     note = f"reckoned: {len(slices)} slices measured, taken {count / len(slices):.0f} times"
-    return [*rows, ours, Row(ours.group, name, reckoned, note)]
+    return [*rows, ours, Row(ours.group, straight_port, reckoned, note)]
 
 
 def _each(row: Row, many: int) -> Row:

@@ -18,9 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from covidctnet.benchmark.held import watch
 from covidctnet.benchmark.long_run import Networks
+from covidctnet.card import CALIBRATED
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
@@ -47,6 +49,7 @@ class Stream:
         held: Bytes of all its processes, evenly over the run.
         stages: Medians in seconds, by stage.
         networks: That answered.
+        matrix: Rows and columns of the studies.
     """
 
     studies: int
@@ -55,6 +58,7 @@ class Stream:
     held: tuple[int, ...]
     stages: Mapping[str, float] = field(default_factory=dict)
     networks: str = "stand-ins"
+    matrix: int = 0
 
     @property
     def a_second(self) -> float:
@@ -72,32 +76,36 @@ class Stream:
 
 
 def narrow_weights(folder: Path, like: Weights) -> None:
-    """The narrowest networks there are, with the preprocessing of others."""
+    """The narrowest networks there are, with all else of others: the same work around them."""
     torch.manual_seed(0)
     architecture = {
         "denoiser": {"base": 2, "depth": 1, "bidirectional": False, "gates": "sigmoid"},
         "classifier": {**like.card["architecture"]["classifier"], "base": 1},
     }
-    networks = {
+    networks: dict[str, nn.Module] = {
         "denoiser": BCDUNet(**architecture["denoiser"]),
         "classifier": CNN3D(**architecture["classifier"]),
     }
+    kept = ("preprocessing", "residual", *CALIBRATED)
     card = {
+        **{name: like.card[name] for name in kept if name in like.card},
         "architecture": architecture,
-        "preprocessing": like.card["preprocessing"],
-        "residual": like.card.get("residual", {}),
         "synthetic_only": True,
     }
-    save_weights(folder, networks, card={k: v for k, v in card.items() if v != {}})
+    if (likeness := like.likeness()) is not None:
+        architecture["likeness"] = like.card["architecture"]["likeness"]
+        networks["likeness"] = likeness
+    save_weights(folder, networks, card=card)
 
 
-def write_studies(folder: Path, count: int, matrix: int) -> None:
-    """So many studies of one phantom, a different patient each."""
+def write_studies(folder: Path, count: int, matrix: int) -> Path:
+    """So many studies of one phantom, a different patient each; returns the folder."""
     phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
     for number in range(count):
         own = folder / f"{number:05d}"
         own.mkdir()
         write_series(phantom, own, patient=f"stream {number}")
+    return folder
 
 
 def stream(
@@ -109,6 +117,7 @@ def stream(
     cores: int,
     precision: str = "auto",
     networks: Networks = "stand-ins",
+    matrix: int = 0,
 ) -> Stream:
     """Classify so many of them in a process of its own that may use so many cores.
 
@@ -120,6 +129,7 @@ def stream(
         cores: How many.
         precision: See `covidctnet.denoise.pick_precision`.
         networks: See `covidctnet.benchmark.long_run`.
+        matrix: Rows and columns of the studies, to be told.
     """
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     chosen = sorted(folder.iterdir())[:studies]
@@ -142,7 +152,7 @@ def stream(
     found = json.loads(told)
     seconds, stages = found["seconds"], found["stages"]
     name = networks if networks == "stand-ins" else f"{Path(weights).name}, {networks}"
-    return Stream(studies, len(allowed), seconds, tuple(held), stages, name)
+    return Stream(studies, len(allowed), seconds, tuple(held), stages, name, matrix)
 
 
 def draw(run: Stream) -> str:

@@ -26,12 +26,15 @@ class Row:
         by: Who or what does it.
         seconds: Of every run, in their order; empty when it could not run.
         note: What else is worth saying.
+        beside: What its time over that of the first row of its group is called; empty where that
+            says nothing.
     """
 
     group: str
     by: str
     seconds: tuple[float, ...] = ()
     note: str = ""
+    beside: str = "times ours"
 
     @property
     def median(self) -> float | None:
