@@ -7,12 +7,13 @@ import sys
 from typing import NamedTuple
 
 import pytest
+import torch
 from torch.profiler import DeviceType
 
 from covidctnet.benchmark.goals import OFF, RESIDENT, goals
 from covidctnet.benchmark.held import watch
 from covidctnet.benchmark.long_run import main as long_run
-from covidctnet.benchmark.operations import on_device
+from covidctnet.benchmark.operations import on_device, shares
 from covidctnet.benchmark.run import STAGES, Benchmark, Row, benchmark, put_into, render
 from covidctnet.benchmark.stages import PAPER_WIDTH
 from covidctnet.benchmark.streaming import Stream, draw, narrow_weights
@@ -179,6 +180,12 @@ def test_operations_and_what_is_left_are_all_of_the_time(found):
         assert min(seconds) > 0
         assert sum(seconds) == pytest.approx(whole.seconds[0])
         assert {row.beside for row in parts} == {"share"}
+
+
+def test_a_profiler_that_sees_nothing_spoils_no_run(monkeypatch):
+    monkeypatch.setattr("covidctnet.benchmark.operations._profiled", lambda *_: (2.0, {}))
+    told = [(row.by, row.seconds) for row in shares("work", int, 2, torch.device("cpu"))]
+    assert told == [("all of it, under a profiler", (2.0, 2.0)), ("all else", (2.0, 2.0))]
 
 
 def test_what_a_gpu_did_is_counted_by_operation_and_not_by_kernel_again():

@@ -16,7 +16,7 @@ from covidctnet.benchmark.stages import Scan
 from covidctnet.benchmark.timing import Row
 from covidctnet.denoise import denoise_slices
 
-__all__ = ["on_device", "operations"]
+__all__ = ["on_device", "operations", "shares"]
 
 # Operations told by name; the rest is small.
 TOLD = 7
@@ -27,14 +27,12 @@ def operations(scan: Scan) -> list[Row]:
     device = scan.model.device
     denoise = partial(denoise_slices, scan.model.denoiser, scan.needed)
     group = f"where the time of denoising a scan goes, {len(scan.needed)} slices, base {scan.base}"
-    rows = _shares(group, denoise, scan.repeats, device)
+    rows = shares(group, denoise, scan.repeats, device)
     name, step = step_of(scan)
-    return [*rows, *_shares(f"where the time of {name} goes", step, scan.repeats, device)]
+    return [*rows, *shares(f"where the time of {name} goes", step, scan.repeats, device)]
 
 
-def _shares(
-    group: str, work: Callable[[], object], repeats: int, device: torch.device
-) -> list[Row]:
+def shares(group: str, work: Callable[[], object], repeats: int, device: torch.device) -> list[Row]:
     """All of it first, then the operations that take most, and what is left."""
     work()
     runs = [_profiled(work, device) for _ in range(max(1, repeats))]
@@ -45,8 +43,7 @@ def _shares(
     }
     most = sorted(taken, key=lambda name: -sum(taken[name]))[:TOLD]
     whole = tuple(seconds for seconds, _ in runs)
-    told = zip(*(taken[name] for name in most), strict=True)
-    rest = tuple(every - sum(parts) for every, parts in zip(whole, told, strict=True))
+    rest = tuple(every - sum(taken[name][run] for name in most) for run, every in enumerate(whole))
     rows = {"all of it, under a profiler": whole, **{name: taken[name] for name in most}}
     rows["all else"] = rest
     return [Row(group, by, seconds, beside="share") for by, seconds in rows.items()]

@@ -15,6 +15,7 @@ __all__ = [
     "Crossing",
     "Member",
     "check_crossings",
+    "check_hosts",
     "check_members",
     "check_wishes",
     "find_crossings",
@@ -135,11 +136,15 @@ def check_members(members: Sequence[Member]) -> None:
     if most > 1:
         raise CohortError(f"study {study} stands in the cohort {most} times. Remove the copies.")
     check_crossings(members)
-    _check_hosts(members)
+    check_hosts(members)
 
 
-def _check_hosts(members: Sequence[Member]) -> None:
-    """Lungs that lesions were painted into are in one split, all copies; or the denoiser's too."""
+def check_hosts(members: Iterable[Member]) -> None:
+    """Lungs that lesions were painted into are in one split, all copies; or the denoiser's too.
+
+    Raises:
+        CohortError: If they are not; it tells short study ids.
+    """
     first: dict[str, Member] = {}
     for member in members:
         lungs = member.host or member.content[:12]
@@ -150,7 +155,7 @@ def _check_hosts(members: Sequence[Member]) -> None:
             raise CohortError(
                 f"study {member.study} in {member.wanted} and study {other.study} in "
                 f"{other.wanted} are the same lungs with other lesions painted into them: they "
-                "would be on both sides. Give them one patient in cohort.csv; their Control may "
+                "would be on both sides. Give them the same split in cohort.csv; their Control may "
                 "have the split denoiser_train instead."
             )
 

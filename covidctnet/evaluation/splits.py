@@ -19,6 +19,7 @@ from covidctnet.evaluation.members import (
     SPLITS,
     Member,
     check_crossings,
+    check_hosts,
     check_members,
     check_wishes,
     split_named,
@@ -218,14 +219,22 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
 
     Raises:
         UsageError: If one has gone missing: figures over the rest would look like figures over all.
-        CohortError: If the splits are damaged, or an image is under two patients.
+        CohortError: If the splits are damaged, an image is under two patients, or the same lungs
+            are on both sides.
     """
     members = Splits.load(work / "splits.json").members
     wanted = {m.study: m for m in members if m.wanted == split}
     stored = {study.id: study for study in Store(work / "preprocessed").index()}
     # The splits may have been written before the contents were known.
-    contents = {study.id: study.source.digest for study in stored.values()}
-    check_crossings(replace(m, content=contents.get(m.study, m.content)) for m in members)
+    sources = {study.id: study.source for study in stored.values()}
+    members = tuple(
+        replace(m, content=s.digest or m.content, host=s.host or m.host)
+        if (s := sources.get(m.study))
+        else m
+        for m in members
+    )
+    check_crossings(members)
+    check_hosts(members)
     missing = sorted(wanted.keys() - stored.keys())
     if missing:
         raise UsageError(

@@ -52,7 +52,12 @@ def export_denoiser(
         "synthetic_only": task.start.get("synthetic_only", True)
         and all(map(is_synthetic, studies)),
         "training": {
-            **{f"start: {stage}": told for stage, told in task.start.get("training", {}).items()},
+            # Nothing is taken over from a classifier.
+            **{
+                f"start: {stage}": told
+                for stage, told in task.start.get("training", {}).items()
+                if not stage.endswith("classifier")
+            },
             "denoiser": {
                 "command": command,
                 "data": _describe(work, studies, attribution),

@@ -177,12 +177,14 @@ class DenoiserTask(BCDUNetTask):
         Raises:
             UsageError: If the run was told to start from other weights.
         """
-        kept = checkpoint.get("start", {})
-        if self.start and kept and dict(self.start) != kept:
+        if "start" not in checkpoint:  # older than this entry
+            return
+        if self.start and dict(self.start) != checkpoint["start"]:
             raise UsageError(
-                "the run to resume started from other weights than --init names. Leave --init out."
+                "the run to resume did not start from the weights that --init names. Leave --init "
+                "out."
             )
-        self.start = MappingProxyType(kept) if kept else self.start
+        self.start = MappingProxyType(checkpoint["start"])
 
     def on_fit_start(self) -> None:
         """Compile here, behind the loading of other weights, whose names stay as they are."""

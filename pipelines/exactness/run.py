@@ -94,13 +94,16 @@ def answered(
 def render(found: Mapping[str, Sequence[Prediction]], model: CovidCTNet, refused: int) -> str:
     """A row a way."""
     plain = found[PLAIN]
+    device = model.device.type
+    if device == "cuda":
+        device = "a GPU, whose convolutions take float32 as TF32"
     synthetic = sum(any(SYNTHETIC_NOTE in note for note in one.notes) for one in plain)
     lines = [
         "# Networks rewritten for inference beside the trained ones",
         "",
         f"Made by `make exactness`: {len(plain)} studies, {synthetic} of them phantoms, {refused} "
         f"more refused; weights {model.weights.name} ({model.weights_digest}), on "
-        f"{model.device.type}. Probabilities after calibration, set beside those of the networks "
+        f"{device}. Probabilities after calibration, set beside those of the networks "
         f"{PLAIN}; intervals are Wilson's, 95 %.",
         "",
         "| networks | change of a probability: largest | mean | studies beyond "

@@ -168,11 +168,17 @@ def test_lungs_are_trained_and_a_denoiser_starts_from_them(little_work, tmp_path
     assert main(resumed) == 0
     again = load_weights(little_work / "weights").card["training"]
     assert again["start: lungs"] == before["lungs"]
-    other = load_weights(little_work / "weights").card
+
+
+@pytest.mark.parametrize("started", [{}, {"training": {"lungs": {}}}])
+def test_a_run_is_not_resumed_as_one_that_started_elsewhere(started):
     task = DenoiserTask(base=2, depth=1)
-    task.start = other
+    task.start = {"training": {"denoiser": {}}}
     with pytest.raises(UsageError, match="Leave --init out"):
-        task.on_load_checkpoint({"start": dict(load_weights(weights).card)})
+        task.on_load_checkpoint({"start": started})
+    task.start = {}
+    task.on_load_checkpoint({"start": started})
+    assert dict(task.start) == started
 
 
 @pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
