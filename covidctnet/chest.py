@@ -6,15 +6,21 @@ could do; so lungs are asked for by volume, by length, by what is in them, and f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.lungs import box_around, lung_mask, lungs_apart
+from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.volume import Volume
 
-__all__ = ["Chest", "check_chest", "look_for_chest"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Chest", "ChestScan", "check_chest", "known_chest", "look_for_chest", "prepare_chest"]
 
 # The smallest adult lungs with disease and the largest breath: outside, it is no chest.
 LUNGS_ML = (600.0, 11000.0)
@@ -75,37 +81,122 @@ class Chest:
         return ("lungs_cut",) if self.cut_share > CUT_SHARE else ()
 
 
+class ChestScan(NamedTuple):
+    """A scan ready for the networks.
+
+    Attributes:
+        unit: Preprocessed, units ``unit``.
+        lungs: Lung mask, bool, the shape of `unit`.
+        chest: Measures of the lungs.
+    """
+
+    unit: Volume
+    lungs: np.ndarray
+    chest: Chest
+
+
+def prepare_chest(
+    volume: Volume, settings: PreprocessSettings, *, device: torch.device | None = None
+) -> ChestScan:
+    """Preprocess a scan, with its lungs.
+
+    Where the settings crop to the lungs, the lungs are found in the scan as it came: their box
+    decides what is resampled.
+
+    Args:
+        volume: In HU, canonical orientation.
+        settings: What to do.
+        device: See `covidctnet.preprocess.preprocess`.
+
+    Raises:
+        StudyError: ``WRONG_UNITS``, ``ABSURD_EXTENT``; ``NOT_CHEST`` where there is no lung to crop
+            to. Whether it is a whole chest is for `check_chest` to say.
+    """
+    if settings.field == "scan":
+        unit = preprocess(volume, settings, device=device)
+        chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
+        return ChestScan(unit, lungs, chest)
+    check_extent(volume)
+    chest, mask = look_for_chest(volume, window_hu=settings.window_hu)
+    if not mask.any():
+        check_chest(chest, study=volume.source.study)
+    cropped, inside = _crop_to_lungs(volume, mask, settings.margin_mm)
+    unit = preprocess(cropped, settings, device=device)
+    # The mask takes the same way as the voxels: 0 and 1 of the window are outside and inside.
+    as_hu = np.where(inside, settings.high_hu, settings.low_hu).astype(np.float32)
+    lungs = preprocess(cropped.then("lungs", as_hu), settings, device=device).array > 0.5
+    return ChestScan(unit, lungs, chest)
+
+
+def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSettings) -> ChestScan:
+    """A scan that was preprocessed before, with its lungs measured again.
+
+    Args:
+        unit: Preprocessed with `settings`.
+        lungs: Its lung mask. Where the settings keep the whole scan, they can be found again.
+        settings: How it was preprocessed.
+
+    Raises:
+        StudyError: ``WRONG_UNITS``.
+        ValueError: If the scan was cropped to the lungs and the mask is missing, or has another
+            shape.
+    """
+    if lungs is None:
+        if settings.field == "lungs":
+            raise ValueError("a scan cropped to the lungs needs its lung mask, got none")
+        chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
+    else:
+        if lungs.shape != unit.shape:
+            raise ValueError(f"the lung mask has shape {lungs.shape}, the scan {unit.shape}")
+        chest = _measure(unit, lungs, settings.window_hu)
+    return ChestScan(unit, lungs, chest)
+
+
+def _crop_to_lungs(volume: Volume, mask: np.ndarray, margin_mm: float) -> tuple[Volume, np.ndarray]:
+    """The box around the lungs with its margin, within the scan, and the mask in it."""
+    margin = [math.ceil(margin_mm / mm) for mm in volume.spacing]
+    box = box_around(mask, margin)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    step = f"cropped to the lungs with a margin of {margin_mm:g} mm"
+    return volume.then(step, volume.array[box], affine=affine), mask[box]
+
+
 def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[Chest, np.ndarray]:
     """Find and measure the lungs.
 
     Args:
-        volume: In ``unit``, canonical orientation.
-        window_hu: What 0 and 1 were.
+        volume: A whole scan in HU or ``unit``, canonical orientation.
+        window_hu: What 0 and 1 of ``unit`` were.
 
     Returns:
         The measures, and the lung mask, bool, of the volume's shape.
+
+    Raises:
+        StudyError: ``WRONG_UNITS``.
     """
-    volume.expect("unit", by="look_for_chest")
-    low, high = window_hu
-
-    def unit(hu: float) -> float:
-        return (hu - low) / (high - low)
-
+    if volume.units != "HU":
+        volume.expect("unit", by="look_for_chest")
     lungs = lung_mask(volume, window_hu=window_hu)
+    return _measure(volume, lungs, window_hu), lungs
+
+
+def _measure(volume: Volume, lungs: np.ndarray, window_hu: tuple[float, float]) -> Chest:
+    low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
+    gas_below = (GAS_BELOW_HU - low) / (high - low)
     areas = lungs.sum(axis=(1, 2))
     count = int(areas.sum())
     if not count:
-        return Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), lungs
+        return Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     other_lung, apart_mm = _two_lungs(lungs, np.array(volume.spacing))
-    chest = Chest(
+    return Chest(
         lungs_ml=count * volume.voxel_ml,
         length_mm=float(np.count_nonzero(areas)) * volume.spacing[0],
-        gas_share=float((volume.array[lungs] < unit(GAS_BELOW_HU)).mean()),
+        gas_share=float((volume.array[lungs] < gas_below).mean()),
         other_lung=other_lung,
         apart_mm=apart_mm,
         cut_share=float(max(areas[0], areas[-1]) / areas.max()),
     )
-    return chest, lungs
 
 
 def _two_lungs(lungs: np.ndarray, spacing: np.ndarray) -> tuple[float, float]:

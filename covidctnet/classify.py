@@ -16,7 +16,7 @@ from covidctnet import __version__
 from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften
-from covidctnet.chest import check_chest, look_for_chest
+from covidctnet.chest import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.denoise import (
     DTYPES,
     Shown,
@@ -29,8 +29,8 @@ from covidctnet.denoise import (
 from covidctnet.errors import StudyError
 from covidctnet.gradcam import grad_cam
 from covidctnet.models.fused import fused_cnn3d
-from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.residual import DepthPlan, ResidualSettings
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
@@ -150,23 +150,24 @@ class CovidCTNet:
     @property
     def window_hu(self) -> tuple[float, float]:
         """What 0 and 1 of a preprocessed scan are."""
-        return self.settings.low_hu, self.settings.high_hu
+        return self.settings.window_hu
 
-    def prepare(self, volume: Volume) -> Prepared:
+    def prepare(self, volume: Volume, *, lungs: np.ndarray | None = None) -> Prepared:
         """What can be done of a scan while the networks work on another; safe in any thread.
 
         Args:
             volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
                 settings as these weights.
+            lungs: Mask of a volume in ``unit``, bool, from the same preprocessing; needed
+                where the settings crop to the lungs, as they cannot be found again in the crop.
 
         Raises:
             StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``.
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit = self._preprocessed(volume)
+            unit, lungs, chest = self._prepared(volume, lungs)
         with _timed(seconds, "gate"):
-            chest, lungs = look_for_chest(unit, window_hu=self.window_hu)
             flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
             unlikeness = self.unlikeness(unit, lungs)
             unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
@@ -191,12 +192,18 @@ class CovidCTNet:
         return Unlikeness(distance, FEATURES[int(self.likeness.strangest(features))])
 
     def __call__(
-        self, volume: Volume | Prepared, *, images: bool = False, residual: bool = False
+        self,
+        volume: Volume | Prepared,
+        *,
+        lungs: np.ndarray | None = None,
+        images: bool = False,
+        residual: bool = False,
     ) -> Prediction:
         """Classify one scan.
 
         Args:
             volume: As for `prepare`, or what it gave.
+            lungs: As for `prepare`.
             images: Keep the slices with the largest residual for a picture. The denoiser then runs
                 even for a classifier that sees the CT alone, whose answer stays the same.
             residual: Keep all of the residual, a `Volume`, and the lungs at its depth, bool, as
@@ -205,7 +212,7 @@ class CovidCTNet:
         Raises:
             StudyError: See `prepare`.
         """
-        prepared = self.prepare(volume) if isinstance(volume, Volume) else volume
+        prepared = self.prepare(volume, lungs=lungs) if isinstance(volume, Volume) else volume
         unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
         seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
@@ -240,35 +247,37 @@ class CovidCTNet:
             images=kept or None,
         )
 
-    def _preprocessed(self, volume: Volume) -> Volume:
-        # On the CPU sparse products are faster than torch.
-        device = None if self.device.type == "cpu" else self.device
-        unit = volume
-        if volume.units != "unit":
-            unit = preprocess(volume, self.settings, device=device)
-        if unit.shape[1:] != (self.settings.size, self.settings.size):
+    def _prepared(self, volume: Volume, lungs: np.ndarray | None) -> ChestScan:
+        if volume.units == "unit":
+            scan = known_chest(volume, lungs, self.settings)
+        else:
+            # On the CPU sparse products are faster than torch.
+            device = None if self.device.type == "cpu" else self.device
+            scan = prepare_chest(volume, self.settings, device=device)
+        if scan.unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(
                 "WRONG_SIZE",
                 f"these weights want slices of {self.settings.size} x {self.settings.size}, "
-                f"got {unit.shape[1]} x {unit.shape[2]}. Preprocess with their settings.",
+                f"got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
                 study=volume.source.study,
             )
-        return unit
+        return scan
 
     def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
         """What the classifier reads of a scan, and what is told and shown beside it."""
         how, steps = self.residual, list(unit.steps)
         ct = residual = shown = inside = burden = None
         if how.has_residual or denoised:
-            residual, shown = residual_volume(unit, self.denoiser, depth=self.depth, settings=how)
+            residual, shown = residual_volume(
+                unit, self.denoiser, depth=self.depth, settings=how, lungs=lungs
+            )
             # The notes tell what the classifier saw, not what a picture shows.
             steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
-            centres = DepthPlan.linear(len(lungs), len(residual.array)).centres
-            inside = lungs[np.round(centres).astype(int)]
+            inside = how.plan(len(lungs), self.depth).mask(lungs)
             if self.weights.burden_threshold is not None:
                 burden = lung_burden(residual, inside, threshold=self.weights.burden_threshold)
         if how.has_ct:
-            ct = ct_volume(unit, depth=self.depth, settings=how)
+            ct = ct_volume(unit, depth=self.depth, settings=how, lungs=lungs)
             steps += ct.steps[len(unit.steps) :]
         composed = how.compose(
             residual=None if residual is None else residual.array,

@@ -13,6 +13,7 @@ from torch import nn
 
 from covidctnet.errors import UsageError
 from covidctnet.models import BCDUNet
+from covidctnet.models.bcdunet import STRIDE
 from covidctnet.models.fused import FusedBCDUNet
 from covidctnet.residual import ResidualSettings
 from covidctnet.volume import Volume
@@ -25,6 +26,7 @@ __all__ = [
     "ct_volume",
     "denoise",
     "denoise_slices",
+    "lung_box",
     "pick_device",
     "pick_precision",
     "place",
@@ -36,6 +38,8 @@ DTYPES: Mapping[Precision, torch.dtype] = MappingProxyType(
     {"32": torch.float32, "bf16": torch.bfloat16}
 )
 CPU_BATCH, GPU_BATCH = 4, 64
+# Voxels around the lungs that the denoiser sees: vessels and chest wall tell what the border is.
+CONTEXT = 8
 COMPILER = "inductor"
 
 
@@ -206,6 +210,7 @@ def residual_volume(
     *,
     depth: int,
     settings: ResidualSettings | None = None,
+    lungs: np.ndarray | None = None,
     batch: int | None = None,
 ) -> tuple[Volume, Shown]:
     """Input minus denoised, at the depth the classifier reads.
@@ -216,25 +221,40 @@ def residual_volume(
         volume: In ``unit``, shape (slice, row, column).
         denoiser: In evaluation mode.
         depth: Slices wanted.
-        settings: Signed or not, and how to resize, as the card of the weights says it; the paper's
-            by default.
+        settings: Signed or not, how to resize and where to look, as the card of the weights says
+            it; the paper's by default.
+        lungs: Mask, bool, the volume's shape; needed where the settings look within the lungs.
+            Only their box is denoised then; outside the box the denoised scan is the scan.
         batch: See `denoise_slices`.
 
     Returns:
         The residual, units ``residual``, shape (depth, row, column), and what it is the difference
         of, for pictures.
+
+    Raises:
+        ValueError: If the lungs are needed and missing.
     """
     settings = settings or ResidualSettings()
     volume.expect("unit", by="residual_volume")
     plan = settings.plan(len(volume.array), depth)
     slices = np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)
-    denoised = denoise_slices(denoiser, slices, batch=batch)
+    if settings.within == "lungs":
+        inside = _needed_lungs(lungs)[plan.needed]
+        box = (slice(None), *lung_box(inside))
+        denoised = slices.copy()
+        denoised[box] = denoise_slices(denoiser, slices[box], batch=batch)
+    else:
+        inside = None
+        denoised = denoise_slices(denoiser, slices, batch=batch)
     shown = Shown(plan.apply(slices), plan.apply(denoised))
     # In place: with every slice of a long scan read, one more copy would be half a gigabyte.
     residual = np.subtract(slices, denoised, out=denoised)
     if not settings.signed:
         np.abs(residual, out=residual)
+    if inside is not None:
+        residual *= inside
     difference = "input minus denoised" + ("" if settings.signed else ", absolute value")
+    difference += "" if inside is None else ", within the lungs"
     return (
         volume.then(
             f"residual ({difference}) brought from {len(volume.array)} to {depth} slices, "
@@ -247,25 +267,66 @@ def residual_volume(
     )
 
 
-def ct_volume(volume: Volume, *, depth: int, settings: ResidualSettings | None = None) -> Volume:
+def ct_volume(
+    volume: Volume,
+    *,
+    depth: int,
+    settings: ResidualSettings | None = None,
+    lungs: np.ndarray | None = None,
+) -> Volume:
     """The CT at the depth the classifier reads: `Shown.given`, without a denoiser.
 
     Args:
         volume: In ``unit``, shape (slice, row, column).
         depth: Slices wanted.
-        settings: How to resize; the paper's by default.
+        settings: How to resize and where to look; the paper's by default.
+        lungs: As for `residual_volume`; outside of them the CT is 0 where the settings say so.
 
     Returns:
         In ``unit``, shape (depth, row, column), at the places of the residual.
+
+    Raises:
+        ValueError: If the lungs are needed and missing.
     """
     settings = settings or ResidualSettings()
     volume.expect("unit", by="ct_volume")
     plan = settings.plan(len(volume.array), depth)
+    slices = np.array(volume.array[plan.needed], dtype=np.float32)
+    where = ""
+    if settings.within == "lungs":
+        slices *= _needed_lungs(lungs)[plan.needed]
+        where = " within the lungs"
     return volume.then(
-        f"CT brought from {len(volume.array)} to {depth} slices, {settings.depth_resize}",
-        plan.apply(np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)),
+        f"CT{where} brought from {len(volume.array)} to {depth} slices, {settings.depth_resize}",
+        plan.apply(slices),
         affine=_affine_at(volume, depth),
     )
+
+
+def lung_box(lungs: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns around the lungs that the denoiser needs to see.
+
+    Args:
+        lungs: bool, shape (slice, row, column), rows and columns multiples of 8.
+
+    Returns:
+        Slices of rows and of columns, `CONTEXT` voxels around the lungs where the image has them,
+        whose lengths are multiples of 8; everything where there is no lung.
+    """
+    box = []
+    for axis, size in ((1, lungs.shape[1]), (2, lungs.shape[2])):
+        there = np.flatnonzero(lungs.any(axis=tuple({0, 1, 2} - {axis})))
+        first, last = (there[0], there[-1] + 1) if len(there) else (0, size)
+        start = max(0, first - CONTEXT) // STRIDE * STRIDE
+        stop = min(size, -(-(last + CONTEXT) // STRIDE) * STRIDE)
+        box.append(slice(int(start), int(stop)))
+    return box[0], box[1]
+
+
+def _needed_lungs(lungs: np.ndarray | None) -> np.ndarray:
+    if lungs is None:
+        raise ValueError("a residual within the lungs needs the lung mask, got none")
+    return lungs
 
 
 def _affine_at(volume: Volume, depth: int) -> np.ndarray:

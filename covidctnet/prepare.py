@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from covidctnet.chest import check_chest, look_for_chest
+from covidctnet.chest import check_chest, prepare_chest
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.members import Member, find_crossings
 from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits
@@ -27,7 +27,7 @@ from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.headers import identify
 from covidctnet.io.store import Store, content_key
 from covidctnet.isolate import Child, ChildError, Limits, Reply
-from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure, Label
 from covidctnet.volume import Source
 
@@ -250,9 +250,8 @@ def work(
     if kept_in.has(asked.id, key, how.digest):
         return {"how": "kept", "series": series, **_known(kept_in.get(asked.id).source)}, None
     volume = read_study(asked)
-    unit = preprocess(volume, how)
+    unit, lungs, chest = prepare_chest(volume, how)
     # What would get no answer teaches nothing either.
-    chest, lungs = look_for_chest(unit, window_hu=(how.low_hu, how.high_hu))
     check_chest(chest, study=asked.id)
     try:
         kept_in.put(

@@ -10,9 +10,10 @@ import numpy as np
 from covidctnet.errors import UsageError
 from covidctnet.preprocess.grid import gaussian_matrix, linear_taps
 
-__all__ = ["ClassifierInput", "DepthPlan", "DepthResize", "ResidualSettings"]
+__all__ = ["ClassifierInput", "DepthPlan", "DepthResize", "ResidualSettings", "Within"]
 
-DepthResize = Literal["linear", "antialiased"]
+DepthResize = Literal["linear", "antialiased", "nearest"]
+Within = Literal["scan", "lungs"]
 ClassifierInput = Literal["residual", "ct", "both"]
 
 
@@ -21,23 +22,29 @@ class ResidualSettings:
     """What reaches the classifier, and how. Travels in the card of the weights.
 
     Attributes:
-        depth_resize: Along z: ``linear`` reads two slices for each one wanted; ``antialiased``
-            blurs first, as the published code does, and reads all of them.
+        depth_resize: Along z: ``linear`` reads two slices for each one wanted; ``nearest`` reads
+            one, so half as many are denoised; ``antialiased`` blurs first, as the published code
+            does, and reads all of them.
         signed: Whether the classifier sees the sign; else the absolute value, taken before the
             resizing, so that opposite signs do not cancel.
         classifier_input: ``residual`` is the paper's; ``ct`` is the preprocessed scan itself;
             ``both`` has the residual as the first channel and the CT as the second.
+        within: Where the classifier looks: ``scan``, or ``lungs``: residual and CT are 0 outside
+            the lung mask, and the denoiser runs on the box around it alone.
     """
 
     depth_resize: DepthResize = "linear"
     signed: bool = True
     classifier_input: ClassifierInput = "residual"
+    within: Within = "scan"
 
     def __post_init__(self) -> None:
         if self.depth_resize not in get_args(DepthResize):
             raise UsageError(
-                f"depth_resize must be linear or antialiased, got {self.depth_resize!r}"
+                f"depth_resize must be linear, nearest or antialiased, got {self.depth_resize!r}"
             )
+        if self.within not in get_args(Within):
+            raise UsageError(f"within must be scan or lungs, got {self.within!r}")
         if not isinstance(self.signed, bool):
             raise UsageError(f"signed must be true or false, got {self.signed!r}")
         if self.classifier_input not in get_args(ClassifierInput):
@@ -61,14 +68,13 @@ class ResidualSettings:
         return self.has_residual + self.has_ct
 
     def deciding(self) -> dict[str, Any]:
-        """The settings by name, `classifier_input` only where it is not the paper's.
+        """The settings by name; those that came later only where they differ from the default.
 
-        Cards older than it do not name it: said or left out, they must count as the same.
+        Cards older than a setting do not name it: named or left out, the default must count as the
+        same.
         """
-        told = asdict(self)
-        if self.classifier_input == "residual":
-            del told["classifier_input"]
-        return told
+        later = {"classifier_input": "residual", "within": "scan"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
     def compose(self, *, residual: np.ndarray | None, ct: np.ndarray | None) -> np.ndarray:
         """What the classifier reads, in training and at work.
@@ -94,8 +100,12 @@ class ResidualSettings:
 
     def plan(self, count: int, depth: int) -> DepthPlan:
         """The plan from `count` slices to `depth`."""
-        make = DepthPlan.linear if self.depth_resize == "linear" else DepthPlan.antialiased
-        return make(count, depth)
+        make = {
+            "linear": DepthPlan.linear,
+            "nearest": DepthPlan.nearest,
+            "antialiased": DepthPlan.antialiased,
+        }
+        return make[self.depth_resize](count, depth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +149,21 @@ class DepthPlan:
         return cls(needed, matrix, centres)
 
     @classmethod
+    def nearest(cls, count: int, depth: int) -> DepthPlan:
+        """The plan that takes the slice nearest to each centre.
+
+        Args:
+            count: Slices of the volume.
+            depth: Slices that the classifier reads; a thin volume gives some of its slices twice.
+        """
+        centres = _centres(count, depth)
+        chosen = _nearest(centres)
+        needed, place = np.unique(chosen, return_inverse=True)
+        matrix = np.zeros((depth, len(needed)), dtype=np.float32)
+        matrix[np.arange(depth), place] = 1
+        return cls(needed, matrix, chosen.astype(np.float64))
+
+    @classmethod
     def antialiased(cls, count: int, depth: int) -> DepthPlan:
         """The plan that equals `skimage.transform.resize` along z, anti-aliasing on.
 
@@ -150,6 +175,17 @@ class DepthPlan:
             depth: Slices that the classifier reads.
         """
         return cls(np.arange(count), gaussian_matrix(count, depth), _centres(count, depth))
+
+    def mask(self, mask: np.ndarray) -> np.ndarray:
+        """A mask at the output depth: each slice the nearest one of the source.
+
+        Args:
+            mask: bool, shape (source slice, row, column).
+
+        Returns:
+            bool, shape (depth, row, column).
+        """
+        return mask[_nearest(self.centres)]
 
     def apply(self, slices: np.ndarray) -> np.ndarray:
         """Mix the needed slices to the output depth.
@@ -163,6 +199,10 @@ class DepthPlan:
         if len(slices) != len(self.needed):
             raise ValueError(f"wanted {len(self.needed)} slices, got {len(slices)}")
         return np.tensordot(self.matrix, slices, axes=1)
+
+
+def _nearest(centres: np.ndarray) -> np.ndarray:
+    return np.asarray(np.round(centres).astype(np.int64))
 
 
 def _centres(count: int, depth: int) -> np.ndarray:

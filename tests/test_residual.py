@@ -75,7 +75,10 @@ def test_the_settings_choose_the_plan():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"depth_resize": "cubic"}, "depth_resize must be linear or antialiased, got 'cubic'"),
+        (
+            {"depth_resize": "cubic"},
+            "depth_resize must be linear, nearest or antialiased, got 'cubic'",
+        ),
         ({"depth_resize": []}, "depth_resize"),
         ({"signed": "no"}, "signed must be true or false"),
         ({"signed": 1}, "signed must be true or false"),

@@ -285,7 +285,7 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ca
         assert study.label is not None
         outcome: Prediction | Failure
         try:
-            outcome = model(study.volume())
+            outcome = model(study.volume(), lungs=study.lungs)
         except StudyError as error:
             outcome = Failure(study.id, error.code, error.message)
         yield _case(study.label, outcome, study.patient, study.site)

@@ -273,7 +273,8 @@ def make_splits(
                     f"{wanted}. Give all studies of a patient one split."
                 )
     rng = np.random.default_rng(settings.seed)
-    for label in Label:
+    # A cohort file that places everybody may leave a stage without patients: it is meant so.
+    for label in Label if not all(m.wanted for m in members) else ():
         fixed |= draw(members, label, settings.shares(label), fixed, rng)
     placed = (replace(m, wanted=fixed[m.patient], is_asked=m.wanted is not None) for m in members)
     return Splits(tuple(placed), settings.seed, settings)

@@ -15,7 +15,7 @@ from covidctnet.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PreprocessSettings", "preprocess"]
+__all__ = ["PreprocessSettings", "check_extent", "preprocess"]
 
 # Larger than any chest at 1 mm (a whole body is some 2000 mm long): the geometry is wrong.
 MAX_EXTENT_MM = 2500.0
@@ -33,7 +33,8 @@ def preprocess(
 
     Interpolation to `spacing_mm` along all three axes from the first voxel centre on; the window
     mapped to [0, 1]; antialiased linear resizing in the plane. All slices stay. How each of them is
-    done is for the settings to say.
+    done is for the settings to say. A crop to the lungs (`PreprocessSettings.field`) comes before:
+    `covidctnet.chest.prepare_chest` does both.
 
     Args:
         volume: In HU, canonical orientation, shape (slice, row, column).
@@ -51,14 +52,7 @@ def preprocess(
     """
     settings = settings or PreprocessSettings()
     volume.expect("HU", by="preprocess")
-    extents = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
-    if max(extents) > MAX_EXTENT_MM:
-        raise StudyError(
-            "ABSURD_EXTENT",
-            f"a chest CT is at most {MAX_EXTENT_MM:.0f} mm long, this one measures "
-            f"{' x '.join(f'{e:.0f}' for e in extents)} mm. Check the spacing in the headers.",
-            study=volume.source.study,
-        )
+    check_extent(volume)
     grid = _GRIDS[settings.interpolation](volume, settings.spacing_mm)
     square = max(grid.shape[1:]) if settings.pad_square else 0
     resize_rows, first_row = _resize_matrix(grid.shape[1], square, settings)
@@ -84,6 +78,22 @@ def preprocess(
     for step in steps[:-1]:
         volume = volume.then(step, volume.array)
     return volume.then(steps[-1], out, affine=affine, units="unit")
+
+
+def check_extent(volume: Volume) -> None:
+    """Refuse a geometry that spans metres, before memory is asked for.
+
+    Raises:
+        StudyError: ``ABSURD_EXTENT``.
+    """
+    extents = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
+    if max(extents) > MAX_EXTENT_MM:
+        raise StudyError(
+            "ABSURD_EXTENT",
+            f"a chest CT is at most {MAX_EXTENT_MM:.0f} mm long, this one measures "
+            f"{' x '.join(f'{e:.0f}' for e in extents)} mm. Check the spacing in the headers.",
+            study=volume.source.study,
+        )
 
 
 def _windowed_and_resized(

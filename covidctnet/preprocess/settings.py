@@ -14,12 +14,16 @@ __all__ = ["PreprocessSettings"]
 Interpolation = Literal["linear", "cubic"]
 AboveWindow = Literal["clip", "air"]
 Resize = Literal["triangle", "gaussian"]
+Field = Literal["scan", "lungs"]
 
 _CHOICES = {
     "interpolation": get_args(Interpolation),
     "above_window": get_args(AboveWindow),
     "resize": get_args(Resize),
+    "field": get_args(Field),
 }
+# Settings that came later: a card that does not name them is older, and means the default.
+_LATER = frozenset({*_CHOICES, "margin_mm"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class PreprocessSettings:
     """How a scan becomes network input. Travels in the card of the weights.
 
     The defaults are the paper's; the published code of 2021 does otherwise in `size` (128),
-    `pad_square` (False) and the last three (the second choice of each).
+    `pad_square` (False), `interpolation`, `above_window` and `resize` (the second choice of each).
 
     Attributes:
         spacing_mm: Distance of the isotropic grid that everything is resampled to.
@@ -42,6 +46,9 @@ class PreprocessSettings:
             them 0, so that bone turns into air.
         resize: Filter that shrinks the slices: ``triangle``, or ``gaussian``, scikit-image's
             anti-aliasing, which blurs a little more.
+        field: Field of view: ``scan`` keeps all slices, whole; ``lungs`` crops to the box around
+            the lungs, so that lungs have one size whatever the scanner's field of view was.
+        margin_mm: Around the lungs, on every side, where `field` is ``lungs``.
     """
 
     spacing_mm: float = 1.0
@@ -52,6 +59,8 @@ class PreprocessSettings:
     interpolation: Interpolation = "linear"
     above_window: AboveWindow = "clip"
     resize: Resize = "triangle"
+    field: Field = "scan"
+    margin_mm: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.spacing_mm <= 10:
@@ -60,6 +69,8 @@ class PreprocessSettings:
             raise UsageError(f"low_hu ({self.low_hu}) must be < high_hu ({self.high_hu})")
         if self.size < 8 or self.size % 8:
             raise UsageError(f"size must be a positive multiple of 8, got {self.size}")
+        if not 0 <= self.margin_mm <= 100:
+            raise UsageError(f"margin_mm must lie in 0..100 mm, got {self.margin_mm}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(
@@ -72,15 +83,22 @@ class PreprocessSettings:
         text = json.dumps(self.deciding(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def deciding(self) -> dict[str, Any]:
-        """The settings by name, the last three only where they are not the paper's.
+    @property
+    def window_hu(self) -> tuple[float, float]:
+        """The HU values that become 0 and 1."""
+        return self.low_hu, self.high_hu
 
-        Cards and studies older than those three settings name none of them, and mean the paper's:
-        said or left out, they must count as the same.
+    def deciding(self) -> dict[str, Any]:
+        """The settings by name; those that came later only where they differ from the default.
+
+        Cards and studies older than a setting do not name it and mean its default: named or left
+        out, the default must count as the same. A margin decides nothing without a crop.
         """
         held = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        if self.field == "scan":
+            del held["margin_mm"]
         return {
             name: value
-            for name, (value, paper) in held.items()
-            if name not in _CHOICES or value != paper
+            for name, (value, default) in held.items()
+            if name not in _LATER or value != default
         }

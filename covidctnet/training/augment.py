@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch.nn import functional as F
 
-__all__ = ["cut_patches", "in_full_precision", "vary_residuals", "vary_slices"]
+from covidctnet.errors import UsageError
+
+__all__ = ["VariationSettings", "cut_patches", "in_full_precision", "vary_residuals", "vary_slices"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A chest on the table turns and lies off centre by about this much.
-MAX_TURN_RADIANS = 0.14
-MAX_ZOOM = 0.10
+
+@dataclass(frozen=True)
+class VariationSettings:
+    """How far the slices that a denoiser learns from are varied.
+
+    Every variation is drawn for each slice, evenly between nothing and these limits, in both
+    directions where there are two.
+
+    Attributes:
+        turn: Rotation, radians: a chest on the table turns by about this much.
+        zoom: Change of size, a share: what is left of the differences of field of view.
+        shift: Off centre, a share of half the slice.
+        density: Shift of all that is no air, in units of the window: scanners and breath-holds move
+            lungs by some 40 HU of 1400.
+        noise: Largest spread of added noise, in units of the window: dose.
+        grain: Largest share of that noise that neighbouring voxels have in common, as
+            reconstruction leaves it.
+        contrast: Largest factor by which what is denser than `CONTRAST_FROM` is raised within the
+            lungs: contrast agent in vessels.
+        kernel: Largest weight of an unsharp mask (sharp kernels), and share of a blur (soft ones).
+    """
+
+    turn: float = 0.14
+    zoom: float = 0.10
+    shift: float = 0.06
+    density: float = 0.03
+    noise: float = 0.02
+    grain: float = 0.0
+    contrast: float = 0.0
+    kernel: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value < math.inf:
+                raise UsageError(f"variation {name} must be a number from 0, got {value}")
+        for name in ("zoom", "shift", "grain"):
+            if getattr(self, name) >= 1:
+                raise UsageError(f"variation {name} must be below 1, got {getattr(self, name)}")
+
+
+# -50 HU of the paper's window: muscle and blood lie above, fat and lung below.
+CONTRAST_FROM = 0.68
+# Shift of residual volumes, a share of their size.
 MAX_SHIFT = 0.06
-# Scanners and breath-holds move the density of a lung by some 40 HU of the 1400 HU window.
-MAX_DENSITY_SHIFT = 0.03
-MAX_NOISE = 0.02
 
 
 def in_full_precision(
@@ -42,13 +83,18 @@ def in_full_precision(
 
 @in_full_precision
 def vary_slices(
-    clean: torch.Tensor, lungs: torch.Tensor, *, generator: torch.Generator
+    clean: torch.Tensor,
+    lungs: torch.Tensor,
+    *,
+    generator: torch.Generator,
+    settings: VariationSettings = VariationSettings(),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mirror, turn, zoom and shift slices and their lung masks alike; vary density and noise.
 
     Args:
         clean: Slices in [0, 1], shape (batch, 1, row, column).
         lungs: Masks, the same shape.
+        settings: How far.
         generator: Source of all randomness, on the device of `clean`.
 
     Returns:
@@ -59,8 +105,8 @@ def vary_slices(
     def draw(*shape: int) -> torch.Tensor:
         return 2 * torch.rand(shape, generator=generator, device=device) - 1
 
-    turn = MAX_TURN_RADIANS * draw(batch)
-    zoom = 1 + MAX_ZOOM * draw(batch)
+    turn = settings.turn * draw(batch)
+    zoom = 1 + settings.zoom * draw(batch)
     mirror = torch.where(draw(batch) < 0, -1.0, 1.0)
     theta = torch.stack(
         [
@@ -69,18 +115,34 @@ def vary_slices(
         ],
         dim=1,
     )
-    theta = torch.cat([theta, MAX_SHIFT * draw(batch, 2, 1)], dim=2)
+    theta = torch.cat([theta, settings.shift * draw(batch, 2, 1)], dim=2)
     both = torch.cat([clean, lungs], dim=1)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     both = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     clean, lungs = both[:, :1], both[:, 1:]
 
+    if settings.contrast:
+        rise = settings.contrast * draw(batch, 1, 1, 1).clamp_min(0)
+        clean = clean + lungs * rise * (clean - CONTRAST_FROM).clamp_min(0)
+    if settings.kernel:
+        detail = clean - _blurred(clean)
+        clean = clean + settings.kernel * draw(batch, 1, 1, 1) * detail
+
     # Air outside the body stays at 0: the window has cut it off.
-    shift = MAX_DENSITY_SHIFT * draw(batch, 1, 1, 1)
-    amount = MAX_NOISE * draw(batch, 1, 1, 1).abs()
-    grain = torch.randn(clean.shape, generator=generator, device=device)
+    shift = settings.density * draw(batch, 1, 1, 1)
+    amount = settings.noise * draw(batch, 1, 1, 1).abs()
+    noise = torch.randn(clean.shape, generator=generator, device=device)
+    if settings.grain:
+        coarse = settings.grain * draw(batch, 1, 1, 1).abs()
+        # Three times: a mean of nine has a third of the spread.
+        noise = (1 - coarse**2).sqrt() * noise + coarse * 3 * _blurred(noise)
     body = (clean > 0.02).to(clean.dtype)
-    return (clean + body * (shift + amount * grain)).clamp(0, 1), lungs
+    return (clean + body * (shift + amount * noise)).clamp(0, 1), lungs
+
+
+def _blurred(slices: torch.Tensor) -> torch.Tensor:
+    """Mean over 3 x 3 voxels, the border repeated."""
+    return F.avg_pool2d(F.pad(slices, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def cut_patches(

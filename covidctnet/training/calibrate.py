@@ -16,7 +16,6 @@ from covidctnet.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
 from covidctnet.models import CNN3D, Likeness
-from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
 
@@ -205,8 +204,7 @@ def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
 
     def values(study):  # type: ignore[no-untyped-def]
         residual = kept[study.id].volume()
-        centres = DepthPlan.linear(study.shape[0], len(residual.array)).centres
-        lungs = study.lungs[np.round(centres).astype(int)]
+        lungs = data.settings.plan(study.shape[0], len(residual.array)).mask(study.lungs)
         return residual.array[inner_lungs(lungs, residual.spacing)]
 
     threshold = burden_threshold(map(values, controls))

@@ -21,7 +21,7 @@ from covidctnet.evaluation.splits import studies_of_split
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings
+from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 
@@ -162,6 +162,7 @@ class ResidualData(pl.LightningDataModule):
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         depth_resize: See `covidctnet.residual.ResidualSettings`; goes into the card.
         signed: The same.
+        within: The same.
         classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
         precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.place`.
         seed: Of the shuffling.
@@ -178,6 +179,7 @@ class ResidualData(pl.LightningDataModule):
         depth_resize: DepthResize = "linear",
         signed: bool = True,
         classifier_input: ClassifierInput = "residual",
+        within: Within = "scan",
         precision: Precision = "32",
         seed: int = 0,
     ) -> None:
@@ -185,7 +187,7 @@ class ResidualData(pl.LightningDataModule):
         _check_loading(batch_size, workers)
         if precision not in get_args(Precision):
             raise UsageError(f"precision must be 32 or bf16, got {precision!r}")
-        self.settings = ResidualSettings(depth_resize, signed, classifier_input)
+        self.settings = ResidualSettings(depth_resize, signed, classifier_input, within)
         self.precision: Precision = precision
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
@@ -220,8 +222,9 @@ class ResidualData(pl.LightningDataModule):
         return self._store("ct", [])
 
     def _store(self, what: str, how: list[str]) -> Store:
-        resize = self.settings.depth_resize
+        resize, within = self.settings.depth_resize, self.settings.within
         name = [what, str(self.depth), *[resize] * (resize != "linear"), *how]
+        name += [within] * (within != "scan")
         return Store(self.work.path / "residuals" / "-".join(name))
 
     def prepare_data(self) -> None:
@@ -241,7 +244,9 @@ class ResidualData(pl.LightningDataModule):
         if self.settings.has_ct:
             store = self.ct_store
             for study in _missing(store, studies):
-                ct = ct_volume(study.volume(), depth=self.depth, settings=self.settings)
+                ct = ct_volume(
+                    study.volume(), depth=self.depth, settings=self.settings, lungs=study.lungs
+                )
                 store.put_like(study, ct)
         if self.settings.has_residual:
             self._make_residuals(studies)
@@ -272,6 +277,7 @@ class ResidualData(pl.LightningDataModule):
                 network,
                 depth=self.depth,
                 settings=self.settings,
+                lungs=study.lungs,
             )
             store.put_like(study, residual)
 

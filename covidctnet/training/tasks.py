@@ -15,7 +15,12 @@ from covidctnet.errors import UsageError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.bcdunet import STRIDE
 from covidctnet.results import Label
-from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
+from covidctnet.training.augment import (
+    VariationSettings,
+    cut_patches,
+    vary_residuals,
+    vary_slices,
+)
 from covidctnet.training.losses import DenoiserLoss, slice_loss
 from covidctnet.training.noise import NoiseSettings, corrupt
 
@@ -129,7 +134,8 @@ class DenoiserTask(BCDUNetTask):
         loss: ``l1``; ``l1_ssim`` adds what structure differs; ``bce`` is the published code's.
         lungs_weight: Weight of the mean loss within the lungs beside that over the slice.
         noise: The noise recipe.
-        augment: Vary the slices (mirror, turn, zoom, density, grain).
+        augment: Vary the slices.
+        variation: How far.
         patch: Rows and columns of a patch around a point of the lungs that a step trains on, a
             multiple of 8; 0 takes whole slices. The network is convolutional: patches cost less
             and are lung for the most part.
@@ -149,6 +155,7 @@ class DenoiserTask(BCDUNetTask):
         lungs_weight: float = 1.0,
         noise: NoiseSettings = NoiseSettings(),  # noqa: B008  (frozen)
         augment: bool = True,
+        variation: VariationSettings = VariationSettings(),  # noqa: B008  (frozen)
         patch: int = 0,
         compiled: bool = False,
         seed: int = 0,
@@ -162,6 +169,7 @@ class DenoiserTask(BCDUNetTask):
         self.lungs_weight = lungs_weight
         self.noise = noise
         self.augment = augment
+        self.variation = variation
         self.compiled = compiled
         # The card of the weights that it started from; what those have seen, it has seen.
         self.start: Mapping[str, Any] = MappingProxyType({})
@@ -205,7 +213,7 @@ class DenoiserTask(BCDUNetTask):
         """The loss of a batch, with noise and variations drawn from `generator`."""
         clean, lungs = batch
         if self.augment:
-            clean, lungs = vary_slices(clean, lungs, generator=generator)
+            clean, lungs = vary_slices(clean, lungs, generator=generator, settings=self.variation)
         if self.patch:
             clean, lungs = cut_patches(clean, lungs, self.patch, generator=generator)
         noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)

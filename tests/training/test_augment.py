@@ -1,8 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from covidctnet.training import augment
-from covidctnet.training.augment import cut_patches, vary_residuals, vary_slices
+from covidctnet.errors import UsageError
+from covidctnet.training.augment import (
+    MAX_SHIFT,
+    VariationSettings,
+    cut_patches,
+    vary_residuals,
+    vary_slices,
+)
+
+# No variation but mirroring.
+STILL = VariationSettings(turn=0.0, zoom=0.0, shift=0.0, density=0.0, noise=0.0)
 
 
 def seeded(seed=0):
@@ -30,13 +41,6 @@ def test_what_a_network_trains_on_is_never_rounded(slices):
         assert torch.equal(one, other)
 
 
-@pytest.fixture
-def still(monkeypatch):
-    """No variation but mirroring."""
-    for name in ("TURN_RADIANS", "ZOOM", "SHIFT", "DENSITY_SHIFT", "NOISE"):
-        monkeypatch.setattr(augment, f"MAX_{name}", 0.0)
-
-
 def test_varied_slices_stay_in_the_window_and_keep_their_shape(slices):
     clean, lungs = vary_slices(*slices, generator=seeded())
     assert clean.shape == lungs.shape == slices[0].shape
@@ -45,11 +49,10 @@ def test_varied_slices_stay_in_the_window_and_keep_their_shape(slices):
         assert values.max() <= 1
 
 
-def test_the_lungs_move_with_the_slice(slices, monkeypatch):
-    monkeypatch.setattr(augment, "MAX_DENSITY_SHIFT", 0.0)
-    monkeypatch.setattr(augment, "MAX_NOISE", 0.0)
+def test_the_lungs_move_with_the_slice(slices):
     _, lungs = slices
-    clean, moved = vary_slices(0.4 * lungs, lungs, generator=seeded())
+    settings = VariationSettings(density=0.0, noise=0.0)
+    clean, moved = vary_slices(0.4 * lungs, lungs, generator=seeded(), settings=settings)
     assert torch.allclose(clean, 0.4 * moved, atol=1e-6)
     assert not torch.allclose(moved, lungs)
 
@@ -59,8 +62,8 @@ def test_air_outside_the_body_stays_air(slices):
     assert (clean[:, :, 0, 0] == 0).all()
 
 
-def test_without_variation_a_slice_is_itself_or_its_mirror_image(slices, still):
-    clean, lungs = vary_slices(*slices, generator=seeded())
+def test_without_variation_a_slice_is_itself_or_its_mirror_image(slices):
+    clean, lungs = vary_slices(*slices, generator=seeded(), settings=STILL)
     mirrored = 0
     for varied, mask, before, where in zip(clean, lungs, *slices, strict=True):
         same = torch.allclose(varied, before, atol=1e-5)
@@ -69,6 +72,51 @@ def test_without_variation_a_slice_is_itself_or_its_mirror_image(slices, still):
         assert torch.allclose(mask, where.flip(-1) if flipped else where, atol=1e-5)
         mirrored += flipped
     assert 16 < mirrored < 48
+
+
+def test_contrast_raises_dense_tissue_within_the_lungs_only():
+    clean = torch.full((64, 1, 16, 16), 0.2)
+    clean[:, :, 4:6, 8] = clean[:, :, 10:12, 8] = 0.74  # two vessels
+    lungs = torch.zeros_like(clean)
+    lungs[:, :, :8] = 1
+    settings = replace(STILL, contrast=4.0)
+    varied, moved = vary_slices(clean, lungs, generator=seeded(), settings=settings)
+    vessel, inside = clean > 0.5, lungs > 0
+    # The vessels lie on the middle column: mirrored slices show them one column further.
+    rise = (varied - torch.where((varied > 0.5), 0.74, 0.2)).where(varied > 0.5, torch.zeros(()))
+    assert rise[moved > 0.5].max() > 0.1
+    assert rise[moved < 0.5].abs().max() < 1e-5
+    assert torch.allclose(varied[varied < 0.5], torch.tensor(0.2), atol=1e-5)
+    assert vessel.any() and inside.any()
+
+
+def test_a_kernel_sharpens_some_edges_and_softens_others(slices):
+    clean, lungs = slices
+    settings = replace(STILL, kernel=0.8)
+    varied, _ = vary_slices(clean, lungs, generator=seeded(), settings=settings)
+    # The body's edge is a step from 0.7 to air: an overshoot above, or a ramp below 0.7.
+    edge = varied[:, 0, 5, 16]
+    assert (edge > 0.75).any()
+    assert (edge < 0.65).any()
+    assert torch.allclose(varied[:, 0, 24, 16], torch.tensor(0.7), atol=1e-5)
+
+
+@pytest.mark.parametrize("grain", [0.0, 0.9])
+def test_noise_keeps_its_spread_and_takes_the_grain_asked_for(grain):
+    clean, lungs = torch.full((32, 1, 64, 64), 0.5), torch.ones(32, 1, 64, 64)
+    settings = replace(STILL, noise=0.02, grain=grain)
+    varied, _ = vary_slices(clean, lungs, generator=seeded(), settings=settings)
+    inner = varied[:, 0, 2:-2, 2:-2] - 0.5
+    assert 0.008 < inner.std() < 0.014  # evenly drawn between 0 and 0.02
+    together = (inner[:, :, 1:] * inner[:, :, :-1]).mean() / inner.square().mean()
+    assert together > 0.1 if grain else abs(together) < 0.02
+
+
+def test_variations_without_a_meaning_are_refused():
+    with pytest.raises(UsageError, match=r"variation noise must be a number from 0, got -0\.1"):
+        VariationSettings(noise=-0.1)
+    with pytest.raises(UsageError, match="variation zoom must be below 1, got 1"):
+        VariationSettings(zoom=1.0)
 
 
 def test_slices_of_a_batch_are_varied_each_in_its_own_way(slices):
@@ -107,7 +155,7 @@ def test_residuals_move_by_a_few_voxels_only(residual):
             others = tuple(a for a in range(4) if a != axis)
             old = (residual[0].abs().sum(others) > 0).nonzero().float().mean()
             new = (sample.abs().sum(others) > 0).nonzero().float().mean()
-            reach = max(1, round(augment.MAX_SHIFT * size))
+            reach = max(1, round(MAX_SHIFT * size))
             mirror = size - 1 - old if axis == 3 else old
             assert min(abs(new - old), abs(new - mirror)) <= reach
 
