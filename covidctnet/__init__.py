@@ -8,11 +8,15 @@ The names below are loaded when they are first used: importing the package loads
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from covidctnet._version import __version__
 
+# As `typing` has it: `python -m covidctnet` imports no more than Python itself before it takes the
+# working folder off its path.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from covidctnet.batch import classify_studies
     from covidctnet.classify import CovidCTNet
     from covidctnet.errors import (

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
-from covidctnet.isolate import ChildError, Limits
+from covidctnet.isolate import ChildError, Limits, StartError
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.volume import Volume
 
@@ -323,6 +323,9 @@ def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
     """What `work` gives, or why it gives nothing: one bad study never stops the rest."""
     try:
         return work()
+    except StartError:
+        # Every other study would fail for the same cause, and none is at fault.
+        raise
     except StudyError as error:
         return Failure(study, error.code, error.message)
     except ChildError as error:

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more, as shells have it.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # No Python that this one starts, as multiprocessing does, shall look for modules in the working
+    # folder: it may hold anything beside scans.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         code = _run(arguments)
         sys.stdout.flush()

@@ -3,15 +3,20 @@
 A child is a fresh interpreter that is asked through pipes, one request at a time, in JSON and raw
 voxels: nothing that it sends is ever executed, and the caller's program is not imported again, as
 ``multiprocessing`` would. The child limits itself, so that it ends even when its parent is gone.
+
+The interpreter starts isolated: neither the working folder nor PYTHONPATH nor the user's own
+packages come before Python's library, so no file that lies where the program is run is executed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -20,6 +25,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -28,15 +34,47 @@ import numpy as np
 
 from covidctnet.errors import CovidCTNetError, StorageError, StudyError
 
-__all__ = ["Child", "ChildError", "Limits", "Reply", "serve"]
+__all__ = ["Child", "ChildError", "Limits", "Reply", "StartError", "start"]
 
 _LOG = logging.getLogger(__name__)
 
 _LENGTHS = struct.Struct(">QQ")
 # The child stops itself this long after its parent would have stopped it.
 _GRACE_S = 5.0
+# Importing may be slow on a shared disk; a start that takes longer than this hangs.
+_START_S = 300.0
 _PIPE_BYTES = 2**20
 _F_SETPIPE_SZ = 1031
+
+# What the interpreter of a child does first. This package comes from where the parent has it; its
+# folder goes behind everything that Python itself puts on the path, and so do those of packages
+# that Python alone does not find.
+_START = """
+import os, sys
+out = os.dup(1)
+try:
+    from importlib.util import find_spec, module_from_spec, spec_from_file_location
+    task, memory_mb, home, *others = sys.argv[1:]
+    sys.path.append(home)
+    for other in others:
+        name, _, folder = other.partition("=")
+        if find_spec(name) is None:
+            sys.path.append(folder)
+    spec = spec_from_file_location("covidctnet", os.path.join(home, "covidctnet", "__init__.py"))
+    sys.modules["covidctnet"] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["covidctnet"])
+    from covidctnet.isolate import start
+    serve = start(task, int(memory_mb))
+except BaseException as error:
+    os.write(out, f"{type(error).__name__}: {error}".encode(errors="replace"))
+    os._exit(1)
+os.close(out)
+serve()
+"""
+# What a child says once it can work; anything else is the reason why it cannot.
+_READY = b"covidctnet reads\n"
+# Packages that a child imports. An environment may provide them through PYTHONPATH.
+_PACKAGES = ("numpy", "scipy", "pydicom", "nibabel", "imagecodecs", "skimage", "torch", "h5py")
 
 Reply = tuple[dict[str, Any], np.ndarray | None]
 Task = Callable[..., Reply]
@@ -54,6 +92,23 @@ class ChildError(CovidCTNetError):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+class StartError(CovidCTNetError):
+    """No child can start: the installation is at fault, not the study that was asked for.
+
+    Args:
+        cause: Why, as far as the child could say.
+    """
+
+    def __init__(self, cause: str) -> None:
+        # Paths name people.
+        cause = " ".join(re.sub(r"\S*[/\\]\S*", "(path)", cause).split())[:300].rstrip(".")
+        super().__init__(
+            "the program cannot start: expected a process that reads scans, got "
+            f"{cause}. No scan is at fault. "
+            "Install covidctnet again, into a new virtual environment, and run it from there."
+        )
 
 
 @dataclass(frozen=True)
@@ -123,6 +178,7 @@ class Child:
         Raises:
             StudyError: As the task raised it.
             StorageError: As the task raised it.
+            StartError: If no child can start.
             ChildError: If the child died, hung or failed otherwise.
         """
         process = self._started()
@@ -171,21 +227,60 @@ class Child:
         )
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            home = str(Path(__file__).resolve().parents[1])
-            paths = [home, os.environ.get("PYTHONPATH", "")]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, self.task, str(self.limits.memory_mb)],
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.close()
+        try:
+            process = self._process = subprocess.Popen(
+                [*_isolated(), "-c", _START, self.task, str(self.limits.memory_mb), *_folders()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # Libraries cite what they choke on, and headers hold names.
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             )
-            assert self._process.stdout is not None
-            _widen(self._process.stdout)
-        return self._process
+        except OSError as error:
+            raise StartError(f"{type(error).__name__}: {error.strerror}") from error
+        assert process.stdout is not None
+        watch = threading.Timer(_START_S, process.kill)
+        watch.daemon = True
+        watch.start()
+        try:
+            said = process.stdout.read(len(_READY))
+            if said != _READY:
+                said += process.stdout.read()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            watch.cancel()
+        if said != _READY:
+            if self._process is None:
+                # Another thread has closed this child, and asks for nothing any more.
+                raise _death(process.returncode, False, 0)
+            self.close()
+            cause = said.decode(errors="replace")
+            raise StartError(cause or f"an end with status {process.returncode} at its start")
+        _widen(process.stdout)
+        return process
+
+
+def _isolated() -> list[str]:
+    """The command of an interpreter that looks into no folder but its own installation."""
+    # As -I ignores PYTHONUTF8, and the names of files must mean the same on both sides.
+    encoding = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    return [sys.executable or "python3", "-I", *encoding]
+
+
+def _folders() -> list[str]:
+    """Where this package lies, and where the packages that it needs were found."""
+    home = str(Path(__file__).resolve().parents[1])
+    found = [home]
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        # A single file that has the name of a package is another program's.
+        for place in (spec and spec.submodule_search_locations) or ():
+            found.append(f"{name}={Path(place).absolute().parent}")
+    return found
 
 
 def _death(returncode: int | None, is_late: bool, seconds: float) -> ChildError:
@@ -255,12 +350,29 @@ def _receive(pipe: IO[bytes]) -> Reply | None:
     return told, array
 
 
-def serve(task: str, memory_mb: int) -> None:
-    """Answer requests from standard input until it ends: what the child runs."""
+def start(task: str, memory_mb: int) -> Callable[[], None]:
+    """Get ready in a child, and say so: what the child runs first.
+
+    Args:
+        task: See `Child`.
+        memory_mb: See `Limits`.
+
+    Returns:
+        What answers requests until there are no more.
+    """
+    # Ctrl-C reaches the whole group; the parent decides what becomes of its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     incoming, outgoing = _pipes()
     _limit_memory(memory_mb)
     module, _, name = task.partition(":")
     work: Task = getattr(importlib.import_module(module), name)
+    outgoing.write(_READY)
+    outgoing.flush()
+    return partial(serve, work, incoming, outgoing)
+
+
+def serve(work: Task, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+    """Answer requests until there are no more."""
     while (asked := _receive(incoming)) is not None:
         told, _ = asked
         with _alarm(told["seconds"]):
@@ -319,9 +431,3 @@ def _alarm(seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-if __name__ == "__main__":
-    # Ctrl-C reaches the whole group; the parent decides what becomes of its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(sys.argv[1], int(sys.argv[2]))

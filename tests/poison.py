@@ -15,6 +15,13 @@ def work(deed, **values):
     if deed == "double":
         array = np.array(values["numbers"], dtype=np.int16) * 2
         return {"process": os.getpid(), "text": values.get("text")}, array.reshape(1, 1, -1)
+    if deed == "flags":
+        names = ("isolated", "no_user_site", "ignore_environment")
+        return {name: int(getattr(sys.flags, name)) for name in names}, None
+    if deed == "lend":
+        from lent import VALUE
+
+        return {"value": VALUE}, None
     if deed == "nothing":
         return {}, None
     if deed == "refuse":

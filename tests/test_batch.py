@@ -21,7 +21,7 @@ from covidctnet.batch import (
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
-from covidctnet.isolate import Limits
+from covidctnet.isolate import Limits, StartError
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
 from tests.catalogue.steps import deflated_bomb
@@ -548,3 +548,10 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(inbox, tmp_path, monkey
     left = [p.name for p in (tmp_path / "out").rglob("*") if "unfinished" in p.name]
     assert not left
     assert classify(inbox, tmp_path / "out", Oracle()).exit_code == 0
+
+
+def test_a_reader_that_cannot_start_ends_the_run_and_blames_no_study(inbox, tmp_path, monkeypatch):
+    reader = partial(ReadingChild, task="tests.no_such_module:work")
+    monkeypatch.setattr("covidctnet.batch.ReadingChild", reader)
+    with pytest.raises(StartError, match="the program cannot start"):
+        classify(inbox, tmp_path / "results", Oracle())

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from covidctnet.errors import StudyError
-from covidctnet.isolate import Child, ChildError, Limits
+from covidctnet.isolate import Child, ChildError, Limits, StartError
+from tests.io.series import write
 
+# As the console script has it.
+MAIN = "import sys; from covidctnet.cli import main; sys.exit(main())"
 HASTY = Limits(memory_mb=400, seconds=3.0)
 
 
@@ -81,6 +84,106 @@ def test_large_files_are_given_more_time():
     limits = Limits(seconds=10, seconds_per_mb=0.5)
     assert limits.seconds_for(0) == 10
     assert limits.seconds_for(100 * 2**20) == 60
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder with a file for every module of Python and some packages, each leaving a trace."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    code = f"open({str(tmp_path / 'executed')!r}, 'a').write(__name__ + ' ')\nraise SystemExit(3)\n"
+    for name in (*sys.stdlib_module_names, "pydicom", "numpy", "sitecustomize", "usercustomize"):
+        (folder / f"{name}.py").write_text(code)
+    return folder
+
+
+def executed(folder):
+    trace = folder.parent / "executed"
+    return trace.read_text() if trace.exists() else ""
+
+
+def test_no_file_of_the_working_folder_is_executed_by_a_child(hostile, monkeypatch):
+    monkeypatch.chdir(hostile)
+    with Child("tests.poison:work", limits=HASTY) as child:
+        assert is_alive(child)
+    assert executed(hostile) == ""
+
+
+def test_no_file_of_pythonpath_is_executed_by_a_child(hostile, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(hostile))
+    with Child("tests.poison:work", limits=HASTY) as child:
+        assert is_alive(child)
+    assert executed(hostile) == ""
+
+
+def test_a_child_ignores_the_variables_of_python_and_the_packages_of_the_user(child):
+    flags, _ = ask(child, "flags")
+    assert flags == {"isolated": 1, "no_user_site": 1, "ignore_environment": 1}
+
+
+def test_a_package_that_the_parent_alone_finds_is_found_behind_those_of_the_child(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "lent").mkdir()
+    (tmp_path / "lent" / "__init__.py").write_text("VALUE = 7\n")
+    (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("covidctnet.isolate._PACKAGES", ("numpy", "lent"))
+    with Child("tests.poison:work", limits=HASTY) as child:
+        assert ask(child, "lend")[0] == {"value": 7}
+
+
+@pytest.mark.parametrize("task", ["tests.no_such_module:work", "tests.poison:no_such_work"])
+def test_a_child_that_cannot_start_blames_the_program_and_not_a_file(task):
+    with Child(task) as child, pytest.raises(StartError) as caught:
+        ask(child, "double", numbers=[1])
+    text = str(caught.value)
+    assert text.startswith("the program cannot start: ")
+    assert "no_such" in text
+    assert "Install covidctnet again" in text
+    assert "damaged" not in text
+
+
+def test_an_interpreter_that_is_gone_or_dies_at_its_start_blames_the_program(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "doe-jane" / "python"))
+    with Child("tests.poison:work") as child, pytest.raises(StartError, match="FileNotFound") as e:
+        ask(child, "double", numbers=[1])
+    assert "doe" not in str(e.value)
+    monkeypatch.setattr(sys, "executable", "false")
+    with Child("tests.poison:work") as child, pytest.raises(StartError, match="status 1"):
+        ask(child, "double", numbers=[1])
+
+
+@pytest.mark.parametrize("start", [["-m", "covidctnet"], ["-P", "-c", MAIN]])
+def test_the_program_executes_no_file_of_the_working_folder(hostile, start, tmp_path):
+    # What Python itself imports to run any module is out of reach.
+    own = "import sys, runpy, contextlib, pkgutil, encodings.utf_8; print(*sys.modules)"
+    known = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True)
+    for name in known.stdout.split():
+        (hostile / f"{name}.py").unlink(missing_ok=True)
+    write(tmp_path / "scan")
+    done = subprocess.run(
+        [sys.executable, *start, "inspect", "--quick", str(tmp_path / "scan")],
+        cwd=hostile,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert executed(hostile) == ""
+    assert done.returncode == 0, done.stderr
+
+
+def test_helpers_of_multiprocessing_execute_no_file_of_the_working_folder(hostile, tmp_path):
+    arguments = ["phantom", "-o", str(tmp_path / "cohort"), "--patients", "1", "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", MAIN, *arguments, "--matrix", "32", "--spacing-mm", "20"],
+        cwd=hostile,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert executed(hostile) == ""
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_child_that_hangs_ends_without_its_parent(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.results import ANSWERED, Label
+from tests.io.series import write
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_BEHIND = shutil.ignore_patterns(
@@ -76,3 +77,18 @@ def test_the_shipped_weights_travel_in_the_wheel_and_classify_a_folder(unpacked,
     assert row["status"] in ANSWERED
     assert row["label"] in {label.title for label in Label}
     assert "Research use only" in (output / "index.html").read_text()
+
+
+def test_an_obsolete_backport_beside_the_installed_package_harms_no_reading(unpacked, tmp_path):
+    (unpacked / "pathlib.py").write_text("from collections import Sequence\n")
+    write(tmp_path / "scan")
+    # As site-packages lie: behind Python's own library.
+    start = "import sys; sys.path.append(sys.argv.pop(1)); from covidctnet.cli import main; "
+    check = "import covidctnet; assert covidctnet.__file__.startswith(sys.path[-1]); "
+    command = [sys.executable, "-I", "-c", start + check + "sys.exit(main())", str(unpacked)]
+    done = subprocess.run(
+        [*command, "inspect", str(tmp_path / "scan")], capture_output=True, text=True, check=False
+    )
+    (unpacked / "pathlib.py").unlink()
+    assert "readable" in done.stdout, done.stderr
+    assert "CRASHED" not in done.stdout
