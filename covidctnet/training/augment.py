@@ -92,7 +92,8 @@ def vary_slices(
     """Mirror, turn, zoom and shift slices and their lung masks alike; vary density and noise.
 
     Args:
-        clean: Slices in [0, 1], shape (batch, 1, row, column).
+        clean: Slices in [0, 1], shape (batch, channel, row, column). Channels, such as the slices
+            of one scan, are varied alike, but for the noise.
         lungs: Masks, the same shape.
         settings: How far.
         generator: Source of all randomness, on the device of `clean`.
@@ -119,7 +120,7 @@ def vary_slices(
     both = torch.cat([clean, lungs], dim=1)
     grid = F.affine_grid(theta, list(both.shape), align_corners=False)
     both = F.grid_sample(both, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    clean, lungs = both[:, :1], both[:, 1:]
+    clean, lungs = both.chunk(2, dim=1)
 
     if settings.contrast:
         rise = settings.contrast * draw(batch, 1, 1, 1).clamp_min(0)

@@ -1,0 +1,125 @@
+"""Examples for a classifier: scans of Controls, varied, with findings of any class drawn into them.
+
+No file comes in between: an example is drawn at the depth that the classifier reads, in half a
+second, so thousands of them can be made from a few scans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from covidctnet.errors import UsageError
+from covidctnet.io.store import StoredStudy
+from covidctnet.phantom.lesions import CONSOLIDATION
+from covidctnet.phantom.painter import paint_lesions
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.results import Label
+from covidctnet.training.augment import VariationSettings, vary_slices
+
+__all__ = ["Example", "ExampleSettings", "draw_example"]
+
+
+@dataclass(frozen=True)
+class ExampleSettings:
+    """How examples are drawn.
+
+    Attributes:
+        variation: How far a scan is varied before findings are drawn.
+        stretch: How far the slices read may reach over or fall short of the scan's ends, a share of
+            its length: breath, and where a scan was begun.
+        plain: Share of the Control examples that show the scan's own findings alone. The others get
+            drawn findings that Controls have: nodules, bands, dependent lung, emphysema.
+    """
+
+    variation: VariationSettings = field(default_factory=VariationSettings)
+    stretch: float = 0.06
+    plain: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.stretch < 0.5:
+            raise UsageError(f"stretch must lie in 0..0.5, got {self.stretch}")
+        if not 0 <= self.plain <= 1:
+            raise UsageError(f"plain must lie in 0..1, got {self.plain}")
+
+
+class Example(NamedTuple):
+    """A scan at the classifier's depth, with findings whose place is known.
+
+    Attributes:
+        unit: float32 in [0, 1], shape (depth, row, column).
+        lungs: Lung mask before any finding was drawn, bool, the same shape.
+        lesions: Codes of what was drawn, uint8, the same shape; see `Phantom.lesions`.
+        label: The class.
+        spacing_mm: Along slice, row and column.
+    """
+
+    unit: np.ndarray
+    lungs: np.ndarray
+    lesions: np.ndarray
+    label: Label
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def aerated(self) -> np.ndarray:
+        """The lungs without consolidation: what density alone can find, bool."""
+        return np.asarray(self.lungs & (self.lesions != CONSOLIDATION))
+
+
+def draw_example(
+    study: StoredStudy, label: Label, seed: int, *, depth: int, settings: ExampleSettings
+) -> Example:
+    """Vary a stored Control scan and draw findings into it.
+
+    Args:
+        study: A scan without Covid-19 and pneumonia, with its lung mask.
+        label: Class of the example.
+        seed: Of everything random, 0 or more.
+        depth: Slices of the example.
+        settings: How.
+
+    Raises:
+        UsageError: If the study has no lung mask.
+        StudyError: ``NOT_CHEST`` when it has no two lungs to draw in.
+    """
+    if study.lungs is None:
+        raise UsageError(f"study {study.id} is stored without its lungs. Run preprocess again.")
+    rng = np.random.default_rng([seed, int(label)])
+    volume, window = study.volume(), PreprocessSettings(**study.settings)
+    chosen, step = _choose_slices(volume.shape[0], depth, settings.stretch, rng)
+    clean = torch.from_numpy(np.array(volume.array[chosen], dtype=np.float32))[None]
+    lungs = torch.from_numpy(np.array(study.lungs[chosen], dtype=np.float32))[None]
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    clean, lungs = vary_slices(clean, lungs, generator=generator, settings=settings.variation)
+    unit, inside = clean[0].numpy(), lungs[0].numpy() > 0.5
+
+    affine = volume.affine.copy()
+    affine[:3, 0] *= step
+    spacing = (step * volume.spacing[0], *volume.spacing[1:])
+    lesions = np.zeros(inside.shape, dtype=np.uint8)
+    is_plain = label is Label.CONTROL and rng.random() < settings.plain
+    if not is_plain:
+        low, high = window.window_hu
+        hu = np.round(unit * (high - low) + low).astype(np.int16)
+        painted = paint_lesions(
+            volume.then("varied", hu, affine=affine, units="HU"),
+            label,
+            int(rng.integers(2**31)),
+            lungs=inside,
+        )
+        lesions = painted.lesions
+        unit = np.clip((painted.volume.array.astype(np.float32) - low) / (high - low), 0, 1)
+    return Example(unit, inside, lesions, label, spacing)
+
+
+def _choose_slices(
+    count: int, depth: int, stretch: float, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Slices of a scan to read, and their distance, in slices of the scan."""
+    first, last = rng.uniform(-stretch, stretch, 2) * count
+    step = (count + last - first) / depth
+    centres = first + (np.arange(depth) + 0.5) * step - 0.5
+    return np.clip(np.round(centres), 0, count - 1).astype(np.int64), float(step)
