@@ -134,6 +134,7 @@ def export_lungs(
         "architecture": {"lungs": task.architecture},
         "preprocessing": asdict(data.settings),
         "synthetic_only": bool(studies) and all(map(is_synthetic, studies)),
+        **({"segmentation": {"shrink": data.shrink}} if data.painted else {}),
         "training": {"lungs": {"command": command, "data": told, "config": config}},
         "metrics": {"lungs": dict(metrics)},
     }

@@ -1,0 +1,64 @@
+"""The lungs by a network that has learned them with disease drawn in.
+
+Density finds lungs that hold air. Consolidation holds none, and what reaches the pleura is left out
+of such a mask (`covidctnet.lungs`); a network that has seen both can take it in again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from covidctnet.models.bcdunet import STRIDE
+
+__all__ = ["add_consolidation", "shrink_slices"]
+
+# Slices of a step: at this size a few megabytes of feature maps.
+BATCH = 8
+
+
+def shrink_slices(slices: torch.Tensor, shrink: int) -> torch.Tensor:
+    """Means over blocks of `shrink` x `shrink` voxels.
+
+    Args:
+        slices: Shape (batch, channel, row, column).
+        shrink: Rows and columns of a block; both must divide into multiples of 8 blocks.
+
+    Raises:
+        ValueError: If they do not.
+    """
+    if any(n % (STRIDE * shrink) for n in slices.shape[2:]):
+        raise ValueError(
+            f"expected rows and columns that are multiples of {STRIDE * shrink}, "
+            f"got {tuple(slices.shape[2:])}"
+        )
+    return F.avg_pool2d(slices, shrink) if shrink > 1 else slices
+
+
+@torch.inference_mode()
+def add_consolidation(
+    lungs: np.ndarray, slices: np.ndarray, network: nn.Module, *, shrink: int
+) -> np.ndarray:
+    """A lung mask with what a network adds to it.
+
+    Args:
+        lungs: Mask by density, bool, shape (slice, row, column).
+        slices: The scan at the same places, in [0, 1].
+        network: Gives the probability of lung for slices (batch, 1, row, column); in evaluation
+            mode, on the device that does the work.
+        shrink: How many times smaller the network sees the slices.
+
+    Returns:
+        bool, the same shape; everything that `lungs` has, and more.
+    """
+    device = next(network.parameters()).device
+    out = np.array(lungs, dtype=bool)
+    for start in range(0, len(slices), BATCH):
+        part = slice(start, start + BATCH)
+        block = torch.from_numpy(np.array(slices[part], dtype=np.float32))[:, None].to(device)
+        seen = network(shrink_slices(block, shrink)).float()
+        chance = F.interpolate(seen, size=block.shape[2:], mode="bilinear", align_corners=False)
+        out[part] |= (chance[:, 0] > 0.5).cpu().numpy()
+    return out
