@@ -24,17 +24,14 @@ def shrink_slices(slices: torch.Tensor, shrink: int) -> torch.Tensor:
 
     Args:
         slices: Shape (batch, channel, row, column).
-        shrink: Rows and columns of a block; both must divide into multiples of 8 blocks.
+        shrink: Rows and columns of a block.
 
-    Raises:
-        ValueError: If they do not.
+    Returns:
+        Rows and columns are multiples of 8, as the network needs them: where the blocks are fewer,
+        air comes behind the last ones.
     """
-    if any(n % (STRIDE * shrink) for n in slices.shape[2:]):
-        raise ValueError(
-            f"expected rows and columns that are multiples of {STRIDE * shrink}, "
-            f"got {tuple(slices.shape[2:])}"
-        )
-    return F.avg_pool2d(slices, shrink) if shrink > 1 else slices
+    rows, columns = (-n % (STRIDE * shrink) for n in slices.shape[2:])
+    return F.avg_pool2d(F.pad(slices, (0, columns, 0, rows)), shrink)
 
 
 @torch.inference_mode()
