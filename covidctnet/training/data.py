@@ -199,8 +199,8 @@ class ResidualData(pl.LightningDataModule):
 
     @property
     def size(self) -> int:
-        """Rows and columns of a residual."""
-        return int(self.weights.card["preprocessing"]["size"])
+        """Rows and columns that the classifier reads."""
+        return int(self.weights.card["preprocessing"]["size"]) // self.settings.shrink
 
     @property
     def channels(self) -> int:
