@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from covidctnet.denoise import Precision, pick_device, place, residual_volume
-from covidctnet.errors import StudyError, UsageError
-from covidctnet.files import make_folder, unwritable
+from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
@@ -34,7 +34,15 @@ from covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights, load_weights
 
-__all__ = ["Bank", "BankedExample", "ExampleJob", "InputMaker", "fill_bank"]
+__all__ = [
+    "Bank",
+    "BankedExample",
+    "ExampleJob",
+    "InputMaker",
+    "fill_bank",
+    "read_list",
+    "write_list",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -265,6 +273,73 @@ def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob) -> Example:
         f"no example could be drawn from study {job.study}: expected two lungs after turning and "
         "shifting it. Leave the study out, or vary scans less."
     )
+
+
+def write_list(path: Path, bank: Bank, splits: Mapping[str, Sequence[BankedExample]]) -> None:
+    """Say which examples a classifier learns from.
+
+    Args:
+        path: A JSON file; files in it are named relative to its folder.
+        bank: How the examples were made.
+        splits: The examples of ``train`` and of ``val``.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    rows = [
+        {
+            "file": os.path.relpath(example.path, path.parent),
+            "study": example.study,
+            "label": example.label.title,
+            "split": split,
+            "lesion_ml": example.lesion_ml,
+            "outside_ml": example.outside_ml,
+        }
+        for split, examples in splits.items()
+        for example in examples
+    ]
+    told = {"residual": bank.residual.deciding(), "depth": bank.depth, "examples": rows}
+    write_whole(path, json.dumps(told, indent=1) + "\n")
+
+
+def read_list(
+    path: Path, residual: ResidualSettings, depth: int
+) -> dict[str, tuple[BankedExample, ...]]:
+    """The examples that `write_list` named, by split.
+
+    Args:
+        path: The JSON file.
+        residual: What the classifier reads; the examples must be made for it.
+        depth: Slices that it reads.
+
+    Raises:
+        UsageError: If there is no such file, it is damaged, or the examples were made for another
+            classifier.
+    """
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        made_for = (ResidualSettings(**told["residual"]), told["depth"])
+        out: dict[str, list[BankedExample]] = {"train": [], "val": []}
+        for row in told["examples"]:
+            example = BankedExample(
+                Path(path).parent / row["file"],
+                row["study"],
+                Label.parse(row["label"]),
+                float(row["lesion_ml"]),
+                float(row["outside_ml"]),
+            )
+            out[row["split"]].append(example)
+    except (OSError, KeyError, TypeError, ValueError, CohortError) as error:
+        raise UsageError(
+            f"the list of examples {Path(path).name!r} cannot be read ({type(error).__name__}). "
+            "Make it again with covidctnet cross-fit."
+        ) from None
+    if made_for != (residual, depth):
+        raise UsageError(
+            f"expected examples for a classifier of {depth} slices and {residual}, got those of "
+            f"{made_for[1]} slices and {made_for[0]}. Make them again with covidctnet cross-fit."
+        )
+    return {split: tuple(examples) for split, examples in out.items()}
 
 
 @cache
