@@ -56,6 +56,9 @@ def add_consolidation(
         part = slice(start, start + BATCH)
         block = torch.from_numpy(np.array(slices[part], dtype=np.float32))[:, None].to(device)
         seen = network(shrink_slices(block, shrink)).float()
-        chance = F.interpolate(seen, size=block.shape[2:], mode="bilinear", align_corners=False)
-        out[part] |= (chance[:, 0] > 0.5).cpu().numpy()
+        # Air may have come behind the last rows and columns: it goes again.
+        whole = [n * shrink for n in seen.shape[2:]]
+        chance = F.interpolate(seen, size=whole, mode="bilinear", align_corners=False)
+        rows, columns = out.shape[1:]
+        out[part] |= (chance[:, 0, :rows, :columns] > 0.5).cpu().numpy()
     return out
