@@ -170,6 +170,14 @@ class Weights:
         assert isinstance(network, BCDUNet)
         return network
 
+    def network(self, kind: str) -> nn.Module:
+        """A network by its kind in the card, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If there is none, or it does not fit the card's architecture.
+        """
+        return self._build(kind)
+
     def _build(self, kind: str) -> nn.Module:
         architecture = self.card["architecture"].get(kind)
         if architecture is None:

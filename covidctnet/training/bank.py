@@ -23,10 +23,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
+from covidctnet.appearance import describe_appearance
 from covidctnet.denoise import Precision, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.io.store import Store, StoredStudy
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.segment import add_consolidation
@@ -79,6 +81,7 @@ class BankedExample:
         label: Its class.
         lesion_ml: Volume of what was drawn.
         outside_ml: Of it, what lies outside the lungs that the networks look at.
+        appearance: `covidctnet.appearance.FEATURES` of the example.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class BankedExample:
     label: Label
     lesion_ml: float
     outside_ml: float
+    appearance: tuple[float, ...] = ()
 
     def load(self) -> torch.Tensor:
         """What the classifier reads, float32 (channel, depth, row, column)."""
@@ -133,7 +137,12 @@ class Bank:
             with safe_open(str(path), framework="np") as file:
                 told = file.metadata()
             return BankedExample(
-                path, job.study, job.label, float(told["lesion_ml"]), float(told["outside_ml"])
+                path,
+                job.study,
+                job.label,
+                float(told["lesion_ml"]),
+                float(told["outside_ml"]),
+                tuple(map(float, told["appearance"].split())),
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
@@ -184,12 +193,16 @@ class InputMaker:
         Returns:
             float32 (channel, depth, row, column); see `ResidualSettings.compose`.
         """
+        ct = unit * lungs if self.residual.within == "lungs" else unit
+        return self.residual.compose(residual=self.residual_of(unit, lungs), ct=ct)
+
+    def residual_of(self, unit: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+        """The residual alone, float32 (depth, row, column); arguments as for the whole input."""
         volume = Volume(unit, np.eye(4), "unit", Source("example"))
         residual, _ = residual_volume(
             volume, self.denoiser, depth=len(unit), settings=self.residual, lungs=lungs
         )
-        ct = unit * lungs if self.residual.within == "lungs" else unit
-        return self.residual.compose(residual=residual.array, ct=ct)
+        return residual.array
 
 
 def fill_bank(
@@ -248,6 +261,7 @@ def _draw(bank: Bank, store: Path, job: ExampleJob) -> None:
     told = {
         "lesion_ml": f"{np.count_nonzero(is_lesion) * voxel_ml:.3f}",
         "outside_ml": f"{np.count_nonzero(is_lesion & ~lungs) * voxel_ml:.3f}",
+        "appearance": " ".join(f"{value:.6g}" for value in _appearance(study, example)),
     }
     path = bank.path(job)
     make_folder(path.parent)
@@ -259,6 +273,13 @@ def _draw(bank: Bank, store: Path, job: ExampleJob) -> None:
         raise unwritable("an example", error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _appearance(study: StoredStudy, example: Example) -> np.ndarray:
+    window = PreprocessSettings(**study.settings).window_hu
+    affine = np.diag([*example.spacing_mm, 1.0])
+    volume = Volume(example.unit, affine, "unit", Source("example"))
+    return describe_appearance(volume, example.aerated, window_hu=window)
 
 
 def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob) -> Example:

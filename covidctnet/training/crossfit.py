@@ -28,7 +28,13 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.shipped import presets_root
-from covidctnet.training.bank import Bank, BankedExample, ExampleJob, fill_bank, write_list
+from covidctnet.training.bank import (
+    Bank,
+    BankedExample,
+    ExampleJob,
+    fill_bank,
+    write_list,
+)
 from covidctnet.training.examples import ExampleSettings
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights, save_weights
@@ -289,6 +295,74 @@ class CrossFit:
             ]
             arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
             train_classifier(arguments, program=_PROGRAM)
+
+    def calibrate(self) -> None:
+        """Fit what is fitted once the classifiers are there, on scans that taught them nothing.
+
+        Temperature, prediction sets and the limit of the out-of-distribution score of a fold come
+        from examples of the other folds' Controls, each answered by the networks of its own fold;
+        those of ``all`` from all Controls. The lesion threshold likewise, from the Controls as they
+        are.
+        """
+        answered = [
+            (job, example)
+            for job in self.jobs()
+            if self._is_host(job.study) and (example := self.bank.read(job))
+        ]
+        probabilities = self._answer(answered)
+        residuals = self._control_residuals()
+        for fold in self.splits:
+            kept = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) != fold]
+            truth = np.array([int(answered[i][0].label) for i in kept])
+            looks = np.array([answered[i][1].appearance for i in kept])
+            scans = np.array([answered[i][0].study for i in kept])
+            values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
+            calibration = Calibration.fit(truth, probabilities[kept])
+            likeness, limit = fit_over_scans(looks, truth, scans)
+            told = {
+                "calibration": {**calibration.to_card(), "scans": len(set(scans.tolist()))},
+                "burden": {"threshold": burden_threshold(values), "patients": len(values)},
+            }
+            folder = self.folder(fold) / "weights"
+            add_calibration(load_weights(folder), folder, told, likeness, limit)
+
+    def _answer(self, answered: Sequence[tuple[ExampleJob, BankedExample]]) -> np.ndarray:
+        """Probabilities of examples, each by the classifier of its scan's fold, (n, label)."""
+        out = np.full((len(answered), len(Label)), np.nan)
+        for fold in self.splits:
+            own = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) == fold]
+            if not own:
+                continue
+            classifier = load_weights(self.folder(fold) / "weights").classifier()
+            with torch.inference_mode():
+                for i in own:
+                    logits = classifier(answered[i][1].load()[None])
+                    out[i] = torch.softmax(logits[0].double(), dim=0).numpy()
+        return out
+
+    def _control_residuals(self) -> dict[str, np.ndarray]:
+        """Residuals within the lungs of every Control as it is, by the networks of its fold."""
+        out = {}
+        for fold in self.splits:
+            own = [s for s in self.studies.values() if self._is_host(s.id)]
+            own = [s for s in own if self.fold_of(s.id) == fold]
+            if not own:
+                continue
+            maker = InputMaker(
+                load_weights(self.networks(fold)),
+                self.settings.residual,
+                device=pick_device("cpu"),
+                precision=self.settings.precision,
+            )
+            for study in own:
+                assert study.lungs is not None
+                volume = study.volume()
+                plan = self.settings.residual.plan(study.shape[0], self.settings.depth)
+                unit = np.array(volume.array[plan.needed], dtype=np.float32)
+                lungs = maker.lungs(unit, np.array(study.lungs[plan.needed], dtype=bool))
+                inner = inner_lungs(lungs, volume.spacing)
+                out[study.id] = maker.residual_of(unit, lungs)[inner]
+        return out
 
     def _arguments(self, fold: str, preset: str, stage: str, more: Sequence[str]) -> list[str]:
         config = presets_root() / preset / f"{stage}.yaml"

@@ -71,6 +71,7 @@ def cross_fit(arguments: list[str]) -> int:
             fitted.draw_examples(workers=given.workers, progress=progress)
     if given.until == "classifiers":
         fitted.train_classifiers(given.networks, more)
+        fitted.calibrate()
     return EXIT_OK
 
 
