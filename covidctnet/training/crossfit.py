@@ -19,7 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from covidctnet.denoise import Precision
+import numpy as np
+import torch
+
+from covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.calibration import Calibration
+from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.members import Member
 from covidctnet.evaluation.splits import Splits
@@ -32,9 +37,11 @@ from covidctnet.training.bank import (
     Bank,
     BankedExample,
     ExampleJob,
+    InputMaker,
     fill_bank,
     write_list,
 )
+from covidctnet.training.calibrate import add_calibration, fit_over_scans
 from covidctnet.training.examples import ExampleSettings
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights, save_weights
