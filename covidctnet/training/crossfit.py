@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -121,27 +122,32 @@ def group_sites(sites: Iterable[str], folds: int) -> dict[str, tuple[str, ...]]:
 
 
 def fold_splits(
-    members: Sequence[Member],
+    given: Sequence[Member],
     synthetic: frozenset[str],
     settings: CrossFitSettings,
     *,
-    earlier: Mapping[str, Splits],
+    kept_out: frozenset[str] = frozenset(),
+    earlier: Mapping[str, Splits] = MappingProxyType({}),
 ) -> dict[str, Splits]:
     """Who teaches and who is held back in every fold.
 
     Args:
-        members: The studies of a work folder.
+        given: The studies of a work folder.
         synthetic: Ids of those that are phantoms.
         settings: How many folds.
+        kept_out: Ids of those that may teach nothing, whatever they are.
         earlier: Splits by fold of an earlier run; nobody moves.
 
     Returns:
         Splits by fold: real Controls in ``denoiser_train``, or ``test`` in the fold of their site;
-        real ill patients always in ``test``; phantoms in ``denoiser_val`` and ``train``.
+        real ill patients and those kept out always in ``test``; phantoms in ``denoiser_val`` and
+        ``train``.
 
     Raises:
         CohortError: If the Controls are of too few sites, or an earlier run would have to change.
     """
+    members = [m for m in given if m.study not in kept_out]
+    apart = [m for m in given if m.study in kept_out]
     real = [m for m in members if m.label is Label.CONTROL and m.study not in synthetic]
     groups = group_sites([m.site or "" for m in real], settings.folds)
     held_back = {m.study: name for name, sites in groups.items() for m in real if m.site in sites}
@@ -154,7 +160,7 @@ def fold_splits(
         before = earlier[name].assignment if name in earlier else {}
         if any(split == "denoiser_val" for split in before.values()):
             choosing = {study for study, split in before.items() if split == "denoiser_val"}
-        told = []
+        told = [replace(member, wanted="test", is_asked=True) for member in apart]
         for member in members:
             if member.study in held_back:
                 home = "test" if held_back[member.study] == name else "denoiser_train"
@@ -195,6 +201,12 @@ class CrossFit:
             settings.precision,
         )
         self.studies = {study.id: study for study in self.store.index()}
+        # Whom the cohort file holds back teaches nothing, and no site of theirs counts.
+        self.kept_out = frozenset(
+            m.study
+            for m in Splits.load(self.work / "splits.json").members
+            if m.is_asked and m.wanted == "test"
+        )
         self.splits = self._divide()
 
     def folder(self, fold: str) -> Path:
@@ -402,6 +414,8 @@ class CrossFit:
 
     def _is_host(self, study: str) -> bool:
         held = self.studies[study]
+        if study in self.kept_out:
+            return False
         return held.label is Label.CONTROL and SYNTHETIC_NOTE not in held.notes
 
     def _teaches(self, study: str) -> bool:
@@ -417,7 +431,9 @@ class CrossFit:
         synthetic = frozenset(s.id for s in self.studies.values() if SYNTHETIC_NOTE in s.notes)
         root = self.work / "folds"
         earlier = {f.parent.name: Splits.load(f) for f in sorted(root.glob("*/splits.json"))}
-        found = fold_splits(members, synthetic, self.settings, earlier=earlier)
+        found = fold_splits(
+            members, synthetic, self.settings, kept_out=self.kept_out, earlier=earlier
+        )
         for name, splits in found.items():
             folder = root / name
             make_folder(folder)
