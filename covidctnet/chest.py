@@ -133,7 +133,7 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
 
     Args:
         unit: Preprocessed with `settings`.
-        lungs: Its lung mask. Where the settings keep the whole scan, they can be found again.
+        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, they can be found again.
         settings: How it was preprocessed.
 
     Raises:
@@ -148,6 +148,7 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
     else:
         if lungs.shape != unit.shape:
             raise ValueError(f"the lung mask has shape {lungs.shape}, the scan {unit.shape}")
+        lungs = np.asarray(lungs, dtype=bool)
         chest = _measure(unit, lungs, settings.window_hu)
     return ChestScan(unit, lungs, chest)
 

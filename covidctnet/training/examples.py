@@ -19,7 +19,6 @@ from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.training.augment import VariationSettings, vary_slices
-from covidctnet.volume import SYNTHETIC_NOTE
 
 __all__ = ["Example", "ExampleSettings", "draw_example"]
 
@@ -76,8 +75,8 @@ def draw_example(
     """Vary a stored scan and, where it is a Control, draw findings into it.
 
     Args:
-        study: A scan with its lung mask. Ill and synthetic patients keep the findings that they
-            have, and are varied only.
+        study: A scan with its lung mask. Ill patients keep the findings that they have, and are
+            varied only.
         label: Class of the example.
         seed: Of everything random, 0 or more.
         depth: Slices of the example.
@@ -89,7 +88,7 @@ def draw_example(
     """
     if study.lungs is None:
         raise UsageError(f"study {study.id} is stored without its lungs. Run preprocess again.")
-    is_kept = study.label is not Label.CONTROL or SYNTHETIC_NOTE in study.notes
+    is_kept = study.label is not Label.CONTROL
     if is_kept and study.label is not label:
         raise UsageError(
             f"expected examples of {study.label} from study {study.id}, which keeps its findings, "
