@@ -133,7 +133,8 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
 
     Args:
         unit: Preprocessed with `settings`.
-        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, they can be found again.
+        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, they can
+            be found again.
         settings: How it was preprocessed.
 
     Raises:
