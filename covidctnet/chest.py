@@ -133,7 +133,7 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
 
     Args:
         unit: Preprocessed with `settings`.
-        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, they can
+        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, it can
             be found again.
         settings: How it was preprocessed.
 
