@@ -12,12 +12,12 @@ LAYERS = {
     **dict.fromkeys(["io", "preprocess", "phantom", "lungs", "chest", "residual", "burden"], 1),
     **dict.fromkeys(["appearance", "calibration", "card"], 1),
     "models": 2,
-    **dict.fromkeys(["weights", "keras_import", "denoise", "classify", "gradcam"], 3),
+    **dict.fromkeys(["weights", "keras_import", "denoise", "classify", "gradcam", "segment"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),
     **dict.fromkeys(["cli", "verbs", "benchmark", "__main__", "__init__"], 5),
 }
 TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "gradcam", "training"}
-TORCH_HOMES |= {"benchmark"}
+TORCH_HOMES |= {"benchmark", "segment"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
