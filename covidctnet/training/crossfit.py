@@ -52,8 +52,9 @@ __all__ = ["ALL", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
 _LOG = logging.getLogger(__name__)
 # The fold that holds nobody back.
 ALL = "all"
-# Synthetic Controls that choose a denoiser's checkpoint; without any, one real Control in so many.
-VALIDATION_PHANTOMS = 8
+# Synthetic Controls that choose a denoiser's checkpoint, and those that teach it; the others are the
+# classifier's. Without any, one real Control in so many chooses.
+VALIDATION_PHANTOMS, TEACHING_PHANTOMS = 8, 20
 VALIDATION_EVERY = 8
 
 
@@ -141,7 +142,7 @@ def fold_splits(
     Returns:
         Splits by fold: real Controls in ``denoiser_train``, or ``test`` in the fold of their site;
         real ill patients and those kept out always in ``test``; phantoms in ``denoiser_val`` and
-        ``train``.
+        ``train``, some of the Controls among them in ``denoiser_train``.
 
     Raises:
         CohortError: If the Controls are of too few sites, or an earlier run would have to change.
@@ -152,20 +153,27 @@ def fold_splits(
     groups = group_sites([m.site or "" for m in real], settings.folds)
     held_back = {m.study: name for name, sites in groups.items() for m in real if m.site in sites}
     phantoms = sorted(m.study for m in members if m.label is Label.CONTROL and m.study in synthetic)
-    choosing = set(phantoms[:VALIDATION_PHANTOMS])
+    last = VALIDATION_PHANTOMS + TEACHING_PHANTOMS
+    drawn_homes = {
+        **dict.fromkeys((m.study for m in members if m.study in synthetic), "train"),
+        **dict.fromkeys(phantoms[VALIDATION_PHANTOMS:last], "denoiser_train"),
+        **dict.fromkeys(phantoms[:VALIDATION_PHANTOMS], "denoiser_val"),
+    }
+    choosing: set[str] = set()
     if not phantoms:
         choosing = {m.study for m in sorted(real, key=lambda m: m.study)[::VALIDATION_EVERY]}
     found = {}
     for name in (*groups, ALL):
         before = earlier[name].assignment if name in earlier else {}
-        if any(split == "denoiser_val" for split in before.values()):
-            choosing = {study for study, split in before.items() if split == "denoiser_val"}
         told = [replace(member, wanted="test", is_asked=True) for member in apart]
         for member in members:
             if member.study in held_back:
                 home = "test" if held_back[member.study] == name else "denoiser_train"
+            elif member.study in synthetic:
+                # Phantoms that came later change nobody's place.
+                home = before.get(member.study) or drawn_homes[member.study]
             else:
-                home = "train" if member.study in synthetic else "test"
+                home = "test"
             if member.study in choosing and home != "test":
                 home = "denoiser_val"
             if before.get(member.study, home) != home:

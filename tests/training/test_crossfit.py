@@ -59,7 +59,11 @@ def test_every_control_is_held_back_once_and_teaches_all_other_folds():
         assert found[ALL].assignment[f"c{number}"] == "denoiser_train"
     for splits in found.values():
         assert splits.assignment["i0"] == "test"
-        assert {splits.assignment[study] for study in synthetic} <= {"denoiser_val", "train"}
+        assert {splits.assignment[study] for study in synthetic} <= {
+            "denoiser_train",
+            "denoiser_val",
+            "train",
+        }
 
 
 def test_whom_the_cohort_file_holds_back_teaches_no_fold():
