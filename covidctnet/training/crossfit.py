@@ -52,8 +52,8 @@ __all__ = ["ALL", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
 _LOG = logging.getLogger(__name__)
 # The fold that holds nobody back.
 ALL = "all"
-# Synthetic Controls that choose a denoiser's checkpoint, and those that teach it; the others are the
-# classifier's. Without any, one real Control in so many chooses.
+# Synthetic Controls that choose a denoiser's checkpoint, and those that teach it; the others are
+# the classifier's. Without any, one real Control in so many chooses.
 VALIDATION_PHANTOMS, TEACHING_PHANTOMS = 8, 20
 VALIDATION_EVERY = 8
 
