@@ -240,7 +240,7 @@ class LungTask(BCDUNetTask):
             "val_loss": _entropy(output, lungs),
             "val_dice": (both + 1) / (inside.sum() + truth.sum() + 1),
         }
-        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(slices))
+        self.add_scores(scores, len(slices))
 
 
 def _entropy(output: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
