@@ -22,6 +22,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
+from covidctnet.segment import add_consolidation
 from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
@@ -262,8 +263,9 @@ class ResidualData(pl.LightningDataModule):
         if self.settings.has_ct:
             store = self.ct_store
             for study in _missing(store, studies):
+                lungs = self._lungs(study)
                 ct = ct_volume(
-                    study.volume(), depth=self.depth, settings=self.settings, lungs=study.lungs
+                    study.volume(), depth=self.depth, settings=self.settings, lungs=lungs
                 )
                 store.put_like(study, ct)
         if self.settings.has_residual:
@@ -282,6 +284,19 @@ class ResidualData(pl.LightningDataModule):
                 "again with the splits of today, from weights that know none of these."
             )
 
+    def _lungs(self, study: StoredStudy) -> np.ndarray | None:
+        """The lungs as these weights see them in use: with what their network adds."""
+        segmenter = self.weights.segmenter()
+        if study.lungs is None or segmenter is None or self.settings.within == "scan":
+            return study.lungs
+        network, shrink = segmenter
+        lungs = np.array(study.lungs, dtype=bool)
+        needed = self.settings.plan(study.shape[0], self.depth).needed
+        slices = study.volume().array[needed]
+        placed = place(network, pick_device(self.device), self.precision)
+        lungs[needed] = add_consolidation(lungs[needed], slices, placed, shrink=shrink)
+        return lungs
+
     def _make_residuals(self, studies: Sequence[StoredStudy]) -> None:
         store = self.store
         missing = _missing(store, studies)
@@ -295,7 +310,7 @@ class ResidualData(pl.LightningDataModule):
                 network,
                 depth=self.depth,
                 settings=self.settings,
-                lungs=study.lungs,
+                lungs=self._lungs(study),
             )
             store.put_like(study, residual)
 
