@@ -34,9 +34,9 @@ install: $(STAMP) ## Make .venv with the package and its development tools
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# torch first and pinned: asked for by range, the newest build with its GPU libraries comes.
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
+	# torch first and pinned, with the torchvision that was built for it.
+	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems]'
 	touch $@
 
 lint: install ## Check style and types
