@@ -92,7 +92,7 @@ fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong v
 
 benchmark: install ## Measure every stage beside its peers (half an hour): docs/performance.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
+	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
 
 compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)
@@ -102,33 +102,33 @@ reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce
 
 coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 phantoms
-	$(BIN)/python -m pipelines.coverage.run "$(WEIGHTS)" runs/coverage \
+	$(BIN)/python -m pipelines.experiments.coverage.run "$(WEIGHTS)" runs/coverage \
 	  --output docs/measured/coverage.md $(ARGS)
 
 trials: install ## Other ways to run the denoiser, beside ours: docs/measured/trials.md
 	$(BIN)/pip install --quiet -c constraints.txt openvino onnx onnxruntime
-	$(BIN)/python -m pipelines.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
+	$(BIN)/python -m pipelines.experiments.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
-	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
+	$(BIN)/python -m pipelines.experiments.ablation.run runs/ablation --output docs/measured/ablation.md
 
 unlike: install ## How unlike the training data (WEIGHTS) groups of scans are; ARGS="name=folder"
-	$(BIN)/python -m pipelines.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
+	$(BIN)/python -m pipelines.experiments.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
 
-pictures: install ## Draw docs/pictures anew: stages, networks, learning curves (WEIGHTS)
-	$(BIN)/python -m pipelines.pictures.make --weights "$(WEIGHTS)"
+pictures: install ## Draw docs/pictures anew: stages, learning curves (WEIGHTS)
+	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"
 
 judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/real.md $(ARGS)
 
 exactness: install ## Do networks rewritten for inference answer alike? DATA: docs/measured/exactness.md
-	$(BIN)/python -m pipelines.exactness.run "$(DATA)" --weights "$(WEIGHTS)" \
+	$(BIN)/python -m pipelines.experiments.exactness.run "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/exactness.md $(ARGS)
 
 one-scan: install ## From the DICOM series below DATA to its answer: docs/measured/one-scan.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
+	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
 	  --only read,preprocess,lungs,whole,memory $(ARGS)
 
 wheel: install ## Build the wheel into dist/

@@ -14,10 +14,9 @@ LAYERS = {
     "models": 2,
     **dict.fromkeys(["weights", "keras_import", "denoise", "classify", "gradcam"], 3),
     **dict.fromkeys(["batch", "evaluation", "report", "training", "prepare"], 4),
-    **dict.fromkeys(["cli", "verbs", "benchmark", "__main__", "__init__"], 5),
+    **dict.fromkeys(["cli", "verbs", "__main__", "__init__"], 5),
 }
 TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "gradcam", "training"}
-TORCH_HOMES |= {"benchmark"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -30,14 +30,14 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, pick_device, place
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.slices import SliceScores, blocked_auc, score_slices
 from covidctnet.io import find_studies
 from covidctnet.lungs import lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
-from pipelines.command import tell
+from pipelines.experiments.command import tell
+from pipelines.real.slices import SliceScores, blocked_auc, score_slices
 
 BLOCK_MM = 20.0
 SUFFIX = "_slice_labels.csv"
