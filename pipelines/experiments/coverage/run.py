@@ -25,7 +25,7 @@ from covidctnet.calibration import Calibration, soften
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.calibration import calibration_error
-from covidctnet.evaluation.intervals import wilson
+from covidctnet.evaluation.intervals import redraw, wilson
 from covidctnet.files import make_folder, write_whole
 from covidctnet.phantom import SCANNERS, TRAINING_SCANNERS, make_phantom
 from covidctnet.progress import track
@@ -109,7 +109,7 @@ def render(rows: Sequence[dict[str, Any]], fit: int, model: CovidCTNet) -> str:
     if model.calibration is not None:
         # The fit here wants the classifier's own probabilities.
         said, new_said = (soften(p, 1 / model.calibration.temperature) for p in (said, new_said))
-    rng = np.random.default_rng(0)
+    draws = redraw(new_truth, np.random.default_rng(0))
     fitted = Calibration.fit(truth, said)
     softened = soften(new_said, fitted.temperature)
     right = int((new_said.argmax(axis=1) == new_truth).sum())
@@ -119,8 +119,8 @@ def render(rows: Sequence[dict[str, Any]], fit: int, model: CovidCTNet) -> str:
         + (f"; {refused} phantoms refused." if refused else "."),
         "",
         f"Accuracy {wilson(right, len(new_truth))}; temperature {fitted.temperature:.2f}; expected "
-        f"calibration error {calibration_error(new_truth, new_said, rng=rng)} before and "
-        f"{calibration_error(new_truth, softened, rng=rng)} after.",
+        f"calibration error {calibration_error(new_truth, new_said, draws)} before and "
+        f"{calibration_error(new_truth, softened, draws)} after.",
         "",
         "| promised | found | 95 of 100 such trials find | mean labels in a set | abstained |",
         "|---|---|---|---|---|",
