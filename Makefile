@@ -39,9 +39,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems]'
 	touch $@
 
-lint: install ## Check style and types
+lint: install ## Check style, imports and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 format: install ## Let ruff format the code
@@ -137,5 +138,5 @@ wheel: install ## Build the wheel into dist/
 	@ls dist/*.whl
 
 clean: ## Remove what was built, the virtual environment too; runs and results stay
-	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

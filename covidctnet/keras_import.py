@@ -20,7 +20,7 @@ import torch
 import yaml
 from torch import nn
 
-from covidctnet import __version__
+from covidctnet._version import __version__
 from covidctnet.card import CARD
 from covidctnet.errors import WeightsError
 from covidctnet.io.keras_file import KerasFile, plain_setting, read_keras, shown
