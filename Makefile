@@ -16,8 +16,9 @@ WEIGHTS ?= compact
 DEVICE ?= auto
 INPUT ?= inbox
 OUTPUT ?= results
-# An archive of real Control scans to train `compact` with; none by default.
+# An archive of real Control scans to train `compact` with, and one that must teach nothing.
 CONTROLS ?=
+STRANGERS ?=
 # The training verbs leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 # Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
@@ -25,7 +26,7 @@ ARGS ?=
 
 .PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
-        judge pictures trials unlike exactness one-scan wheel clean
+        strangers strangers-folds judge pictures trials unlike exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -96,8 +97,17 @@ benchmark: install ## Measure every stage beside its peers (half an hour): docs/
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
 
-compact: install ## Make weights/compact anew (hours on two cores): runs/compact (CONTROLS)
-	bash pipelines/compact/run.sh $(RUN) runs/compact $(CONTROLS)
+compact: install ## Make weights/compact (hours on two cores): runs/compact (CONTROLS, STRANGERS)
+	bash pipelines/compact/run.sh $(RUN) $(BIN)/python runs/compact "$(CONTROLS)" $(STRANGERS)
+
+strangers: install ## Real patients below DATA, answered by WEIGHTS that have not seen them
+	$(BIN)/python -m pipelines.strangers.run --data "$(DATA)" --weights "$(WEIGHTS)" \
+	  --output runs/strangers.md --table runs/strangers.csv $(ARGS)
+
+strangers-folds: install ## The same by leave-one-site-out: WORK, cross-fitted with PRESET
+	$(BIN)/python -m pipelines.strangers.run --work "$(WORK)" \
+	  --settings pipelines/$(PRESET)/cross-fit.yaml --output runs/strangers.md \
+	  --table runs/strangers.csv $(ARGS)
 
 reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night on two cores)
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce

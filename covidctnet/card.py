@@ -22,6 +22,7 @@ __all__ = [
     "CARD_VERSION",
     "NETWORKS",
     "PATIENTS",
+    "SEGMENTATION",
     "compare_channels",
     "digest",
     "read_card",
@@ -32,6 +33,8 @@ CARD = "card.json"
 CARD_VERSION = 1
 # What a card may describe.
 NETWORKS = frozenset({"denoiser", "classifier", "lungs", "likeness"})
+# How the network ``lungs`` takes part in inference; without it, a denoiser may start from it.
+SEGMENTATION = "segmentation"
 # Entries of a card that are fitted once the classifier is there; each may be missing.
 CALIBRATED = ("calibration", "likeness", "burden")
 # What a card must say of its parts; a default in its place would be a guess. Except for what came
@@ -105,14 +108,21 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
             "Get the folder anew."
         ) from None
-    size = architecture.get("classifier", card["preprocessing"]).get("size")
-    if size != card["preprocessing"]["size"] or not isinstance(card["synthetic_only"], bool):
+    size, shrink = card["preprocessing"]["size"], card.get("residual", {}).get("shrink", 1)
+    reads = architecture.get("classifier", {}).get("size", size / shrink)
+    if reads * shrink != size or not isinstance(card["synthetic_only"], bool):
         raise WeightsError(
             f"the card of weights {label!r} contradicts itself: slices of "
-            f"{card['preprocessing']['size']} for a classifier of {size}, synthetic_only "
+            f"{size}, shrunk {shrink} times, for a classifier of {reads}, synthetic_only "
             f"{card['synthetic_only']!r}. Get the folder anew."
         )
     compare_channels(label, card, hint="Get the folder anew.")
+    segmentation = card.get(SEGMENTATION, {"shrink": 1})
+    if not isinstance(segmentation, dict) or segmentation.get("shrink") not in range(1, 9):
+        raise WeightsError(
+            f"the card of weights {label!r} has an impossible segmentation ({segmentation!r:.80}). "
+            "Get the folder anew."
+        )
     _check_calibrated(label, card)
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
@@ -186,6 +196,6 @@ def digest(card: Mapping[str, Any]) -> str:
     if "residual" in card:
         deciding["residual"] = ResidualSettings(**card["residual"]).deciding()
     deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
-    deciding |= {name: card[name] for name in CALIBRATED if name in card}
+    deciding |= {name: card[name] for name in (*CALIBRATED, SEGMENTATION) if name in card}
     deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

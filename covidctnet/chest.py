@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.lungs import box_around, lung_mask, lungs_apart
+from covidctnet.lungs import box_around, coarse_lungs, lung_mask, lungs_apart
 from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.volume import Volume
 
@@ -81,6 +81,9 @@ class Chest:
         return ("lungs_cut",) if self.cut_share > CUT_SHARE else ()
 
 
+NO_CHEST = Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
 class ChestScan(NamedTuple):
     """A scan ready for the networks.
 
@@ -117,15 +120,21 @@ def prepare_chest(
         chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
         return ChestScan(unit, lungs, chest)
     check_extent(volume)
-    chest, mask = look_for_chest(volume, window_hu=settings.window_hu)
-    if not mask.any():
-        check_chest(chest, study=volume.source.study)
-    cropped, inside = _crop_to_lungs(volume, mask, settings.margin_mm)
+    found = coarse_lungs(volume)
+    if not found.mask.any():
+        check_chest(NO_CHEST, study=volume.source.study)
+    box = found.box([math.ceil(settings.margin_mm / mm) for mm in volume.spacing])
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    step = f"cropped to the lungs with a margin of {settings.margin_mm:g} mm"
+    cropped = volume.then(step, volume.array[box], affine=affine)
     unit = preprocess(cropped, settings, device=device)
-    # The mask takes the same way as the voxels: 0 and 1 of the window are outside and inside.
-    as_hu = np.where(inside, settings.high_hu, settings.low_hu).astype(np.float32)
-    lungs = preprocess(cropped.then("lungs", as_hu), settings, device=device).array > 0.5
-    return ChestScan(unit, lungs, chest)
+    # Both grids have the same axes: a voxel's place in the scan is a scale and an offset an axis.
+    to_scan = np.linalg.solve(volume.affine, unit.affine)
+    lungs = found.at(
+        [to_scan[a, a] * np.arange(n) + to_scan[a, 3] for a, n in enumerate(unit.shape)]
+    )
+    return ChestScan(unit, lungs, _measure(unit, lungs, settings.window_hu))
 
 
 def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSettings) -> ChestScan:
@@ -133,7 +142,8 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
 
     Args:
         unit: Preprocessed with `settings`.
-        lungs: Its lung mask. Where the settings keep the whole scan, they can be found again.
+        lungs: Its lung mask, of any type of number. Where the settings keep the whole scan, it can
+            be found again.
         settings: How it was preprocessed.
 
     Raises:
@@ -148,18 +158,9 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
     else:
         if lungs.shape != unit.shape:
             raise ValueError(f"the lung mask has shape {lungs.shape}, the scan {unit.shape}")
+        lungs = np.asarray(lungs, dtype=bool)
         chest = _measure(unit, lungs, settings.window_hu)
     return ChestScan(unit, lungs, chest)
-
-
-def _crop_to_lungs(volume: Volume, mask: np.ndarray, margin_mm: float) -> tuple[Volume, np.ndarray]:
-    """The box around the lungs with its margin, within the scan, and the mask in it."""
-    margin = [math.ceil(margin_mm / mm) for mm in volume.spacing]
-    box = box_around(mask, margin)
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
-    step = f"cropped to the lungs with a margin of {margin_mm:g} mm"
-    return volume.then(step, volume.array[box], affine=affine), mask[box]
 
 
 def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[Chest, np.ndarray]:
@@ -187,7 +188,7 @@ def _measure(volume: Volume, lungs: np.ndarray, window_hu: tuple[float, float]) 
     areas = lungs.sum(axis=(1, 2))
     count = int(areas.sum())
     if not count:
-        return Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return NO_CHEST
     other_lung, apart_mm = _two_lungs(lungs, np.array(volume.spacing))
     return Chest(
         lungs_ml=count * volume.voxel_ml,

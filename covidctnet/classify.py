@@ -32,6 +32,7 @@ from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
+from covidctnet.segment import add_consolidation
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -96,6 +97,11 @@ class CovidCTNet:
         self.denoiser = place(weights.denoiser(), self.device, self.precision, compiled=compiled)
         classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
         self.classifier = classifier.to(self.device)
+        segmenter = weights.segmenter()
+        self.segmenter = None
+        if segmenter is not None:
+            network, self.segmenter_shrink = segmenter
+            self.segmenter = place(network, self.device, self.precision)
         self.calibration = weights.calibration
         self.likeness = weights.likeness()
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
@@ -215,6 +221,9 @@ class CovidCTNet:
         prepared = self.prepare(volume, lungs=lungs) if isinstance(volume, Volume) else volume
         unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
         seconds = dict(prepared.seconds)
+        if self.segmenter is not None:
+            with _timed(seconds, "lungs"):
+                lungs = self._with_consolidation(unit, lungs)
         with _timed(seconds, "denoise"):
             seen = self._look(unit, lungs, denoised=images or residual)
         with _timed(seconds, "classify"), torch.inference_mode():
@@ -230,7 +239,10 @@ class CovidCTNet:
         if images:
             with _timed(seconds, "picture"):
                 label = Label(int(probabilities[0].argmax()))
-                kept |= _pictures(seen, grad_cam(self.classifier, tensor, label))
+                attention = grad_cam(self.classifier, tensor, label)
+                for axis in (1, 2):
+                    attention = attention.repeat(self.residual.shrink, axis)
+                kept |= _pictures(seen, attention)
         if residual:
             kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
         return Prediction(
@@ -262,6 +274,16 @@ class CovidCTNet:
                 study=volume.source.study,
             )
         return scan
+
+    def _with_consolidation(self, unit: Volume, lungs: np.ndarray) -> np.ndarray:
+        """The lungs with what density cannot find, in the slices that the classifier reads."""
+        assert self.segmenter is not None
+        needed = self.residual.plan(len(unit.array), self.depth).needed
+        whole = np.array(lungs)
+        whole[needed] = add_consolidation(
+            lungs[needed], unit.array[needed], self.segmenter, shrink=self.segmenter_shrink
+        )
+        return whole
 
     def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
         """What the classifier reads of a scan, and what is told and shown beside it."""

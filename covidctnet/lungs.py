@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from covidctnet.preprocess.grid import linear_taps
 from covidctnet.volume import Volume
 
-__all__ = ["box_around", "lung_mask", "lungs_apart"]
+__all__ = ["CoarseLungs", "box_around", "coarse_lungs", "lung_mask", "lungs_apart"]
 
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
@@ -44,6 +46,47 @@ _IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 _IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 
 
+@dataclass(frozen=True, eq=False)
+class CoarseLungs:
+    """Both lungs on a grid of some 3 mm, where they were found.
+
+    Attributes:
+        mask: bool, one voxel a block of the volume.
+        zoom: Voxels of a block along (slice, row, column).
+        shape: Of the volume.
+    """
+
+    mask: np.ndarray
+    zoom: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+    def box(self, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
+        """The volume's voxels around the lungs, with a margin, within the volume; not empty."""
+        coarse = box_around(self.mask)
+        return tuple(
+            slice(max(0, part.start * step - extra), min(part.stop * step + extra, size))
+            for part, step, extra, size in zip(coarse, self.zoom, margin, self.shape, strict=True)
+        )
+
+    def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """The mask at places of the volume: linear between block centres, cut at one half.
+
+        Args:
+            positions: Along each axis, in voxels of the volume, ascending.
+
+        Returns:
+            bool, as many voxels along each axis as there are positions.
+        """
+        soft = self.mask.astype(np.float32)
+        for axis, (step, places) in enumerate(zip(self.zoom, positions, strict=True)):
+            lower, weight = linear_taps(soft.shape[axis], (places + 0.5) / step - 0.5)
+            upper = np.minimum(lower + 1, soft.shape[axis] - 1)
+            weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+            below = soft.take(lower, axis)
+            soft = below + weight * (soft.take(upper, axis) - below)
+        return soft > 0.5
+
+
 def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> np.ndarray:
     """Both lungs with their vessels and smaller lesions, without the large airways' trunk.
 
@@ -57,6 +100,32 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
 
     Differs from a learned segmentation in: a consolidation that reaches the pleura over more than
     about a centimetre is left out.
+    """
+    found = coarse_lungs(volume, window_hu=window_hu)
+    mask, zoom = found.mask, found.zoom
+    out = np.zeros(found.shape, dtype=bool)
+    if not mask.any():
+        return out
+    box = box_around(mask, (1, 1, 1))
+    fine = tuple(
+        slice(part.start * step, min(part.stop * step, size))
+        for part, step, size in zip(box, zoom, found.shape, strict=True)
+    )
+    out[fine] = _enlarge(mask[box], zoom, out[fine].shape)
+    return out
+
+
+def coarse_lungs(
+    volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)
+) -> CoarseLungs:
+    """What `lung_mask` finds, before it is brought to the volume's voxels.
+
+    Args:
+        volume: As for `lung_mask`.
+        window_hu: The same.
+
+    Returns:
+        The lungs; all False when there is none.
     """
     array = volume.array
     low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
@@ -75,15 +144,8 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     inside &= ~_airway(inside & (coarse < scaled(GAS_BELOW_HU)), grid_mm)
     mask = _coarse_lungs(inside, grid_mm)
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
-        return np.zeros(array.shape, dtype=bool)
-    out = np.zeros(array.shape, dtype=bool)
-    box = box_around(mask, (1, 1, 1))
-    fine = tuple(
-        slice(part.start * step, min(part.stop * step, size))
-        for part, step, size in zip(box, zoom, array.shape, strict=True)
-    )
-    out[fine] = _enlarge(mask[box], zoom, out[fine].shape)
-    return out
+        mask = np.zeros_like(mask)
+    return CoarseLungs(mask, zoom, volume.shape)
 
 
 def _inside(air: np.ndarray) -> np.ndarray:

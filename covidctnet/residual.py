@@ -31,12 +31,14 @@ class ResidualSettings:
             ``both`` has the residual as the first channel and the CT as the second.
         within: Where the classifier looks: ``scan``, or ``lungs``: residual and CT are 0 outside
             the lung mask, and the denoiser runs on the box around it alone.
+        shrink: The classifier reads means over blocks of so many rows and columns.
     """
 
     depth_resize: DepthResize = "linear"
     signed: bool = True
     classifier_input: ClassifierInput = "residual"
     within: Within = "scan"
+    shrink: int = 1
 
     def __post_init__(self) -> None:
         if self.depth_resize not in get_args(DepthResize):
@@ -45,6 +47,8 @@ class ResidualSettings:
             )
         if self.within not in get_args(Within):
             raise UsageError(f"within must be scan or lungs, got {self.within!r}")
+        if not isinstance(self.shrink, int) or not 1 <= self.shrink <= 8:
+            raise UsageError(f"shrink must be a whole number in 1..8, got {self.shrink!r}")
         if not isinstance(self.signed, bool):
             raise UsageError(f"signed must be true or false, got {self.signed!r}")
         if self.classifier_input not in get_args(ClassifierInput):
@@ -73,7 +77,7 @@ class ResidualSettings:
         Cards older than a setting do not name it: named or left out, the default must count as the
         same.
         """
-        later = {"classifier_input": "residual", "within": "scan"}
+        later = {"classifier_input": "residual", "within": "scan", "shrink": 1}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
     def compose(self, *, residual: np.ndarray | None, ct: np.ndarray | None) -> np.ndarray:
@@ -84,10 +88,11 @@ class ResidualSettings:
             ct: In [0, 1], the same shape; likewise.
 
         Returns:
-            float32 (channel, depth, row, column), an array of its own.
+            float32 (channel, depth, row, column), an array of its own; rows and columns are those
+            of the input over `shrink`.
 
         Raises:
-            ValueError: If what the classifier sees is missing.
+            ValueError: If what the classifier sees is missing, or does not divide into the blocks.
         """
         wanted = {"residual": residual} if self.has_residual else {}
         wanted |= {"ct": ct} if self.has_ct else {}
@@ -96,7 +101,16 @@ class ResidualSettings:
             raise ValueError(
                 f"a classifier of {self.classifier_input} wants {' and '.join(missing)}, got none"
             )
-        return np.stack([np.asarray(array, np.float32) for array in wanted.values()])
+        seen = np.stack([np.asarray(array, np.float32) for array in wanted.values()])
+        if self.shrink == 1:
+            return seen
+        channels, depth, rows, columns = seen.shape
+        if rows % self.shrink or columns % self.shrink:
+            raise ValueError(f"{rows} x {columns} does not divide into blocks of {self.shrink}")
+        blocks = seen.reshape(
+            channels, depth, rows // self.shrink, self.shrink, columns // self.shrink, self.shrink
+        )
+        return np.asarray(blocks.mean(axis=(3, 5)))
 
     def plan(self, count: int, depth: int) -> DepthPlan:
         """The plan from `count` slices to `depth`."""

@@ -19,7 +19,15 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from covidctnet.calibration import Calibration
-from covidctnet.card import CARD, CARD_VERSION, PATIENTS, compare_channels, digest, read_card
+from covidctnet.card import (
+    CARD,
+    CARD_VERSION,
+    PATIENTS,
+    SEGMENTATION,
+    compare_channels,
+    digest,
+    read_card,
+)
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet, Likeness
 from covidctnet.models.convlstm import Gates
@@ -87,6 +95,17 @@ class Weights:
         assert isinstance(network, Likeness)
         return network
 
+    def segmenter(self) -> tuple[BCDUNet, int] | None:
+        """The network that adds consolidation to the lungs, and how many times smaller it looks.
+
+        None where the card does not ask for it in inference.
+
+        Raises:
+            WeightsError: If the card asks for it and it is missing, or does not fit the card.
+        """
+        entry = self.card.get(SEGMENTATION)
+        return (self.lungs(), int(entry["shrink"])) if entry else None
+
     @property
     def calibration(self) -> Calibration | None:
         """Temperature and prediction sets, if they were fitted."""
@@ -150,6 +169,14 @@ class Weights:
         network = self._build("lungs")
         assert isinstance(network, BCDUNet)
         return network
+
+    def network(self, kind: str) -> nn.Module:
+        """A network by its kind in the card, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If there is none, or it does not fit the card's architecture.
+        """
+        return self._build(kind)
 
     def _build(self, kind: str) -> nn.Module:
         architecture = self.card["architecture"].get(kind)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
-PRESETS = ("paper", "upstream", "compact", "demo")
+PRESETS = ("paper", "upstream", "wide", "compact", "demo")
 PRESET_VERBS = ("preprocess", "train-lungs", "train-denoiser", "train-classifier")
 # Told once for all verbs.
 COMMON = ("-h,", "--config ", "-c ", "--print_config", "--verbose")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from covidctnet import read_volume
-from covidctnet.chest import Chest, check_chest, look_for_chest
+from covidctnet.chest import Chest, check_chest, known_chest, look_for_chest, prepare_chest
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from tests.volumes import a_chest, a_volume
@@ -144,3 +144,72 @@ def test_two_lungs_that_touch_in_front_are_two():
     array = whole.array.copy()
     array[15:35, 32:36, 45:75] = -850
     assert look(whole.then("joined", array)).other_lung > 0.8
+
+
+LUNGS = PreprocessSettings(spacing_mm=3.0, size=96, field="lungs", margin_mm=12.0)
+
+
+def test_a_crop_keeps_the_lungs_with_their_margin_and_nothing_else():
+    volume, truth = a_chest()
+    scan = prepare_chest(volume, LUNGS)
+    assert scan.unit.shape[1:] == (96, 96)
+    assert scan.lungs.shape == scan.unit.shape
+    ml = scan.lungs.sum() * scan.unit.voxel_ml
+    assert ml == pytest.approx(truth.sum() * volume.voxel_ml, rel=0.03)
+    # Where the crop ends: the first and the last lung lie a margin inside.
+    there = np.flatnonzero(scan.lungs.any(axis=(1, 2))) * scan.unit.spacing[0]
+    assert there[0] == pytest.approx(12, abs=3.1)
+    columns = np.flatnonzero(scan.lungs.any(axis=(0, 1)))
+    assert columns[0] * scan.unit.spacing[2] == pytest.approx(12, abs=4)
+
+
+def test_a_crop_leaves_every_voxel_at_its_place_in_the_patient():
+    volume, truth = a_chest()
+    scan = prepare_chest(volume, LUNGS)
+    for mask, affine in ((truth, volume.affine), (scan.lungs, scan.unit.affine)):
+        middle = np.array([*(axis.mean() for axis in np.nonzero(mask)), 1.0])
+        place = (affine @ middle)[:3]
+        if mask is truth:
+            wanted = place
+    assert np.allclose(place, wanted, atol=1.5)
+
+
+def test_lungs_have_one_size_whatever_the_field_of_view():
+    """A wide field of view is padded with air; what the networks see hardly changes."""
+    volume, _ = a_chest()
+    wide = np.pad(volume.array, ((6, 9), (40, 30), (25, 50)), constant_values=-1000)
+    affine = volume.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ [6, 40, 25]
+    near, far = (
+        prepare_chest(v, LUNGS) for v in (volume, volume.then("padded", wide, affine=affine))
+    )
+    assert near.unit.shape == far.unit.shape
+    assert np.abs(near.unit.array - far.unit.array).max() < 1e-4
+    assert np.array_equal(near.lungs, far.lungs)
+    assert np.allclose(near.unit.affine, far.unit.affine)
+
+
+def test_a_scan_without_lungs_is_refused_before_the_crop():
+    with pytest.raises(StudyError, match="NOT_CHEST"):
+        prepare_chest(scan(BODY), LUNGS)
+
+
+def test_a_stored_crop_is_measured_with_its_mask_and_not_without():
+    made = prepare_chest(a_chest()[0], LUNGS)
+    again = known_chest(made.unit, made.lungs, LUNGS)
+    assert again.chest.lungs_ml == pytest.approx(made.chest.lungs_ml, rel=0.03)
+    assert check_chest(again.chest, study="0123456789ab") == ()
+    with pytest.raises(ValueError, match="needs its lung mask, got none"):
+        known_chest(made.unit, None, LUNGS)
+    with pytest.raises(ValueError, match="the lung mask has shape"):
+        known_chest(made.unit, made.lungs[1:], LUNGS)
+
+
+def test_the_whole_scan_is_prepared_as_before():
+    volume, _ = a_chest()
+    prepared = prepare_chest(volume, SETTINGS)
+    unit = preprocess(volume, SETTINGS)
+    chest, lungs = look_for_chest(unit, window_hu=SETTINGS.window_hu)
+    assert np.array_equal(prepared.unit.array, unit.array)
+    assert np.array_equal(prepared.lungs, lungs)
+    assert prepared.chest == chest

@@ -4,9 +4,11 @@ import torch
 from skimage.transform import resize
 
 from covidctnet.denoise import (
+    CONTEXT,
     ct_volume,
     denoise,
     denoise_slices,
+    lung_box,
     pick_device,
     pick_precision,
     place,
@@ -127,7 +129,7 @@ def test_the_steps_say_what_became_of_the_sign_and_the_depth(network, unit):
     ]
 
 
-@pytest.mark.parametrize("way", ["linear", "antialiased"])
+@pytest.mark.parametrize("way", ["linear", "antialiased", "nearest"])
 def test_the_depth_keeps_the_patients_extent(network, unit, way):
     residual, _ = residual_volume(unit, network, depth=5, settings=ResidualSettings(way))
     ends = [[-0.5, 0, 0, 1], [22.5, 0, 0, 1]], [[-0.5, 0, 0, 1], [4.5, 0, 0, 1]]
@@ -164,11 +166,53 @@ def test_only_the_slices_wanted_are_denoised(network, unit):
     assert max(seen) <= 3
 
 
+@pytest.fixture
+def inside(unit):
+    """Two lungs in a part of the image."""
+    lungs = np.zeros(unit.shape, dtype=bool)
+    lungs[3:20, 2:6, 9:13] = True
+    return lungs
+
+
+def test_within_the_lungs_the_residual_is_that_of_the_box_and_0_elsewhere(network, unit, inside):
+    settings = ResidualSettings(within="lungs")
+    residual, shown = residual_volume(unit, network, depth=23, settings=settings, lungs=inside)
+    rows, columns = lung_box(inside)
+    box = np.asarray(unit.array)[:, rows, columns]
+    plain = np.zeros(unit.shape, dtype=np.float32)
+    plain[:, rows, columns] = box - denoise_slices(network, box)
+    assert np.allclose(residual.array, plain * inside, atol=1e-6)
+    assert np.abs(residual.array[inside]).max() > 0
+    assert np.array_equal(shown.denoised[:, :, : columns.start], unit.array[:, :, : columns.start])
+    assert "within the lungs" in residual.steps[-1]
+
+
+def test_the_denoiser_sees_the_box_of_the_lungs_alone():
+    lungs = np.zeros((4, 64, 96), dtype=bool)
+    lungs[1, 20:30, 41:50] = True
+    rows, columns = lung_box(lungs)
+    assert (rows, columns) == (slice(8, 40), slice(32, 64))
+    assert rows.start + CONTEXT <= 20 and rows.stop >= 30 + CONTEXT
+    assert lung_box(np.zeros((2, 16, 24), dtype=bool)) == (slice(0, 16), slice(0, 24))
+
+
+def test_the_ct_within_the_lungs_is_0_outside(unit, inside):
+    settings = ResidualSettings(classifier_input="ct", within="lungs")
+    ct = ct_volume(unit, depth=23, settings=settings, lungs=inside)
+    assert np.array_equal(ct.array, np.asarray(unit.array) * inside)
+
+
+def test_a_residual_within_the_lungs_needs_the_lungs(network, unit):
+    settings = ResidualSettings(within="lungs")
+    with pytest.raises(ValueError, match="needs the lung mask, got none"):
+        residual_volume(unit, network, depth=5, settings=settings)
+
+
 def test_auto_finds_a_device():
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}
 
 
-@pytest.mark.parametrize("way", ["linear", "antialiased"])
+@pytest.mark.parametrize("way", ["linear", "antialiased", "nearest"])
 @pytest.mark.parametrize("depth", [5, 40])
 def test_the_ct_at_depth_is_what_the_denoiser_was_given(network, unit, depth, way):
     settings = ResidualSettings(way)

@@ -120,3 +120,33 @@ def test_the_input_is_told_only_where_it_is_not_the_papers():
     both = ResidualSettings("antialiased", False, "both")
     assert both.deciding()["classifier_input"] == "both"
     assert ResidualSettings(**both.deciding()) == both
+
+
+@pytest.mark.parametrize(("count", "depth"), [(300, 50), (23, 5), (5, 23), (50, 50)])
+def test_the_nearest_plan_takes_one_slice_each_and_its_mask(count, depth):
+    plan = DepthPlan.nearest(count, depth)
+    assert (plan.matrix.sum(axis=1) == 1).all() and set(np.unique(plan.matrix)) <= {0.0, 1.0}
+    chosen = plan.needed[plan.matrix.argmax(axis=1)]
+    exact = np.clip((np.arange(depth) + 0.5) * count / depth - 0.5, 0, count - 1)
+    assert np.abs(chosen - exact).max() <= 0.5
+    mask = np.arange(count)[:, None, None] % 2 == 0
+    assert np.array_equal(plan.mask(mask)[:, 0, 0], chosen % 2 == 0)
+
+
+def test_a_shrunk_classifier_reads_means_over_blocks():
+    settings = ResidualSettings(classifier_input="both", shrink=2)
+    residual, ct = np.random.default_rng(0).random((2, 3, 4, 6), dtype=np.float32)
+    seen = settings.compose(residual=residual, ct=ct)
+    assert seen.shape == (2, 3, 2, 3)
+    assert seen[0, 1, 1, 2] == pytest.approx(residual[1, 2:4, 4:6].mean())
+    assert seen[1, 2, 0, 0] == pytest.approx(ct[2, :2, :2].mean())
+    with pytest.raises(ValueError, match="does not divide into blocks of 2"):
+        settings.compose(residual=residual[:, :3], ct=ct[:, :3])
+
+
+def test_settings_that_came_later_are_named_only_where_they_decide():
+    """Cards that are older than a setting must keep their digest."""
+    assert ResidualSettings().deciding() == {"depth_resize": "linear", "signed": True}
+    later = ResidualSettings(within="lungs", shrink=2, classifier_input="both").deciding()
+    assert ResidualSettings(**later).deciding() == later
+    assert later.keys() >= {"within", "shrink", "classifier_input"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,19 +16,23 @@ from torch import nn
 from covidctnet.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
+from covidctnet.card import CALIBRATED
 from covidctnet.models import CNN3D, Likeness
 from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
+from covidctnet.weights import Weights, save_weights
 
 __all__ = [
     "Appearances",
     "Beside",
     "Described",
+    "add_calibration",
     "appearances",
     "calibrate",
     "describe",
     "distance_limit",
     "fit_likeness",
+    "fit_over_scans",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -162,6 +167,61 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GR
     whitening = np.linalg.cholesky(np.linalg.inv(covariance)) / unit[:, None]
     likeness.whitening.copy_(torch.from_numpy(whitening))
     return likeness.eval()
+
+
+def fit_over_scans(
+    features: np.ndarray, truth: np.ndarray, scans: np.ndarray
+) -> tuple[Likeness, float]:
+    """The distance and its limit where many examples were drawn from few scans.
+
+    The limit comes from examples whose scan the distance was not fitted on, one scan left out after
+    the other: examples of one scan look alike.
+
+    Args:
+        features: Shape (n, features).
+        truth: `Label` values, shape (n,).
+        scans: Scan that each example was drawn from, shape (n,).
+
+    Returns:
+        The distance, fitted on all; the limit, NaN for fewer than eight scans.
+    """
+    typical = []
+    for scan in np.unique(scans):
+        others = scans != scan
+        left = fit_likeness(features[others], truth[others])
+        # The scan's examples count as one, at the upper end of what they look like.
+        typical.append(float(np.quantile(_distances(left, features[~others]), 0.9)))
+    return fit_likeness(features, truth), distance_limit(np.array(typical))
+
+
+def add_calibration(
+    weights: Weights,
+    folder: Path,
+    card: Mapping[str, Mapping[str, Any]],
+    likeness: Likeness,
+    limit: float,
+) -> None:
+    """Write weights again with what was fitted after their training.
+
+    Args:
+        weights: As they are; earlier calibrations are replaced.
+        folder: Where they go.
+        card: Entries of `covidctnet.card.CALIBRATED` but the distance.
+        likeness: Network of the distance.
+        limit: Of it; the distance is left out where it is no number.
+    """
+    kept = {k: v for k, v in weights.card.items() if k not in CALIBRATED}
+    networks: dict[str, nn.Module] = {
+        kind: weights.network(kind) for kind in kept["architecture"] if kind != "likeness"
+    }
+    architecture = {kind: kept["architecture"][kind] for kind in networks}
+    told = dict(card)
+    if math.isfinite(limit):
+        classes, features = likeness.means.shape
+        networks["likeness"] = likeness
+        architecture["likeness"] = {"features": features, "classes": classes}
+        told["likeness"] = {"limit": limit, "version": VERSION, "features": list(FEATURES)}
+    save_weights(folder, networks, card={**kept, **told, "architecture": architecture})
 
 
 def distance_limit(distances: np.ndarray) -> float:

@@ -22,6 +22,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
+from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 
@@ -165,6 +166,9 @@ class ResidualData(pl.LightningDataModule):
         within: The same.
         classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
         precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.place`.
+        shrink: See `covidctnet.residual.ResidualSettings`; goes into the card.
+        examples: List of drawn examples (`covidctnet.training.bank.write_list`) to learn from in
+            place of the work folder's patients.
         seed: Of the shuffling.
     """
 
@@ -181,13 +185,16 @@ class ResidualData(pl.LightningDataModule):
         classifier_input: ClassifierInput = "residual",
         within: Within = "scan",
         precision: Precision = "32",
+        shrink: int = 1,
+        examples: Path | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         _check_loading(batch_size, workers)
         if precision not in get_args(Precision):
             raise UsageError(f"precision must be 32 or bf16, got {precision!r}")
-        self.settings = ResidualSettings(depth_resize, signed, classifier_input, within)
+        self.settings = ResidualSettings(depth_resize, signed, classifier_input, within, shrink)
+        self.examples = examples
         self.precision: Precision = precision
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
@@ -196,11 +203,12 @@ class ResidualData(pl.LightningDataModule):
         self.workers = workers
         self.device = device
         self.seed = seed
+        self.splits: Mapping[str, Dataset[Pair]] = {}
 
     @property
     def size(self) -> int:
-        """Rows and columns of a residual."""
-        return int(self.weights.card["preprocessing"]["size"])
+        """Rows and columns that the classifier reads."""
+        return int(self.weights.card["preprocessing"]["size"]) // self.settings.shrink
 
     @property
     def channels(self) -> int:
@@ -227,12 +235,22 @@ class ResidualData(pl.LightningDataModule):
         name += [within] * (within != "scan")
         return Store(self.work.path / "residuals" / "-".join(name))
 
+    def taught(self) -> list[StoredStudy]:
+        """The studies that the classifier learns from or is chosen by."""
+        if self.examples is None:
+            return [s for split in ("train", "val") for s in self._studies(split)]
+        listed = read_list(self.examples, self.settings, self.depth)
+        named = {example.study for examples in listed.values() for example in examples}
+        return [s for s in Store(self.work.preprocessed).index() if s.id in named]
+
     def prepare_data(self) -> None:
         """Make the residuals and CTs that are missing; only one process a machine does.
 
         Raises:
             CohortError: If the denoiser was trained with other preprocessing.
         """
+        if self.examples is not None:
+            return
         studies = [s for split in ("train", "val") for s in self._studies(split)]
         trained_with = PreprocessSettings(**self.weights.card["preprocessing"])
         if PreprocessSettings(**one_preprocessing(studies)) != trained_with:
@@ -283,9 +301,13 @@ class ResidualData(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the memory maps."""
+        if self.examples is not None:
+            listed = read_list(self.examples, self.settings, self.depth)
+            self.splits = {split: _Banked(found) for split, found in listed.items()}
+            return
         residuals = _by_id(self.store) if self.settings.has_residual else {}
         cts = _by_id(self.ct_store) if self.settings.has_ct else {}
-        self.splits: Mapping[str, Dataset[Pair]] = {
+        self.splits = {
             split: _Inputs(self._studies(split), self.settings, residuals, cts)
             for split in ("train", "val")
         }
@@ -349,6 +371,20 @@ class _Inputs(Dataset[Pair]):
         )
         assert study.label is not None  # `prepare` stores no study without one
         return torch.from_numpy(seen), torch.tensor(int(study.label), dtype=torch.int64)
+
+
+class _Banked(Dataset[Pair]):
+    """Drawn examples, with their labels."""
+
+    def __init__(self, examples: Sequence[BankedExample]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, item: int) -> Pair:
+        example = self.examples[item]
+        return example.load(), torch.tensor(int(example.label), dtype=torch.int64)
 
 
 def _by_id(store: Store) -> Mapping[str, StoredStudy]:

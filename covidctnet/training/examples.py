@@ -72,21 +72,28 @@ class Example(NamedTuple):
 def draw_example(
     study: StoredStudy, label: Label, seed: int, *, depth: int, settings: ExampleSettings
 ) -> Example:
-    """Vary a stored Control scan and draw findings into it.
+    """Vary a stored scan and, where it is a Control, draw findings into it.
 
     Args:
-        study: A scan without Covid-19 and pneumonia, with its lung mask.
+        study: A scan with its lung mask. Ill patients keep the findings that they have, and are
+            varied only.
         label: Class of the example.
         seed: Of everything random, 0 or more.
         depth: Slices of the example.
         settings: How.
 
     Raises:
-        UsageError: If the study has no lung mask.
+        UsageError: If the study has no lung mask, or another label that it keeps.
         StudyError: ``NOT_CHEST`` when it has no two lungs to draw in.
     """
     if study.lungs is None:
         raise UsageError(f"study {study.id} is stored without its lungs. Run preprocess again.")
+    is_kept = study.label is not Label.CONTROL
+    if is_kept and study.label is not label:
+        raise UsageError(
+            f"expected examples of {study.label} from study {study.id}, which keeps its findings, "
+            f"got {label}"
+        )
     rng = np.random.default_rng([seed, int(label)])
     volume, window = study.volume(), PreprocessSettings(**study.settings)
     chosen, step = _choose_slices(volume.shape[0], depth, settings.stretch, rng)
@@ -101,7 +108,7 @@ def draw_example(
     spacing = (step * volume.spacing[0], *volume.spacing[1:])
     lesions = np.zeros(inside.shape, dtype=np.uint8)
     is_plain = label is Label.CONTROL and rng.random() < settings.plain
-    if not is_plain:
+    if not (is_kept or is_plain):
         low, high = window.window_hu
         hu = np.round(unit * (high - low) + low).astype(np.int16)
         painted = paint_lesions(

@@ -16,7 +16,8 @@ from covidctnet._version import __version__
 from covidctnet.card import CALIBRATED
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
-from covidctnet.training.calibrate import calibrate
+from covidctnet.results import Label
+from covidctnet.training.calibrate import Beside, calibrate
 from covidctnet.training.data import (
     ResidualData,
     SliceData,
@@ -80,8 +81,10 @@ def export_classifier(
     attribution: str = "",
 ) -> None:
     """Write the classifier beside the denoiser it was trained with."""
-    studies = [s for split in ("train", "val") for s in data.work.studies(split)]
-    beside = calibrate(task.network, data)
+    studies = data.taught()
+    # Drawn examples of scans that taught the classifier cannot say how sure it may be of others:
+    # covidctnet cross-fit fits that on scans that taught nothing.
+    beside = calibrate(task.network, data) if data.examples is None else Beside({}, {}, {})
     old = {k: v for k, v in data.weights.card.items() if k not in CALIBRATED}
     networks = {**old["architecture"], "classifier": task.architecture}
     networks.pop("likeness", None)  # of another classifier
@@ -96,18 +99,16 @@ def export_classifier(
             **old["training"],
             "classifier": {
                 "command": command,
-                "data": _describe(data.work, studies, attribution),
+                "data": _describe(data.work, studies, attribution, drawn=data.examples is not None),
                 "config": {**config, "residual_precision": data.precision},
             },
         },
         "metrics": {**old["metrics"], "classifier": dict(metrics)},
     }
-    denoiser = data.weights.denoiser()
-    save_weights(
-        folder,
-        {"denoiser": denoiser, "classifier": task.network, **beside.networks},
-        card=card,
-    )
+    kept = {"denoiser": data.weights.denoiser()}
+    if "lungs" in networks:
+        kept["lungs"] = data.weights.lungs()
+    save_weights(folder, {**kept, "classifier": task.network, **beside.networks}, card=card)
 
 
 def export_lungs(
@@ -134,6 +135,7 @@ def export_lungs(
         "architecture": {"lungs": task.architecture},
         "preprocessing": asdict(data.settings),
         "synthetic_only": bool(studies) and all(map(is_synthetic, studies)),
+        **({"segmentation": {"shrink": data.shrink}} if data.painted else {}),
         "training": {"lungs": {"command": command, "data": told, "config": config}},
         "metrics": {"lungs": dict(metrics)},
     }
@@ -161,11 +163,14 @@ def _origin() -> dict[str, Any]:
     }
 
 
-def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) -> dict[str, Any]:
+def _describe(
+    work: WorkFolder, studies: list[StoredStudy], attribution: str, *, drawn: bool = False
+) -> dict[str, Any]:
     splits = Splits.load(work.splits_file)
+    kinds = Counter(_kind(study, drawn=drawn) for study in studies)
     told = {
         "studies": len(studies),
-        "studies_by_kind": dict(sorted(Counter(map(_kind, studies)).items())),
+        "studies_by_kind": dict(sorted(kinds.items())),
         "splits_digest": splits.digest,
         # Lungs that lesions were painted into have been seen as well.
         "seen": " ".join(sorted({m for s in studies for m in (s.source.mark, s.source.host) if m})),
@@ -176,7 +181,9 @@ def _describe(work: WorkFolder, studies: list[StoredStudy], attribution: str) ->
     return {**told, "attribution": attribution} if attribution else told
 
 
-def _kind(study: StoredStudy) -> str:
+def _kind(study: StoredStudy, *, drawn: bool) -> str:
+    """What a study is to the networks; `drawn` where they saw it with findings drawn in."""
     if is_synthetic(study):
         return "synthetic patients (phantoms)"
-    return "real lungs with painted lesions" if PAINTED_NOTE in study.notes else "patients"
+    is_painted = PAINTED_NOTE in study.notes or (drawn and study.label is Label.CONTROL)
+    return "real lungs with painted lesions" if is_painted else "patients"

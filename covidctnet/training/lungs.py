@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,15 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
+from covidctnet.io.store import StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
+from covidctnet.progress import track
+from covidctnet.results import Label
+from covidctnet.segment import shrink_slices
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
+from covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.training.tasks import BCDUNetTask, Schedule
 
 __all__ = ["LungData", "LungTask"]
@@ -25,6 +31,8 @@ __all__ = ["LungData", "LungTask"]
 _LOG = logging.getLogger(__name__)
 # Every so many patients of a folder with drawn lungs choose the checkpoint.
 VALIDATE_EVERY = 5
+# Slices of a painted example; more would look like their neighbours.
+PAINTED_DEPTH = 24
 
 
 class LungData(pl.LightningDataModule):
@@ -36,6 +44,10 @@ class LungData(pl.LightningDataModule):
         work: Receives ``lungs/``. Where `pairs` is not given, also the source: the lungs that
             preprocessing found in its studies, whatever their label, test patients left out.
         pairs: Folder in a layout of Kaggle's "finding lungs in CT" (`covidctnet.io.lung_pairs`).
+        painted: How many times findings are drawn into every Control of the work folder, those of
+            ill patients as often as those of Controls. The lungs stay what they were before, so
+            that the network learns consolidation as lung. 0 takes the scans as they are.
+        shrink: How many times smaller the network sees painted slices.
         size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
         batch_size: Slices a step and process.
         workers: Loader processes.
@@ -47,6 +59,8 @@ class LungData(pl.LightningDataModule):
         self,
         work: Path,
         pairs: Path | None = None,
+        painted: int = 0,
+        shrink: int = 1,
         size: int = 240,
         batch_size: int = 8,
         workers: int = 0,
@@ -55,7 +69,16 @@ class LungData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.work = WorkFolder(work)
+        if painted < 0 or shrink < 1 or (shrink > 1 and not painted):
+            raise UsageError(
+                "painted must be 0 or more, and shrink 1 or more and of painted scans only, got "
+                f"{painted} and {shrink}"
+            )
+        if painted and pairs:
+            raise UsageError("expected drawn pairs or painted scans, got both. Leave one out.")
         self.pairs = pairs
+        self.painted = painted
+        self.shrink = shrink
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -91,10 +114,25 @@ class LungData(pl.LightningDataModule):
         self._settings = PreprocessSettings(
             **one_preprocessing([s for found in studies.values() for s in found])
         )
+        if self.painted:
+            return {split: self._painted(found) for split, found in studies.items()}
         return {
             "train": [Slices(s, None, lungs_only=False) for s in studies["train"]],
             "val": [Slices(s, self.validation_slices, lungs_only=False) for s in studies["val"]],
         }
+
+    def _painted(self, studies: Sequence[StoredStudy]) -> list[Dataset[Pair]]:
+        """Examples of the Controls among some studies, a class in turn."""
+        parts: list[Dataset[Pair]] = []
+        controls = [study for study in studies if study.label is Label.CONTROL]
+        for number, study in enumerate(track(controls, "painting")):
+            for copy in range(self.painted):
+                seed = self.seed + 1000 * number + copy
+                label = (Label.CAP, Label.COVID19, Label.CAP, Label.CONTROL)[copy % 4]
+                settings = ExampleSettings(plain=0.5)
+                example = draw_example(study, label, seed, depth=PAINTED_DEPTH, settings=settings)
+                parts.append(_Painted(example, self.shrink))
+        return parts
 
     def _drawn(self) -> dict[str, list[Dataset[Pair]]]:
         assert self.pairs is not None
@@ -134,6 +172,21 @@ class _Drawn(Dataset[Pair]):
             torch.from_numpy(self.slices[item].astype(np.float32))[None],
             torch.from_numpy(self.lungs[item].astype(np.float32))[None],
         )
+
+
+class _Painted(Dataset[Pair]):
+    """Slices of one example in memory, at the size that the network sees."""
+
+    def __init__(self, example: Example, shrink: int) -> None:
+        both = np.stack([example.unit, example.lungs.astype(np.float32)])
+        small = shrink_slices(torch.from_numpy(both), shrink)
+        self.slices, self.lungs = small[0].half(), small[1].half()
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, item: int) -> Pair:
+        return self.slices[item].float()[None], self.lungs[item].float()[None]
 
 
 class LungTask(BCDUNetTask):

@@ -40,6 +40,10 @@ VERBS: Mapping[str, Verb] = {
     "train-classifier": Verb(
         "train the 3D CNN on the denoiser's residuals", training.train_classifier
     ),
+    "cross-fit": Verb(
+        "train networks for every fold of sites, from drawn examples, and for all",
+        training.cross_fit,
+    ),
     "evaluate": Verb("accuracy and AUC with intervals on labelled patients", answers.evaluate),
     "compare": Verb("two evaluations of the same patients, or one beside readers", answers.compare),
     "weights": Verb(

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from covidctnet.errors import UsageError
+from covidctnet.progress import bar
 from covidctnet.verbs.common import EXIT_OK, existing, parser_of
 
-__all__ = ["train_classifier", "train_denoiser", "train_lungs", "weights"]
+__all__ = ["cross_fit", "train_classifier", "train_denoiser", "train_lungs", "weights"]
 
 
 def train_lungs(arguments: list[str]) -> int:
@@ -32,6 +33,45 @@ def train_classifier(arguments: list[str]) -> int:
     from covidctnet.training.run import train_classifier
 
     train_classifier(_with_work(arguments), program="covidctnet train-classifier")
+    return EXIT_OK
+
+
+def cross_fit(arguments: list[str]) -> int:
+    """``covidctnet cross-fit``; returns the exit code."""
+    from covidctnet.training.crossfit import CrossFit, CrossFitSettings
+
+    parser = parser_of("cross-fit")
+    parser.add_argument("work", type=str, help="work folder that preprocess filled")
+    parser.add_argument(
+        "--networks", type=str, default="compact", help="preset of the networks' own training"
+    )
+    parser.add_argument(
+        "--until",
+        choices=["networks", "examples", "classifiers"],
+        default="classifiers",
+        help="the last step to take",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw examples")
+    parser.add_argument(
+        "--device", type=str, default="auto", help="of training, see train-denoiser"
+    )
+    parser.add_argument(
+        "--attribution", type=str, default="", help="whom the licence of the data wants named"
+    )
+    parser.add_class_arguments(CrossFitSettings, "settings")
+    given = parser.parse_args(arguments)
+    made = parser.instantiate(given)
+    fitted = CrossFit(existing(given.work), made.settings)
+    more = ["--device", given.device]
+    if given.attribution:
+        more += ["--attribution", given.attribution]
+    fitted.train_networks(given.networks, more)
+    if given.until != "networks":
+        with bar("drawing examples") as progress:
+            fitted.draw_examples(workers=given.workers, progress=progress)
+    if given.until == "classifiers":
+        fitted.train_classifiers(given.networks, more)
+        fitted.calibrate()
     return EXIT_OK
 
 

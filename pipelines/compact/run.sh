@@ -1,51 +1,45 @@
 #!/usr/bin/env bash
-# Makes weights/compact anew, and evaluates them on phantoms held back: other seeds, on scanners
-# that no training patient saw and on those of the training. Some three hours on two cores; every
-# step goes on where it was interrupted. The denoiser learns in two steps, without filled lobes and
-# then with them; docs/explanation/decisions.md tells what they buy.
+# Makes weights/compact, and evaluates them. Some six hours on two cores; every step goes on where it
+# was interrupted.
 #
-# Without CONTROLS, everything is learned from phantoms. CONTROLS is an archive of real Control
-# scans; its cohort.csv puts all of them into the split denoiser_train, and its ATTRIBUTION.txt, if
-# there is one, names whom their licence wants named. The denoiser then learns from them as well,
-# and the classifier from lesions painted into their lungs.
+# CONTROLS is an archive of real Control scans of three sites or more, with a cohort.csv that names
+# them (column site). Its ATTRIBUTION.txt, if there is one, names whom their licence wants named.
+# STRANGERS is a labelled archive of real patients that must teach nothing (split: test in its
+# cohort.csv); it may be left out.
 #
-# usage: pipelines/compact/run.sh COVIDCTNET FOLDER [CONTROLS]
+# usage: pipelines/compact/run.sh COVIDCTNET PYTHON FOLDER CONTROLS [STRANGERS]
 set -euo pipefail
 covidctnet=$1
-runs=$2
-controls=${3:-}
+python=$2
+runs=$3
+controls=${4:?expected an archive of real Controls, got none. Call make compact CONTROLS=FOLDER}
+strangers=${5:-}
+preset=$(dirname "$0")
 
-"$covidctnet" phantom -o "$runs/phantoms" --controls 80 --patients 45 --seed 0
-archives=("$runs/phantoms")
+"$covidctnet" phantom -o "$runs/phantoms" --controls 60 --patients 40 --seed 0
+archives=("$controls" "$runs/phantoms")
+if [ -n "$strangers" ]; then
+    archives+=("$strangers")
+fi
 named=()
-if [ -n "$controls" ]; then
-    "$covidctnet" paint "$controls" -o "$runs/painted" --copies 6 --seed 0
-    archives+=("$controls" "$runs/painted")
-    if [ -f "$controls/ATTRIBUTION.txt" ]; then
-        named=(--attribution "$(cat "$controls/ATTRIBUTION.txt")")
-    fi
+if [ -f "$controls/ATTRIBUTION.txt" ]; then
+    named=(--attribution "$(cat "$controls/ATTRIBUTION.txt")")
 fi
-"$covidctnet" preprocess "${archives[@]}" -o "$runs/work" --preset compact
-if [ ! -d "$runs/without-lobes" ]; then
-    "$covidctnet" train-denoiser --work "$runs/work" --preset compact --ckpt_path last \
-        --model.noise.lobes 0 "${named[@]}"
-    rm -rf "$runs/without-lobes.part"
-    cp -r "$runs/work/weights" "$runs/without-lobes.part"
-    # Or the second step would go on from the checkpoint of the first.
-    rm -rf "$runs/work/denoiser"
-    mv "$runs/without-lobes.part" "$runs/without-lobes"
-fi
-"$covidctnet" train-denoiser --work "$runs/work" --preset compact --ckpt_path last \
-    --init "$runs/without-lobes" --model.learning_rate 5.0e-4 --trainer.max_epochs 4 "${named[@]}"
-"$covidctnet" train-classifier --work "$runs/work" --preset compact --ckpt_path last "${named[@]}"
+# 3: some studies were refused, and named in refused.csv.
+"$covidctnet" preprocess "${archives[@]}" -o "$runs/work" --preset compact || test $? -eq 3
+"$covidctnet" cross-fit "$runs/work" --preset compact --networks compact --device cpu "${named[@]}"
+"$python" -m pipelines.strangers.run --work "$runs/work" --settings "$preset/cross-fit.yaml" \
+    --output "$runs/strangers.md" --table "$runs/strangers.csv"
+
 "$covidctnet" phantom -o "$runs/held-back" --patients 10 --seed 1000 \
     --scanners '[unseen-a, unseen-b]'
 "$covidctnet" phantom -o "$runs/held-back-known" --patients 7 --seed 2000
 "$covidctnet" evaluate --data "$runs/held-back" "$runs/held-back-known" \
-    --weights "$runs/work/weights" -o "$runs/evaluation"
+    --weights "$runs/work/folds/all/weights" -o "$runs/evaluation"
 
-echo "The weights are in $runs/work/weights; ship them with:"
-echo "  cp -r $runs/work/weights/* weights/compact/"
+echo "The weights are in $runs/work/folds/all/weights; ship them with:"
+echo "  cp -r $runs/work/folds/all/weights/* weights/compact/"
 echo "  cp $runs/evaluation/evaluation.md docs/measured/compact.md"
 echo "  cp $runs/evaluation/model-card.md docs/measured/compact/"
 echo "  cp $runs/evaluation/index.html docs/measured/compact/evaluation.html"
+echo "  cp $runs/strangers.md docs/measured/strangers.md"

@@ -26,14 +26,16 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet import read_volume
+from covidctnet.chest import prepare_chest
 from covidctnet.classify import CovidCTNet
-from covidctnet.denoise import denoise_slices, pick_device, place
+from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.io import find_studies
-from covidctnet.lungs import lung_mask
-from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.training.bank import InputMaker
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 from pipelines.experiments.command import tell
@@ -112,7 +114,8 @@ def judge(
     if not scans:
         raise UsageError("no DICOM folder below the folder given")
     settings = PreprocessSettings(**weights.card["preprocessing"])
-    network = place(weights.denoiser(), pick_device(device))
+    how = ResidualSettings(**weights.card.get("residual", {}))
+    maker = InputMaker(weights, how, device=pick_device(device))
     models = [
         CovidCTNet(one, device=device)
         for one in (weights, *beside)
@@ -123,16 +126,18 @@ def judge(
         if not find_studies(scan):
             continue
         volume = read_volume(scan)
-        unit = preprocess(volume, settings)
-        window = (settings.low_hu, settings.high_hu)
-        lungs = lung_mask(unit, window_hu=window)
+        unit, lungs, _ = prepare_chest(volume, settings)
         index, ill = _labelled(unit, labels.get(scan.name))
-        seen = unit.array[index]
+        seen = np.array(unit.array[index], dtype=np.float32)
+        # Slices that a crop to the lungs has left out show none.
+        is_there = index >= 0
+        inside = lungs[index] & is_there[:, None, None]
+        inside[is_there] = maker.lungs(seen[is_there], inside[is_there])
         scores = score_slices(
             seen,
-            denoise_slices(network, seen),
-            lungs[index],
-            window_hu=window,
+            seen - maker.residual_of(seen, inside),
+            inside,
+            window_hu=settings.window_hu,
             voxel_mm2=unit.spacing[1] * unit.spacing[2],
         )
         block = max(1, round(BLOCK_MM / _step_mm(unit, index)))
@@ -152,7 +157,10 @@ def judge(
 
 
 def _labelled(unit: Volume, table: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Slices of the volume to judge, and their labels; every second one where there are none."""
+    """Slices of the volume to judge, and their labels; every second one where there are none.
+
+    A labelled slice that a crop to the lungs has left out is -1.
+    """
     if table is None:
         return np.arange(0, unit.shape[0], 2), None
     with table.open(newline="", encoding="utf-8") as file:
@@ -160,9 +168,11 @@ def _labelled(unit: Volume, table: Path | None) -> tuple[np.ndarray, np.ndarray 
     heights = np.array([(unit.affine @ [i, 0, 0, 1])[2] for i in range(unit.shape[0])])
     wanted = np.array([z for z, _ in rows])
     index = np.abs(heights[None, :] - wanted[:, None]).argmin(axis=1)
-    far = np.abs(heights[index] - wanted).max()
-    if far > 2 * unit.spacing[0]:
+    beyond = (wanted < heights.min() - unit.spacing[0]) | (wanted > heights.max() + unit.spacing[0])
+    far = np.abs(heights[index] - wanted)[~beyond].max(initial=0.0)
+    if far > 2 * unit.spacing[0] or beyond.all():
         raise UsageError(f"{table.name}: a labelled slice lies {far:.1f} mm off the scan")
+    index[beyond] = -1
     return index, np.array([bool(ill) for _, ill in rows])
 
 

@@ -18,7 +18,9 @@ SHAPE = (20, 40, 40)
 PATIENTS = {Label.CONTROL: 9, Label.COVID19: 4, Label.CAP: 4}
 
 
-def put_study(store: Store, name: str, label: Label, *, size: int = 40, notes=()) -> str:
+def put_study(
+    store: Store, name: str, label: Label, *, size: int = 40, notes=(), site: str | None = None
+) -> str:
     """A box of a body with two lungs of random texture, preprocessed; returns its id."""
     study = hashlib.sha256(name.encode()).hexdigest()[:12]
     rng = np.random.default_rng(list(name.encode()))
@@ -39,6 +41,7 @@ def put_study(store: Store, name: str, label: Label, *, size: int = 40, notes=()
         settings_digest=settings.digest,
         label=label,
         patient=name,
+        site=site,
     )
     return study
 

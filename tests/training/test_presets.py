@@ -1,5 +1,7 @@
 """The presets are what they say: widths, directions, gates, sizes of the papers."""
 
+from dataclasses import asdict
+
 import pytest
 import yaml
 
@@ -7,6 +9,7 @@ from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.shipped import presets_root
+from pipelines.strangers.run import settings_of
 
 PRESETS = sorted(p.parent.name for p in presets_root().glob("*/preprocess.yaml"))
 NETWORK = ("base", "depth", "bidirectional", "gates")
@@ -33,8 +36,8 @@ def count(network):
     return sum(t.numel() for t in (*network.parameters(), *moving))
 
 
-def test_the_four_presets_are_there():
-    assert PRESETS == ["compact", "demo", "paper", "upstream"]
+def test_the_five_presets_are_there():
+    assert PRESETS == ["compact", "demo", "paper", "upstream", "wide"]
 
 
 def test_upstream_has_the_networks_of_the_published_code():
@@ -63,12 +66,37 @@ def test_paper_has_the_sizes_of_the_paper():
     assert PreprocessSettings(**told("paper", "preprocess")["settings"]) == PreprocessSettings()
 
 
-def test_compact_is_a_quarter_as_wide_on_the_slices_of_the_paper():
+def test_compact_is_a_quarter_as_wide_on_the_lungs_alone():
     assert denoiser("compact").encoder1[0].out_channels == 16
-    assert PreprocessSettings(**told("compact", "preprocess")["settings"]) == PreprocessSettings()
+    settings = PreprocessSettings(**told("compact", "preprocess")["settings"])
+    assert settings == PreprocessSettings(field="lungs")
+    assert cross_fitted("compact").residual.within == "lungs"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+def cross_fitted(preset):
+    return settings_of(presets_root() / preset / "cross-fit.yaml")
+
+
+@pytest.mark.parametrize("preset", ["compact", "wide"])
+def test_the_classifier_reads_what_the_examples_are_made_for(preset):
+    """The flags of cross-fit win over this file; it must not say otherwise."""
+    data, settings = told(preset, "train-classifier")["data"], cross_fitted(preset)
+    assert data["depth"] == settings.depth
+    assert data["precision"] == settings.precision
+    named = {k: data[k] for k in asdict(settings.residual)}
+    assert ResidualSettings(**named) == settings.residual
+
+
+def test_wide_is_compact_with_the_width_of_the_paper():
+    for stage in ("preprocess", "train-lungs", "train-classifier", "cross-fit"):
+        assert told("wide", stage) == told("compact", stage)
+    wide, compact = (told(preset, "train-denoiser") for preset in ("wide", "compact"))
+    assert wide["model"].pop("base") == 64
+    compact["model"].pop("base")
+    assert wide == compact
+
+
+@pytest.mark.parametrize("preset", ["demo", "paper", "upstream"])
 def test_lungs_are_trained_with_the_denoisers_own_network_and_size(preset):
     lungs, cleaner = (told(preset, f"train-{stage}")["model"] for stage in ("lungs", "denoiser"))
     defaults = {"depth": 3, "bidirectional": True, "gates": "sigmoid"}

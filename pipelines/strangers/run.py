@@ -1,0 +1,347 @@
+"""Real patients, answered by networks that have never seen them.
+
+    python -m pipelines.strangers.run --work runs/mine --settings pipelines/compact/cross-fit.yaml
+    python -m pipelines.strangers.run --data /archive --weights compact
+
+With ``--work`` every Control that taught the networks of a cross-fitted work folder is answered by
+those of its own fold, which learned from other sites; every other real patient by the networks of
+all folds, which saw none of them. With ``--data`` one set of weights answers every study of a
+labelled archive that it has not learned from; those that it has are counted and left out.
+
+Beside each model stand the simplest baselines, on the same lung masks: how much of the lungs has
+the density of ground glass and consolidation, and how much the denoiser takes away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+from covidctnet.burden import inner_lungs
+from covidctnet.card import taught_by
+from covidctnet.classify import CovidCTNet, Prepared
+from covidctnet.errors import CohortError, StudyError
+from covidctnet.evaluation.intervals import Estimate, auc_difference, auc_interval, wilson
+from covidctnet.files import table_text, write_whole
+from covidctnet.io import read_study
+from covidctnet.io.cohort import read_cohort
+from covidctnet.progress import track
+from covidctnet.results import Label, Prediction
+from covidctnet.training.crossfit import CrossFit, CrossFitSettings
+from covidctnet.volume import SYNTHETIC_NOTE
+from pipelines.experiments.command import tell
+
+# Densities of the baselines, HU: ground glass to soft tissue, and consolidation alone.
+DENSITIES: Mapping[str, tuple[float, float]] = {
+    "density -650 to 50 HU": (-650.0, 50.0),
+    "density -250 to 100 HU": (-250.0, 100.0),
+}
+LESIONS = "lesion volume"
+MODEL = "p(Covid-19) + p(CAP)"
+SLICES_MM = (1.6, 2.6, 5.1)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One real patient.
+
+    Attributes:
+        study: Short id.
+        truth: Its class.
+        site: Collection or hospital, empty where it is not known.
+        answer: Of networks that have not seen it.
+        networks: Which ones: a fold, or a name.
+        scores: Of the model and the baselines, by name; larger means more disease.
+    """
+
+    study: str
+    truth: Label
+    site: str
+    answer: Prediction
+    networks: str
+    scores: Mapping[str, float]
+
+    @property
+    def is_ill(self) -> bool:
+        """Covid-19 or CAP."""
+        return self.truth is not Label.CONTROL
+
+    @property
+    def is_asserted(self) -> bool:
+        """Whether the answer came without abstention and without a flag."""
+        return self.answer.status == "classified"
+
+    @property
+    def is_wrong(self) -> bool:
+        """Ill for a Control, or Control for an ill patient."""
+        return (self.answer.label is not Label.CONTROL) != self.is_ill
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything that was answered, and what was not.
+
+    Attributes:
+        patients: One entry a study.
+        left_out: Studies without an answer, by reason.
+    """
+
+    patients: tuple[Answered, ...]
+    left_out: Mapping[str, int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answer every real patient and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--work", type=Path, help="cross-fitted work folder")
+    source.add_argument("--data", type=Path, nargs="+", help="labelled archives")
+    parser.add_argument("--settings", type=Path, help="cross-fit.yaml of --work")
+    parser.add_argument("--weights", default="compact", help="of --data")
+    parser.add_argument("--output", type=Path, default=None, help="page in Markdown")
+    parser.add_argument("--table", type=Path, default=None, help="a row a patient, CSV")
+    given = parser.parse_args(arguments)
+
+    def make() -> str:
+        if given.work:
+            found = answer_folds(CrossFit(given.work, settings_of(given.settings)))
+            what = "networks of the fold that each patient's site is held back in"
+        else:
+            model = CovidCTNet.load(given.weights)
+            found = answer_archive(given.data, model)
+            what = f"weights `{model.weights.name}` ({model.weights_digest})"
+        if given.table:
+            write_whole(given.table, table_text(rows_of(found)))
+        shown = [f"--{k} {v}" for k, v in (("work", "WORK"), ("weights", given.weights))]
+        command = shown[0] if given.work else f"--data FOLDER {shown[1]}"
+        return render(found, what, command=f"python -m pipelines.strangers.run {command}")
+
+    return tell(make, given.output)
+
+
+def settings_of(path: Path | None) -> CrossFitSettings:
+    """The settings that a preset's ``cross-fit.yaml`` holds; the defaults without one."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(CrossFitSettings, "settings")
+    told = [] if path is None else ["--config", str(path)]
+    settings: CrossFitSettings = parser.instantiate(parser.parse_args(told)).settings
+    return settings
+
+
+def answer_folds(fitted: CrossFit) -> Found:
+    """Answer every real patient of a cross-fitted work folder.
+
+    Args:
+        fitted: With its classifiers.
+
+    Raises:
+        WeightsError: If a fold has no classifier yet.
+    """
+    real = [s for s in fitted.studies.values() if SYNTHETIC_NOTE not in s.notes]
+    patients: list[Answered] = []
+    left_out: dict[str, int] = {}
+    for fold in fitted.splits:
+        model = CovidCTNet.load(fitted.folder(fold) / "weights")
+        held_back = [s for s in real if fitted.fold_of(s.id) == fold]
+        for study in track(held_back, f"fold {fold}"):
+            assert study.label is not None
+            try:
+                prepared = model.prepare(study.volume(), lungs=study.lungs)
+                patients.append(
+                    answer(model, prepared, study.label, study.site or "", f"fold {fold}")
+                )
+            except StudyError as error:
+                left_out[error.code] = left_out.get(error.code, 0) + 1
+    return Found(tuple(patients), left_out)
+
+
+def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
+    """Answer every study of labelled archives that the weights have not learned from.
+
+    Args:
+        data: See `covidctnet.io.cohort.read_cohort`.
+        model: Answers.
+    """
+    taught = taught_by(model.weights.card)
+    patients: list[Answered] = []
+    left_out: dict[str, int] = {}
+
+    def leave_out(why: str) -> None:
+        left_out[why] = left_out.get(why, 0) + 1
+
+    for entry in track(read_cohort(*data), "answering"):
+        try:
+            volume = read_study(entry.study)
+            if volume.source.mark in taught:
+                leave_out("these weights have learned from it")
+                continue
+            prepared = model.prepare(volume)
+            patients.append(
+                answer(model, prepared, entry.label, entry.site or "", model.weights.name)
+            )
+        except StudyError as error:
+            leave_out(error.code)
+    return Found(tuple(patients), left_out)
+
+
+def answer(
+    model: CovidCTNet, prepared: Prepared, truth: Label, site: str, networks: str
+) -> Answered:
+    """The answer for one patient, and the baselines on the same mask."""
+    said = model(prepared, residual=True)
+    kept = said.images or {}
+    inside = np.asarray(kept["lungs"], dtype=bool)
+    plan = model.residual.plan(len(prepared.unit.array), model.depth)
+    low, high = model.window_hu
+    hu = plan.apply(np.asarray(prepared.unit.array[plan.needed], np.float32)) * (high - low) + low
+    inner = inner_lungs(inside, prepared.unit.spacing)
+    scores = {MODEL: 1 - said.probabilities[Label.CONTROL]}
+    scores[LESIONS] = said.burden.share if said.burden is not None else np.nan
+    for name, (from_hu, to_hu) in DENSITIES.items():
+        dense = (hu > from_hu) & (hu < to_hu) & inner
+        scores[name] = float(dense.sum() / max(1, inner.sum()))
+    return Answered(said.study, truth, site, said, networks, scores)
+
+
+def render(found: Found, what: str, *, command: str) -> str:
+    """The page in Markdown."""
+    patients = found.patients
+    if not patients:
+        raise CohortError("expected real patients that the networks have not seen, got none")
+    lines = [
+        "# Real patients whom the networks have never seen",
+        "",
+        f"Made by `make strangers`: `{command}`. Answers: {what}.",
+        "One entry a patient; intervals are 95 % (Wilson for proportions, Newcombe for areas,",
+        "DeLong for differences of areas). A few dozen patients prove nothing about others.",
+        "",
+        *figures(patients),
+        *(f"- left out, {why}: {count}" for why, count in sorted(found.left_out.items())),
+        "",
+    ]
+    for title, key in GROUPS.items():
+        lines += table_by(title, key, patients)
+    lines += each(patients)
+    return "\n".join(lines) + "\n"
+
+
+def figures(patients: Sequence[Answered]) -> Iterator[str]:
+    """What all patients together amount to."""
+    controls = [p for p in patients if not p.is_ill]
+    ill = [p for p in patients if p.is_ill]
+    asserted = [p for p in patients if p.is_asserted]
+    abstained = [p for p in patients if p.answer.status == "abstained"]
+    counts = {
+        "Controls called Control": (controls, lambda p: not p.is_wrong),
+        "ill patients called ill": (ill, lambda p: not p.is_wrong),
+        "ill patients called by their class": (ill, lambda p: p.answer.label is p.truth),
+        "asserted (no flag, no abstention) and wrong": (
+            patients,
+            lambda p: p.is_asserted and p.is_wrong,
+        ),
+        "abstained": (patients, lambda p: p in abstained),
+        "flagged or abstained": (patients, lambda p: p not in asserted),
+    }
+    yield "| figure | value |"
+    yield "|---|---|"
+    for name, (group, is_one) in counts.items():
+        count = sum(map(is_one, group))
+        yield f"| {name} | {count} of {len(group)}: {short(wilson(count, len(group)))} |"
+    truth = np.array([p.is_ill for p in patients])
+    model = np.array([p.scores[MODEL] for p in patients])
+    for name in patients[0].scores:
+        score = np.array([p.scores[name] for p in patients])
+        if np.isnan(score).any():
+            continue
+        told = f"| AUC, ill v. Control, {name} | {short(auc_interval(truth, score))}"
+        if name != MODEL:
+            gap, p_value = auc_difference(truth, model, score)
+            told += f"; model minus this {short(gap)}, p {p_value:.2f}"
+        yield f"{told} |"
+    if ill and controls:
+        top = sorted((p.scores[MODEL] for p in controls), reverse=True)
+        above = sum(p.scores[MODEL] > top[min(2, len(top) - 1)] for p in ill)
+        yield f"| ill patients above the highest Control but two | {above} of {len(ill)} |"
+
+
+def _slices(patient: Answered) -> str:
+    value = dict(patient.answer.acquisition).get("slice_mm")
+    if not isinstance(value, int | float):
+        return "unknown"
+    edges = [edge for edge in SLICES_MM if value < edge]
+    return f"below {edges[0]:g} mm" if edges else f"{SLICES_MM[-1]:g} mm and more"
+
+
+GROUPS: Mapping[str, Callable[[Answered], str]] = {
+    "site": lambda p: p.site or "unknown",
+    "contrast agent": lambda p: "yes" if "contrast" in p.answer.flags else "no or not known",
+    "kernel": lambda p: str(dict(p.answer.acquisition).get("kernel") or "unknown"),
+    "slice distance": _slices,
+}
+
+
+def table_by(
+    title: str, key: Callable[[Answered], str], patients: Sequence[Answered]
+) -> Iterator[str]:
+    """Right answers by a property of the scans."""
+    yield f"| {title} | Controls called Control | ill called ill | asserted and wrong |"
+    yield "|---|---|---|---|"
+    for name in sorted({key(p) for p in patients}):
+        group = [p for p in patients if key(p) == name]
+        cells = []
+        for is_ill in (False, True):
+            part = [p for p in group if p.is_ill is is_ill]
+            cells.append(f"{sum(not p.is_wrong for p in part)} of {len(part)}" if part else "-")
+        wrong = sum(p.is_asserted and p.is_wrong for p in group)
+        yield f"| {name} | {cells[0]} | {cells[1]} | {wrong} of {len(group)} |"
+    yield ""
+
+
+def each(patients: Sequence[Answered]) -> Iterator[str]:
+    """A row a patient, the most suspicious first."""
+    names = list(patients[0].scores)
+    yield f"| study | truth | site | networks | answer | left open | flags | {' | '.join(names)} |"
+    yield "|---" * (7 + len(names)) + "|"
+    for one in sorted(patients, key=lambda p: -p.scores[MODEL]):
+        said = one.answer
+        left = ", ".join(label.title for label in said.prediction_set) or "-"
+        cells = " | ".join(f"{one.scores[name]:.3f}" for name in names)
+        flags = ", ".join(said.flags) or "-"
+        yield (
+            f"| {one.study} | {one.truth} | {one.site} | {one.networks} | {said.label} | {left} | "
+            f"{flags} | {cells} |"
+        )
+
+
+def rows_of(found: Found) -> list[tuple[object, ...]]:
+    """The same as a table for a spreadsheet."""
+    names = list(found.patients[0].scores) if found.patients else []
+    head = ("study", "truth", "site", "networks", "status", "label")
+    rows: list[tuple[object, ...]] = [(*head, *(label.key for label in Label), *names)]
+    rows += [
+        (
+            *(p.study, p.truth.title, p.site, p.networks, p.answer.status, p.answer.label.title),
+            *(f"{p.answer.probabilities[label]:.6f}" for label in Label),
+            *(f"{p.scores[name]:.6f}" for name in names),
+        )
+        for p in found.patients
+    ]
+    return rows
+
+
+def short(figure: Estimate) -> str:
+    """A figure with its interval."""
+    if np.isnan(figure.value):
+        return "not estimable"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
