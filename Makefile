@@ -24,7 +24,7 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 # Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
-.PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
+.PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
         strangers strangers-folds judge pictures trials unlike exactness one-scan wheel clean
 
@@ -52,6 +52,16 @@ format: install ## Let ruff format the code
 
 test: lint ## Lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The laws that hold in a moment: networks, preprocessing, figures, values; no training, no children.
+QUICK := tests/models tests/preprocess tests/report tests/evaluation/test_curves.py \
+         tests/evaluation/test_intervals.py tests/evaluation/test_metrics.py \
+         tests/test_appearance.py tests/test_burden.py tests/test_files.py tests/test_perlin.py \
+         tests/test_residual.py tests/test_results.py tests/test_shipped.py tests/test_volume.py
+
+quick: install ## The fast laws alone, in a minute or so
+	$(BIN)/ruff check -q .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(QUICK) $(ARGS)
 
 docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
