@@ -24,7 +24,7 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 # Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
-.PHONY: help install lint format test docs demo preprocess train-lungs train-denoiser train-classifier \
+.PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
         strangers strangers-folds judge pictures trials unlike exactness one-scan wheel clean
 
@@ -35,14 +35,15 @@ install: $(STAMP) ## Make .venv with the package and its development tools
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# torch first and pinned: asked for by range, the newest build with its GPU libraries comes.
-	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs]'
+	# torch first and pinned, with the torchvision that was built for it.
+	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems]'
 	touch $@
 
-lint: install ## Check style and types
+lint: install ## Check style, imports and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 format: install ## Let ruff format the code
@@ -51,6 +52,16 @@ format: install ## Let ruff format the code
 
 test: lint ## Lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The laws that hold in a moment: networks, preprocessing, figures, values; no training, no children.
+QUICK := tests/models tests/preprocess tests/report tests/evaluation/test_curves.py \
+         tests/evaluation/test_intervals.py tests/evaluation/test_metrics.py \
+         tests/test_appearance.py tests/test_burden.py tests/test_files.py tests/test_perlin.py \
+         tests/test_residual.py tests/test_results.py tests/test_shipped.py tests/test_volume.py
+
+quick: install ## The fast laws alone, in a minute or so
+	$(BIN)/ruff check -q .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(QUICK) $(ARGS)
 
 docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
@@ -93,7 +104,7 @@ fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong v
 
 benchmark: install ## Measure every stage beside its peers (half an hour): docs/performance.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
+	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
 
 compact: install ## Make weights/compact (hours on two cores): runs/compact (CONTROLS, STRANGERS)
@@ -112,33 +123,33 @@ reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce
 
 coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 phantoms
-	$(BIN)/python -m pipelines.coverage.run "$(WEIGHTS)" runs/coverage \
+	$(BIN)/python -m pipelines.experiments.coverage.run "$(WEIGHTS)" runs/coverage \
 	  --output docs/measured/coverage.md $(ARGS)
 
 trials: install ## Other ways to run the denoiser, beside ours: docs/measured/trials.md
 	$(BIN)/pip install --quiet -c constraints.txt openvino onnx onnxruntime
-	$(BIN)/python -m pipelines.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
+	$(BIN)/python -m pipelines.experiments.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
 
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
-	$(BIN)/python -m pipelines.ablation.run runs/ablation --output docs/measured/ablation.md
+	$(BIN)/python -m pipelines.experiments.ablation.run runs/ablation --output docs/measured/ablation.md
 
 unlike: install ## How unlike the training data (WEIGHTS) groups of scans are; ARGS="name=folder"
-	$(BIN)/python -m pipelines.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
+	$(BIN)/python -m pipelines.experiments.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
 
-pictures: install ## Draw docs/pictures anew: stages, networks, learning curves (WEIGHTS)
-	$(BIN)/python -m pipelines.pictures.make --weights "$(WEIGHTS)"
+pictures: install ## Draw docs/pictures anew: stages, learning curves (WEIGHTS)
+	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"
 
 judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/real.md $(ARGS)
 
 exactness: install ## Do networks rewritten for inference answer alike? DATA: docs/measured/exactness.md
-	$(BIN)/python -m pipelines.exactness.run "$(DATA)" --weights "$(WEIGHTS)" \
+	$(BIN)/python -m pipelines.experiments.exactness.run "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/exactness.md $(ARGS)
 
 one-scan: install ## From the DICOM series below DATA to its answer: docs/measured/one-scan.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
-	$(RUN) benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
+	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
 	  --only read,preprocess,lungs,whole,memory $(ARGS)
 
 wheel: install ## Build the wheel into dist/
@@ -147,5 +158,5 @@ wheel: install ## Build the wheel into dist/
 	@ls dist/*.whl
 
 clean: ## Remove what was built, the virtual environment too; runs and results stay
-	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

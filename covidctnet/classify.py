@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from covidctnet import __version__
+from covidctnet._version import __version__
 from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften

@@ -12,7 +12,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 
-from covidctnet import __version__
+from covidctnet._version import __version__
 from covidctnet.errors import CovidCTNetError, UsageError
 from covidctnet.verbs import VERBS as _VERBS
 from covidctnet.verbs.common import (

@@ -13,17 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 import yaml
 from torch import nn
 
-from covidctnet import __version__
+from covidctnet._version import __version__
 from covidctnet.card import CARD
 from covidctnet.errors import WeightsError
-from covidctnet.io.keras_file import KerasFile, plain_setting, read_keras, shown
+from covidctnet.io.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.cnn3d import LEVELS
 from covidctnet.models.convlstm import Gates
@@ -36,7 +36,6 @@ from covidctnet.weights import Weights, save_weights
 __all__ = ["import_keras", "import_weights"]
 
 PUBLISHED_DEPTH = 50
-PUBLISHED_SIZES = (240, 128)
 
 # Place in the torch module of every array of a kind, and how to turn it: (row, column, in, out) to
 # (out, in, row, column), and (row, column, out, in) to (in, out, row, column) without a flip. The
@@ -57,18 +56,8 @@ _SLOTS: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
         (f"{way}_lstm.{name}", turn) for way in ("forward", "backward") for name, turn in _CELL
     ),
 }
-# What our networks do and shapes do not show; a file that tells its settings must agree.
-_CONV = {"padding": "same", "data_format": "channels_last", "activation": "relu", "groups": 1}
-_LSTM = {**_CONV, "activation": "tanh", "return_sequences": False}
-_SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "Conv2D": {**_CONV, "strides": [1, 1], "dilation_rate": [1, 1]},
-    "Conv2DTranspose": {"activation": "linear", "strides": [2, 2]},
-    "Conv3D": {**_CONV, "strides": [1, 1, 1], "dilation_rate": [1, 1, 1]},
-    "Dense": {"activation": "relu"},
-    "BatchNormalization": {"epsilon": 1e-3},
-    "ConvLSTM2D": {**_LSTM, "go_backwards": True},
-    "Bidirectional": {**_LSTM, "go_backwards": False, "merge_mode": "concat"},
-}
+# What our ConvLSTMs do and shapes do not show; a file that tells its settings must agree.
+_LSTM = {"activation": "tanh", "return_sequences": False}
 
 
 def import_keras(
@@ -84,9 +73,8 @@ def import_keras(
         path: HDF5 file of weights or of a whole model, of Keras 2 or 3.
         gates: Denoiser: activation of the ConvLSTM gates. By default what the file tells, else
             that of its Keras: ``hard_sigmoid`` for 2, ``sigmoid`` for 3.
-        depth: Classifier: slices of a residual. By default what the file tells, else 50.
-        size: Classifier: rows and columns. By default what the file tells, else 240 or 128, as
-            published, if one of them fits the weights.
+        depth: Classifier: slices of a residual; 50 as published, by default.
+        size: Classifier: rows and columns; the weights do not tell them, as poolings round.
 
     Returns:
         In evaluation mode, on the CPU: a `BCDUNet` that reads backward only or both ways, as wide
@@ -102,7 +90,7 @@ def import_keras(
     if saved.of("ConvLSTM2D", "Bidirectional"):
         return _denoiser(saved, gates)
     raise WeightsError(
-        f"{saved.name} holds {_counted(Counter(layer.kind for layer in saved.layers))}, wanted a "
+        f"{saved.name} holds {_counted(Counter(layer.kind for layer in saved.layers))}, expected a "
         "BCDU-Net (Conv2D and ConvLSTM2D) or a 3D CNN (Conv3D). Give one of the two."
     )
 
@@ -133,7 +121,7 @@ def import_weights(
     preprocessing, residual = _preset(preset)
     if residual.channels != 1:
         raise WeightsError(
-            f"preset {preset!r} gives the classifier {residual.channels} channels, wanted one as "
+            f"preset {preset!r} gives the classifier {residual.channels} channels, expected one as "
             "in the published network. Give the --preset the weights were trained with."
         )
     cleaner = _denoiser(read_keras(denoiser), gates)
@@ -176,7 +164,7 @@ def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
     """What a preset does to a scan and to a residual."""
     known = {file.parent.name: file.parent for file in presets_root().glob("*/preprocess.yaml")}
     if name not in known:
-        raise WeightsError(f"unknown preset {name!r}, wanted one of {', '.join(sorted(known))}.")
+        raise WeightsError(f"unknown preset {name!r}, expected one of {', '.join(sorted(known))}.")
     told = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
     training = known[name] / "train-classifier.yaml"
     data = yaml.safe_load(training.read_text(encoding="utf-8")) if training.is_file() else {}
@@ -197,7 +185,7 @@ def _denoiser(saved: KerasFile, gates: Gates | None) -> BCDUNet:
     base = len(saved.of("Conv2D")[0].arrays[1])
     if base < 2 or base % 2:
         raise WeightsError(
-            f"{saved.name} starts with {base} filters, wanted an even count. "
+            f"{saved.name} starts with {base} filters, expected an even count. "
             "Give a file of a BCDU-Net."
         )
     depth: Literal[1, 3] = 3 if is_deep else 1
@@ -212,9 +200,7 @@ def _denoiser(saved: KerasFile, gates: Gates | None) -> BCDUNet:
         "BatchNormalization": [f"{decoder}.norm." for decoder in decoders],
         lstm: [f"{decoder}." for decoder in decoders],
     }
-    # One by one: padding makes no difference.
-    head = {"activation": "sigmoid", "padding": None}
-    _check_settings(saved, {("Conv2D", len(places["Conv2D"]) - 1): head})
+    _check_lstms(saved)
     _fill(saved, network, places)
     return network.eval()
 
@@ -223,34 +209,51 @@ def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
     """The activation that the file tells, else the one asked for, else that of its Keras."""
     if asked not in (None, *get_args(Gates)):
         raise WeightsError(f"gates must be one of {', '.join(get_args(Gates))}, got {asked!r}")
-    lstms = [layer.settings for layer in saved.of("ConvLSTM2D", "Bidirectional")]
-    found = {
-        str(plain_setting(s["recurrent_activation"])) for s in lstms if "recurrent_activation" in s
-    }
-    told = sorted(found)
-    if len(told) > 1 or not found <= set(get_args(Gates)):
+    lstms = saved.of("ConvLSTM2D", "Bidirectional")
+    told = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
+    if len(told) > 1 or not told <= set(get_args(Gates)):
         raise WeightsError(
-            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(told))}, wanted one of "
-            f"{', '.join(get_args(Gates))}. Give a file of the published network."
+            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, told)))}, expected "
+            f"one of {', '.join(get_args(Gates))}. Give a file of the published network."
         )
-    if told == ["hard_sigmoid"] and saved.keras == 3:
+    if told == {"hard_sigmoid"} and saved.keras == 3:
         raise WeightsError(
-            f"{saved.name} has the hard_sigmoid gates of Keras 3, clip(x / 6 + 0.5, 0, 1), wanted "
-            "sigmoid or those of Keras 2, clip(0.2 x + 0.5, 0, 1). Train with one of these."
+            f"{saved.name} has the hard_sigmoid gates of Keras 3, clip(x / 6 + 0.5, 0, 1), "
+            "expected sigmoid or those of Keras 2, clip(0.2 x + 0.5, 0, 1). Train with one."
         )
-    if told and asked not in (None, told[0]):
+    if told and asked not in (None, *told):
         raise WeightsError(
-            f"{saved.name} was trained with {told[0]} gates, {asked} were asked for. "
+            f"{saved.name} was trained with {told.pop()} gates, {asked} were asked for. "
             "Leave the gates to the file."
         )
     by_version: dict[int, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
-    for gates in (*told, asked, by_version.get(saved.keras or 0)):
-        if gates is not None:
-            return gates  # type: ignore[return-value]
-    raise WeightsError(
-        f"{saved.name} does not tell whether Keras 2 or 3 trained it, and their ConvLSTM gates "
-        "differ. Say gates hard_sigmoid (Keras 2) or sigmoid (Keras 3)."
-    )
+    gates = told.pop() if told else asked or by_version.get(saved.keras or 0)
+    if gates is None:
+        raise WeightsError(
+            f"{saved.name} does not tell whether Keras 2 or 3 trained it, and their ConvLSTM gates "
+            "differ. Say gates hard_sigmoid (Keras 2) or sigmoid (Keras 3)."
+        )
+    return cast(Gates, gates)
+
+
+def _check_lstms(saved: KerasFile) -> None:
+    """Refuse ConvLSTMs of the right shapes that compute something else."""
+    for layer in saved.of("ConvLSTM2D", "Bidirectional"):
+        for key, value in {**_LSTM, "go_backwards": layer.kind == "ConvLSTM2D"}.items():
+            if (found := _setting(layer, key)) not in (None, value):
+                raise WeightsError(
+                    f"{saved.name}: {layer.kind} {shown(layer.name)} has {key} "
+                    f"{shown(found)}, expected {value!r}: ConvLSTMs read backward only, or both "
+                    "ways, and give their last state. Give a file of the published network."
+                )
+
+
+def _setting(layer: KerasLayer, key: str) -> Any:
+    """A setting as Keras 2 writes it; newer ones wrap names of functions in mappings."""
+    value = layer.settings.get(key)
+    while isinstance(value, dict) and "config" in value:
+        value = value["config"]
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
@@ -261,12 +264,27 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
     classes = len(last.arrays[1])
     if classes != len(Label):
         raise WeightsError(
-            f"{saved.name} tells {classes} classes apart, wanted "
+            f"{saved.name} tells {classes} classes apart, expected "
             f"{', '.join(label.title for label in Label)} in this order. Train with these."
         )
-    depth, size = _input(saved, features / (base << (LEVELS - 1)), depth, size)
-    with torch.device("meta"):
-        network = CNN3D(depth, size, base=base, dense=hidden)
+    depth = depth or PUBLISHED_DEPTH
+    if size is None:
+        raise WeightsError(
+            f"{saved.name} does not tell how large its slices were. Give the size, or the --preset "
+            "that the weights were trained with."
+        )
+    try:
+        with torch.device("meta"):
+            network = CNN3D(depth, size, base=base, dense=hidden)
+    except ValueError as error:
+        raise WeightsError(f"{saved.name}: {error}. Give the settings of the weights.") from None
+    places = math.prod(network.grid) * (base << (LEVELS - 1))
+    if places != features:
+        raise WeightsError(
+            f"{saved.name} has a first dense layer that reads {features} numbers, expected "
+            f"{places} for {depth} slices of {size} x {size}. Give weights and settings "
+            "(--preset) that belong together."
+        )
     # Keras flattens (slice, row, column, channel), torch (channel, slice, row, column).
     kernel = first.arrays[0].reshape(*network.grid, -1, hidden)
     kernel = np.moveaxis(kernel, -2, 0).reshape(features, hidden)
@@ -274,77 +292,19 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
     saved = replace(saved, layers=[turned if layer is first else layer for layer in saved.layers])
     convs = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
     places = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
-    own = {("Conv3D", 0): {"padding": "valid"}, ("Dense", 1): {"activation": "softmax"}}
-    _check_settings(saved, own)
     _fill(saved, network, places)
     return network.eval()
 
 
-def _input(saved: KerasFile, places: float, depth: int | None, size: int | None) -> tuple[int, int]:
-    """Slices and rows of a residual: what is asked for must fit what the file tells.
-
-    The weights alone tell how many places the last pooling leaves, as poolings round.
-    """
-    shape = saved.input_shape
-    if shape is not None:
-        fits = len(shape) == 4 and shape[1] == shape[2] and shape[3] == 1
-        asked = (depth or shape[0], size or shape[1])
-        if not fits or asked != shape[:2]:
-            raise WeightsError(
-                f"{saved.name} was trained on an input of {shape}, wanted slices, rows, as many "
-                f"columns and one channel{f', here {asked}' if fits else ''}. Give weights and "
-                "settings (--preset) that belong together."
-            )
-    told_depth, told_size = shape[:2] if shape else (PUBLISHED_DEPTH, None)
-    depth = depth or told_depth
-    slices = max((depth - 2) >> LEVELS, 0)
-    side = math.isqrt(int(places / slices)) if slices else 0
-    if not side or slices * side * side != places:
-        raise WeightsError(
-            f"{saved.name} has a first dense layer that reads {places:g} places a channel, wanted "
-            f"{slices} slices of a square for a depth of {depth}. Give the depth of the weights."
-        )
-    published = [n for n in PUBLISHED_SIZES if (n - 2) >> LEVELS == side]
-    size = size or told_size or next(iter(published), None)
-    if size is None or (size - 2) >> LEVELS != side:
-        low = (side << LEVELS) + 2
-        raise WeightsError(
-            f"{saved.name} was trained on slices of {low} to {low + (1 << LEVELS) - 1} rows, "
-            f"wanted {size or 'to know how many'}. Give the size of the weights, or the --preset "
-            "they were trained with."
-        )
-    return depth, size
-
-
-def _expect(saved: KerasFile, network: str, *wanted: Mapping[str, int]) -> None:
+def _expect(saved: KerasFile, network: str, *expected: Mapping[str, int]) -> None:
     found = Counter(layer.kind for layer in saved.layers)
-    if found not in wanted:
+    if found not in expected:
         # The nearest explains the difference best.
-        near = min(map(Counter, wanted), key=lambda w: ((found - w) + (w - found)).total())
+        near = min(map(Counter, expected), key=lambda w: ((found - w) + (w - found)).total())
         raise WeightsError(
-            f"{saved.name} holds {_counted(found)}, wanted {_counted(near)} as in a {network}. "
+            f"{saved.name} holds {_counted(found)}, expected {_counted(near)} as in a {network}. "
             f"Give a whole file of a {network}."
         )
-
-
-def _check_settings(saved: KerasFile, own: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:
-    """Refuse a network of the right shapes that computes something else.
-
-    What `own` says of one layer, by kind and number, goes first; None is anything.
-    """
-    number: Counter[str] = Counter()
-    for layer in saved.layers:
-        wanted = {**_SETTINGS[layer.kind], **own.get((layer.kind, number[layer.kind]), {})}
-        number[layer.kind] += 1
-        for key in wanted.keys() & layer.settings.keys():
-            came = plain_setting(layer.settings[key])
-            if wanted[key] not in (None, came):
-                hint = "ConvLSTMs read backward only, or both ways" * (key == "go_backwards")
-                raise WeightsError(
-                    f"{saved.name}: {layer.kind} {shown(layer.name)} has {key} "
-                    f"{shown(str(came))}, wanted {wanted[key]!r}{hint and f': {hint}'}. "
-                    "Give a file of the published network."
-                )
 
 
 def _fill(saved: KerasFile, network: nn.Module, places: Mapping[str, Sequence[str]]) -> None:
@@ -356,18 +316,18 @@ def _fill(saved: KerasFile, network: nn.Module, places: Mapping[str, Sequence[st
         for layer, prefix in zip(saved.of(kind), prefixes, strict=True):
             for array, (name, turn) in zip(layer.arrays, _SLOTS[kind], strict=True):
                 shape = dict(zip(turn, own[prefix + name].shape, strict=True))
-                wanted = tuple(shape[axis] for axis in range(len(turn)))
-                if array.shape != wanted:
+                expected = tuple(shape[axis] for axis in range(len(turn)))
+                if array.shape != expected:
                     raise WeightsError(
                         f"{saved.name}: {kind} {shown(layer.name)} holds an array of "
-                        f"{array.shape}, wanted {wanted} at {prefix}{name}. "
+                        f"{array.shape}, expected {expected} at {prefix}{name}. "
                         "Give an untouched file of the published network."
                     )
                 values = np.ascontiguousarray(array.transpose(turn), dtype=np.float32)
                 if not np.isfinite(values).all() or (name == "running_var" and values.min() < 0):
                     raise WeightsError(
                         f"{saved.name}: {kind} {shown(layer.name)} holds impossible numbers, "
-                        f"wanted finite ones at {prefix}{name}. Train it anew."
+                        f"expected finite ones at {prefix}{name}. Train it anew."
                     )
                 state[prefix + name] = torch.from_numpy(values)
     network.load_state_dict(state, assign=True)

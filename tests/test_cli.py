@@ -14,7 +14,7 @@ from tests.small import tiny_weights, write_chest, write_cohort
 from tests.volumes import a_chest
 
 VERBS = ("classify", "inspect", "phantom", "preprocess", "train-denoiser", "train-classifier")
-VERBS += ("evaluate", "weights", "benchmark")
+VERBS += ("evaluate", "weights")
 SMALL = ("--settings.size", "40", "--settings.spacing_mm", "4", "--workers", "1")
 
 

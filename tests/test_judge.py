@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from covidctnet import read_volume
-from covidctnet.evaluation.slices import ILL_FROM, blocked_auc, score_slices
 from pipelines.real import judge
+from pipelines.real.slices import ILL_FROM, blocked_auc, score_slices
 from tests.small import tiny_weights, write_chest
 
 

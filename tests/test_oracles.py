@@ -83,11 +83,11 @@ def test_a_file_that_tells_no_keras_wants_to_be_told_the_gates(oracles):
         import_keras(oracles / "bcdunet_base4_48.weights.h5")
 
 
-def test_a_whole_model_tells_the_size_of_its_input(oracles):
-    network = import_keras(oracles / "cnn3d_base1_50x48x48.model.h5")
-    assert network.input_shape == (1, 50, 48, 48)
-    with pytest.raises(WeightsError, match=r"on an input of \(50, 48, 48, 1\).* here \(50, 56\)"):
-        import_keras(oracles / "cnn3d_base1_50x48x48.model.h5", size=56)
+def test_a_classifier_whose_size_is_not_given_is_refused(oracles):
+    file = oracles / "cnn3d_base1_50x48x48.model.h5"
+    assert import_keras(file, size=48).input_shape == (1, 50, 48, 48)
+    with pytest.raises(WeightsError, match=r"not tell how large its slices were\. Give the size"):
+        import_keras(file)
 
 
 def test_the_other_gates_answer_very_differently(oracles):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from covidctnet.perlin import fields, perlin2
+from covidctnet.perlin import fields
+from tests.perlin2 import perlin2
 
 noise = pytest.importorskip("noise")
 

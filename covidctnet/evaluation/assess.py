@@ -19,7 +19,7 @@ from covidctnet.evaluation.curves import (
     risk_coverage_curve,
     roc_curve,
 )
-from covidctnet.evaluation.intervals import Estimate, bootstrap, wilson
+from covidctnet.evaluation.intervals import Estimate, bootstrap, redraw, wilson
 from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
 from covidctnet.results import Failure, Label, Prediction
@@ -170,11 +170,9 @@ def assess(
     patients = np.unique(owners, return_inverse=True)[1]
     truth = np.array([int(label) for label, _ in answers])
     said = np.array([[p.probabilities[label] for label in Label] for _, p in answers])
+    draws = redraw(truth, rng, patients=patients)
     curves = [
-        {
-            label: make(truth == label, said[:, label], truth, rng=rng, patients=patients)
-            for label in Label
-        }
+        {label: make(truth == label, said[:, label], draws) for label in Label}
         for make in (roc_curve, precision_recall_curve)
     ]
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
@@ -182,15 +180,15 @@ def assess(
         answered={label: int((truth == label).sum()) for label in Label},
         patients=len(set(owners)),
         failures=failures,
-        scores=score(truth, said, rng=rng, patients=patients),
+        scores=score(truth, said, draws),
         roc=roc,
         precision_recall=precision_recall,
         reliability=tuple(
             (b.confidence, wilson(round(b.accuracy * b.n), b.n)) for b in reliability(truth, said)
         ),
-        calibration_error=calibration_error(truth, said, rng=rng, patients=patients),
+        calibration_error=calibration_error(truth, said, draws),
         error_by_chance=error_by_chance(said, rng=rng),
-        risk_coverage=risk_coverage_curve(truth, said, rng=rng, patients=patients),
+        risk_coverage=risk_coverage_curve(truth, said, draws),
         sets=_sets(answers, rng),
         unlike=_unlike(answers),
         burden=_burden(answers),
@@ -220,7 +218,7 @@ def _sets(answers: Answers, rng: np.random.Generator) -> SetScores | None:
             label: wilson(int(inside[truths == label].sum()), int((truths == label).sum()))
             for label in Label
         },
-        size=bootstrap(figures, truths, rng)["size"],
+        size=bootstrap(figures, redraw(truths, rng))["size"],
         abstained=wilson(int((size > 1).sum()), len(held)),
     )
 

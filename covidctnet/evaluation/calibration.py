@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covidctnet.evaluation.intervals import CONFIDENCE, Estimate, bootstrap
+from covidctnet.evaluation.intervals import CONFIDENCE, Draws, Estimate, bootstrap
 
 __all__ = [
     "BINS",
@@ -58,10 +58,9 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, *, bins: int = BIN
 def calibration_error(
     truth: np.ndarray,
     probabilities: np.ndarray,
+    draws: Draws,
     *,
-    rng: np.random.Generator,
     bins: int = BINS,
-    patients: np.ndarray | None = None,
 ) -> Estimate:
     """Expected calibration error: mean gap between how sure and how often right, by bins.
 
@@ -72,9 +71,8 @@ def calibration_error(
     Args:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
-        rng: Of the bootstrap over patients.
+        draws: Of these patients.
         bins: See `reliability`.
-        patients: Whose answer it is, see `covidctnet.evaluation.intervals.bootstrap`.
 
     Source: Naeini et al. 2015; Davison and Hinkley 1997, section 5.2.
     """
@@ -82,7 +80,7 @@ def calibration_error(
     def figures(index: np.ndarray) -> dict[str, float]:
         return {"ece": _error(truth[index], probabilities[index], bins)}
 
-    drawn = bootstrap(figures, truth, rng, patients=patients)["ece"]
+    drawn = bootstrap(figures, draws)["ece"]
     ends = (min(1.0, max(0.0, 2 * drawn.value - end)) for end in (drawn.high, drawn.low))
     low, high = (math.nan, math.nan) if math.isnan(drawn.low) else ends
     return Estimate(drawn.value, low, high, drawn.n)

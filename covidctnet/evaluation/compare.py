@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, wilson
+from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, redraw, wilson
 from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.published import FIGURES
 from covidctnet.results import Label
@@ -84,7 +84,7 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
             k: auc_difference(one.truth == k, one.probabilities[:, k], two.probabilities[:, k])
             for k in Label
         },
-        macro_auc=bootstrap(macro, one.truth, rng)["difference"],
+        macro_auc=bootstrap(macro, redraw(one.truth, rng))["difference"],
     )
 
 
@@ -230,6 +230,6 @@ def _reader_means(
     def means(index: np.ndarray) -> dict[str, float]:
         return {name: float(np.mean(v)) if v else math.nan for name, v in shares(index).items()}
 
-    drawn = bootstrap(means, truth, rng)
+    drawn = bootstrap(means, redraw(truth, rng))
     everyone = shares(np.arange(len(truth)))
     return {name: ReaderMean(drawn[name], len(everyone[name])) for name in FIGURES}

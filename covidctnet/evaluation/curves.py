@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from covidctnet.evaluation.calibration import risk_coverage
-from covidctnet.evaluation.intervals import CONFIDENCE, redrawn
+from covidctnet.evaluation.intervals import CONFIDENCE, Draws
 
-__all__ = ["Curve", "precision_recall_curve", "risk_coverage_curve", "roc_curve"]
+__all__ = [
+    "Curve",
+    "average_precision",
+    "precision_recall_curve",
+    "risk_coverage_curve",
+    "roc_curve",
+]
 
 _GRID = np.linspace(0, 1, 101)
 # Answering nobody has no risk.
@@ -47,22 +54,13 @@ class Curve:
         return not np.isnan(self.low).any()
 
 
-def roc_curve(
-    positive: np.ndarray,
-    scores: np.ndarray,
-    groups: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    patients: np.ndarray | None = None,
-) -> Curve | None:
+def roc_curve(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> Curve | None:
     """Sensitivity that is reached without more than a given share of false alarms.
 
     Args:
         positive: One bool a patient, shape (n,).
         scores: One score a patient, shape (n,).
-        groups: Patients are drawn anew within these, usually the true labels; shape (n,).
-        rng: Of the draws.
-        patients: Whose case it is, see `covidctnet.evaluation.intervals.bootstrap`.
+        draws: Of these patients, for the band.
 
     Returns:
         Sensitivity over 1 - specificity; None without patients of both kinds.
@@ -77,25 +75,16 @@ def roc_curve(
         found: np.ndarray = sensitivity[np.searchsorted(rate, _GRID + _SAME, side="right") - 1]
         return found
 
-    return _banded(at, _GRID, positive, groups, rng, patients)
+    return _banded(at, _GRID, positive, draws)
 
 
-def precision_recall_curve(
-    positive: np.ndarray,
-    scores: np.ndarray,
-    groups: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    patients: np.ndarray | None = None,
-) -> Curve | None:
+def precision_recall_curve(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> Curve | None:
     """Precision at the highest threshold that reaches a given sensitivity.
 
     Args:
         positive: One bool a patient, shape (n,).
         scores: One score a patient, shape (n,).
-        groups: See `roc_curve`.
-        rng: Of the draws.
-        patients: See `roc_curve`.
+        draws: See `roc_curve`.
 
     Returns:
         Precision over recall; None without patients of both kinds.
@@ -109,23 +98,16 @@ def precision_recall_curve(
         found: np.ndarray = (hits / (hits + alarms))[first]
         return found
 
-    return _banded(at, _GRID, positive, groups, rng, patients)
+    return _banded(at, _GRID, positive, draws)
 
 
-def risk_coverage_curve(
-    truth: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    patients: np.ndarray | None = None,
-) -> Curve:
+def risk_coverage_curve(truth: np.ndarray, probabilities: np.ndarray, draws: Draws) -> Curve:
     """Share of wrong answers when only the surest are given.
 
     Args:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
-        rng: Of the draws.
-        patients: See `roc_curve`.
+        draws: See `roc_curve`.
 
     Returns:
         Risk over coverage; `positive` counts the wrong answers.
@@ -136,7 +118,25 @@ def risk_coverage_curve(
         return risk_coverage(truth[index], probabilities[index])[1][rank]
 
     wrong = probabilities.argmax(axis=1) != truth
-    return _banded(at, _COVERAGES, wrong, truth, rng, patients)
+    return _banded(at, _COVERAGES, wrong, draws)
+
+
+def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Mean precision over the cases of the class, each at the threshold that finds it.
+
+    Args:
+        positive: One bool a case, shape (n,).
+        scores: One score a case, shape (n,).
+
+    Returns:
+        The area under the precision-recall curve as a step function, which is what scikit-learn's
+        `average_precision_score` gives; NaN without cases of both kinds.
+    """
+    if not positive.any() or positive.all():
+        return math.nan
+    hits, alarms = _counts(positive, scores)
+    gained = np.diff(hits, prepend=0) / hits[-1]
+    return float((gained * (hits / (hits + alarms))).sum())
 
 
 def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,19 +147,12 @@ def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     return hits, 1 + steps - hits
 
 
-def _banded(
-    at: At,
-    x: np.ndarray,
-    positive: np.ndarray,
-    groups: np.ndarray,
-    rng: np.random.Generator,
-    patients: np.ndarray | None,
-) -> Curve:
+def _banded(at: At, x: np.ndarray, positive: np.ndarray, draws: Draws) -> Curve:
     """The curve with percentiles of those of patients drawn anew within their groups."""
     n = len(positive)
     y = at(np.arange(n))
     low = high = np.full(len(x), np.nan)
-    if drawn := [at(index) for index in redrawn(groups, rng, patients=patients)]:
+    if drawn := [at(index) for index in draws.indices]:
         tail = (1 - CONFIDENCE) / 2
         ends = np.quantile(drawn, [tail, 1 - tail], axis=0)
         # Where no draw differs anywhere, the draws say nothing.

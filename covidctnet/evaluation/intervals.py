@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,13 @@ from scipy import optimize, stats
 __all__ = [
     "BOOTSTRAP_DRAWS",
     "CONFIDENCE",
+    "Draws",
     "Estimate",
     "auc",
     "auc_difference",
     "auc_interval",
     "bootstrap",
-    "redrawn",
+    "redraw",
     "wilson",
 ]
 
@@ -151,33 +152,81 @@ def auc_difference(
     return Estimate(difference, max(-1.0, low), min(1.0, high), n), p_value
 
 
-def bootstrap(
-    figures: Callable[[np.ndarray], Mapping[str, float]],
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Patients drawn anew within each group, as often as a bootstrap asks; see `redraw`.
+
+    All figures of an evaluation take the same draws.
+
+    Attributes:
+        n: Cases.
+        indices: Of the cases of one draw each, ascending by group; none where a group has too few
+            patients.
+        is_clustered: Whether a patient has several cases.
+    """
+
+    n: int
+    indices: tuple[np.ndarray, ...]
+    is_clustered: bool
+
+
+def redraw(
     groups: np.ndarray,
     rng: np.random.Generator,
     *,
     patients: np.ndarray | None = None,
-    draws: int | None = None,
+    count: int | None = None,
+) -> Draws:
+    """Draw patients anew within each group, with replacement.
+
+    Args:
+        groups: One number a case, shape (n,): the strata, usually the true labels.
+        rng: Source of the draws.
+        patients: One number a case: cases of one patient are drawn together. Every case is a
+            patient by default.
+        count: How many draws; `BOOTSTRAP_DRAWS` by default.
+    """
+    owners = np.arange(len(groups)) if patients is None else np.asarray(patients)
+    is_clustered = len(np.unique(owners)) < len(owners)
+    members = []
+    for group in np.unique(groups):  # who has cases in several groups is drawn within each
+        cases = np.flatnonzero(groups == group)
+        cases = cases[np.argsort(owners[cases], kind="stable")]
+        _, starts, counts = np.unique(owners[cases], return_index=True, return_counts=True)
+        members.append((cases, starts, counts))
+    if min((len(starts) for _, starts, _ in members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
+        return Draws(len(groups), (), is_clustered)
+    indices = []
+    for _ in range(BOOTSTRAP_DRAWS if count is None else count):
+        parts = []
+        for cases, starts, counts in members:
+            drawn = rng.integers(len(starts), size=len(starts))
+            lengths = counts[drawn]
+            # 0, 1, ... within each patient drawn, behind where this patient's cases begin.
+            within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+            parts.append(cases[np.repeat(starts[drawn], lengths) + within])
+        indices.append(np.concatenate(parts))
+    return Draws(len(groups), tuple(indices), is_clustered)
+
+
+def bootstrap(
+    figures: Callable[[np.ndarray], Mapping[str, float]], draws: Draws
 ) -> dict[str, Estimate]:
     """Figures with percentile intervals over patients drawn anew within each group.
 
     Args:
         figures: Of the cases with these indices; the same names every time.
-        groups: One number a case, shape (n,): the strata, usually the true labels.
-        rng: Source of the draws.
-        patients: One number a case: cases of one patient are drawn together. Every case is a
-            patient by default.
-        draws: How many; `BOOTSTRAP_DRAWS` by default.
+        draws: Of these cases.
 
     Returns:
         By name. A group of fewer than three patients gives no intervals, nor does a figure that is
         the same in every draw: where no draw differs, the draws say nothing. A draw in which a
         figure is not defined does not count for it.
     """
-    n = len(groups)
+    n = draws.n
     found = figures(np.arange(n))
     nothing = {name: Estimate(value, math.nan, math.nan, n) for name, value in found.items()}
-    drawn = [figures(index) for index in redrawn(groups, rng, patients=patients, draws=draws)]
+    drawn = [figures(index) for index in draws.indices]
     if not drawn:
         return nothing
     tail = (1 - CONFIDENCE) / 2
@@ -191,38 +240,6 @@ def bootstrap(
         wide = high > low
         out[name] = Estimate(value, float(low), float(high), n) if wide else nothing[name]
     return out
-
-
-def redrawn(
-    groups: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    patients: np.ndarray | None = None,
-    draws: int | None = None,
-) -> Iterator[np.ndarray]:
-    """Indices of the cases of patients drawn anew within each group; see `bootstrap`.
-
-    Yields:
-        As often as there are draws; never, where a group has too few patients.
-    """
-    owners = np.arange(len(groups)) if patients is None else np.asarray(patients)
-    members = []
-    for group in np.unique(groups):  # who has cases in several groups is drawn within each
-        cases = np.flatnonzero(groups == group)
-        cases = cases[np.argsort(owners[cases], kind="stable")]
-        _, starts, counts = np.unique(owners[cases], return_index=True, return_counts=True)
-        members.append((cases, starts, counts))
-    if min((len(starts) for _, starts, _ in members), default=0) < MIN_PATIENTS_FOR_BOOTSTRAP:
-        return
-    for _ in range(BOOTSTRAP_DRAWS if draws is None else draws):
-        parts = []
-        for cases, starts, counts in members:
-            drawn = rng.integers(len(starts), size=len(starts))
-            lengths = counts[drawn]
-            # 0, 1, ... within each patient drawn, behind where this patient's cases begin.
-            within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
-            parts.append(cases[np.repeat(starts[drawn], lengths) + within])
-        yield np.concatenate(parts)
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:

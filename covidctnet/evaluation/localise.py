@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from covidctnet.burden import inner_lungs, lesion_mask
 from covidctnet.errors import CohortError, StudyError
-from covidctnet.evaluation.intervals import Estimate, auc, bootstrap
+from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw
 from covidctnet.io.canonical import check_size
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
@@ -208,7 +208,7 @@ def _mean(values: Sequence[float], name: str, rng: np.random.Generator) -> Estim
     if not len(known):
         return Estimate(math.nan, math.nan, math.nan, 0)
     groups = np.zeros(len(known), dtype=int)
-    return bootstrap(lambda index: {name: float(known[index].mean())}, groups, rng)[name]
+    return bootstrap(lambda index: {name: float(known[index].mean())}, redraw(groups, rng))[name]
 
 
 def _ratio(part: float, whole: float) -> float:

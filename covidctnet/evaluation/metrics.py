@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from covidctnet.evaluation.intervals import Estimate, auc, auc_interval, bootstrap, wilson
+from covidctnet.evaluation.curves import average_precision
+from covidctnet.evaluation.intervals import Draws, Estimate, auc, auc_interval, bootstrap, wilson
 from covidctnet.results import Label
 
 __all__ = ["Scores", "score"]
@@ -42,19 +43,15 @@ class Scores:
 def score(
     truth: np.ndarray,
     probabilities: np.ndarray,
-    *,
-    rng: np.random.Generator,
-    patients: np.ndarray | None = None,
+    draws: Draws,
 ) -> Scores:
     """Every figure of an evaluation.
 
     Args:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label), rows sum to 1.
-        rng: For the bootstrap over patients.
-        patients: One number a study: whose it is. Where a patient has several, all intervals are
-            the bootstrap's, for the others count every study as a patient. A patient each by
-            default.
+        draws: Of these patients, within their labels. Where a patient has several studies, all
+            intervals are the bootstrap's, for the others count every study as a patient.
 
     Raises:
         ValueError: If shapes disagree or rows do not sum to 1.
@@ -73,9 +70,9 @@ def score(
     def figures(index: np.ndarray) -> dict[str, float]:
         return _values(truth[index], probabilities[index])
 
-    drawn = bootstrap(figures, truth, rng, patients=patients)
+    drawn = bootstrap(figures, draws)
     closed = _closed(truth, probabilities)
-    if patients is not None and len(np.unique(patients)) < len(truth):
+    if draws.is_clustered:
         closed = {name: replace(drawn[name], n=figure.n) for name, figure in closed.items()}
     found = {**drawn, **closed}
 
@@ -122,7 +119,7 @@ def _values(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     for label in Label:
         out[f"{label.key} f1"] = _f1(confusion, label)
         out[f"{label.key} auc"] = auc(truth == label, said[:, label])
-        out[f"{label.key} average_precision"] = _average_precision(truth == label, said[:, label])
+        out[f"{label.key} average_precision"] = average_precision(truth == label, said[:, label])
     means = {"balanced_accuracy": "sensitivity", "macro_f1": "f1", "macro_auc": "auc"}
     for mean, of in means.items():
         out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in Label]))
@@ -146,11 +143,3 @@ def _f1(confusion: np.ndarray, label: Label) -> float:
     """2 TP / (2 TP + FP + FN); not defined for a class that nobody has."""
     ill, said = int(confusion[label].sum()), int(confusion[:, label].sum())
     return 2 * int(confusion[label, label]) / (ill + said) if ill else math.nan
-
-
-def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
-    if not positive.any() or positive.all():
-        return math.nan
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(positive, scores))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, wilson
+from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw, wilson
 from covidctnet.results import Label, Prediction
 
 __all__ = ["Fall", "Stratum", "fall", "known_sites", "newcombe", "strata"]
@@ -140,7 +140,7 @@ def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generat
         accuracy=accuracy,
         macro_auc=(_macro_auc_of(known, rng), _macro_auc_of(unseen, rng)),
         accuracy_lost=newcombe(*accuracy),
-        macro_auc_lost=bootstrap(lost, 2 * truth + new, rng)["lost"],
+        macro_auc_lost=bootstrap(lost, redraw(2 * truth + new, rng))["lost"],
     )
 
 
@@ -261,4 +261,4 @@ def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
 
     if len(np.unique(truth)) < len(Label):  # no need to draw what is not defined
         return Estimate(math.nan, math.nan, math.nan, len(truth))
-    return bootstrap(figures, truth, rng)["auc"]
+    return bootstrap(figures, redraw(truth, rng))["auc"]

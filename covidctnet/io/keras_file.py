@@ -1,8 +1,7 @@
-"""Layers of a Keras file, in order: legacy HDF5 of Keras 2, legacy of 3, and ``.weights.h5``.
+"""Layers of a Keras file, in order: legacy HDF5 (``.h5``, ``.hdf5``) and ``.weights.h5``.
 
-Keras names layers as they come (``conv2d_7``, ``conv_lst_m2d_1``, ``my_conv``): the file tells the
-order of the layers, and the shapes of their arrays tell the kinds. The file may be anybody's, so
-links are not followed and what is decoded has a limit.
+The file tells the order of the layers, and the shapes of their arrays tell the kinds. It may be
+anybody's, so links are not followed and what is decoded has a limit.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +20,17 @@ import numpy as np
 from covidctnet.errors import WeightsError
 from covidctnet.isolate import Child, ChildError, Limits, Reply
 
-__all__ = ["KerasFile", "KerasLayer", "plain_setting", "read_keras", "shown", "work"]
+__all__ = ["KerasFile", "KerasLayer", "read_keras", "shown", "work"]
 
 # A BCDU-Net of the published width has 120 MB. Every group or name looked at counts as some bytes,
 # so that a file of a million empty groups ends as well.
 MAX_BYTES = 1 << 30
 LOOK_BYTES = 1 << 17
-# layers / bidirectional / forward_layer / cell / vars
-MAX_DEPTH = 5
 
 _ADVICE = "Give a file that Keras saved as .h5, .hdf5 or .weights.h5."
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 # Where a layer of the newer layout keeps its arrays, in the order of the legacy one.
-_INSIDE = ("", "cell", "forward_layer/cell", "backward_layer/cell")
-_NUMBERED = re.compile(r"(.*?)(?:_(\d+))?")
+_PARTS = ("", "cell/", "forward_layer/cell/", "backward_layer/cell/")
 # Dimensions of a layer's arrays.
 _KINDS = {
     (4, 1): "Conv2D",
@@ -73,14 +68,12 @@ class KerasFile:
     Attributes:
         name: Of the file, without its folder.
         layers: Those with weights, in the order of the network.
-        keras: Major version of the Keras that wrote it, if it can be told.
-        input_shape: Without the batch, if the file tells it.
+        keras: Major version of the Keras that wrote it, if the file tells it.
     """
 
     name: str
     layers: Sequence[KerasLayer]
     keras: int | None
-    input_shape: tuple[int, ...] | None
 
     def of(self, *kinds: str) -> list[KerasLayer]:
         """The layers of some kinds, in order."""
@@ -99,7 +92,7 @@ def read_keras(path: Path) -> KerasFile:
     """
     if importlib.util.find_spec("h5py") is None:
         raise WeightsError(
-            "reading Keras weights wants h5py, which is not installed. "
+            "reading Keras weights needs h5py, which is not installed. "
             "Install the extra: pip install 'covidctnet[keras]'."
         )
     # Opening a pipe would wait for ever.
@@ -108,9 +101,8 @@ def read_keras(path: Path) -> KerasFile:
     try:
         told, numbers = _elsewhere(path)
     except ChildError as error:
-        raise WeightsError(
-            f"{path.name} cannot be read as HDF5 ({error.code}). {_ADVICE}"
-        ) from None
+        line = f"{path.name} cannot be read as HDF5 ({error.code}). {_ADVICE}"
+        raise WeightsError(line) from None
     if "refused" in told or numbers is None:
         raise WeightsError(told["refused"])
     layers, start = [], 0
@@ -121,12 +113,11 @@ def read_keras(path: Path) -> KerasFile:
             arrays.append(numbers[start:end].reshape(shape))
             start = end
         layers.append(KerasLayer(name, kind, tuple(arrays), settings))
-    shape = told["input_shape"]
-    return KerasFile(path.name, layers, told["keras"], None if shape is None else tuple(shape))
+    return KerasFile(path.name, layers, told["keras"])
 
 
 def work(path: str) -> Reply:
-    """What `read_keras` has done in a child process: layers without arrays, and all arrays as one.
+    """What the child process does: the layers without their numbers, and all numbers as one.
 
     HDF5 itself crashes or goes on for ever on some damaged files.
     """
@@ -145,21 +136,13 @@ def work(path: str) -> Reply:
     layers = [(la.name, la.kind, [a.shape for a in la.arrays], la.settings) for la in read.layers]
     with np.errstate(over="ignore"):
         flat = [a.ravel().astype(np.float32) for layer in read.layers for a in layer.arrays]
-    told = {"layers": layers, "keras": read.keras, "input_shape": read.input_shape}
-    return told, np.concatenate(flat)
+    return {"layers": layers, "keras": read.keras}, np.concatenate(flat)
 
 
 def _elsewhere(path: Path) -> Reply:
     limits = Limits(memory_mb=8 * (MAX_BYTES >> 20))
     with Child(f"{__name__}:work", limits=limits) as child:
         return child.ask({"path": str(path.absolute())}, files_bytes=path.stat().st_size)
-
-
-def plain_setting(value: Any) -> Any:
-    """A setting as Keras 2 writes it; newer ones wrap names of functions in mappings."""
-    while isinstance(value, dict) and "config" in value:
-        value = value["config"]
-    return value
 
 
 def shown(text: object) -> str:
@@ -171,84 +154,62 @@ class _Reader:
     """One open file and what may still be decoded of it."""
 
     def __init__(self, name: str, file: Any) -> None:
-        self.name = name
-        self.file = file
-        self.left = MAX_BYTES
+        self.name, self.file, self.left = name, file, MAX_BYTES
+        self.keras: int | None = None
 
     def read(self) -> KerasFile:
         holder = self._at(self.file, "model_weights") if "model_weights" in self.file else self.file
         version = self._text(holder, "keras_version") or self._text(self.file, "keras_version")
-        keras = int(version.partition(".")[0]) if version else None
-        if keras == 1 or self._text(holder, "backend") == "theano":
+        self.keras = int(version.partition(".")[0]) if version else None
+        if self.keras == 1 or self._text(holder, "backend") == "theano":
             raise WeightsError(
-                f"{self.name} is of Keras 1 or Theano, which turn kernels round, wanted Keras 2 or "
-                "3 on another backend. Load and save it there."
+                f"{self.name} is of Keras 1 or Theano, which turn kernels round, expected Keras 2 "
+                "or 3 on another backend. Load and save it there."
             )
-        config = self._config()
-        if "layer_names" in holder.attrs or "layer_names0" in holder.attrs:
-            layers = [self._layer(name, arrays, config) for name, arrays in self._legacy(holder)]
+        settings = self._settings()
+        if "layer_names" in holder.attrs:
+            layers = [self._layer(*found, settings) for found in self._legacy(holder)]
         else:
-            named = list(self._newer())
-            if any("name" in group.attrs for _, group in named):
-                keras = 3  # no Keras 2 has left names there
-            layers = self._in_order([self._layer(n, a, config) for n, a in self._grouped(named)])
+            layers = self._in_order([self._layer(*found, settings) for found in self._newer()])
         if not layers:
             raise WeightsError(f"{self.name} holds no layers with weights. {_ADVICE}")
-        return KerasFile(self.name, layers, keras, _input_shape(config))
+        return KerasFile(self.name, layers, self.keras)
 
     def _legacy(self, holder: Any) -> Iterator[tuple[str, list[np.ndarray]]]:
         for name in self._texts(holder, "layer_names"):
             layer = self._at(holder, name)
-            places = self._texts(layer, "weight_names")
-            if places:
+            if places := self._texts(layer, "weight_names"):
                 yield name, [self._array(self._at(layer, place)) for place in places]
 
-    def _newer(self) -> Iterator[tuple[str, Any]]:
-        """Every group of arrays, by its place below the layers."""
-        for place, group in self._groups(self.file, ()):
-            if place[-1] == "vars" and len(place) > 2:
-                yield "/".join(place[1:-1]), group
-
-    def _groups(self, group: Any, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        for key in group:
-            # Keras 2 on Windows wrote the whole path as one name.
-            place = (*above, *key.replace("\\", "/").split("/"))
-            if place[0] not in _CONTAINERS or place[-1].isdigit():
-                continue
-            below = self._at(group, key)
-            yield place, below
-            if len(place) < MAX_DEPTH and hasattr(below, "keys"):
-                yield from self._groups(below, place)
-
-    def _grouped(self, named: list[tuple[str, Any]]) -> Iterator[tuple[str, list[np.ndarray]]]:
-        layers: dict[str, dict[str, Any]] = {}
-        for place, group in named:
-            name, _, inside = place.partition("/")
-            if inside in _INSIDE and len(group):
-                layers.setdefault(name, {})[inside] = group
-        for name, parts in layers.items():
-            groups = [parts[inside] for inside in _INSIDE if inside in parts]
-            yield name, [self._array(self._at(g, k)) for g in groups for k in sorted(g, key=int)]
+    def _newer(self) -> Iterator[tuple[str, list[np.ndarray]]]:
+        for container in filter(self.file.__contains__, _CONTAINERS):
+            layers = self._at(self.file, container)
+            for name in layers:
+                layer, arrays = self._at(layers, name), []
+                for part in _PARTS:
+                    if f"{part}vars" in layer:
+                        group = self._at(layer, f"{part}vars")
+                        if "name" in group.attrs:
+                            self.keras = 3  # no Keras 2 has left names there
+                        arrays += [self._array(self._at(group, k)) for k in sorted(group, key=int)]
+                if arrays:
+                    yield name, arrays
 
     def _in_order(self, layers: list[KerasLayer]) -> list[KerasLayer]:
         """By the numbers that Keras gives the layers of a class; HDF5 itself keeps no order."""
-        stems: dict[str, set[str]] = {}
-        numbers = {}
-        for layer in layers:
-            match = _NUMBERED.fullmatch(layer.name)
-            assert match is not None
-            stems.setdefault(layer.kind, set()).add(match[1])
-            numbers[layer.name] = int(match[2] or 0)
-        for kind, names in stems.items():
-            if len(names) > 1:
+        split = {la.name: re.fullmatch(r"(.*?)(?:_(\d+))?", la.name, re.DOTALL) for la in layers}
+        numbers = {name: int(match[2] or 0) for name, match in split.items() if match}
+        for kind in {layer.kind for layer in layers}:
+            stems = {match[1] for la in layers if la.kind == kind and (match := split[la.name])}
+            if len(stems) > 1:
                 raise WeightsError(
-                    f"{self.name} calls its {kind} layers {shown(' and '.join(sorted(names)))}, "
-                    "wanted one name and numbers, which tell the order. Save it as legacy .h5."
+                    f"{self.name} calls its {kind} layers {shown(' and '.join(sorted(stems)))}, "
+                    "expected one name and numbers, which tell the order. Save it as legacy .h5."
                 )
         return sorted(layers, key=lambda layer: numbers[layer.name])
 
     def _layer(
-        self, name: str, arrays: list[np.ndarray], config: list[Mapping[str, Any]]
+        self, name: str, arrays: list[np.ndarray], settings: Mapping[str, Mapping[str, Any]]
     ) -> KerasLayer:
         kind = _KINDS.get(tuple(array.ndim for array in arrays))
         if kind is None:
@@ -260,23 +221,18 @@ class _Reader:
         # Only the transposed convolutions of a BCDU-Net are 2 x 2.
         if kind == "Conv2D" and arrays[0].shape[:2] == (2, 2):
             kind = "Conv2DTranspose"
-        told = (settings for settings in config if settings.get("name") == name)
-        return KerasLayer(name, kind, tuple(arrays), next(told, {}))
+        return KerasLayer(name, kind, tuple(arrays), settings.get(name, {}))
 
-    def _config(self) -> list[Mapping[str, Any]]:
+    def _settings(self) -> dict[str, Mapping[str, Any]]:
         """Settings of every layer of a whole model; a wrapper has those of the layer in it too."""
         text = self._text(self.file, "model_config")
-        model = json.loads(text)["config"] if text else []
-        # The oldest sequential models are bare lists.
-        entries = model if isinstance(model, list) else model["layers"]
-        layers: list[Mapping[str, Any]] = []
-        for entry in entries:
+        found = {}
+        for entry in json.loads(text)["config"]["layers"] if text else []:
             settings = dict(entry["config"])
-            inner = settings.get("layer")
-            if isinstance(inner, dict):
+            if isinstance(inner := settings.get("layer"), dict):
                 settings = {**inner["config"], **settings}
-            layers.append({"name": entry.get("name"), **settings})
-        return layers
+            found[str(entry.get("name", settings.get("name")))] = settings
+        return found
 
     def _at(self, group: Any, place: str) -> Any:
         import h5py
@@ -287,7 +243,7 @@ class _Reader:
             if not isinstance(link, h5py.HardLink):
                 what = "lacks" if link is None else "has a link to elsewhere at"
                 raise WeightsError(
-                    f"{self.name} {what} {shown(part)}, wanted a whole file. Save it anew."
+                    f"{self.name} {what} {shown(part)}, expected a whole file. Save it again."
                 )
             group = group[part]
         return group
@@ -298,8 +254,8 @@ class _Reader:
         is_plain = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind == "f"
         if not is_plain or dataset.is_virtual or dataset.external or 0 in dataset.shape:
             raise WeightsError(
-                f"{self.name} holds something else at {shown(dataset.name)}, wanted an array of "
-                "floating-point numbers in the file itself. Save it anew."
+                f"{self.name} holds something else at {shown(dataset.name)}, expected an array of "
+                "floating-point numbers in the file itself. Save it again."
             )
         # A chunk is decoded whole, however little of it the array has.
         count = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
@@ -308,21 +264,11 @@ class _Reader:
         return array
 
     def _texts(self, group: Any, key: str) -> list[str]:
-        """A list of names; Keras cuts one of more than 64 kB into numbered parts."""
-        keys = [key] if key in group.attrs else []
-        while not keys or keys[-1] != key:
-            part = f"{key}{len(keys)}"
-            if part not in group.attrs:
-                break
-            keys.append(part)
-        names = chain.from_iterable(np.ravel(self._attribute(group, k)).tolist() for k in keys)
+        names = np.ravel(self._attribute(group, key)).tolist() if key in group.attrs else []
         return [n.decode() if isinstance(n, bytes) else str(n) for n in names]
 
     def _text(self, group: Any, key: str) -> str:
-        if key not in group.attrs:
-            return ""
-        value = self._attribute(group, key)
-        return value.decode() if isinstance(value, bytes) else str(value)
+        return "".join(self._texts(group, key)[:1])
 
     def _attribute(self, group: Any, key: str) -> Any:
         import h5py
@@ -339,15 +285,6 @@ class _Reader:
         self.left -= count
         if self.left < 0:
             raise WeightsError(
-                f"{self.name} holds more than {MAX_BYTES >> 20} MiB, wanted the weights of one "
+                f"{self.name} holds more than {MAX_BYTES >> 20} MiB, expected the weights of one "
                 f"network. {_ADVICE}"
             )
-
-
-def _input_shape(config: list[Mapping[str, Any]]) -> tuple[int, ...] | None:
-    for settings in config:
-        for key in ("batch_input_shape", "batch_shape"):
-            shape = settings.get(key)
-            if isinstance(shape, list) and all(isinstance(n, int) for n in shape[1:]):
-                return tuple(shape[1:])
-    return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from covidctnet import __version__
+from covidctnet._version import __version__
 from covidctnet.card import CALIBRATED
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy

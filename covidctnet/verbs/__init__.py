@@ -49,5 +49,4 @@ VERBS: Mapping[str, Verb] = {
     "weights": Verb(
         "list the shipped weights, verify hashes, or import Keras weights", training.weights
     ),
-    "benchmark": Verb("measure every stage beside a reference", answers.benchmark),
 }

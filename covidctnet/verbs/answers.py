@@ -19,7 +19,7 @@ from covidctnet.verbs.common import (
     parser_of,
 )
 
-__all__ = ["benchmark", "classify", "compare", "evaluate", "inspect"]
+__all__ = ["classify", "compare", "evaluate", "inspect"]
 
 
 def classify(arguments: list[str]) -> int:
@@ -158,64 +158,4 @@ def compare(arguments: list[str]) -> int:
         labels = read_readers(Path(given.readers))
         tables.append(readers_table(*score_readers(first, labels, rng=rng)))
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")
-    return EXIT_OK
-
-
-def benchmark(arguments: list[str]) -> int:
-    """``covidctnet benchmark``; returns the exit code."""
-    parser = parser_of("benchmark")
-    parser.add_argument("--json", action="store_true", help="print JSON, every run in it")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of every way, by turns")
-    parser.add_argument("--scan", type=str, default="", help="a DICOM series; a phantom if empty")
-    parser.add_argument(
-        "--only",
-        type=str,
-        default="",
-        help="stages, separated by commas: read, preprocess, lungs, noise, denoise, classify, "
-        "whole, train, operations, load, start, memory",
-    )
-    parser.add_argument(
-        "--studies", type=int, default=0, help="phantoms of the long runs: memory, studies a second"
-    )
-    parser.add_argument("--picture", type=str, default="", help="where its curve goes, an SVG")
-    parser.add_argument(
-        "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
-    )
-    add_network(parser)
-    given = parser.parse_args(arguments)
-    for name, least in (("repeats", 1), ("studies", 0)):
-        if given[name] < least:
-            raise UsageError(f"--{name} must be {least} or more, got {given[name]}")
-    if given.picture and not given.studies:
-        raise UsageError("--picture draws the long run; ask for one with --studies 200")
-
-    from covidctnet.benchmark.run import STAGES, around_marks, put_into, render
-    from covidctnet.benchmark.run import benchmark as measured
-    from covidctnet.benchmark.streaming import draw
-    from covidctnet.files import write_whole
-
-    # Measuring takes half an hour: what cannot be written is said now.
-    if given.into:
-        around_marks(Path(given.into))
-    if given.picture and not Path(given.picture).parent.is_dir():
-        raise UsageError("the folder of --picture does not exist; make it, or name another file")
-    scan = existing(given.scan) if given.scan else None
-    if scan is not None and not scan.is_dir():
-        raise UsageError("--scan wants a folder of DICOM files: the other readers know no other")
-    found = measured(
-        given.weights,
-        given.device,
-        given.repeats,
-        precision=given.precision,
-        compiled=given.compiled,
-        scan=scan,
-        only=[name.strip() for name in given.only.split(",") if name.strip()] or STAGES,
-        studies=given.studies,
-    )
-    text = render(found)
-    if given.into:
-        put_into(Path(given.into), text)
-    if given.picture:
-        write_whole(Path(given.picture), draw(found.streams[0]))
-    sys.stdout.write((json.dumps(found.as_plain(), indent=1) if given.json else text) + "\n")
     return EXIT_OK

@@ -31,7 +31,6 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
-from covidctnet.evaluation.slices import SliceScores, blocked_auc, score_slices
 from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
@@ -39,7 +38,8 @@ from covidctnet.results import Label
 from covidctnet.training.bank import InputMaker
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
-from pipelines.command import tell
+from pipelines.experiments.command import tell
+from pipelines.real.slices import SliceScores, blocked_auc, score_slices
 
 BLOCK_MM = 20.0
 SUFFIX = "_slice_labels.csv"

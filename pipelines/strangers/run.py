@@ -36,7 +36,7 @@ from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
 from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
 from covidctnet.weights import load_weights
-from pipelines.command import tell
+from pipelines.experiments.command import tell
 
 # Densities of the baselines, HU: ground glass to soft tissue, and consolidation alone.
 DENSITIES: Mapping[str, tuple[float, float]] = {

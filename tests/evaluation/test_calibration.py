@@ -10,6 +10,7 @@ from covidctnet.evaluation.calibration import (
     reliability,
     risk_coverage,
 )
+from covidctnet.evaluation.intervals import redraw
 
 
 def rng(seed=0):
@@ -75,25 +76,29 @@ def test_a_calibrated_model_lies_on_the_diagonal_and_a_bold_one_below():
 def test_the_error_falls_with_the_right_temperature():
     truth, said = calibrated(600)
     bold = soften(said, 0.3)
-    before = calibration_error(truth, bold, rng=rng())
-    after = calibration_error(truth, soften(bold, fit_temperature(truth, bold)), rng=rng())
+    before = calibration_error(truth, bold, redraw(truth, rng()))
+    after = calibration_error(
+        truth, soften(bold, fit_temperature(truth, bold)), redraw(truth, rng())
+    )
     assert after.high < before.low
     assert 0 <= after.low <= after.value
 
 
 def test_a_calibrated_model_is_seldom_told_that_it_is_not():
     """The interval reaches down to 0 for most: with plain percentiles it does for none."""
-    reached = sum(
-        calibration_error(*calibrated(100, seed=seed), rng=rng()).low == 0 for seed in range(20)
-    )
-    assert reached >= 12
+
+    def reaches(seed):
+        truth, said = calibrated(100, seed=seed)
+        return calibration_error(truth, said, redraw(truth, rng())).low == 0
+
+    assert sum(reaches(seed) for seed in range(20)) >= 12
 
 
 def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_one():
     def errors(seed, temperature):
         truth, said = calibrated(200, seed=100 + seed)
         said = soften(said, temperature)
-        found = calibration_error(truth, said, rng=rng()).value
+        found = calibration_error(truth, said, redraw(truth, rng())).value
         by_chance = error_by_chance(said, rng=rng(), draws=200)
         assert 0 < by_chance.low < by_chance.value < by_chance.high
         return by_chance.low <= found <= by_chance.high, found > by_chance.high
@@ -106,7 +111,8 @@ def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_on
 def test_the_calibration_error_of_a_worked_case():
     """Two answers at 0.8 of which one is right, two at 0.6 both right: (2 x 0.3 + 2 x 0.4) / 4."""
     said = np.array([[0.8, 0.2, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.6, 0.4, 0]])
-    found = calibration_error(np.array([0, 1, 0, 0]), said, rng=rng())
+    truth = np.array([0, 1, 0, 0])
+    found = calibration_error(truth, said, redraw(truth, rng()))
     assert found.value == pytest.approx(0.35)
 
 

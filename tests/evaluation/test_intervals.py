@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covidctnet.evaluation.intervals import auc, auc_difference, auc_interval, bootstrap, wilson
+from covidctnet.evaluation.intervals import (
+    auc,
+    auc_difference,
+    auc_interval,
+    bootstrap,
+    redraw,
+    wilson,
+)
 
 # AUC of normal scores one standard deviation apart.
 TRUE_AUC = float(stats.norm.cdf(1 / np.sqrt(2)))
@@ -135,7 +142,7 @@ def test_the_bootstrap_draws_within_groups():
         seen.add(int(groups[index].sum()))
         return {"first": float(index[0])}
 
-    bootstrap(figures, groups, rng(), draws=50)
+    bootstrap(figures, redraw(groups, rng(), count=50))
     assert seen == {15}
 
 
@@ -145,7 +152,9 @@ def test_studies_of_a_patient_are_drawn_together():
     patients = np.arange(10).repeat(10)
 
     def width(**rest):
-        found = bootstrap(lambda i: {"m": float(values[i].mean())}, np.zeros(100), rng(), **rest)
+        found = bootstrap(
+            lambda i: {"m": float(values[i].mean())}, redraw(np.zeros(100), rng(), **rest)
+        )
         return found["m"].high - found["m"].low
 
     assert width(patients=patients) == pytest.approx(np.sqrt(10) * width(), rel=0.1)
@@ -153,23 +162,29 @@ def test_studies_of_a_patient_are_drawn_together():
 
 def test_two_patients_with_many_studies_are_too_few():
     groups, patients = np.zeros(20), np.arange(20) % 2
-    found = bootstrap(lambda i: {"m": float(i.mean())}, groups, rng(), patients=patients)["m"]
+    found = bootstrap(lambda i: {"m": float(i.mean())}, redraw(groups, rng(), patients=patients))[
+        "m"
+    ]
     assert np.isnan(found.low)
 
 
 def test_what_no_draw_changes_has_no_interval():
-    found = bootstrap(lambda i: {"all right": 1.0}, np.zeros(9), rng(), draws=50)["all right"]
+    found = bootstrap(lambda i: {"all right": 1.0}, redraw(np.zeros(9), rng(), count=50))[
+        "all right"
+    ]
     assert str(found) == "1.000 (interval not estimable, n=9)"
 
 
 def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error():
     values = rng().normal(0, 1, 400)
-    found = bootstrap(lambda i: {"mean": float(values[i].mean())}, np.zeros(400), rng(1))["mean"]
+    found = bootstrap(lambda i: {"mean": float(values[i].mean())}, redraw(np.zeros(400), rng(1)))[
+        "mean"
+    ]
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_a_figure_that_is_not_defined_has_no_interval():
-    found = bootstrap(lambda i: {"f": float("nan")}, np.zeros(9), rng(), draws=5)["f"]
+    found = bootstrap(lambda i: {"f": float("nan")}, redraw(np.zeros(9), rng(), count=5))["f"]
     assert str(found) == "not estimable (n=9)"
 
 
@@ -178,3 +193,14 @@ def test_wilson_is_that_of_a_textbook():
     for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (0, 20, 0.0, 0.1611)):
         found = wilson(hits, n)
         assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_draws_are_those_that_the_seed_gives_and_hold_whole_patients():
+    groups, patients = np.repeat([0, 1], 12), np.arange(24) // 2
+    draws = redraw(groups, rng(), patients=patients, count=20)
+    assert draws.is_clustered and draws.n == 24 and len(draws.indices) == 20
+    for index, other in zip(
+        draws.indices, redraw(groups, rng(), patients=patients, count=20).indices, strict=True
+    ):
+        assert np.array_equal(index, other)
+        assert np.array_equal(index[::2] + 1, index[1::2])

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from covidctnet.evaluation.intervals import auc, wilson
+from covidctnet.evaluation.intervals import auc, redraw, wilson
 from covidctnet.evaluation.metrics import score
 from covidctnet.results import Label
 
@@ -38,7 +38,7 @@ def test_auc_is_the_share_of_pairs_in_order(cases):
 
 def test_perfect_answers_score_one():
     truth = np.repeat([0, 1, 2], 5)
-    scores = score(truth, np.eye(3)[truth], rng=rng())
+    scores = score(truth, np.eye(3)[truth], redraw(truth, rng()))
     assert scores.overall["accuracy"].value == 1
     assert scores.overall["macro_auc"].value == 1
     assert np.array_equal(scores.confusion, 5 * np.eye(3))
@@ -47,7 +47,7 @@ def test_perfect_answers_score_one():
 def test_rows_of_the_confusion_are_the_truth():
     truth = np.array([Label.COVID19, Label.COVID19, Label.CAP])
     answers = np.eye(3)[[Label.CAP, Label.COVID19, Label.CAP]]
-    scores = score(truth, answers, rng=rng())
+    scores = score(truth, answers, redraw(truth, rng()))
     assert scores.confusion[Label.COVID19].tolist() == [0, 1, 1]
     assert scores.by_label[Label.COVID19]["sensitivity"].value == 0.5
     assert scores.by_label[Label.CAP]["specificity"].value == 0.5
@@ -55,13 +55,15 @@ def test_rows_of_the_confusion_are_the_truth():
 
 
 def test_a_missing_class_has_no_auc():
-    scores = score(np.array([0, 0, 1, 1]), np.full((4, 3), 1 / 3), rng=rng())
+    scores = score(
+        np.array([0, 0, 1, 1]), np.full((4, 3), 1 / 3), redraw(np.array([0, 0, 1, 1]), rng())
+    )
     assert str(scores.by_label[Label.CAP]["auc"]).startswith("not estimable")
     assert str(scores.overall["macro_auc"]).startswith("not estimable")
 
 
 def test_one_patient_a_class_gives_no_interval():
-    scores = score(np.array([0, 1, 2]), np.eye(3), rng=rng())
+    scores = score(np.array([0, 1, 2]), np.eye(3), redraw(np.array([0, 1, 2]), rng()))
     assert "interval not estimable" in str(scores.overall["macro_auc"])
 
 
@@ -69,16 +71,18 @@ def test_the_bootstrap_interval_holds_the_figure_and_repeats():
     truth = np.tile([0, 1, 2], 15)
     probabilities = np.random.default_rng(5).dirichlet(np.ones(3), 45) + 0.4 * np.eye(3)[truth]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    one, two = (score(truth, probabilities, rng=rng()).overall["macro_auc"] for _ in range(2))
+    one, two = (
+        score(truth, probabilities, redraw(truth, rng())).overall["macro_auc"] for _ in range(2)
+    )
     assert one.low < one.value < one.high
     assert one == two
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused():
     with pytest.raises(ValueError, match="sum to 1"):
-        score(np.array([0, 1]), np.full((2, 3), 0.5), rng=rng())
+        score(np.array([0, 1]), np.full((2, 3), 0.5), redraw(np.array([0, 1]), rng()))
     with pytest.raises(ValueError, match="shape"):
-        score(np.array([0, 1]), np.full((2, 2), 0.5), rng=rng())
+        score(np.array([0, 1]), np.full((2, 2), 0.5), redraw(np.array([0, 1]), rng()))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +95,7 @@ def cohort():
 
 def test_every_figure_is_that_of_scikit_learn(cohort):
     truth, said = cohort
-    answer, found = said.argmax(axis=1), score(truth, said, rng=rng())
+    answer, found = said.argmax(axis=1), score(truth, said, redraw(truth, rng()))
     overall = {name: estimate.value for name, estimate in found.overall.items()}
     assert overall == pytest.approx(
         {
@@ -123,7 +127,7 @@ def test_every_figure_is_that_of_scikit_learn(cohort):
 
 
 def test_every_figure_lies_in_its_interval(cohort):
-    found = score(*cohort, rng=rng())
+    found = score(*cohort, redraw(cohort[0], rng()))
     figures = [found.overall, found.covid, *found.by_label.values()]
     for estimate in (e for group in figures for e in group.values()):
         assert estimate.low <= estimate.value <= estimate.high
@@ -132,7 +136,7 @@ def test_every_figure_lies_in_its_interval(cohort):
 
 @pytest.mark.parametrize("given", [[0, 0, 1, 1], [0, 2, 1, 1]])
 def test_a_class_that_nobody_has_has_no_figures_nor_have_means_over_classes(given):
-    found = score(np.array([0, 0, 1, 1]), np.eye(3)[given], rng=rng())
+    found = score(np.array([0, 0, 1, 1]), np.eye(3)[given], redraw(np.array([0, 0, 1, 1]), rng()))
     cap = found.by_label[Label.CAP]
     for name in ("sensitivity", "f1", "auc", "average_precision"):
         assert str(cap[name]).startswith("not estimable")
@@ -143,9 +147,9 @@ def test_a_class_that_nobody_has_has_no_figures_nor_have_means_over_classes(give
 def test_studies_of_the_same_patients_widen_every_interval(cohort):
     truth, said = (np.repeat(part, 4, axis=0) for part in cohort)
     patients = np.arange(len(truth)) // 4
-    alone = score(*cohort, rng=rng())
-    claimed = score(truth, said, rng=rng())
-    honest = score(truth, said, rng=rng(), patients=patients)
+    alone = score(*cohort, redraw(cohort[0], rng()))
+    claimed = score(truth, said, redraw(truth, rng()))
+    honest = score(truth, said, redraw(truth, rng(), patients=patients))
     for name in ("accuracy", "macro_auc", "balanced_accuracy"):
         widths = [e.overall[name].high - e.overall[name].low for e in (alone, claimed, honest)]
         assert widths[2] == pytest.approx(widths[0], rel=0.25)
@@ -157,6 +161,6 @@ def test_studies_of_the_same_patients_widen_every_interval(cohort):
 
 
 def test_where_everybody_has_a_class_nothing_can_be_ranked():
-    found = score(np.zeros(4, int), np.eye(3)[[0, 0, 1, 2]], rng=rng())
+    found = score(np.zeros(4, int), np.eye(3)[[0, 0, 1, 2]], redraw(np.zeros(4, int), rng()))
     for name in ("auc", "average_precision"):
         assert str(found.by_label[Label.CONTROL][name]).startswith("not estimable")

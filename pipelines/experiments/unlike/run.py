@@ -1,0 +1,172 @@
+"""How unlike the training data groups of scans are, also those that the gate would refuse.
+
+    python -m pipelines.experiments.unlike.run "real chests=/scans" --predictions phantoms=FILE.csv
+    python -m pipelines.experiments.unlike.run "real chests=/scans" --parts bellies=0:0.2
+
+The score is that of `covidctnet.Prediction.distance`: above 1 a scan is flagged `unlike_training`.
+A scan that is no chest is refused before it gets a score; here it gets one all the same, to show
+what the score alone would see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from covidctnet.chest import look_for_chest
+from covidctnet.classify import CovidCTNet
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.evaluation.intervals import wilson
+from covidctnet.io import find_studies, read_study
+from covidctnet.preprocess import preprocess
+from pipelines.experiments.command import tell
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scan.
+
+    Attributes:
+        group: Its group.
+        distance: Over the limit.
+        refused: Whether the gate refuses it.
+        most: What is strangest about it; empty where it is not known.
+    """
+
+    group: str
+    distance: float
+    refused: bool = False
+    most: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score every study of every group and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", help="NAME=FOLDER")
+    parser.add_argument(
+        "--predictions",
+        action="append",
+        default=[],
+        help="NAME=FILE: predictions.csv of an evaluation with these weights, a group a site",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="*",
+        default=[],
+        help="NAME=FIRST:LAST: each group once more, cut to these shares of its slices, feet first",
+    )
+    parser.add_argument("--weights", default="compact")
+    parser.add_argument("--output", type=Path, default=None)
+    given = parser.parse_args(arguments)
+
+    def make() -> str:
+        model = CovidCTNet.load(given.weights)
+        if model.likeness is None:
+            raise UsageError("these weights cannot tell what is unlike their training data")
+        found = [row for each in given.predictions for row in from_predictions(*_named(each))]
+        for each in given.groups:
+            name, folder = _named(each)
+            found += score(model, name, folder, dict(map(_part, given.parts)))
+        return render(found, model)
+
+    return tell(make, given.output)
+
+
+def score(
+    model: CovidCTNet,
+    group: str,
+    folder: Path,
+    parts: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> list[Scored]:
+    """Every study below a folder that can be read as a volume, whole and in parts of its slices."""
+    shares = {group: (0.0, 1.0), **{f"{group}: {part}": ends for part, ends in parts.items()}}
+    out = []
+    for study in find_studies(folder):
+        try:
+            volume = read_study(study)
+        except StudyError as error:
+            sys.stderr.write(f"study {study.id} of {group}: {error.code}\n")
+            continue
+        for name, ends in shares.items():
+            first, last = (round(end * len(volume.array)) for end in ends)
+            try:
+                unit = preprocess(volume.then("cut", volume.array[first:last]), model.settings)
+            except StudyError as error:
+                sys.stderr.write(f"study {study.id} of {name}: {error.code}\n")
+                continue
+            chest, lungs = look_for_chest(unit, window_hu=model.window_hu)
+            unlikeness = model.unlikeness(unit, lungs)
+            assert unlikeness is not None
+            out.append(Scored(name, unlikeness.distance, bool(chest.fault), unlikeness.most))
+    return out
+
+
+def from_predictions(group: str, file: Path) -> list[Scored]:
+    """Those that an evaluation has scored, a group a site."""
+    with file.open(newline="", encoding="utf-8") as table:
+        return [
+            Scored(f"{group}, {row['site']}" if row["site"] else group, float(row["distance"]))
+            for row in csv.DictReader(table)
+            if row["distance"]
+        ]
+
+
+def render(found: Sequence[Scored], model: CovidCTNet) -> str:
+    """A row a group, in the order in which they came."""
+    groups: dict[str, list[Scored]] = defaultdict(list)
+    for one in found:
+        groups[one.group].append(one)
+    lines = [
+        "# Scans unlike the training data",
+        "",
+        f"Made by `python -m pipelines.experiments.unlike.run`; weights {model.weights_digest}. "
+        "The distance is over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
+        "",
+        "| group | scans | refused by the gate | distance: median | range | above 1 | strangest |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, scans in groups.items():
+        distances = [one.distance for one in scans]
+        refused = sum(one.refused for one in scans)
+        share = wilson(sum(distance > 1 for distance in distances), len(distances))
+        lines.append(
+            f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(distances):.2f} | "
+            f"{min(distances):.2f} to {max(distances):.2f} | {share.value:.2f} "
+            f"({share.low:.2f}-{share.high:.2f}) | {_commonest(scans)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _commonest(scans: Sequence[Scored]) -> str:
+    """What is strangest most often, of those above the limit."""
+    counts = Counter(one.most for one in scans if one.distance > 1 and one.most)
+    return ", ".join(f"{name} ({count})" for name, count in counts.most_common(2))
+
+
+def _part(text: str) -> tuple[str, tuple[float, float]]:
+    try:
+        name, _, ends = text.partition("=")
+        first, last = map(float, ends.split(":"))
+    except ValueError:
+        first, last = 1.0, 0.0
+    if not 0 <= first < last <= 1:
+        raise UsageError(f"wanted NAME=FIRST:LAST with shares from 0 to 1, got {text!r}")
+    return name, (first, last)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not Path(path).exists():
+        raise UsageError(f"wanted NAME=PATH of something that exists, got {text!r}")
+    return name, Path(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
