@@ -16,6 +16,7 @@ from covidctnet.io.archive import BadArchiveError, File, is_archive, members
 from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
 from covidctnet.io.frame import Identity
 from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
+from covidctnet.io.uids import Group, group
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 
@@ -54,6 +55,7 @@ class Study:
             folder that may not be read: both are refused.
         files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
+        notes: What was decided about which files belong together.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Study:
     format: Format
     files: tuple[File, ...]
     series_uid: str | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def series(self) -> str | None:
@@ -259,9 +262,6 @@ def _kind(path: File) -> Format | Literal["damaged", "unknown", "unreadable", "j
 def _dicom_studies(
     files: Sequence[File], claimed: Sequence[File], skipped: Counter[str], every_series: bool
 ) -> list[Study]:
-    members: dict[tuple[str, str | None], list[File]] = {}
-    ct: set[tuple[str, str | None]] = set()
-    homes: dict[Path, set[tuple[str, str | None]]] = {}
     damaged: list[File] = list(claimed)
     identified: list[tuple[File, Identity]] = []
     for path in files:
@@ -271,62 +271,57 @@ def _dicom_studies(
             skipped["directories of media"] += 1
         except (DamagedFileError, OSError):
             damaged.append(path)
-    studies_of = _joined(identified)
-    for path, found in identified:
-        key = (studies_of[found.study_uid], found.series_uid if every_series else None)
-        members.setdefault(key, []).append(path)
-        homes.setdefault(path.parent, set()).add(key)
-        if found.sop_class == CT_IMAGE or found.sop_class in ENHANCED_CT:
-            ct.add(key)
-    if every_series:
-        # Series that hold no CT are worth an answer only where a study has nothing else.
-        with_ct = {study for study, _ in ct}
-        members = {k: v for k, v in members.items() if k in ct or k[0] not in with_ct}
+    groups, nameless = group(identified)
+    damaged += nameless
+    homes: dict[Path, set[int]] = {}
+    for number, found in enumerate(groups):
+        for path, _ in found.entries:
+            homes.setdefault(path.parent, set()).add(number)
+    beside: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        keys = [key for key in homes.get(path.parent, ()) if key in members]
-        if len({study_uid for study_uid, _ in keys}) == 1:
+        numbers = homes.get(path.parent, set())
+        if len(numbers) == 1:
             # It may be a slice of any series of the study.
-            for key in keys:
-                members[key].append(path)
+            beside.setdefault(next(iter(numbers)), []).append(path)
         else:
             orphans.setdefault(path.parent, []).append(path)
     studies = []
-    for (study_uid, series_uid), group in members.items():
-        text = study_uid if series_uid is None else f"{study_uid}\n{series_uid}"
-        studies.append(_dicom_study(study_id(text), group, series_uid))
-    for group in orphans.values():
-        digest = hashlib.sha256("".join(_safe_id(path) for path in group).encode())
-        studies.append(_dicom_study(digest.hexdigest()[:12], group, None))
+    for number, found in enumerate(groups):
+        for text, series_uid, own in _parts(found, every_series):
+            own = [*own, *beside.get(number, ())]
+            studies.append(_dicom_study(study_id(text), own, series_uid, found.notes))
+    for lost in orphans.values():
+        digest = hashlib.sha256("".join(_safe_id(path) for path in lost).encode())
+        studies.append(_dicom_study(digest.hexdigest()[:12], lost, None))
     return studies
 
 
-def _joined(identified: Sequence[tuple[File, Identity]]) -> dict[str, str]:
-    """For every study UID the one that stands for it: a series of one folder is in one study.
-
-    Reading then says that the slices disagree on their study; apart, each part would look whole.
-    Constant series UIDs of anonymised archives do no harm as long as patients have folders.
-    """
-    stands_for: dict[str, str] = {}
-
-    def root(uid: str) -> str:
-        while stands_for.setdefault(uid, uid) != uid:
-            uid = stands_for[uid]
-        return uid
-
-    owners: dict[tuple[Path, str], str] = {}
-    for path, found in identified:
-        owner = found.study_uid
-        if found.series_uid:
-            owner = owners.setdefault((path.parent, found.series_uid), found.study_uid)
-        stands_for[root(found.study_uid)] = root(owner)
-    return {found.study_uid: root(found.study_uid) for _, found in identified}
+def _parts(found: Group, every_series: bool) -> Iterator[tuple[str, str | None, list[File]]]:
+    """What a study is asked for: all of it, or each of its series that may be worth an answer."""
+    if not every_series:
+        yield found.text, None, [path for path, _ in found.entries]
+        return
+    parts: dict[str | None, list[File]] = {}
+    ct: set[str | None] = set()
+    for path, identity in found.entries:
+        key = None if path in found.idle_series else identity.series_uid
+        parts.setdefault(key, []).append(path)
+        if identity.sop_class == CT_IMAGE or identity.sop_class in ENHANCED_CT:
+            ct.add(key)
+    for series_uid, files in parts.items():
+        # Series that hold no CT are worth an answer only where a study has nothing else.
+        if series_uid in ct or not ct:
+            text = found.text if series_uid is None else f"{found.text}\n{series_uid}"
+            yield text, series_uid, files
 
 
-def _dicom_study(identity: str, files: Sequence[File], series_uid: str | None) -> Study:
+def _dicom_study(
+    identity: str, files: Sequence[File], series_uid: str | None, notes: tuple[str, ...] = ()
+) -> Study:
     folders = sorted({str(path.parent) for path in files})
     path = Path(os.path.commonpath(folders)) if len(files) > 1 else Path(str(files[0]))
-    return Study(identity, path, "dicom", tuple(sorted(files, key=str)), series_uid)
+    return Study(identity, path, "dicom", tuple(sorted(files, key=str)), series_uid, notes)
 
 
 def _safe_id(path: File) -> str:

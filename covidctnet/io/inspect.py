@@ -205,6 +205,7 @@ def _flags(stack: Stack) -> list[str]:
     turned = np.diag(stack.placement.axes[::-1])
     is_odd = turned[1:].min() < 0 or np.abs(turned).min() < np.cos(np.radians(ODD_DEGREES))
     flags = {
+        "stray_files": bool(stack.strays),
         "contrast": any(f.has_contrast for f in stack.frames),
         "few_slices": len(stack.frames) < FEW_SLICES,
         "lossy": any(f.is_lossy for f in stack.frames),

@@ -39,6 +39,7 @@ def read_study(
             return read_dicom(
                 study.files,
                 study.id,
+                notes=study.notes,
                 series=series,
                 series_uid=study.series_uid,
                 allow_gaps=allow_gaps,

@@ -147,13 +147,13 @@ def test_copies_of_slices_are_dropped_and_noted(tmp_path):
 
 
 def test_two_acquisitions_in_one_series_are_told_apart(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
 
     def second(ds, index):
         ds.AcquisitionNumber = 2
         ds.SOPInstanceUID = series.uid(f"second/{index}")
 
-    series.write(tmp_path / "b", series.a_scan() + np.int16(5), change=second)
+    series.write(tmp_path, series.a_scan() + np.int16(5), change=second, name="b{:04d}.dcm")
     with pytest.raises(StudyError, match="AMBIGUOUS_SERIES"):
         read_volume(tmp_path)
     keys = [s["key"] for s in describe(find_studies(tmp_path)[0])["series"]]
@@ -161,14 +161,14 @@ def test_two_acquisitions_in_one_series_are_told_apart(tmp_path):
 
 
 def test_interleaved_acquisitions_are_not_woven_together(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
 
     def second(ds, index):
         ds.AcquisitionNumber = 2
         ds.SOPInstanceUID = series.uid(f"second/{index}")
         ds.ImagePositionPatient = [*ds.ImagePositionPatient[:2], ds.ImagePositionPatient[2] + 1.25]
 
-    series.write(tmp_path / "b", series.a_scan() + np.int16(5), change=second)
+    series.write(tmp_path, series.a_scan() + np.int16(5), change=second, name="b{:04d}.dcm")
     with pytest.raises(StudyError, match="AMBIGUOUS_SERIES"):
         read_volume(tmp_path)
 
@@ -179,10 +179,11 @@ def test_acquisitions_one_above_the_other_stay_one_scan(tmp_path):
 
 
 def test_acquisitions_that_nothing_separates_are_refused(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
     series.write(
-        tmp_path / "b",
+        tmp_path,
         series.a_scan() + np.int16(5),
+        name="b{:04d}.dcm",
         change=lambda ds, i: setattr(ds, "SOPInstanceUID", series.uid(f"second/{i}")),
     )
     with pytest.raises(StudyError, match="OVERLAPPING_ACQUISITIONS"):
@@ -285,7 +286,7 @@ def test_describe_tells_a_refusal(tmp_path):
 def test_a_last_slice_under_another_series_uid_leaves_the_volume_cut(tmp_path):
     series.write(tmp_path, skip=(11,))
     series.write(tmp_path, series="other", skip=tuple(range(11)), name="other{:04d}.dcm")
-    with pytest.raises(StudyError, match="where the scan of 11 slices would go on") as caught:
+    with pytest.raises(StudyError, match="where the scan of 11 slices goes on") as caught:
         read_volume(tmp_path)
     assert caught.value.code == "SLICE_GAP"
 
