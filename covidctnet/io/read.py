@@ -52,8 +52,9 @@ def read_study(
             raise StudyError("BAD_ARCHIVE", "the archive has changed while it was read. Try again.")
         if series is not None:
             raise StudyError("UNKNOWN_SERIES", "only DICOM studies have series; leave it out.")
-        reader = read_nifti if study.format == "nifti" else read_itk
-        return reader(study.files[0], study.id)
+        if study.format == "nifti":
+            return read_nifti(study.files[0], study.id)
+        return read_itk(study.files, study.id)
     except StudyError as error:
         raise error.of_study(study.id) from None
     except DamagedFileError as error:

@@ -52,13 +52,16 @@ GROUPS = (
     "dimensions of a file",
     "type of a file",
     "broken file",
+    "default geometry",
+    "header and voxels apart",
+    "names of formats",
     "archive",
     "hostile archive",
 )
 PATIENT = "secret-7781"
 # No message may hold these; the last three stand in every header that `series` writes.
 SECRETS = (PATIENT, "Doe", "Jane")
-FORMATS = ("dicom", "nifti", "mha", "nrrd", "zip")
+FORMATS = ("dicom", "nifti", "mha", "mhd", "nrrd", "nhdr", "zip")
 
 
 @dataclass(frozen=True, eq=False)
