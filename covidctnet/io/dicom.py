@@ -22,7 +22,7 @@ from covidctnet.io.series import Dropped, Stack, choose
 from covidctnet.io.stacks import find_stacks
 from covidctnet.io.strays import is_stray
 from covidctnet.io.uids import without_idle_uids
-from covidctnet.io.voxels import read_hu
+from covidctnet.io.voxels import BITS_NOTES, read_hu
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
 __all__ = ["Survey", "read_dicom", "survey"]
@@ -232,7 +232,7 @@ def read_dicom(
     array, more = read_hu(stack.frames)
     notes += more
     affine = placement.affine
-    flags = set()
+    flags = {"stored_bits"} if set(more) & set(BITS_NOTES) else set()
     if allow_gaps and not _is_even(stack):
         array, affine = resample_gaps(array, placement)
         flags.add("gaps_resampled")
