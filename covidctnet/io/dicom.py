@@ -36,11 +36,13 @@ class Survey:
         stacks: Images that form volumes, with their faults.
         dropped: Images that form none.
         frames: All images.
+        damaged: Files that cannot be read.
     """
 
     stacks: tuple[Stack, ...]
     dropped: tuple[Dropped, ...]
     frames: tuple[Frame, ...]
+    damaged: int = 0
 
     def choose(self, series: str | None = None) -> tuple[Stack, tuple[Dropped, ...]]:
         """The stack to read, and everything that is left out.
@@ -133,7 +135,7 @@ def survey(
     if damage and not stacks and not (frames and dropped):
         raise damage[0].error
     stacks = [_beside_damage(_of_one_patient(stack), damage, series_of) for stack in stacks]
-    return Survey(tuple(stacks), tuple(dropped), tuple(frames))
+    return Survey(tuple(stacks), tuple(dropped), tuple(frames), len(damage))
 
 
 def _only(frames: Sequence[Frame], series: str) -> list[Frame]:
@@ -232,7 +234,9 @@ def read_dicom(
     array, more = read_hu(stack.frames)
     notes += more
     affine = placement.affine
-    flags = {"stored_bits"} if set(more) & set(BITS_NOTES) else set()
+    flags = set()
+    if set(more) & set(BITS_NOTES):
+        flags.add("stored_bits")
     if allow_gaps and not _is_even(stack):
         array, affine = resample_gaps(array, placement)
         flags.add("gaps_resampled")

@@ -35,6 +35,7 @@ from covidctnet.io.values import (
 __all__ = [
     "ENCAPSULATED_LENGTH",
     "identify",
+    "owners",
     "read_frames",
     "series_key",
 ]
@@ -174,6 +175,26 @@ def identify(path: File) -> Identity:
         return _identity(data)
     except PARSE_ERRORS as e:
         raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
+
+
+def owners(path: File) -> tuple[tuple[str, str], ...]:
+    """Whom a file is of: what a person who owns it knows it by, and nobody else may be shown.
+
+    Raises:
+        NotDicomError: If it holds something else.
+        DamagedFileError: If it cannot be parsed.
+    """
+    keywords = {
+        "patient": "PatientID",
+        "name": "PatientName",
+        "accession": "AccessionNumber",
+        "date": "StudyDate",
+    }
+    with path.open("rb") as file:
+        data, _ = parse(file, [tag_of(keyword) for keyword in keywords.values()], find_pixels=False)
+    found = ((what, text(data, keyword)) for what, keyword in keywords.items())
+    # A header could hold what moves a terminal's cursor.
+    return tuple((what, "".join(c for c in value if c.isprintable())) for what, value in found)
 
 
 def _identity(data: Dataset) -> Identity:

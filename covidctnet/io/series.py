@@ -31,12 +31,14 @@ class Dropped:
         what: What they are, a few words.
         images: How many.
         why: Why they are left out.
+        files: How many files hold them.
     """
 
     key: str
     what: str
     images: int
     why: str
+    files: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,8 @@ def _stacks_of_series(
     dropped: list[Dropped] = []
     for what, members in sorted(_grouped(frames, _unfit).items()):
         if what:
-            dropped.append(Dropped(key, what, len(members), "not a stack of CT slices"))
+            files = len({f.file for f in members})
+            dropped.append(Dropped(key, what, len(members), "not a stack of CT slices", files))
     fit = [f for f in frames if not _unfit(f)]
     if not fit:
         return [], dropped
