@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from covidctnet.io.archive import File
 from covidctnet.io.contrast import CONTRAST_KEYWORDS, has_contrast
 from covidctnet.io.elements import (
+    DEFLATED,
     PARSE_ERRORS,
     AbsurdFileError,
     DamagedFileError,
@@ -278,6 +279,9 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     if element is None or 0 in sizes:
         # Cut short between two elements, a file looks whole; a CT without pixels never is.
         raise DamagedFileError("it has no pixels")
+    is_native = element.length != ENCAPSULATED_LENGTH and pixels.syntax != DEFLATED
+    if is_native and path.stat().st_size < element.start + element.length:
+        raise DamagedFileError("it ends amid its pixels")
     if sop_class in ENHANCED_CT:
         return _enhanced_frames(data, common)
     if sop_class == CT_IMAGE and pixels.frames != 1:

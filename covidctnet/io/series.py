@@ -127,6 +127,16 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         raise best.fault
     ranked = sorted(long, key=lambda s: s.rank)
     best = ranked[0]
+    # The caller who names a stack means it; who names a series means all of its stacks.
+    beyond = sum(n for key, n in best.beyond if series in (None, key)) if series != best.key else 0
+    if (best.beside or beyond) and series != best.key and not best.fault:
+        raise StudyError(
+            "SLICE_GAP",
+            f"expected one whole scan, got {best.beside + beyond} images of another acquisition, "
+            f"series or format where the scan of {len(best.frames)} slices goes on; without them "
+            "it is cut. Export them as one series, or choose the part with "
+            f'read_volume(..., series="{best.key}").',
+        )
     ties = [s.key for s in ranked if s.rank == best.rank]
     if len(ties) > 1:
         raise StudyError(
@@ -136,16 +146,6 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         )
     if best.fault:
         raise best.fault
-    # The caller who names a stack means it; who names a series means all of its stacks.
-    beyond = sum(n for key, n in best.beyond if series in (None, key)) if series != best.key else 0
-    if (best.beside or beyond) and series != best.key:
-        raise StudyError(
-            "SLICE_GAP",
-            f"expected one whole scan, got {best.beside + beyond} images of another acquisition, "
-            f"series or format where the scan of {len(best.frames)} slices goes on; without them "
-            "it is cut. Export them as one series, or choose the part with "
-            f'read_volume(..., series="{best.key}").',
-        )
     dropped = [
         Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest))
         for s in stacks

@@ -41,6 +41,11 @@ GROUPS = (
     "orientation",
     "noise of geometry",
     "mixed patients and studies",
+    "adjoining acquisitions",
+    "UIDs of anonymisers",
+    "bystanders",
+    "stray files",
+    "words for HU",
     "few slices",
     "float pixels",
     "absurd headers",
@@ -155,6 +160,6 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, dicom, files
+    from tests.catalogue import archives, dicom, files, reports
 
-    return (*dicom.CASES, *files.CASES, *archives.CASES)
+    return (*dicom.CASES, *reports.CASES, *files.CASES, *archives.CASES)
