@@ -291,8 +291,8 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
     turned = replace(first, arrays=(kernel, first.arrays[1]))
     saved = replace(saved, layers=[turned if layer is first else layer for layer in saved.layers])
     convs = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
-    places = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
-    _fill(saved, network, places)
+    layers = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
+    _fill(saved, network, layers)
     return network.eval()
 
 
