@@ -226,7 +226,7 @@ class _Reader:
     def _settings(self) -> dict[str, Mapping[str, Any]]:
         """Settings of every layer of a whole model; a wrapper has those of the layer in it too."""
         text = self._text(self.file, "model_config")
-        found = {}
+        found: dict[str, Mapping[str, Any]] = {}
         for entry in json.loads(text)["config"]["layers"] if text else []:
             settings = dict(entry["config"])
             if isinstance(inner := settings.get("layer"), dict):
