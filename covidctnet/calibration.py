@@ -42,7 +42,12 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, truth: np.ndarray, probabilities: np.ndarray, *, coverage: float = 0.9
+        cls,
+        truth: np.ndarray,
+        probabilities: np.ndarray,
+        *,
+        coverage: float = 0.9,
+        scans: np.ndarray | None = None,
     ) -> Calibration:
         """Fit the temperature, then the sets at that temperature.
 
@@ -50,13 +55,17 @@ class Calibration:
             truth: `Label` values of validation patients, shape (n,).
             probabilities: Of the classifier as it is, shape (n, label).
             coverage: Wanted of the sets.
+            scans: Which scan each case was drawn from, shape (n,), where several come from one:
+                cases of one scan count together as one patient.
 
         Raises:
             CohortError: If there are no patients of at least two labels.
         """
-        temperature = fit_temperature(truth, probabilities)
+        weights = _weights(len(truth), scans)
+        temperature = fit_temperature(truth, probabilities, weights=weights)
         softened = soften(probabilities, temperature)
-        return cls(temperature, PredictionSets.fit(truth, softened, coverage=coverage))
+        sets = PredictionSets.fit(truth, softened, coverage=coverage, weights=weights)
+        return cls(temperature, sets)
 
     @classmethod
     def from_card(cls, entry: Mapping[str, Any]) -> Calibration:
@@ -76,12 +85,23 @@ class Calibration:
         return asdict(self)
 
 
-def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
+def _weights(count: int, scans: np.ndarray | None) -> np.ndarray:
+    """Weight of each case, one in all for every scan."""
+    if scans is None:
+        return np.ones(count)
+    _, place, times = np.unique(scans, return_inverse=True, return_counts=True)
+    return np.asarray(1 / times[place])
+
+
+def fit_temperature(
+    truth: np.ndarray, probabilities: np.ndarray, *, weights: np.ndarray | None = None
+) -> float:
     """The temperature at which the probabilities tell the truth best.
 
     Args:
         truth: `Label` values of validation patients, shape (n,).
         probabilities: Of the same, shape (n, label).
+        weights: Of the cases, shape (n,); their sum is the number of patients. 1 each by default.
 
     Returns:
         Above 1 when the model was too sure of itself, between 0.05 and 20.
@@ -97,7 +117,8 @@ def fit_temperature(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
     def surprise(log_temperature: float) -> float:
         said = soften(probabilities, math.exp(log_temperature))
-        likelihood = float(np.log(np.clip(said[np.arange(len(truth)), truth], _TINY, 1)).sum())
+        logs = np.log(np.clip(said[np.arange(len(truth)), truth], _TINY, 1))
+        likelihood = float(logs.sum() if weights is None else (weights * logs).sum())
         return (log_temperature / _LOG_SPREAD) ** 2 / 2 - likelihood
 
     bounds = tuple(math.log(t) for t in _TEMPERATURES)
@@ -141,7 +162,12 @@ class PredictionSets:
 
     @classmethod
     def fit(
-        cls, truth: np.ndarray, probabilities: np.ndarray, *, coverage: float = 0.9
+        cls,
+        truth: np.ndarray,
+        probabilities: np.ndarray,
+        *,
+        coverage: float = 0.9,
+        weights: np.ndarray | None = None,
     ) -> PredictionSets:
         """Choose the threshold on validation patients.
 
@@ -149,18 +175,23 @@ class PredictionSets:
             truth: Their `Label` values, shape (n,).
             probabilities: Shape (n, label).
             coverage: Wanted, between 0 and 1.
+            weights: Of the cases, shape (n,); they sum to the number of patients. 1 by default.
 
         Raises:
             ValueError: If `coverage` is out of range.
         """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {coverage}")
-        n = len(truth)
+        weights = np.ones(len(truth)) if weights is None else weights
+        n = round(float(weights.sum()))
         rank = math.ceil((n + 1) * coverage)
         if rank > n:  # too few patients to promise anything short of all labels
             return cls(coverage, 0.0, n)
-        own = np.sort(probabilities[np.arange(n), truth])
-        return cls(coverage, float(own[n - rank]), n)
+        own = probabilities[np.arange(len(truth)), truth]
+        order = np.argsort(-own, kind="stable")
+        # The patients with the surest true labels, as many as the rank asks for.
+        enough = int(np.searchsorted(np.cumsum(weights[order]), rank - 1e-9))
+        return cls(coverage, float(own[order][min(enough, len(own) - 1)]), n)
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which labels are in each set, bool (n, label)."""

@@ -7,7 +7,7 @@ could do; so lungs are asked for by volume, by length, by what is in them, and f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -128,7 +128,7 @@ def prepare_chest(
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     step = f"cropped to the lungs with a margin of {settings.margin_mm:g} mm"
     cropped = volume.then(step, volume.array[box], affine=affine)
-    unit = preprocess(cropped, settings, device=device)
+    unit = preprocess(cropped, replace(settings, field="scan"), device=device)
     # Both grids have the same axes: a voxel's place in the scan is a scale and an offset an axis.
     to_scan = np.linalg.solve(volume.affine, unit.affine)
     lungs = found.at(

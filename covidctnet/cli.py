@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         3 some studies refused or failed, 4 none classified; 130 interrupted, 141 nobody reads any
         more, as shells have it.
     """
+    _open_standard_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # No Python that this one starts, as multiprocessing does, shall look for modules in the working
     # folder: it may hold anything beside scans.
@@ -54,6 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
+
+
+def _open_standard_streams() -> None:
+    """Give the process the standard streams that its caller has closed, as services do.
+
+    Without them Python has no `sys.stderr`, and the next file that is opened would take the number
+    of a closed one: what a library prints would go into a patient's result.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _run(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from covidctnet.preprocess.grid import linear_taps
 from covidctnet.volume import Volume
 
-__all__ = ["CoarseLungs", "box_around", "coarse_lungs", "lung_mask", "lungs_apart"]
+__all__ = ["CoarseLungs", "box_around", "close_lungs", "coarse_lungs", "lung_mask", "lungs_apart"]
 
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
@@ -204,6 +204,27 @@ def _coarse_lungs(inside: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:
     whole = np.zeros_like(lungs)
     whole[box] = np.logical_or.reduce(closed)
     return whole
+
+
+def close_lungs(air: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """The air of lungs with the vessels and small lesions in it, slice by slice.
+
+    Args:
+        air: bool, shape (slice, row, column).
+        spacing_mm: Along each axis.
+
+    Returns:
+        bool, the same shape: closed within each slice, and small holes filled.
+    """
+    steps = np.maximum(1, np.round(GRID_MM / np.array(spacing_mm[1:]))).astype(int).tolist()
+    zoom = (1, *steps)
+    coarse = _block_mean(air.astype(np.float32), zoom) > 0.5
+    grid_mm = np.array(spacing_mm) * zoom
+    # Slices are told apart by a distance that no closing bridges.
+    apart_mm = np.array([4 * CLOSING_MM, *grid_mm[1:]])
+    closed = _close(coarse, CLOSING_MM, apart_mm)
+    closed |= _small_holes(closed, grid_mm)
+    return _enlarge(closed, zoom, air.shape) | air
 
 
 def _without_vessels(lung: np.ndarray, grid_mm: np.ndarray) -> np.ndarray:

@@ -155,6 +155,11 @@ def real_scans() -> str:
     return _measured("real.md", "Not measured yet: `make judge` does.")
 
 
+def strangers() -> str:
+    """The weights on real patients that they have not seen, once that has been measured."""
+    return _measured("strangers.md", "Not measured yet: `make strangers` does.")
+
+
 def coverage() -> str:
     """How often prediction sets hold the truth, once it has been counted."""
     return _measured("coverage.md", "Not counted yet: `make coverage` does.")
@@ -205,6 +210,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "coverage": coverage,
     "trials": trials,
     "before": before,
+    "strangers": strangers,
     "exactness": exactness,
     "one-scan": one_scan,
     "unlike": unlike,

@@ -3,7 +3,7 @@ import pytest
 
 from covidctnet import read_volume
 from covidctnet.chest import Chest, check_chest, known_chest, look_for_chest, prepare_chest
-from covidctnet.errors import StudyError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from tests.volumes import a_chest, a_volume
 
@@ -213,3 +213,8 @@ def test_the_whole_scan_is_prepared_as_before():
     assert np.array_equal(prepared.unit.array, unit.array)
     assert np.array_equal(prepared.lungs, lungs)
     assert prepared.chest == chest
+
+
+def test_preprocessing_alone_refuses_to_crop_to_lungs_that_nobody_has_found():
+    with pytest.raises(UsageError, match=r"call covidctnet\.chest\.prepare_chest"):
+        preprocess(a_chest()[0], LUNGS)

@@ -452,3 +452,28 @@ def test_an_interrupt_is_one_line_and_exits_130(run, chest, weights, tmp_path, m
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 130
     assert "interrupted" in complaint(err)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "<&-", "<&- 1>&- 2>&-"])
+def test_closed_standard_streams_change_no_exit_code(chest, closed):
+    """Services and job wrappers start programs so."""
+    command = f'exec "{sys.executable}" -m covidctnet inspect --quick "$1" {closed}'
+    done = subprocess.run(["bash", "-c", command, "-", str(chest)], check=False)
+    usual = main(["inspect", "--quick", str(chest)])
+    assert done.returncode == usual
+
+
+def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
+    """What a library prints on a closed standard error must not go into a result."""
+    code = (
+        "import os, sys; from covidctnet.cli import main; main(['--version']); "
+        "number = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); os.write(2, b'noise'); "
+        "sys.exit(number <= 2)"
+    )
+    result = tmp_path / "result"
+    command = f'exec "{sys.executable}" -c "$1" "$2" 2>&-'
+    done = subprocess.run(
+        ["bash", "-c", command, "-", code, str(result)], stdout=subprocess.DEVNULL, check=False
+    )
+    assert done.returncode == 0
+    assert result.read_bytes() == b""

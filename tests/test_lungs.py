@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask
+from covidctnet.lungs import close_lungs, lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from tests.volumes import a_chest, a_volume
 
@@ -94,3 +94,15 @@ def test_real_lungs_have_a_plausible_volume(shared_data, patient):
 
     volume = read_volume(shared_data / "covid_ct_md" / patient)
     assert 3000 < lung_mask(volume).sum() * volume.voxel_ml < 5000
+
+
+def test_lungs_are_closed_over_vessels_and_left_open_over_large_consolidation():
+    air = np.zeros((3, 100, 100), dtype=bool)
+    air[:, 10:90, 10:90] = True
+    air[:, 48:51, 10:90] = False  # a vessel of 3 mm
+    air[1, 10:60, 10:60] = False  # consolidation of 5 cm that reaches the pleura
+    closed = close_lungs(air, (6.0, 1.0, 1.0))
+    assert closed[0, 12:88, 12:88].all()
+    assert not closed[1, 15:40, 15:40].any()
+    assert closed[2, 12:88, 12:88].all()  # a slice away, nothing is bridged
+    assert (air <= closed).all()

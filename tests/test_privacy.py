@@ -211,8 +211,22 @@ def test_no_mark_reaches_results_but_the_path_in_the_table(archive, tmp_path, ca
 
 @pytest.mark.parametrize("options", [[], ["--json"], ["--quick"]])
 def test_no_mark_reaches_what_inspect_shows(archive, caplog, capfd, options):
-    assert main(["inspect", str(archive), "--verbose", *options]) == 0
-    assert_silent(" ".join([caplog.text, *capfd.readouterr()]))
+    main(["inspect", str(archive), "--verbose", *options])
+    out, err = capfd.readouterr()
+    assert out.count(str(archive)) >= 1
+    # The path is for whoever asked; nothing else is.
+    shown = [line for line in out.splitlines() if str(archive) not in line]
+    assert_silent(" ".join([caplog.text, err, *shown]))
+
+
+def test_ids_are_shown_on_a_terminal_alone(archive, monkeypatch, capfd):
+    for options in (["--show-ids"], ["--show-ids", "--json"]):
+        assert main(["inspect", str(archive), "--quick", *options]) == 2
+    assert_silent(" ".join(capfd.readouterr()))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    main(["inspect", str(archive), "--quick", "--show-ids"])
+    shown = [line for line in capfd.readouterr().out.splitlines() if str(archive) not in line]
+    assert any(WORD in line and line.startswith("   patient ") for line in shown)
 
 
 def test_no_mark_reaches_what_training_keeps(tmp_path, caplog, capfd):

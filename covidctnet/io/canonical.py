@@ -21,6 +21,8 @@ FEW_SLICES = 30
 MAX_VOXELS = 2**30
 # Axes further than this from their patient axis count as odd.
 ODD_DEGREES = 20.0
+# Finer voxels are no CT of a chest.
+MIN_SPACING_MM = 0.02
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
 
@@ -76,6 +78,53 @@ def is_sheared(affine: np.ndarray) -> bool:
     """Whether the axes of an affine are not at right angles."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)
+
+
+def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Refuse the affine of a file that is none, or that a program writes when it is given none.
+
+    Args:
+        affine: 4 x 4, from indices to mm, whatever the space.
+        shape: Of the voxels, axes as in `affine`.
+
+    Returns:
+        ``default_geometry`` when the spacing may be right and the position is not given.
+
+    Raises:
+        StudyError: ``NO_GEOMETRY``.
+    """
+    what = None
+    if not np.isfinite(affine).all():
+        what = "its affine is not finite"
+    elif abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        what = "its affine is flat"
+    elif is_sheared(affine):
+        what = "its axes are not at right angles"
+    if what is not None:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected three axes at right angles: {what}. Convert the scan again from DICOM.",
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if min(spacing) < MIN_SPACING_MM:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected spacing in mm, got {' x '.join(f'{s:.3g}' for s in spacing)}, which may be "
+            "metres. Convert the scan again from DICOM.",
+        )
+    directions = affine[:3, :3] / spacing
+    is_straight = bool((np.abs(directions).max(axis=0) > 1 - 1e-6).all())
+    origin = affine[:3, 3]
+    # Some programs put the middle of the volume at 0.
+    middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + origin
+    if is_straight and (spacing == 1).all() and (not origin.any() or not middle.any()):
+        raise StudyError(
+            "NO_GEOMETRY",
+            "expected the scan's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "
+            "the origin 0, which programs write that were given none. Convert the scan again "
+            "from DICOM, or write its affine into the file.",
+        )
+    return ("default_geometry",) if is_straight and not origin.any() else ()
 
 
 def volume_of(

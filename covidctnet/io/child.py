@@ -78,6 +78,7 @@ def packed(study: Study) -> dict[str, Any]:
             for file in study.files
         ],
         "series_uid": study.series_uid,
+        "notes": study.notes,
     }
 
 
@@ -92,6 +93,7 @@ def unpacked(values: dict[str, Any]) -> Study:
             for file in values["files"]
         ),
         series_uid=values["series_uid"],
+        notes=tuple(values["notes"]),
     )
 
 

@@ -84,7 +84,7 @@ def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
         of_many = f" of archive {number}" if len(roots) > 1 else ""
         rows += [replace(r, root=root, where=r.where + of_many) for r in found]
     _check_patients(rows)
-    cohort = [study for row in rows for study in _studies(row)]
+    cohort = _apart([study for row in rows for study in _studies(row)])
     seen: dict[str, str] = {}
     for entry, where in cohort:
         if entry.study.id in seen:
@@ -246,3 +246,27 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
         )
         for study in found
     ]
+
+
+def _apart(cohort: list[tuple[CohortStudy, str]]) -> list[tuple[CohortStudy, str]]:
+    """The studies, those apart that share an id and have nothing but a study UID in common.
+
+    Anonymisers write one UID for all patients. Found together, such scans are told apart.
+    """
+    alike: dict[str, list[int]] = {}
+    for place, (entry, _) in enumerate(cohort):
+        alike.setdefault(entry.study.id, []).append(place)
+    out = list(cohort)
+    for places in alike.values():
+        if len(places) < 2:
+            continue
+        homes = {file: place for place in places for file in cohort[place][0].study.files}
+        together = find_studies([cohort[place][0].study.path for place in places])
+        owners = [{homes.get(file) for file in study.files} for study in together]
+        # Each must hold one of them and no other.
+        if sorted(map(len, owners)) != [1] * len(places) or len(set.union(*owners)) != len(places):
+            continue
+        for study, (owner,) in zip(together, owners, strict=True):
+            if owner is not None:
+                out[owner] = (replace(cohort[owner][0], study=study), cohort[owner][1])
+    return out

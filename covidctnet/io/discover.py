@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from covidctnet.io.archive import BadArchiveError, File, is_archive, members
 from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
 from covidctnet.io.frame import Identity
 from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
+from covidctnet.io.itk import data_file_of, looks_like_itk
+from covidctnet.io.nifti import looks_like_nifti
+from covidctnet.io.uids import Group, group
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 
@@ -24,6 +28,10 @@ _LOG = logging.getLogger(__name__)
 MAX_DEPTH = 32
 MAX_FILES = 2_000_000
 Format = Literal["dicom", "nifti", "itk", "archive", "closed"]
+
+_Kind = Format | Literal["damaged", "unknown", "unreadable", "junk"]
+# So much of a file says what it is.
+_HEAD_BYTES = 1024
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -54,6 +62,7 @@ class Study:
             folder that may not be read: both are refused.
         files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
+        notes: What was decided about which files belong together.
     """
 
     id: str
@@ -61,6 +70,7 @@ class Study:
     format: Format
     files: tuple[File, ...]
     series_uid: str | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def series(self) -> str | None:
@@ -106,11 +116,13 @@ def content_id(path: File) -> str:
 def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool = False) -> Found:
     """Find the studies under some paths.
 
-    DICOM files are grouped by StudyInstanceUID over all folders; a NIfTI, MHA or NRRD file is a
-    study. A zip archive counts as a folder; one within another is not opened. Other files are
-    passed over and counted. Links to files and folders are not followed. A DICOM file that cannot
-    be parsed joins the study of its folder, which is refused when it is read; in a folder of no
-    study or of several it becomes a study of its own, and that is refused.
+    DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.uids` for those
+    whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file that it
+    names are one. A zip archive counts as a folder; one within another is not opened. Other files
+    are passed over and counted, and so are pipes and devices, which are never opened. Links to
+    files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
+    folder, which is refused when it is read; in a folder of no study or of several it becomes a
+    study of its own, and that is refused.
 
     Args:
         paths: Folders, files, or both, in any mix.
@@ -126,16 +138,27 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
         paths = [paths]
     skipped: Counter[str] = Counter()
     closed: list[Path] = []
-    walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed)))
-    files, broken = _opened(walked, skipped)
+    given: set[Path] = set()
+    walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed, given)))
+    files, broken = _opened(walked, given, skipped)
     dicom: list[File] = []
-    others: list[tuple[File, Format]] = [(path, "archive") for path in broken]
-    others += [(path, "closed") for path in sorted(set(closed))]
+    others: list[tuple[tuple[File, ...], Format]] = [((path,), "archive") for path in broken]
+    others += [((path,), "closed") for path in sorted(set(closed))]
     claimed: list[File] = []
     unknown: list[File] = []
     shut: set[File] = set()
+    there = {str(path): path for path in files}
+    voxels: set[str] = set()
+    kinds: list[tuple[File, _Kind]] = []
     for path in files:
         kind = _kind(path)
+        kinds.append((path, kind))
+        # A header of its own names the file that holds its voxels.
+        if kind == "itk" and (beside := _beside(path, there, given)) is not None:
+            voxels.add(str(beside))
+    for path, kind in kinds:
+        if str(path) in voxels and kind not in ("nifti", "itk"):
+            continue
         if kind == "dicom":
             dicom.append(path)
         elif kind == "damaged":
@@ -147,8 +170,10 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             shut.add(path)
         elif kind == "junk":
             skipped["not a scan"] += 1
+        elif kind == "itk" and (beside := _beside(path, there, given)) is not None:
+            others.append(((path, beside), kind))
         else:
-            others.append((path, kind))
+            others.append(((path,), kind))
     # Series are often written without suffixes: what looks like their files by name is one of them.
     habits = {(path.parent, _suffix(path)) for path in dicom}
     for path in unknown:
@@ -165,8 +190,13 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     return Found(tuple(studies), dict(skipped))
 
 
-def _walk(roots: Sequence[Path], skipped: Counter[str], closed: list[Path]) -> Iterator[Path]:
-    """Files under some paths; folders that may not be read go to `closed`."""
+def _walk(
+    roots: Sequence[Path], skipped: Counter[str], closed: list[Path], given: set[Path]
+) -> Iterator[Path]:
+    """Files under some paths.
+
+    Folders that may not be read go to `closed`, files that the caller named to `given`.
+    """
     count = 0
 
     def keep(error: OSError) -> None:
@@ -178,12 +208,17 @@ def _walk(roots: Sequence[Path], skipped: Counter[str], closed: list[Path]) -> I
     for root in roots:
         if not root.exists():
             raise UsageError(
-                f"wanted a folder or a file, {str(root)!r} does not exist. Check the spelling."
+                f"expected a folder or a file, {str(root)!r} does not exist. Check the spelling."
             )
         # The caller may name a link; only links found on the way are not followed.
         start = root.resolve()
         if start.is_file():
-            yield start
+            # Under its own name: what belongs to it lies beside the link, not beside its target.
+            given.add(path := root.parent.resolve() / root.name if root.is_symlink() else start)
+            yield path
+            continue
+        if not start.is_dir():
+            skipped["pipes and devices"] += 1
             continue
         for folder, folders, names in os.walk(start, onerror=keep, followlinks=False):
             here = Path(folder)
@@ -196,19 +231,26 @@ def _walk(roots: Sequence[Path], skipped: Counter[str], closed: list[Path]) -> I
                 path = here / name
                 if path.is_symlink():
                     skipped["links"] += 1
-                elif path.is_file():
+                elif not path.is_file():
+                    # Opening one may wait, or read, for ever.
+                    skipped["pipes and devices"] += 1
+                else:
                     count += 1
                     if count > MAX_FILES:
                         raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
                     yield path
 
 
-def _opened(paths: Sequence[Path], skipped: Counter[str]) -> tuple[list[File], list[Path]]:
+def _opened(
+    paths: Sequence[Path], given: set[Path], skipped: Counter[str]
+) -> tuple[list[File], list[Path]]:
     """Every archive replaced by what it holds, and those that cannot be opened."""
     files: list[File] = []
     broken: list[Path] = []
     for path in paths:
-        if not is_archive(path) or path.name.startswith("."):
+        # A file that the caller named is an archive by its content too.
+        is_zip = is_archive(path) or (path in given and _begins_as_zip(path))
+        if not is_zip or path.name.startswith("."):
             files.append(path)
             continue
         try:
@@ -232,36 +274,84 @@ def _suffix(path: File) -> str:
     return "" if suffix[1:].isdigit() else suffix
 
 
-def _kind(path: File) -> Format | Literal["damaged", "unknown", "unreadable", "junk"]:
+def _begins_as_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def _beside(header: File, there: Mapping[str, File], given: set[Path]) -> File | None:
+    """The file in the same folder that a MetaImage or NRRD header names; None when none is."""
+    try:
+        name = data_file_of(header)
+    except (OSError, BadArchiveError):
+        return None
+    if name is None:
+        return None
+    path = header.parent / name
+    if str(path) in there:
+        return there[str(path)]
+    # Beside a file that the caller named nothing was walked. A link is followed from a link alone.
+    if not isinstance(header, Path) or header not in given:
+        return None
+    if path.is_file() and (header.is_symlink() or not path.is_symlink()):
+        return path
+    return None
+
+
+def _kind(path: File) -> _Kind:
     """What a file is: by its content, and by its name only where the content is silent."""
     name = path.name.lower()
     if name.startswith("."):
         return "junk"
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            if head.startswith(b"\x1f\x8b"):
+                head = _unzipped(head)
+    except (OSError, BadArchiveError):
+        # Reading its study will say so.
+        return _by_name(name) or "unreadable"
+    if looks_like_nifti(head):
+        return "nifti"
+    if looks_like_itk(head):
+        return "itk"
+    if looks_like_dicom(head):
+        return "dicom"
+    by_name = _by_name(name)
+    if by_name in ("nifti", "itk"):
+        # Broken, or none: reading it says so.
+        return by_name
+    if head.startswith(_KNOWN_OTHERS):
+        return "junk"
+    if by_name is not None:
+        return by_name
+    return "junk" if head and _PRINTABLE.issuperset(head[:512]) else "unknown"
+
+
+def _by_name(name: str) -> _Kind | None:
+    """What a name claims."""
     if name.endswith(_NIFTI_NAMES):
         return "nifti"
     if name.endswith(_ITK_NAMES):
         return "itk"
+    return "damaged" if name.endswith(_DICOM_NAMES) else None
+
+
+def _unzipped(head: bytes) -> bytes:
+    """The beginning of what a gzip file holds; itself when that cannot be told."""
     try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except (OSError, BadArchiveError):
-        # Reading its study will say so.
-        return "damaged" if name.endswith(_DICOM_NAMES) else "unreadable"
-    if looks_like_dicom(head):
-        return "dicom"
-    if head.startswith(_KNOWN_OTHERS):
-        return "junk"
-    if name.endswith(_DICOM_NAMES):
-        return "damaged"
-    return "junk" if head and _PRINTABLE.issuperset(head) else "unknown"
+        found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return head
+    return found if looks_like_nifti(found) or looks_like_itk(found) else head
 
 
 def _dicom_studies(
     files: Sequence[File], claimed: Sequence[File], skipped: Counter[str], every_series: bool
 ) -> list[Study]:
-    members: dict[tuple[str, str | None], list[File]] = {}
-    ct: set[tuple[str, str | None]] = set()
-    homes: dict[Path, set[tuple[str, str | None]]] = {}
     damaged: list[File] = list(claimed)
     identified: list[tuple[File, Identity]] = []
     for path in files:
@@ -271,77 +361,85 @@ def _dicom_studies(
             skipped["directories of media"] += 1
         except (DamagedFileError, OSError):
             damaged.append(path)
-    studies_of = _joined(identified)
-    for path, found in identified:
-        key = (studies_of[found.study_uid], found.series_uid if every_series else None)
-        members.setdefault(key, []).append(path)
-        homes.setdefault(path.parent, set()).add(key)
-        if found.sop_class == CT_IMAGE or found.sop_class in ENHANCED_CT:
-            ct.add(key)
-    if every_series:
-        # Series that hold no CT are worth an answer only where a study has nothing else.
-        with_ct = {study for study, _ in ct}
-        members = {k: v for k, v in members.items() if k in ct or k[0] not in with_ct}
+    groups, nameless = group(identified)
+    damaged += nameless
+    homes: dict[Path, set[int]] = {}
+    for number, found in enumerate(groups):
+        for path, _ in found.entries:
+            homes.setdefault(path.parent, set()).add(number)
+    beside: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        keys = [key for key in homes.get(path.parent, ()) if key in members]
-        if len({study_uid for study_uid, _ in keys}) == 1:
+        numbers = homes.get(path.parent, set())
+        if len(numbers) == 1:
             # It may be a slice of any series of the study.
-            for key in keys:
-                members[key].append(path)
+            beside.setdefault(next(iter(numbers)), []).append(path)
         else:
             orphans.setdefault(path.parent, []).append(path)
     studies = []
-    for (study_uid, series_uid), group in members.items():
-        text = study_uid if series_uid is None else f"{study_uid}\n{series_uid}"
-        studies.append(_dicom_study(study_id(text), group, series_uid))
-    for group in orphans.values():
-        digest = hashlib.sha256("".join(_safe_id(path) for path in group).encode())
-        studies.append(_dicom_study(digest.hexdigest()[:12], group, None))
+    for number, found in enumerate(groups):
+        for text, series_uid, own in _parts(found, every_series):
+            own = [*own, *beside.get(number, ())]
+            studies.append(_dicom_study(study_id(text), own, series_uid, found.notes))
+    for lost in orphans.values():
+        digest = hashlib.sha256("".join(_safe_id(path) for path in lost).encode())
+        studies.append(_dicom_study(digest.hexdigest()[:12], lost, None))
     return studies
 
 
-def _joined(identified: Sequence[tuple[File, Identity]]) -> dict[str, str]:
-    """For every study UID the one that stands for it: a series of one folder is in one study.
-
-    Reading then says that the slices disagree on their study; apart, each part would look whole.
-    Constant series UIDs of anonymised archives do no harm as long as patients have folders.
-    """
-    stands_for: dict[str, str] = {}
-
-    def root(uid: str) -> str:
-        while stands_for.setdefault(uid, uid) != uid:
-            uid = stands_for[uid]
-        return uid
-
-    owners: dict[tuple[Path, str], str] = {}
-    for path, found in identified:
-        owner = found.study_uid
-        if found.series_uid:
-            owner = owners.setdefault((path.parent, found.series_uid), found.study_uid)
-        stands_for[root(found.study_uid)] = root(owner)
-    return {found.study_uid: root(found.study_uid) for _, found in identified}
+def _parts(found: Group, every_series: bool) -> Iterator[tuple[str, str | None, list[File]]]:
+    """What a study is asked for: all of it, or each of its series that may be worth an answer."""
+    if not every_series:
+        yield found.text, None, [path for path, _ in found.entries]
+        return
+    parts: dict[str | None, list[File]] = {}
+    ct: set[str | None] = set()
+    for path, identity in found.entries:
+        key = None if path in found.idle_series else identity.series_uid
+        parts.setdefault(key, []).append(path)
+        if identity.sop_class == CT_IMAGE or identity.sop_class in ENHANCED_CT:
+            ct.add(key)
+    for series_uid, files in parts.items():
+        # Series that hold no CT are worth an answer only where a study has nothing else.
+        if series_uid in ct or not ct:
+            text = found.text if series_uid is None else f"{found.text}\n{series_uid}"
+            yield text, series_uid, files
 
 
-def _dicom_study(identity: str, files: Sequence[File], series_uid: str | None) -> Study:
+def _dicom_study(
+    identity: str, files: Sequence[File], series_uid: str | None, notes: tuple[str, ...] = ()
+) -> Study:
     folders = sorted({str(path.parent) for path in files})
     path = Path(os.path.commonpath(folders)) if len(files) > 1 else Path(str(files[0]))
-    return Study(identity, path, "dicom", tuple(sorted(files, key=str)), series_uid)
+    return Study(identity, path, "dicom", tuple(sorted(files, key=str)), series_uid, notes)
 
 
 def _safe_id(path: File) -> str:
     try:
         return content_id(path)
     except (OSError, BadArchiveError):
-        return hashlib.sha256(str(path).encode(errors="surrogatepass")).hexdigest()[:12]
+        return _id_of_path(path)
 
 
-def _file_studies(files: Sequence[tuple[File, Format]], skipped: Counter[str]) -> list[Study]:
+def _file_studies(
+    files: Sequence[tuple[tuple[File, ...], Format]], skipped: Counter[str]
+) -> list[Study]:
     studies: dict[str, Study] = {}
-    for path, kind in files:
-        identity = _safe_id(path)
+    for paths, kind in files:
+        # What is closed is not opened to be told from others.
+        identity = _id_of_path(paths[0]) if kind == "closed" else _id_of(paths)
         if identity in studies:
-            skipped["copies"] += 1
+            skipped["copies"] += len(paths)
         else:
-            studies[identity] = Study(identity, Path(str(path)), kind, (path,))
+            studies[identity] = Study(identity, Path(str(paths[0])), kind, paths)
     return list(studies.values())
+
+
+def _id_of(paths: Sequence[File]) -> str:
+    if len(paths) == 1:
+        return _safe_id(paths[0])
+    return hashlib.sha256("".join(_safe_id(path) for path in paths).encode()).hexdigest()[:12]
+
+
+def _id_of_path(path: File) -> str:
+    return hashlib.sha256(str(path).encode(errors="surrogatepass")).hexdigest()[:12]

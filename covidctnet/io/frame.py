@@ -9,13 +9,36 @@ from covidctnet.io.archive import File
 __all__ = ["Frame", "Identity", "PixelFormat"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """Which study and series a file belongs to."""
+    """What a file says of where it belongs.
+
+    Attributes:
+        study_uid: StudyInstanceUID, or empty.
+        series_uid: SeriesInstanceUID, or empty.
+        sop_uid: SOPInstanceUID, or empty.
+        sop_class: SOP class UID.
+        frame_of_reference: UID, or empty.
+        series_number: SeriesNumber as it is written.
+        number: InstanceNumber, if it is one.
+        position: Of the first voxel, LPS mm, or None.
+        orientation: Direction cosines, or None.
+        visit: Digests of what is alike in all files of one patient's visit: id, date of birth,
+            sex, age, date of the study; each empty when the header has none.
+        is_slice: Whether it may be a single slice of a scan: CT storage, no localizer.
+    """
 
     study_uid: str
     series_uid: str
     sop_class: str
+    sop_uid: str = ""
+    frame_of_reference: str = ""
+    series_number: str = ""
+    number: float | None = None
+    position: tuple[float, ...] | None = None
+    orientation: tuple[float, ...] | None = None
+    visit: tuple[str, ...] = ()
+    is_slice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +88,11 @@ class Frame:
         file: Where it is.
         index: Which frame of the file, from 0.
         pixels: How the file stores them.
-        study_uid: StudyInstanceUID.
-        series_uid: SeriesInstanceUID.
+        study_uid: StudyInstanceUID, or empty.
+        series_uid: SeriesInstanceUID, or empty; see `covidctnet.io.uids` for UIDs that say nothing.
         sop_uid: SOPInstanceUID.
         sop_class: SOP class UID.
+        series_number: SeriesNumber as it is written.
         number: InstanceNumber; None when missing and of frames that share a file.
         patient: Digests of id and name, each empty when the header has none.
         frame_of_reference: UID, or empty.
@@ -95,6 +119,7 @@ class Frame:
     series_uid: str
     sop_uid: str
     sop_class: str
+    series_number: str
     number: float | None
     patient: tuple[str, str]
     frame_of_reference: str

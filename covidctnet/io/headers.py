@@ -8,7 +8,9 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from covidctnet.io.archive import File
+from covidctnet.io.contrast import CONTRAST_KEYWORDS, has_contrast
 from covidctnet.io.elements import (
+    DEFLATED,
     PARSE_ERRORS,
     AbsurdFileError,
     DamagedFileError,
@@ -34,6 +36,7 @@ from covidctnet.io.values import (
 __all__ = [
     "ENCAPSULATED_LENGTH",
     "identify",
+    "owners",
     "read_frames",
     "series_key",
 ]
@@ -56,12 +59,33 @@ LOSSY_SYNTAXES = (
     "1.2.840.10008.1.2.4.203",
 )
 ENCAPSULATED_LENGTH = 0xFFFFFFFF
+# Of an object whose pixels are no business of ours.
+NO_PIXELS = PixelFormat(
+    syntax="",
+    tag=0,
+    start=0,
+    length=0,
+    is_big_endian=False,
+    rows=0,
+    columns=0,
+    frames=1,
+    samples=1,
+    bits_allocated=0,
+    bits_stored=0,
+    high_bit=0,
+    is_signed=False,
+    photometric="",
+    padding=None,
+)
 # What `covidctnet.phantom` writes as Manufacturer: pixels that were computed, not measured.
 PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
-# What may tell two images of one place apart, most telling first.
+LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
+# What may tell two images of one place apart, most telling first. The number of the series does
+# where an anonymiser gave all series one UID.
 _MARKS = (
+    "SeriesNumber",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
     "NominalPercentageOfCardiacPhase",
@@ -72,6 +96,7 @@ _MARKS = (
     "ConvolutionKernel",
     "ImageType",
     "SliceThickness",
+    "EchoNumbers",
 )
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _KEYWORDS = (
@@ -88,8 +113,8 @@ _KEYWORDS = (
     "Manufacturer",
     "ManufacturerModelName",
     "Exposure",
-    "ContrastBolusAgent",
-    "ContrastBolusAgentSequence",
+    "Modality",
+    *CONTRAST_KEYWORDS,
     "LossyImageCompression",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -109,8 +134,24 @@ _KEYWORDS = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
 )
+# What is alike in all files of one visit of a patient.
+_VISIT = ("PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate")
 _IDENTITY_TAGS = [
-    tag_of(k) for k in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    tag_of(keyword)
+    for keyword in (
+        *_VISIT,
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "FrameOfReferenceUID",
+        "Modality",
+        "ImageType",
+        "SeriesNumber",
+        "InstanceNumber",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+    )
 ]
 _ALL_TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
 
@@ -125,7 +166,8 @@ def identify(path: File) -> Identity:
 
     Raises:
         NotDicomError: If it holds something else, or a directory of a medium.
-        DamagedFileError: If it is DICOM and cannot be parsed, or does not say its study.
+        DamagedFileError: If it is DICOM and cannot be parsed, or ends before it says
+            where it belongs.
     """
     with path.open("rb") as file:
         # A file cut short behind its UIDs still belongs to its study, which is then refused.
@@ -136,14 +178,58 @@ def identify(path: File) -> Identity:
         raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
 
 
+def owners(path: File) -> tuple[tuple[str, str], ...]:
+    """Whom a file is of: what a person who owns it knows it by, and nobody else may be shown.
+
+    Raises:
+        NotDicomError: If it holds something else.
+        DamagedFileError: If it cannot be parsed.
+    """
+    keywords = {
+        "patient": "PatientID",
+        "name": "PatientName",
+        "accession": "AccessionNumber",
+        "date": "StudyDate",
+    }
+    with path.open("rb") as file:
+        data, _ = parse(file, [tag_of(keyword) for keyword in keywords.values()], find_pixels=False)
+    found = ((what, text(data, keyword)) for what, keyword in keywords.items())
+    # A header could hold what moves a terminal's cursor.
+    return tuple((what, "".join(c for c in value if c.isprintable())) for what, value in found)
+
+
 def _identity(data: Dataset) -> Identity:
-    sop_class = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    sop_class = _sop_class(data)
     if sop_class == DICOMDIR:
         raise NotDicomError("a directory of a medium")
     study = uid(data, "StudyInstanceUID")
-    if not study:
-        raise DamagedFileError("no StudyInstanceUID")
-    return Identity(study, uid(data, "SeriesInstanceUID"), sop_class)
+    _check_end(data, study)
+    return Identity(
+        study_uid=study,
+        series_uid=uid(data, "SeriesInstanceUID"),
+        sop_class=sop_class,
+        sop_uid=uid(data, "SOPInstanceUID"),
+        frame_of_reference=uid(data, "FrameOfReferenceUID"),
+        series_number=text(data, "SeriesNumber"),
+        number=_said(data, "InstanceNumber"),
+        position=_told(data, "ImagePositionPatient", 3),
+        orientation=_told(data, "ImageOrientationPatient", 6),
+        visit=tuple(digest(data, keyword) for keyword in _VISIT),
+        is_slice=sop_class == CT_IMAGE and not LOCALIZER_TYPES & set(texts(data, "ImageType")),
+    )
+
+
+def _check_end(data: Dataset, study_uid: str) -> None:
+    """Refuse a file that ends before it says where it belongs; one that leaves it out goes on."""
+    behind = ("SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "FrameOfReferenceUID")
+    if not study_uid and not any(tag_of(keyword) in data for keyword in behind):
+        raise DamagedFileError("its header does not say where it belongs")
+
+
+def _sop_class(data: Dataset) -> str:
+    """The SOP class; anonymisers leave it to the file's meta group, or to the modality alone."""
+    found = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
+    return found or (CT_IMAGE if text(data, "Modality").upper() == "CT" else "")
 
 
 def read_frames(path: File) -> tuple[Frame, ...]:
@@ -166,8 +252,11 @@ def read_frames(path: File) -> tuple[Frame, ...]:
 
 
 def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
-    sop_class = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
-    pixels = _pixel_format(data, element)
+    sop_class = _sop_class(data)
+    _check_end(data, uid(data, "StudyInstanceUID"))
+    is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
+    # Nothing of another object is ever decoded: whatever it claims harms nobody.
+    pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
     common: dict[str, Any] = {
         "file": path,
         "pixels": pixels,
@@ -175,22 +264,24 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "series_uid": uid(data, "SeriesInstanceUID"),
         "sop_uid": uid(data, "SOPInstanceUID"),
         "sop_class": sop_class,
+        "series_number": text(data, "SeriesNumber"),
         "patient": (digest(data, "PatientID"), digest(data, "PatientName")),
         "frame_of_reference": uid(data, "FrameOfReferenceUID"),
-        "has_contrast": bool(text(data, "ContrastBolusAgent"))
-        or tag_of("ContrastBolusAgentSequence") in data,
+        "has_contrast": has_contrast(data),
         "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,
         "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
         "scanner": _scanner(data),
         "exposure_mas": _said(data, "Exposure"),
     }
-    if not common["study_uid"]:
-        raise DamagedFileError("its header does not say which study it belongs to")
-    is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
+    if not is_ct:
+        return (_bystander(data, common),)
     sizes = (pixels.rows, pixels.columns, pixels.bits_allocated)
-    if is_ct and (element is None or 0 in sizes):
+    if element is None or 0 in sizes:
         # Cut short between two elements, a file looks whole; a CT without pixels never is.
         raise DamagedFileError("it has no pixels")
+    is_native = element.length != ENCAPSULATED_LENGTH and pixels.syntax != DEFLATED
+    if is_native and path.stat().st_size < element.start + element.length:
+        raise DamagedFileError("it ends amid its pixels")
     if sop_class in ENHANCED_CT:
         return _enhanced_frames(data, common)
     if sop_class == CT_IMAGE and pixels.frames != 1:
@@ -211,6 +302,32 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
             kernel=text(data, "ConvolutionKernel"),
         ),
     )
+
+
+def _bystander(data: Dataset, common: dict[str, Any]) -> Frame:
+    """An object that is no CT image: where it lies, if it says so, and nothing of its pixels."""
+    return Frame(
+        **common,
+        index=0,
+        number=_said(data, "InstanceNumber"),
+        image_type=texts(data, "ImageType"),
+        position=_told(data, "ImagePositionPatient", 3),
+        orientation=_told(data, "ImageOrientationPatient", 6),
+        spacing=_told(data, "PixelSpacing", 2),
+        slope=None,
+        intercept=None,
+        rescale_type="",
+        marks=(),
+        kernel="",
+    )
+
+
+def _told(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Numbers that no voxel depends on."""
+    try:
+        return numbers(data, keyword, count)
+    except DamagedFileError:
+        return None
 
 
 def _said(data: Dataset, keyword: str) -> float | None:

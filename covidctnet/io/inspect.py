@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,15 @@ from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild
 from covidctnet.io.dicom import Survey, survey
 from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.elements import DamagedFileError, NotDicomError
+from covidctnet.io.headers import owners
 from covidctnet.io.read import read_study
 from covidctnet.io.series import Dropped, Stack
 from covidctnet.isolate import ChildError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.volume import Volume
 
-__all__ = ["describe", "inspect_paths", "render"]
+__all__ = ["describe", "ids_of", "inspect_paths", "render"]
 
 
 def describe(
@@ -37,11 +41,11 @@ def describe(
 
     Returns:
         Plain values, ready for JSON: ``study``, ``format``, ``files``; ``series``, one entry a
-        stack of images (``key``, ``kind``, ``images``, ``matrix``, ``spacing_mm``,
-        ``orientation``, ``kernel``, ``chosen``, ``why``); ``outcome``, ``readable``, or
-        ``refused`` or ``failed`` with ``code`` and ``message``; ``geometry`` of the volume,
-        ``flags`` and ``notes``; ``chest``, what its lungs measure (see `covidctnet.chest.Chest`),
-        None when it was not looked for.
+        stack of images (``key``, ``kind``, ``images``, ``files``, ``matrix``, ``spacing_mm``,
+        ``orientation``, ``kernel``, ``chosen``, ``why``), whose files add up to those of the
+        study; ``outcome``, ``readable``, or ``refused`` or ``failed`` with ``code`` and
+        ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``, what its lungs
+        measure (see `covidctnet.chest.Chest`), None when it was not looked for.
     """
     told: dict[str, Any] = {
         "study": study.id,
@@ -58,11 +62,10 @@ def describe(
     }
     try:
         if study.format == "dicom":
+            told["notes"] = list(study.notes)
+            told["series"] = [_others("not divided into series", len(study.files))]
             seen = survey(study.files, series_uid=study.series_uid)
-            told["series"] = [
-                *(_stack(stack, "", False) for stack in seen.stacks),
-                *map(_dropped, seen.dropped),
-            ]
+            told["series"] = _series(seen, len(study.files))
             _choose(seen, told)
         if voxels or study.format != "dicom":
             _look(read(study), told)
@@ -78,6 +81,7 @@ def inspect_paths(
     *,
     voxels: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    note: Callable[[Study, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """`describe` for every study under some paths, and what was passed over.
 
@@ -87,10 +91,11 @@ def inspect_paths(
         paths: Folders and files.
         voxels: See `describe`.
         progress: Called with (done, total) after every study.
+        note: Called with every study and what is told of it.
 
     Returns:
-        ``studies``; ``skipped``, a number of files, and ``reasons``, the same by reason; ready for
-        JSON.
+        ``studies``, each with its ``path``, which may carry a name; ``files``, how many were found;
+        ``skipped``, a number of files, and ``reasons``, the same by reason; ready for JSON.
 
     Raises:
         UsageError: If a path does not exist.
@@ -99,14 +104,30 @@ def inspect_paths(
     told = []
     with ReadingChild() as read:
         for done, study in enumerate(found, start=1):
-            told.append(describe(study, voxels=voxels, read=read))
+            told.append({"path": str(study.path), **describe(study, voxels=voxels, read=read)})
+            if note:
+                note(study, told[-1])
             if progress:
                 progress(done, len(found))
     return {
         "studies": told,
+        "files": sum(len(study.files) for study in found) + found.skipped,
         "skipped": found.skipped,
         "reasons": dict(found.reasons),
     }
+
+
+def ids_of(study: Study) -> str:
+    """Patient and accession of a study for its owner's eyes; empty when no header tells them.
+
+    They are for the terminal of the person who asks: no log, report or file may hold them.
+    """
+    if study.format != "dicom":
+        return ""
+    for path in study.files:
+        with suppress(NotDicomError, DamagedFileError, OSError):
+            return ", ".join(f"{what} {value}" for what, value in owners(path) if value)
+    return ""
 
 
 def render(told: dict[str, Any]) -> str:
@@ -114,9 +135,14 @@ def render(told: dict[str, Any]) -> str:
     lines: list[str] = []
     for study in told["studies"]:
         lines.append(f"study {study['study']}  {study['format']}, {study['files']} files")
+        lines.append(f"   {study['path']}")
+        if study.get("ids"):
+            lines.append(f"   {study['ids']}")
         for series in study["series"]:
             mark = "*" if series["chosen"] else " "
             text = f" {mark} {series['key']:<11} {series['images']} x {series['kind']}"
+            if series["files"] != series["images"]:
+                text += f" in {series['files']} files"
             if series["matrix"]:
                 text += f" of {_times(series['matrix'])}, {series['orientation']}"
             if series["spacing_mm"]:
@@ -137,6 +163,11 @@ def render(told: dict[str, Any]) -> str:
     if not told["studies"]:
         lines.append("no study found")
     lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
+    inside = told["files"] - told["skipped"]
+    lines.append(
+        f"{told['files']} files found: {inside} in {len(told['studies'])} studies, "
+        f"{told['skipped']} passed over"
+    )
     return "\n".join(lines)
 
 
@@ -156,10 +187,7 @@ def _choose(seen: Survey, told: dict[str, Any]) -> None:
     """Which stack would be read, and why the others would not."""
     best, dropped = seen.choose()
     why = {(d.key, d.images): d.why for d in dropped}
-    told["series"] = [
-        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
-        *map(_dropped, seen.dropped),
-    ]
+    told["series"] = _series(seen, told["files"], best, why)
     assert best.placement is not None  # a chosen stack has no fault
     first = best.frames[0].pixels
     told["geometry"] = {
@@ -167,7 +195,29 @@ def _choose(seen: Survey, told: dict[str, Any]) -> None:
         "spacing_mm": _spacing(best),
     }
     told["flags"] = _flags(best)
-    told["notes"] = list(best.notes)
+    told["notes"] += best.notes
+
+
+def _series(
+    seen: Survey,
+    files: int,
+    best: Stack | None = None,
+    why: Mapping[tuple[str, int], str] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """An entry a stack and a kind of image that is none; their files add up to all of the study."""
+    entries = [
+        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
+        *map(_dropped, seen.dropped),
+    ]
+    if seen.damaged:
+        entries.append(_others("files that cannot be read", seen.damaged))
+    if left := files - sum(entry["files"] for entry in entries):
+        entries.append(_others("copies or second images of a place", left))
+    return entries
+
+
+def _others(what: str, files: int) -> dict[str, Any]:
+    return _dropped(Dropped("", what, files, "", files))
 
 
 def _stack(stack: Stack, why: str, is_chosen: bool) -> dict[str, Any]:
@@ -176,6 +226,7 @@ def _stack(stack: Stack, why: str, is_chosen: bool) -> dict[str, Any]:
         "key": stack.key,
         "kind": "CT" if stack.is_original else "derived CT",
         "images": len(stack.frames),
+        "files": len({frame.file for frame in stack.frames}),
         "matrix": [first.rows, first.columns],
         "spacing_mm": _spacing(stack),
         "orientation": stack.direction,
@@ -190,6 +241,7 @@ def _dropped(dropped: Dropped) -> dict[str, Any]:
         "key": dropped.key,
         "kind": dropped.what,
         "images": dropped.images,
+        "files": dropped.files,
         "matrix": [],
         "spacing_mm": [],
         "orientation": "unknown",
@@ -205,6 +257,7 @@ def _flags(stack: Stack) -> list[str]:
     turned = np.diag(stack.placement.axes[::-1])
     is_odd = turned[1:].min() < 0 or np.abs(turned).min() < np.cos(np.radians(ODD_DEGREES))
     flags = {
+        "stray_files": bool(stack.strays),
         "contrast": any(f.has_contrast for f in stack.frames),
         "few_slices": len(stack.frames) < FEW_SLICES,
         "lossy": any(f.is_lossy for f in stack.frames),

@@ -1,213 +1,459 @@
-"""MHA and NRRD to a volume through SimpleITK, after a look at the header.
+"""MetaImage and NRRD to a volume: the text header says all, and nothing is assumed.
 
-SimpleITK fills up files that are cut short, follows names of other files, and assumes a geometry
-where none is given; the text header tells of all three.
+Headers and voxels may lie in one file or in two; other names of the header than one in its own
+folder are not followed.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 import numpy as np
-import SimpleITK
 
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
-from covidctnet.io.canonical import check_size, is_sheared, volume_of
+from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.geometry import MIN_SLICES
 from covidctnet.volume import Volume
 
-__all__ = ["read_itk"]
+__all__ = ["data_file_of", "looks_like_itk", "read_itk"]
 
 MAX_HEADER_BYTES = 65536
 _META_TYPES = {
-    "MET_CHAR": 1,
-    "MET_UCHAR": 1,
-    "MET_SHORT": 2,
-    "MET_USHORT": 2,
-    "MET_INT": 4,
-    "MET_UINT": 4,
-    "MET_FLOAT": 4,
-    "MET_DOUBLE": 8,
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
 }
 _NRRD_TYPES = {
-    **dict.fromkeys(["signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8"], 1),
-    **dict.fromkeys(["short", "signed short", "int16", "int16_t", "short int"], 2),
-    **dict.fromkeys(["ushort", "unsigned short", "uint16", "uint16_t"], 2),
-    **dict.fromkeys(["int", "signed int", "int32", "int32_t", "uint", "uint32", "unsigned int"], 4),
-    "float": 4,
-    "double": 8,
+    **dict.fromkeys(["signed char", "int8", "int8_t"], "i1"),
+    **dict.fromkeys(["uchar", "unsigned char", "uint8", "uint8_t"], "u1"),
+    **dict.fromkeys(
+        ["short", "short int", "signed short", "signed short int", "int16", "int16_t"], "i2"
+    ),
+    **dict.fromkeys(["ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"], "u2"),
+    **dict.fromkeys(["int", "signed int", "int32", "int32_t"], "i4"),
+    **dict.fromkeys(["uint", "unsigned int", "uint32", "uint32_t"], "u4"),
+    **dict.fromkeys(
+        ["longlong", "long long", "long long int", "signed long long", "signed long long int"],
+        "i8",
+    ),
+    **dict.fromkeys(
+        ["int64", "int64_t"],
+        "i8",
+    ),
+    **dict.fromkeys(
+        ["ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"], "u8"
+    ),
+    "float": "f4",
+    "double": "f8",
 }
-
-
-# Those that ITK turns into LPS; in any other it leaves the numbers as they are.
+# What turns the axes of a space into those of LPS.
 _NRRD_SPACES = {
-    *("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"),
-    *("lps", "ras", "las"),
+    **dict.fromkeys(["left-posterior-superior", "lps"], (1.0, 1.0, 1.0)),
+    **dict.fromkeys(["right-anterior-superior", "ras"], (-1.0, -1.0, 1.0)),
+    **dict.fromkeys(["left-anterior-superior", "las"], (1.0, -1.0, 1.0)),
 }
+_MILLIMETRES = {"", "mm", "millimeter", "millimetre", "millimeters", "millimetres", "?", "???"}
+_ZIPPED, _BZIPPED, _RAW = "gzip", "bzip2", "raw"
+_META_START = re.compile(
+    rb"\s*(?:ObjectType|ObjectSubType|TransformType|NDims|Name|Comment|ID|ParentID|CompressedData|"
+    rb"BinaryData\w*)\s*=",
+)
 
 
-def read_itk(path: File, study: str) -> Volume:
-    """Read an MHA or NRRD file that holds one volume in HU.
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """What a header says.
+
+    Attributes:
+        shape: Voxels, the fastest axis first.
+        dtype: Of a voxel, with its byte order.
+        affine: From (index on the slowest, middle, fastest axis) to LPS mm.
+        encoding: ``raw``, ``gzip`` (zlib streams too) or ``bzip2``.
+        data: Name of the file that holds the voxels; None for the header's own.
+        lines: Lines in front of the voxels.
+        skip: Bytes in front of them; -1 when the voxels are the last bytes of the file.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    affine: np.ndarray
+    encoding: str
+    data: str | None
+    lines: int = 0
+    skip: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of all voxels."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+def looks_like_itk(head: bytes) -> bool:
+    """Whether a file that begins with `head` is MetaImage or NRRD."""
+    return head.startswith(b"NRRD0") or bool(_META_START.match(head))
+
+
+def data_file_of(path: File) -> str | None:
+    """The name of the file beside a header that holds its voxels; None when there is none.
+
+    Raises:
+        OSError: If the header cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(MAX_HEADER_BYTES)
+    pattern = (
+        rb"^data ?file:[ \t]*(.*?)\s*$"
+        if head.startswith(b"NRRD")
+        else (rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$")
+    )
+    found = re.search(pattern, head, re.MULTILINE | re.IGNORECASE)
+    name = found[1].decode("utf-8", errors="surrogateescape") if found else "LOCAL"
+    return None if name.upper() == "LOCAL" or not _is_plain(name) else name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name leads to a file in the same folder."""
+    return bool(name) and not re.search(r"[/\\\0:]|%\d*d|^\.+$", name) and name.upper() != "LIST"
+
+
+def read_itk(files: Sequence[File], study: str) -> Volume:
+    """Read a MetaImage or NRRD file that holds one volume in HU.
 
     Args:
-        path: ``.mha`` or ``.nrrd``, header and voxels in one file.
+        files: The file, or a header and the file beside it that holds its voxels.
         study: Short id.
 
     Raises:
         StudyError: ``CORRUPT_FILE``, ``NO_GEOMETRY``, ``ABSURD_SIZE``, ``NOT_HU``,
-            ``TOO_FEW_SLICES``.
+            ``TOO_FEW_SLICES``, ``OVERLAPPING_ACQUISITIONS``, ``NO_RESCALE``.
     """
     try:
-        with path.open("rb") as file:
+        with files[0].open("rb") as raw, _inflating(cast(BinaryIO, raw)) as file:
             head = file.read(MAX_HEADER_BYTES)
-            check = _check_nrrd if head.startswith(b"NRRD") else _check_meta
-            offset, wanted, is_zipped = check(head)
-            file.seek(offset)
-            held = _length(file.read(), wanted, is_zipped)
+            layout, end = (_nrrd if head.startswith(b"NRRD") else _meta)(head)
+            if layout.data is None:
+                file.seek(end)
+                content = _voxels(file, layout)
+        if layout.data is not None:
+            beside = [file for file in files[1:] if file.name == layout.data]
+            if not _is_plain(layout.data):
+                raise _corrupt(
+                    "its header names voxels in several files, or in another folder", _TOGETHER
+                )
+            if not beside:
+                raise _corrupt("the file that holds its voxels does not lie beside it", _TOGETHER)
+            with beside[0].open("rb") as raw:
+                content = _voxels(cast(BinaryIO, raw), layout)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise _corrupt("its compressed data break off") from None
     except OSError as error:
         raise StudyError(
             "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
         ) from None
-    if held != wanted:
-        raise _corrupt(f"wanted {wanted} bytes of voxels, the file holds {held}")
-    try:
-        with _on_disk(path) as here:
-            image = SimpleITK.ReadImage(str(here))
-    except RuntimeError:
-        raise _corrupt("its content cannot be read") from None
-    array = SimpleITK.GetArrayFromImage(image)
+    array = np.frombuffer(content, layout.dtype).reshape(layout.shape[::-1])
+    array = array.astype(layout.dtype.newbyteorder("="))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise StudyError("NOT_HU", "wanted finite HU, the file holds NaN or Inf. Export it again.")
-    directions = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine = np.eye(4)
-    # SimpleITK counts column, row, slice; the array slice, row, column.
-    affine[:3, :3] = directions[:, ::-1]
-    affine[:3, 3] = image.GetOrigin()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise _lost("its matrix is flat")
-    if is_sheared(affine):
-        raise _lost("its axes are not at right angles")
-    return volume_of(array, affine, study=study, reader="itk")
+        raise StudyError(
+            "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it again."
+        )
+    flags = check_geometry(layout.affine, array.shape)
+    return volume_of(array, layout.affine, study=study, reader="itk", flags=flags)
 
 
-@contextmanager
-def _on_disk(path: File) -> Iterator[Path]:
-    """SimpleITK opens files by name; a member of an archive gets one of ours for a moment."""
-    if isinstance(path, Path):
-        yield path
-        return
-    with TemporaryDirectory() as folder, path.open("rb") as content:
-        head = content.read(4)
-        copy = Path(folder) / ("scan.nrrd" if head == b"NRRD" else "scan.mha")
-        copy.write_bytes(head + content.read())
-        yield copy
+def _inflating(file: BinaryIO) -> BinaryIO:
+    """The file, or what it inflates to when it was compressed as a whole."""
+    head = file.read(2)
+    file.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if head == b"\x1f\x8b" else file
 
 
-def _check_meta(head: bytes) -> tuple[int, int, bool]:
-    """Where the voxels begin, their bytes, and whether they are compressed."""
+def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
+    """The bytes of the voxels, from where their file stands."""
+    for _ in range(layout.lines):
+        if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
+            raise _corrupt("it has fewer lines than its header skips")
+    wanted = layout.bytes
+    if layout.encoding == _RAW:
+        if layout.skip < 0:
+            content = file.read(wanted + 2**24)
+            held = len(content)
+            content = content[-wanted:]
+        else:
+            file.seek(layout.skip, 1)
+            content = file.read(wanted + 1)
+            held = len(content)
+            # How much more there is, without reading it.
+            while held > wanted and (more := len(file.read(2**20))):
+                held += more
+        if held < wanted or (layout.skip >= 0 and held != wanted):
+            raise _corrupt(f"expected {wanted} bytes of voxels, the file holds {held}")
+        return content
+    start = max(0, layout.skip)
+    content = _inflated(file, layout.encoding, start + wanted)[start:]
+    if len(content) != wanted:
+        count = "more" if len(content) > wanted else str(len(content))
+        raise _corrupt(f"expected {wanted} bytes of voxels, the file holds {count}")
+    return content
+
+
+def _inflated(file: BinaryIO, encoding: str, wanted: int) -> bytes:
+    """Compressed members, one behind the other; at most one byte beyond what is wanted."""
+    rest = file.read()
+    content = b""
+    while rest and len(content) <= wanted:
+        room = wanted + 1 - len(content)
+        try:
+            part, is_whole, behind = _member(rest, encoding, room)
+        except (zlib.error, OSError, EOFError):
+            if content and not rest.startswith((b"\x1f\x8b", b"BZh")):
+                break  # what stands behind the last member is no matter
+            raise _corrupt("its compressed voxels are broken") from None
+        content += part
+        if not is_whole and len(content) <= wanted:
+            raise _corrupt("its compressed voxels break off")
+        rest = behind if is_whole else b""
+    return content
+
+
+def _member(packed: bytes, encoding: str, room: int) -> tuple[bytes, bool, bytes]:
+    """The first compressed member: its content, up to `room` bytes; whether it ends; the rest.
+
+    Asked for one byte more than it should hold, a member that is whole comes to its end, and its
+    checksum is compared.
+    """
+    if encoding == _BZIPPED:
+        bunzip = bz2.BZ2Decompressor()
+        return bunzip.decompress(packed, room), bunzip.eof, bunzip.unused_data
+    # MetaImage holds a zlib stream, NRRD gzip streams; 32 lets zlib find out.
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    return inflater.decompress(packed, room), inflater.eof, inflater.unused_data
+
+
+def _meta(head: bytes) -> tuple[_Layout, int]:
+    """What a MetaImage header says, and where it ends."""
     fields: dict[str, str] = {}
     place = 0
     while True:
         end = head.find(b"\n", place)
+        if end < 0 and head[place:].partition(b"=")[0].strip() == b"ElementDataFile":
+            end = len(head)  # a header alone may end without a line feed
         if end < 0:
             raise _corrupt("its header has no end")
-        name, _, value = head[place:end].decode("ascii", errors="replace").partition("=")
-        fields[name.strip().lower()] = value.strip()
+        name_, _, value = head[place:end].decode("utf-8", errors="replace").partition("=")
+        key = name_.strip().lower()
+        if key in fields and key != "comment":
+            raise _corrupt(f"its header says {name_.strip()} twice")
+        fields[key] = value.strip()
         place = end + 1
-        if name.strip().lower() == "elementdatafile":
+        if key == "elementdatafile":
             break
-    if fields["elementdatafile"].upper() != "LOCAL":
-        raise _corrupt("its voxels lie in another file")
     if fields.get("elementnumberofchannels", "1") != "1" or "elementtype" not in fields:
-        raise StudyError("NOT_HU", "wanted one number a voxel. Give a CT in HU.")
-    if "elementspacing" not in fields or not {"transformmatrix", "orientation"} & fields.keys():
+        raise _not_a_number()
+    kind = _META_TYPES.get(fields["elementtype"].upper())
+    if kind is None:
+        raise _not_a_number()
+    scaling = (
+        fields.get("elementtointensityfunctionslope", "1"),
+        fields.get("elementtointensityfunctionoffset", "0"),
+    )
+    if _floats(scaling[0]) != (1.0,) or _floats(scaling[1]) != (0.0,):
+        raise StudyError(
+            "NO_RESCALE",
+            "expected voxels in HU, the header gives a slope or an offset of its own. "
+            "Apply it and write the file again.",
+        )
+    matrix = next(
+        (fields[k] for k in ("transformmatrix", "orientation", "rotation") if k in fields), None
+    )
+    origin = next((fields[k] for k in ("offset", "position", "origin") if k in fields), None)
+    if "elementspacing" not in fields or matrix is None:
         raise _lost("ElementSpacing or TransformMatrix is missing")
-    if not {"offset", "position", "origin"} & fields.keys():
+    if origin is None:
         raise _lost("Offset is missing")
-    if fields.get("headersize", "0") not in ("0", ""):
+    _check_units(fields.get("distanceunits", ""))
+    sizes = _sizes(fields.get("dimsize", ""))
+    count = len(sizes)
+    axes, spacing, start = _floats(matrix), _floats(fields["elementspacing"]), _floats(origin)
+    if (len(axes), len(spacing), len(start)) != (count**2, count, count):
+        raise _lost("its directions, spacing or origin are not of as many axes as its voxels")
+    # The direction of each axis stands in a row.
+    directions = np.reshape(axes, (count, count))[:3, :3] * np.array(spacing[:3])[:, None]
+    is_detached = fields["elementdatafile"].upper() != "LOCAL"
+    skip = _whole(fields.get("headersize") or "0")
+    if skip and not is_detached:
         raise _corrupt("it has a second header")
-    size = _META_TYPES.get(fields["elementtype"].upper())
-    shape = _shape(fields.get("dimsize", ""))
-    if size is None:
-        raise StudyError("NOT_HU", "wanted one real number a voxel. Give a CT in HU.")
-    return place, _product(shape) * size, fields.get("compresseddata", "").lower() == "true"
+    is_big = "true" in (
+        fields.get("binarydatabyteordermsb", "").lower(),
+        fields.get("elementbyteordermsb", "").lower(),
+    )
+    if fields.get("binarydata", "true").lower() == "false":
+        raise _corrupt("its voxels are written as text")
+    layout = _Layout(
+        shape=_shape(sizes),
+        dtype=np.dtype(kind).newbyteorder(">" if is_big else "<"),
+        affine=_affine(directions, start[:3]),
+        encoding=_ZIPPED if fields.get("compresseddata", "").lower() == "true" else _RAW,
+        data=fields["elementdatafile"] if is_detached else None,
+        skip=skip,
+    )
+    return layout, place
 
 
-def _check_nrrd(head: bytes) -> tuple[int, int, bool]:
-    text = head.replace(b"\r\n", b"\n\n") if b"\r\n\r\n" in head else head
-    end = text.find(b"\n\n")
-    if end < 0 or text is not head:
+def _nrrd(head: bytes) -> tuple[_Layout, int]:
+    """What an NRRD header says, and where it ends."""
+    blank = re.search(rb"\r?\n\r?\n", head)
+    is_alone = blank is None and len(head) < MAX_HEADER_BYTES
+    if blank is None and not (is_alone and re.search(rb"^data ?file:", head, re.MULTILINE)):
         raise _corrupt("its header has no end")
     fields: dict[str, str] = {}
-    for line in head[:end].decode("ascii", errors="replace").splitlines()[1:]:
-        if not line.startswith("#") and ": " in line:
-            name, _, value = line.partition(": ")
-            fields[name.strip().lower()] = value.strip()
-    if {"data file", "datafile"} & fields.keys():
-        raise _corrupt("its voxels lie in another file")
-    if {"line skip", "lineskip", "byte skip", "byteskip"} & fields.keys():
-        raise _corrupt("it skips parts of itself")
-    if not {"space directions", "space origin"} <= fields.keys() or "space" not in fields:
+    text = head[: blank.start() if blank else len(head)].decode("utf-8", errors="replace")
+    for line in text.splitlines()[1:]:
+        name, colon, value = line.partition(": ")
+        if line.startswith("#") or not colon or ":=" in name:
+            continue
+        key = name.strip().lower().replace(" ", "")
+        if key in fields:
+            raise _corrupt(f"its header says {name.strip()!r} twice")
+        fields[key] = value.strip()
+    if not {"spacedirections", "spaceorigin", "space"} <= fields.keys():
         raise _lost("space, space directions or space origin is missing")
-    if fields["space"].lower() not in _NRRD_SPACES:
+    flips = _NRRD_SPACES.get(fields["space"].lower())
+    if flips is None:
         raise _lost("the space is not the patient's")
-    encoding = fields.get("encoding", "").lower()
-    if encoding not in ("raw", "gzip", "gz"):
-        raise _corrupt(f"encoding {encoding!r} is not read")
-    size = _NRRD_TYPES.get(fields.get("type", "").lower())
-    if size is None:
-        raise StudyError("NOT_HU", "wanted one real number a voxel. Give a CT in HU.")
-    return end + 2, _product(_shape(fields.get("sizes", ""))) * size, encoding != "raw"
+    for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", "")):
+        _check_units(unit)
+    encoding = {
+        "raw": _RAW,
+        "gzip": _ZIPPED,
+        "gz": _ZIPPED,
+        "bzip2": _BZIPPED,
+        "bz2": _BZIPPED,
+    }.get(fields.get("encoding", "").lower())
+    if encoding is None:
+        raise _corrupt(f"encoding {fields.get('encoding', '')[:20]!r} is not read")
+    kind = _NRRD_TYPES.get(fields.get("type", "").lower())
+    if kind is None:
+        raise _not_a_number()
+    if np.dtype(kind).itemsize > 1 and fields.get("endian", "").lower() not in ("little", "big"):
+        raise _corrupt("it does not say its byte order")
+    sizes = _sizes(fields.get("sizes", ""))
+    vectors = re.findall(r"none|\([^)]*\)", fields["spacedirections"])
+    start = _floats(fields["spaceorigin"].strip("()").replace(",", " "))
+    if len(vectors) != len(sizes) or len(start) != 3:
+        raise _lost("its directions or origin are not of as many axes as its voxels")
+    # An axis without direction counts frames, or numbers of a voxel.
+    if sizes[0] > 1 and vectors[0] == "none":
+        raise _not_a_number()
+    if any(size > 1 and vector == "none" for size, vector in zip(sizes, vectors, strict=True)):
+        raise _several(sizes)
+    spatial = [k for k, vector in enumerate(vectors) if vector != "none"]
+    directions = [_floats(vectors[k].strip("()").replace(",", " ")) for k in spatial]
+    if len(spatial) != 3 or any(len(direction) != 3 for direction in directions):
+        raise _lost("expected three directions of three numbers")
+    layout = _Layout(
+        shape=_shape([sizes[k] for k in spatial]),
+        dtype=np.dtype(kind).newbyteorder(
+            ">" if fields.get("endian", "").lower() == "big" else "<"
+        ),
+        affine=_affine(np.array(directions) * flips, np.array(start) * flips),
+        encoding=encoding,
+        data=fields.get("datafile"),
+        lines=_whole(fields.get("lineskip", "0")),
+        skip=_whole(fields.get("byteskip", "0")),
+    )
+    return layout, blank.end() if blank else len(head)
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _affine(directions: np.ndarray, origin: Sequence[float] | np.ndarray) -> np.ndarray:
+    """From (slowest, middle, fastest) to LPS mm; rows of `directions` are axes, fastest first."""
+    affine = np.eye(4)
+    affine[:3, :3] = directions[::-1].T
+    affine[:3, 3] = origin
+    return affine
+
+
+def _floats(text: str) -> tuple[float, ...]:
     try:
-        shape = tuple(int(n) for n in text.split())
+        return tuple(float(part) for part in text.split())
+    except ValueError:
+        raise _lost("a number in its header is none") from None
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"-1|\d{1,9}", text.strip()):
+        raise _corrupt("what its header skips is no number")
+    return int(text)
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        sizes = [int(n) for n in text.split()]
     except ValueError:
         raise _corrupt("its size is no number") from None
-    if len(shape) != 3 or min(shape) < 1:
-        raise _corrupt(f"wanted three axes, got {len(shape)}")
+    if not sizes or min(sizes) < 1:
+        raise _corrupt("expected three axes of one voxel or more")
+    return sizes
+
+
+def _shape(sizes: Sequence[int]) -> tuple[int, int, int]:
+    if len(sizes) < 3:
+        raise _corrupt(f"expected three axes, got {len(sizes)}")
+    if any(size > 1 for size in sizes[3:]):
+        raise _several(sizes)
+    shape = (sizes[0], sizes[1], sizes[2])
     check_size(shape)
     if min(shape) < MIN_SLICES:
         raise StudyError(
             "TOO_FEW_SLICES",
-            f"wanted at least {MIN_SLICES} voxels along every axis, got "
+            f"expected at least {MIN_SLICES} voxels along every axis, got "
             f"{' x '.join(map(str, shape))}. Give the whole scan.",
         )
     return shape
 
 
-def _product(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+def _check_units(unit: str) -> None:
+    if unit.strip().lower() not in _MILLIMETRES:
+        raise _lost(f"it counts in {unit.strip()[:20]!r}, not in mm")
 
 
-def _length(content: bytes, wanted: int, is_zipped: bool) -> int:
-    """Bytes of voxels, inflated at most one byte beyond what is wanted."""
-    if not is_zipped:
-        return len(content)
-    # MetaImage holds a zlib stream, NRRD a gzip stream; 32 lets zlib find out.
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        length = len(inflater.decompress(content, wanted + 1))
-    except (zlib.error, gzip.BadGzipFile):
-        raise _corrupt("its compressed voxels are broken") from None
-    if length == wanted and not inflater.eof:
-        raise _corrupt("its compressed voxels break off")
-    return length
+_TOGETHER = "Put the header and one file of voxels into one folder, or write both as one file"
 
 
-def _corrupt(what: str) -> StudyError:
-    return StudyError("CORRUPT_FILE", f"wanted a whole MHA or NRRD file: {what}. Export it again.")
+def _corrupt(what: str, advice: str = "Export it again") -> StudyError:
+    return StudyError("CORRUPT_FILE", f"expected a whole MHA, MHD or NRRD file: {what}. {advice}.")
+
+
+def _several(sizes: Sequence[int]) -> StudyError:
+    return StudyError(
+        "OVERLAPPING_ACQUISITIONS",
+        f"expected one volume, got an image of {' x '.join(map(str, sizes))}. "
+        "Give one three-dimensional image.",
+    )
+
+
+def _not_a_number() -> StudyError:
+    return StudyError("NOT_HU", "expected one real number a voxel. Give a CT in HU.")
 
 
 def _lost(what: str) -> StudyError:
     return StudyError(
         "NO_GEOMETRY",
-        f"wanted spacing, directions and origin: {what}. Convert the scan again from DICOM.",
+        f"expected spacing in mm, directions and origin: {what}. "
+        "Convert the scan again from DICOM.",
     )

@@ -17,11 +17,11 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
-from covidctnet.io.canonical import check_size, is_sheared, volume_of
+from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.geometry import MIN_SLICES
 from covidctnet.volume import PAINTED_INTO, PAINTED_MARK, PAINTED_NOTE, Volume
 
-__all__ = ["ras_to_lps", "read_nifti"]
+__all__ = ["looks_like_nifti", "ras_to_lps", "read_nifti"]
 
 # Corners of the image may differ by this between qform and sform: float32 rounding, no more.
 FORMS_TOLERANCE_MM = 0.1
@@ -54,7 +54,7 @@ def read_nifti(path: File, study: str) -> Volume:
     """
     header, content = _load(path)
     shape = _shape(header)
-    affine, notes = _affine(header, shape)
+    affine, notes, flags = _affine(header, shape)
     notes = (*notes, *_painted(bytes(header["descrip"])))
     slope, intercept = _scaling(header)
     stored = _voxels(header, content, shape)
@@ -70,7 +70,9 @@ def read_nifti(path: File, study: str) -> Volume:
             f"wanted at least {MIN_SLICES} voxels along every axis, got "
             f"{' x '.join(map(str, shape))}. Give the whole scan.",
         )
-    return volume_of(stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes)
+    return volume_of(
+        stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes, flags=flags
+    )
 
 
 def _load(path: File) -> tuple[Header, bytes]:
@@ -116,6 +118,12 @@ def _header(head: bytes) -> Header:
         cls = (nib.Nifti1Header, nib.Nifti2Header)[kind]
         length = (348, 540)[kind]
         magic = head[344:348] if kind == 0 else head[4:8]
+        if len(head) >= length and magic[:3] in (b"ni1", b"ni2"):
+            raise StudyError(
+                "CORRUPT_FILE",
+                "expected a NIfTI file in one part, got the header of a pair (.hdr and .img). "
+                "Write both as one .nii file.",
+            )
         if len(head) < length or magic[:3] not in (b"n+1", b"n+2"):
             break
         return cls(head[:length], endianness="<" if order == "little" else ">", check=False)
@@ -170,12 +178,36 @@ def _scaling(header: Header) -> tuple[float, float]:
     return slope, intercept
 
 
-def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+def looks_like_nifti(head: bytes) -> bool:
+    """Whether a file that begins with `head` (352 bytes or more) is NIfTI, in one part or two."""
+    for order in ("little", "big"):
+        size = int.from_bytes(head[:4], order)
+        if size in (348, 540):
+            magic = head[344:347] if size == 348 else head[4:7]
+            return magic in (b"n+1", b"ni1", b"n+2", b"ni2")
+    return False
+
+
+def _affine(
+    header: Header, shape: tuple[int, ...]
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """The affine to RAS mm, notes, and flags."""
     q_code, s_code = int(header["qform_code"]), int(header["sform_code"])
     if q_code <= 0 and s_code <= 0:
         raise StudyError(
             "NO_GEOMETRY",
             "wanted a qform or an sform, both codes are 0. Convert the scan again from DICOM.",
+        )
+    # The standard has 0 count as 1 in the place that says whether the axes are left-handed.
+    header = header.copy()
+    handed = float(header["pixdim"][0])
+    if handed == 0:
+        header["pixdim"][0] = 1
+    elif q_code > 0 and handed not in (1, -1):
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected pixdim[0] of 1 or -1, which says how the qform is handed, got {handed:g}. "
+            "Convert the scan again from DICOM.",
         )
     forms = []
     try:
@@ -188,7 +220,9 @@ def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[s
                 forms.append(header.get_sform())
     except (ValueError, nib.spatialimages.HeaderDataError, np.linalg.LinAlgError):
         raise StudyError(
-            "NO_GEOMETRY", "its qform is no rotation. Convert the scan again from DICOM."
+            "NO_GEOMETRY",
+            "expected a rotation, the quaternion of its qform is none. Convert the scan again "
+            "from DICOM.",
         ) from None
     corners = np.array(
         [
@@ -211,11 +245,7 @@ def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[s
     affine = np.asarray(forms[-1], dtype=np.float64)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     zooms = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    if min(spacing) < 1e-3 or is_sheared(affine):
-        raise StudyError(
-            "NO_GEOMETRY",
-            "wanted axes at right angles, the affine is sheared or flat. Resample it.",
-        )
+    flags = check_geometry(affine, shape)
     if np.abs(spacing / np.maximum(zooms, 1e-6) - 1).max() > SPACING_TOLERANCE:
         raise StudyError(
             "NO_GEOMETRY",
@@ -227,7 +257,7 @@ def _affine(header: Header, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[s
             "NO_GEOMETRY", "wanted millimetres, the file counts in other units. Convert it."
         )
     note = "sform" if s_code > 0 else "qform"
-    return affine, (f"geometry from the {note}",)
+    return affine, (f"geometry from the {note}",), flags
 
 
 def _offset(header: Header) -> int:

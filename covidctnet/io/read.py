@@ -39,6 +39,7 @@ def read_study(
             return read_dicom(
                 study.files,
                 study.id,
+                notes=study.notes,
                 series=series,
                 series_uid=study.series_uid,
                 allow_gaps=allow_gaps,
@@ -51,8 +52,9 @@ def read_study(
             raise StudyError("BAD_ARCHIVE", "the archive has changed while it was read. Try again.")
         if series is not None:
             raise StudyError("UNKNOWN_SERIES", "only DICOM studies have series; leave it out.")
-        reader = read_nifti if study.format == "nifti" else read_itk
-        return reader(study.files[0], study.id)
+        if study.format == "nifti":
+            return read_nifti(study.files[0], study.id)
+        return read_itk(study.files, study.id)
     except StudyError as error:
         raise error.of_study(study.id) from None
     except DamagedFileError as error:

@@ -31,12 +31,14 @@ class Dropped:
         what: What they are, a few words.
         images: How many.
         why: Why they are left out.
+        files: How many files hold them.
     """
 
     key: str
     what: str
     images: int
     why: str
+    files: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,9 @@ class Stack:
         fault: Why it cannot be read.
         notes: What was decided on the way.
         beside: Images that lie where this stack would go on and do not fit it.
+        beyond: Other stacks that go on where this one ends, by series, and how many of their
+            images do.
+        strays: Files among its own that hold no image and that it does not lack.
     """
 
     key: str
@@ -60,6 +65,8 @@ class Stack:
     fault: StudyError | None = None
     notes: tuple[str, ...] = ()
     beside: int = 0
+    beyond: tuple[tuple[str, int], ...] = ()
+    strays: int = 0
 
     @property
     def extent_mm(self) -> float:
@@ -120,6 +127,16 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         raise best.fault
     ranked = sorted(long, key=lambda s: s.rank)
     best = ranked[0]
+    # The caller who names a stack means it; who names a series means all of its stacks.
+    beyond = sum(n for key, n in best.beyond if series in (None, key)) if series != best.key else 0
+    if (best.beside or beyond) and series != best.key and not best.fault:
+        raise StudyError(
+            "SLICE_GAP",
+            f"expected one whole scan, got {best.beside + beyond} images of another acquisition, "
+            f"series or format where the scan of {len(best.frames)} slices goes on; without them "
+            "it is cut. Export them as one series, or choose the part with "
+            f'read_volume(..., series="{best.key}").',
+        )
     ties = [s.key for s in ranked if s.rank == best.rank]
     if len(ties) > 1:
         raise StudyError(
@@ -129,13 +146,6 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         )
     if best.fault:
         raise best.fault
-    if best.beside and series != best.key:
-        raise StudyError(
-            "SLICE_GAP",
-            f"{best.beside} images of another format or series lie where the scan of "
-            f"{len(best.frames)} slices would go on; without them it is cut. Export the series "
-            f'again, or choose the part with read_volume(..., series="{best.key}").',
-        )
     dropped = [
         Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest))
         for s in stacks

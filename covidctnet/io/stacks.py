@@ -6,6 +6,7 @@ overlap. Copies of slices are dropped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,13 +20,14 @@ from covidctnet.io.canonical import check_size
 from covidctnet.io.frame import Frame
 from covidctnet.io.geometry import (
     MIN_SLICES,
+    STEP_TOLERANCE,
     STEP_TOLERANCE_MM,
     Placement,
     check_placement,
     has_geometry,
     place,
 )
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, series_key
+from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, series_key
 from covidctnet.io.series import Dropped, Stack
 from covidctnet.io.voxels import SYNTAXES, same_pixels
 
@@ -35,8 +37,13 @@ ORIENTATION_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3
 # Cosine between the normals of a localizer and of the slices.
 UPRIGHT = 0.1
+# Acquisitions that share this part of the shorter one, or one place, adjoin.
+JOINT_SHARE = 0.1
+# What differs between two reconstructions, and never within one.
+_OF_RECONSTRUCTION = ("ConvolutionKernel", "SliceThickness", "KVP")
+# A stack that shares more than this with another shows the same part of the body.
+SAME_PART = 0.5
 # ImageType values of CT storage that is no stack of HU slices.
-LOCALIZER_TYPES = {"LOCALIZER", "SCOUT"}
 PICTURE_TYPES = {
     "SCREEN SAVE",
     "PROJECTION IMAGE",
@@ -51,7 +58,12 @@ PICTURE_TYPES = {
     "MONITORING",
     "PERFUSION",
 }
-HU_TYPES = {"", "HU", "US"}
+# What RescaleType may say of values that are no HU. Words for HU are spelt in many ways, so any
+# other word is let pass, and the values decide.
+OTHER_UNITS = re.compile(
+    r"OD|OPTICAL.*|MG\W*/?\W*ML.*|MGML|MG\W*/?\W*C[CM].*|Z_?EFF.*|EDW?|ELECTRON.*|HU_MOD|PCT|PERCENT.*|%|BQ.*|"
+    r"CNTS|COUNTS|SUV.*|RELATIVE.*|KEV|KV|GRAY|GREY.*|GRAYSCALE|LOG.*|MM|MM2.*|ADC.*|T1.*|T2.*"
+)
 # Images that may lie anywhere without being a slice that the scan lacks.
 _ELSEWHERE = ("localizer", "projection or screen")
 
@@ -77,7 +89,15 @@ def find_stacks(
         dropped += left_out
     large = {id(f) for s in stacks if len(s.frames) >= MIN_SLICES for f in s.frames}
     loose = [f for f in frames if id(f) not in large and has_geometry(f)]
-    return [replace(s, beside=s.beside + _continuing(s, loose)) for s in stacks], dropped
+    placed = [s for s in stacks if s.placement is not None and len(s.frames) >= MIN_SLICES]
+    return [
+        replace(
+            s,
+            beside=s.beside + _continuing(s, loose),
+            beyond=tuple((o.series, n) for o in placed if o is not s if (n := _beyond(s, o))),
+        )
+        for s in stacks
+    ], dropped
 
 
 def _stacks_of_series(
@@ -87,7 +107,8 @@ def _stacks_of_series(
     dropped: list[Dropped] = []
     for what, members in sorted(_grouped(frames, _unfit).items()):
         if what:
-            dropped.append(Dropped(key, what, len(members), "not a stack of CT slices"))
+            files = len({f.file for f in members})
+            dropped.append(Dropped(key, what, len(members), "not a stack of CT slices", files))
     fit = [f for f in frames if not _unfit(f)]
     if not fit:
         return [], dropped
@@ -127,7 +148,7 @@ def _unfit(frame: Frame) -> str:
         pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8
     ):
         return "not HU"
-    return "" if frame.rescale_type.upper() in HU_TYPES else "not HU"
+    return "not HU" if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()) else ""
 
 
 def _clusters(frames: Sequence[Frame]) -> Iterable[list[Frame]]:
@@ -176,8 +197,15 @@ def _stacks_of_cluster(
             )
             return [Stack(key, key, tuple(alike), placement, fault)]
     kept, copies = _without_copies(placement)
-    notes = (f"{copies} copies of slices dropped",) if copies else ()
+    notes: tuple[str, ...] = (f"{copies} copies of slices dropped",) if copies else ()
     parts = _by_acquisition(place(kept))
+    if parts is not None and len(parts) > 1 and (joined := _joined(parts)) is not None:
+        whole, twice = joined
+        notes += (
+            f"{len(parts)} acquisitions that adjoin joined; where two images lie at one place "
+            f"({twice} times) that of the longer acquisition was kept",
+        )
+        parts = [whole]
     if parts is None:
         placement = place(kept)
         most = max(len(group) for group in placement.groups())
@@ -219,6 +247,47 @@ def _by_acquisition(placement: Placement) -> list[list[Frame]] | None:
         if most == 1 and name == "AcquisitionNumber" and _overlap(parts):
             return parts
     return [list(placement.frames)] if most == 1 else None
+
+
+def _joined(parts: Sequence[list[Frame]]) -> tuple[list[Frame], int] | None:
+    """Acquisitions that adjoin, as one scan, and the images left out; None when they do not.
+
+    A scan that was interrupted and taken up again begins with the place where it stopped.
+    """
+    kept: list[Frame] = []
+    twice = 0
+    for part in sorted(parts, key=lambda p: (-len(p), p[0].sop_uid)):
+        if not kept:
+            kept = list(part)
+            continue
+        marks = [{name: v for name, v in f.marks if name in _OF_RECONSTRUCTION} for f in part]
+        first = {name: v for name, v in kept[0].marks if name in _OF_RECONSTRUCTION}
+        if any(mark != first for mark in marks):
+            return None
+        both = place([*kept, *part])
+        mine = set(map(id, kept))
+        groups = [[both.frames[i] for i in group] for group in both.groups()]
+        shared = sum(len(group) > 1 for group in groups)
+        here, there = _heights(both, kept), _heights(both, part)
+        overlap = min(here[-1], there[-1]) - max(here[0], there[0])
+        if overlap > max(0.0, JOINT_SHARE * (there[-1] - there[0])):
+            # Woven into each other, or two scans of one part of the body.
+            return None
+        if shared > max(1, JOINT_SHARE * len(part)) or shared == len(part):
+            return None
+        kept = [next((f for f in group if id(f) in mine), group[0]) for group in groups]
+        twice += shared
+    heights = place(kept).heights
+    steps = np.diff(heights)
+    limit = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps)))
+    if np.abs(steps - np.median(steps)).max() > limit:
+        return None
+    return kept, twice
+
+
+def _heights(placement: Placement, frames: Sequence[Frame]) -> np.ndarray:
+    mine = set(map(id, frames))
+    return placement.heights[[id(f) in mine for f in placement.frames]]
 
 
 def _is_unique(frames: Sequence[Frame]) -> bool:
@@ -309,6 +378,41 @@ def _continuing(stack: Stack, loose: Sequence[Frame]) -> int:
             abs(height - end - way) < STEP_TOLERANCE_MM for end, way in ends
         )
     return count
+
+
+def _beyond(stack: Stack, other: Stack) -> int:
+    """Images of another stack that go on where this one ends, on the same grid.
+
+    Whatever parted the two, an acquisition, a time, a type or a series: without the other, the
+    scan is cut. A second scan of the same part of the body may reach further.
+    """
+    mine, its = stack.placement, other.placement
+    if mine is None or its is None or len(stack.frames) < MIN_SLICES:
+        return 0
+    limit = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * mine.step_mm)
+    first = stack.frames[0]
+    if abs(mine.step_mm - its.step_mm) > limit or not _is_like(
+        other.frames[0], first, anywhere=True
+    ):
+        return 0
+    places = (np.array([f.position for f in its.frames]) - np.array(first.position)) @ mine.axes
+    if np.abs(places[:, 1:] - np.median(mine.offsets, axis=0)).max() > limit + _drift(mine):
+        return 0
+    heights = np.sort(places[:, 0])
+    low, high = 0.0, mine.extent_mm
+    room = mine.step_mm / 2
+    above, below = heights[heights > high + room], heights[heights < low - room]
+    count = len(above) + len(below)
+    if len(heights) - count > SAME_PART * len(heights):
+        return 0
+    reach = 1.5 * mine.step_mm
+    goes_on = (len(above) and above[0] - high <= reach) or (len(below) and low - below[-1] <= reach)
+    return count if goes_on else 0
+
+
+def _drift(placement: Placement) -> float:
+    """How far the slices of a tilted stack lie beside each other, mm."""
+    return float(np.ptp(placement.offsets, axis=0).max())
 
 
 def _format(frame: Frame) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -18,12 +19,24 @@ from covidctnet.io.headers import ENCAPSULATED_LENGTH
 from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
 from covidctnet.io.rescale import check_rescale
 
-__all__ = ["SYNTAXES", "read_hu", "same_pixels"]
+__all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
 
 # Files are read and native pixels converted by this many threads: both release the lock.
 THREADS = 2
 # A declared padding value that is this close to air, or above everything, needs no second look.
 CREDIBLE_PADDING_HU = (-900.0, 3000.0)
+
+# Where more stands in pixels than BitsStored says: marks above the bits leave the tissue as it is,
+# a number that was cut makes jumps of this size at its border.
+MARK_JUMP_HU = 200.0
+# Metal reaches this; what is beyond is no number that was meant.
+MAX_METAL_HU = 31743.0
+# No more pixels of a slice than this are metal or bone that needs more bits.
+MAX_WIDE_SHARE = 0.5
+MIN_NEGATIVE = 1e-3
+WIDER_NOTE = "pixels hold numbers of more bits than BitsStored says: they were read whole"
+MARKS_NOTE = "marks above the stored bits were left out"
+BITS_NOTES = (WIDER_NOTE, MARKS_NOTE)
 
 _NATIVE = (
     "1.2.840.10008.1.2",
@@ -64,9 +77,12 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
     for i, frame in enumerate(frames):
         places.setdefault(frame.file, []).append(i)
 
+    odd: list[File] = []
+    whole = False
+
     def fill(place: list[int]) -> int:
         try:
-            stored = _decode([frames[i] for i in place], strict=strict)
+            stored = _decode([frames[i] for i in place], strict=strict, odd=odd, whole=whole)
         except DamagedFileError as error:
             # A file name may carry a patient's name; the number and the place do not.
             where = frames[place[0]].position
@@ -80,14 +96,70 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
             _rescale(raw, frames[i], padding, out[i]) for i, raw in zip(place, stored, strict=True)
         )
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            padded = sum(pool.map(fill, places.values()))
-        except OverflowError:
-            out = np.empty(shape, dtype=np.float32)
-            padded = sum(pool.map(fill, places.values()))
+    def fill_all() -> int:
+        nonlocal out
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                return sum(pool.map(fill, places.values()))
+            except OverflowError:
+                out = np.empty(shape, dtype=np.float32)
+                return sum(pool.map(fill, places.values()))
+
+    padded = fill_all()
+    notes: tuple[str, ...] = ()
+    if odd:
+        found = set(odd)
+        note = _beyond_bits([f for f in frames if f.file in found])
+        notes = (note,) if note else ()
+        if note == WIDER_NOTE:
+            whole = True
+            padded = fill_all()
     check_rescale(frames, out)
-    return out, (f"{padded} padding voxels set to -1024 HU",) if padded else ()
+    return out, (*notes, *((f"{padded} padding voxels set to -1024 HU",) if padded else ()))
+
+
+def _beyond_bits(frames: Sequence[Frame]) -> str:
+    """What stands above the stored bits: nothing that matters, marks, or the rest of numbers.
+
+    By the standard anything may stand there, and the stored bits are the truth. Exporters that
+    write other numbers and leave BitsStored as it was need the bits above.
+
+    Args:
+        frames: Those with pixels that do not fit.
+
+    Returns:
+        A note; empty when the stored bits alone are meant.
+
+    Raises:
+        StudyError: ``NOT_HU`` when neither reading makes sense.
+    """
+    jumps: list[np.ndarray] = []
+    is_wide = is_possible = True
+    for frame in frames:
+        (kept,), (whole,) = _decode([frame]), _decode([frame], whole=True)
+        more = kept != whole
+        # Without a negative number the sign was never extended.
+        is_wide &= not frame.pixels.is_signed or float((whole < 0).mean()) >= MIN_NEGATIVE
+        is_wide &= float(more.mean()) <= MAX_WIDE_SHARE
+        slope, intercept = float(frame.slope or 1), float(frame.intercept or 0)
+        is_possible &= float(whole[more].max()) * slope + intercept <= MAX_METAL_HU
+        hu = kept.astype(np.float32) * np.float32(slope)
+        for axis in (0, 1):
+            border = np.diff(more.astype(np.int8), axis=axis) != 0
+            jumps.append(np.abs(np.diff(hu, axis=axis))[border])
+    border_jumps = np.concatenate(jumps)
+    if not is_wide or not border_jumps.size:
+        return ""
+    if float(np.median(border_jumps)) < MARK_JUMP_HU:
+        return MARKS_NOTE
+    if is_possible:
+        return WIDER_NOTE
+    raise StudyError(
+        "NOT_HU",
+        f"expected pixels of {frames[0].pixels.bits_stored} bits, as BitsStored says, got numbers "
+        f"that need more in {len(frames)} slices. Export the original series, or correct "
+        "BitsStored.",
+    )
 
 
 def same_pixels(one: Frame, other: Frame) -> bool:
@@ -167,35 +239,55 @@ def _layout(pixels: PixelFormat) -> tuple[int, int, bool]:
     return pixels.bits_stored, pixels.high_bit, pixels.is_signed
 
 
-def _decode(frames: Sequence[Frame], *, strict: bool = False) -> list[np.ndarray]:
+def _decode(
+    frames: Sequence[Frame],
+    *,
+    strict: bool = False,
+    odd: list[File] | None = None,
+    whole: bool = False,
+) -> list[np.ndarray]:
     """Stored values of frames of one file, as signed or unsigned numbers, shape (row, column).
 
     Args:
         frames: Of one file.
         strict: Nothing may stand beside the stored bits.
+        odd: Gets the file when something does.
+        whole: Take the bits above the stored ones for a part of the number.
 
     Raises:
         DamagedFileError: If they cannot be read.
     """
     pixels, path = frames[0].pixels, frames[0].file
+    bits = _Bits(strict, whole)
     try:
         with path.open("rb") as file:
-            arrays = _stored(file, pixels, [frame.index for frame in frames], strict)
+            arrays = _stored(file, pixels, [frame.index for frame in frames], bits)
     except OSError as error:
         raise DamagedFileError(error.strerror or type(error).__name__) from None
+    if odd is not None and bits.are_odd:
+        odd.append(path)
     return arrays
 
 
+@dataclass
+class _Bits:
+    """How bits beside the stored ones are taken, and whether some were set."""
+
+    strict: bool
+    whole: bool
+    are_odd: bool = False
+
+
 def _stored(
-    file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int], strict: bool
+    file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int], bits: _Bits
 ) -> list[np.ndarray]:
     if pixels.tag == 0:
         raise DamagedFileError("it has no pixels")
     if pixels.length == ENCAPSULATED_LENGTH:
         encoded = _encapsulated_frames(file, pixels)
         if pixels.syntax == ENCAPSULATED_NATIVE:
-            return [_native(encoded[i], pixels, strict) for i in wanted]
-        return [_decompressed(encoded[i], pixels, strict) for i in wanted]
+            return [_native(encoded[i], pixels, bits) for i in wanted]
+        return [_decompressed(encoded[i], pixels, bits) for i in wanted]
     if pixels.syntax not in _NATIVE:
         raise DamagedFileError("its pixels are not in the syntax that the header names")
     if pixels.syntax == DEFLATED:
@@ -210,11 +302,11 @@ def _stored(
     arrays = []
     for index in wanted:
         file.seek(pixels.start + index * size)
-        arrays.append(_native(file.read(size), pixels, strict))
+        arrays.append(_native(file.read(size), pixels, bits))
     return arrays
 
 
-def _native(content: bytes, pixels: PixelFormat, strict: bool) -> np.ndarray:
+def _native(content: bytes, pixels: PixelFormat, bits: _Bits) -> np.ndarray:
     """Uncompressed bytes as numbers."""
     if pixels.tag != PIXELS:
         kind = {32: "f4", 64: "f8"}.get(pixels.bits_allocated)
@@ -234,11 +326,11 @@ def _native(content: bytes, pixels: PixelFormat, strict: bool) -> np.ndarray:
         if not np.isfinite(array).all():
             raise DamagedFileError("it holds numbers that are not finite")
         return array
-    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit, strict)
+    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit, bits)
 
 
 def _significant(
-    array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int, strict: bool
+    array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int, taken: _Bits
 ) -> np.ndarray:
     """The stored bits alone, sign extended: above them anything may stand."""
     container = array.dtype.itemsize * 8
@@ -246,10 +338,12 @@ def _significant(
         raise DamagedFileError(f"{bits} bits up to bit {high_bit} do not fit in {container}")
     if pixels.is_signed:
         array = array.view(f"i{array.dtype.itemsize}")
-    if bits == container:
+    if bits == container or (taken.whole and high_bit == bits - 1):
         return array
     kept = np.right_shift(np.left_shift(array, container - 1 - high_bit), container - bits)
-    if strict and not (kept == array).all():
+    if high_bit == bits - 1 and not (kept == array).all():
+        taken.are_odd = True
+    if taken.strict and not (kept == array).all():
         raise DamagedFileError(
             f"it says {bits} bits up to bit {high_bit}, other slices of the series differ, and "
             "more stands in its pixels"
@@ -297,7 +391,7 @@ def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
     return [b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True)]
 
 
-def _decompressed(stream: bytes, pixels: PixelFormat, strict: bool) -> np.ndarray:
+def _decompressed(stream: bytes, pixels: PixelFormat, taken: _Bits) -> np.ndarray:
     try:
         decoded = DECODERS[pixels.syntax](stream, pixels)
     # The codecs tell of broken streams with these.
@@ -315,4 +409,4 @@ def _decompressed(stream: bytes, pixels: PixelFormat, strict: bool) -> np.ndarra
         raise DamagedFileError("its compressed pixels are signed, its header says unsigned")
     array = np.frombuffer(decoded.content, f"<u{width}").reshape(pixels.rows, pixels.columns)
     bits = min(pixels.bits_stored, decoded.precision)
-    return _significant(array, pixels, bits, bits - 1, strict)
+    return _significant(array, pixels, bits, bits - 1, taken)

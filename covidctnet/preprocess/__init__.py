@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covidctnet.errors import StudyError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import isotropic
 from covidctnet.preprocess.grid import PlaneResampling, antialias_matrix, gaussian_matrix
 from covidctnet.preprocess.settings import PreprocessSettings
@@ -46,11 +46,17 @@ def preprocess(
 
     Raises:
         StudyError: ``WRONG_UNITS``; ``ABSURD_EXTENT`` when the geometry spans metres.
+        UsageError: If the settings crop to the lungs, which this function does not know.
 
     Source: CovidCTNet (Javaheri et al. 2020), preprocessing. Differs in: slices that are not
     square are padded with air instead of being stretched (`pad_square`).
     """
     settings = settings or PreprocessSettings()
+    if settings.field != "scan":
+        raise UsageError(
+            "these settings crop to the lungs, which have to be found first: call "
+            "covidctnet.chest.prepare_chest"
+        )
     volume.expect("HU", by="preprocess")
     check_extent(volume)
     grid = _GRIDS[settings.interpolation](volume, settings.spacing_mm)

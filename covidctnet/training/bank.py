@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from multiprocessing import get_context
@@ -25,7 +26,7 @@ from safetensors.numpy import save as save_arrays
 
 from covidctnet.appearance import describe_appearance
 from covidctnet.denoise import Precision, pick_device, place, residual_volume
-from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
@@ -206,7 +207,12 @@ class InputMaker:
 
 
 def fill_bank(
-    bank: Bank, store: Store, jobs: Sequence[ExampleJob], *, workers: int = 1
+    bank: Bank,
+    store: Store,
+    jobs: Sequence[ExampleJob],
+    *,
+    workers: int = 1,
+    device: str = "cpu",
 ) -> Iterator[int]:
     """Draw the examples that are missing.
 
@@ -214,7 +220,8 @@ def fill_bank(
         bank: Where they go, and how they are drawn.
         store: The scans.
         jobs: The examples wanted.
-        workers: Processes; each uses one core.
+        workers: Processes; each uses one core. One alone works in this process.
+        device: Where the networks run; a GPU serves one worker best.
 
     Yields:
         How many of all are there, after each one.
@@ -228,33 +235,38 @@ def fill_bank(
     yield done
     if workers <= 1:
         for job in missing:
-            _draw(bank, store.folder, job)
+            _draw(bank, store.folder, job, device)
             done += 1
             yield done
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_draw_alone, bank, store.folder, job) for job in missing]
+        futures = [pool.submit(_draw_alone, bank, store.folder, job, device) for job in missing]
         try:
             for future in as_completed(futures):
                 future.result()
                 done += 1
                 yield done
+        except BrokenProcessPool:
+            raise StorageError(
+                "a process that draws examples was ended by the system, which a lack of memory can "
+                "cause. Whole examples are kept; run again with --workers 1."
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _draw_alone(bank: Bank, store: Path, job: ExampleJob) -> None:
+def _draw_alone(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     # Every worker has a core: threads of several would wait for one another.
     torch.set_num_threads(1)
-    _draw(bank, store, job)
+    _draw(bank, store, job, device)
 
 
-def _draw(bank: Bank, store: Path, job: ExampleJob) -> None:
+def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     study = _stored(store, job.study)
     example = _drawable(bank, study, job)
-    maker = _maker(job.weights, bank.residual, bank.precision)
-    lungs = maker.lungs(example.unit, example.aerated)
+    maker = _maker(job.weights, bank.residual, bank.precision, device)
+    lungs = maker.lungs(example.unit, example.found_by_density)
     seen = maker(example.unit, lungs)
     voxel_ml = float(np.prod(example.spacing_mm)) / 1000
     is_lesion = example.lesions > 0
@@ -279,7 +291,7 @@ def _appearance(study: StoredStudy, example: Example) -> np.ndarray:
     window = PreprocessSettings(**study.settings).window_hu
     affine = np.diag([*example.spacing_mm, 1.0])
     volume = Volume(example.unit, affine, "unit", Source("example"))
-    return describe_appearance(volume, example.aerated, window_hu=window)
+    return describe_appearance(volume, example.found_by_density, window_hu=window)
 
 
 def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob) -> Example:
@@ -370,8 +382,11 @@ def load_cached(folder: Path) -> Weights:
 
 
 @cache
-def _maker(folder: Path, residual: ResidualSettings, precision: Precision) -> InputMaker:
-    return InputMaker(load_cached(folder), residual, device=pick_device("cpu"), precision=precision)
+def _maker(
+    folder: Path, residual: ResidualSettings, precision: Precision, device: str
+) -> InputMaker:
+    where = pick_device(device)
+    return InputMaker(load_cached(folder), residual, device=where, precision=precision)
 
 
 @cache

@@ -170,28 +170,31 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GR
 
 
 def fit_over_scans(
-    features: np.ndarray, truth: np.ndarray, scans: np.ndarray
+    features: np.ndarray,
+    truth: np.ndarray,
+    scans: np.ndarray,
+    plain: Mapping[str, np.ndarray],
 ) -> tuple[Likeness, float]:
     """The distance and its limit where many examples were drawn from few scans.
 
-    The limit comes from examples whose scan the distance was not fitted on, one scan left out after
-    the other: examples of one scan look alike.
+    The limit comes from the scans as they are, each by a distance that was fitted on examples of
+    the others: examples of one scan look alike.
 
     Args:
-        features: Shape (n, features).
+        features: Of the examples, shape (n, features).
         truth: `Label` values, shape (n,).
         scans: Scan that each example was drawn from, shape (n,).
+        plain: Features of the scans as they are, shape (features,), by scan.
 
     Returns:
         The distance, fitted on all; the limit, NaN for fewer than eight scans.
     """
-    typical = []
+    distances = []
     for scan in np.unique(scans):
         others = scans != scan
-        left = fit_likeness(features[others], truth[others])
-        # The scan's examples count as one, at the upper end of what they look like.
-        typical.append(float(np.quantile(_distances(left, features[~others]), 0.9)))
-    return fit_likeness(features, truth), distance_limit(np.array(typical))
+        likeness = fit_likeness(features[others], truth[others])
+        distances.append(float(_distances(likeness, plain[scan][None])[0]))
+    return fit_likeness(features, truth), distance_limit(np.array(distances))
 
 
 def add_calibration(
@@ -220,7 +223,9 @@ def add_calibration(
         classes, features = likeness.means.shape
         networks["likeness"] = likeness
         architecture["likeness"] = {"features": features, "classes": classes}
-        told["likeness"] = {"limit": limit, "version": VERSION, "features": list(FEATURES)}
+        scans = card.get("burden", {}).get("patients")
+        fitted = {"limit": limit, "scans": scans, "version": VERSION}
+        told["likeness"] = {**fitted, "features": list(FEATURES)}
     save_weights(folder, networks, card={**kept, **told, "architecture": architecture})
 
 

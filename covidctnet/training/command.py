@@ -6,6 +6,7 @@ import logging
 import operator
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,38 @@ class TrainCLI(LightningCLI):
         return trainer
 
 
+class _MovableCheckpoint(ModelCheckpoint):
+    """Keeps names of files, not their paths, so that a run goes on where its folder was moved to.
+
+    Lightning forgets which checkpoint was the best when the folder has another path.
+    """
+
+    # Checkpoints of earlier versions know the callback by this name.
+    __qualname__ = "ModelCheckpoint"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning keeps, without folders."""
+        return _with_paths(super().state_dict(), lambda path: Path(path).name)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up in the folder of today; paths of earlier versions lose their folder."""
+        folder = Path(str(self.dirpath))
+        state = _with_paths(state_dict, lambda path: str(folder / Path(path).name))
+        super().load_state_dict({**state, "dirpath": self.dirpath})
+
+
+def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """The state of a `ModelCheckpoint` with every path of a checkpoint changed."""
+    out = {**state, "dirpath": ""}
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        out[name] = change(state[name]) if state.get(name) else ""
+    best = state.get("best_k_models", {})
+    out["best_k_models"] = {change(path): score for path, score in best.items()}
+    return out
+
+
 def _checkpoint(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
-    return ModelCheckpoint(
+    return _MovableCheckpoint(
         dirpath=folder / "checkpoints",
         filename=name,
         monitor=monitor,

@@ -16,21 +16,24 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import torch
+import yaml
 
+from covidctnet.appearance import describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
 from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.members import Member
 from covidctnet.evaluation.splits import Splits
-from covidctnet.files import make_folder
+from covidctnet.files import claim_folder, make_folder
 from covidctnet.io.store import Store, StoredStudy
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.shipped import presets_root
@@ -44,12 +47,14 @@ from covidctnet.training.bank import (
 )
 from covidctnet.training.calibrate import add_calibration, fit_over_scans
 from covidctnet.training.examples import ExampleSettings
-from covidctnet.volume import SYNTHETIC_NOTE
+from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 from covidctnet.weights import load_weights, save_weights
 
-__all__ = ["ALL", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
+__all__ = ["ALL", "NO_PATIENT", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
 
 _LOG = logging.getLogger(__name__)
+# Notes of scans that are no patient's as they are.
+NO_PATIENT = frozenset({SYNTHETIC_NOTE, PAINTED_NOTE})
 # The fold that holds nobody back.
 ALL = "all"
 # Synthetic Controls that choose a denoiser's checkpoint, and those that teach it; the others are
@@ -80,7 +85,9 @@ class CrossFitSettings:
     validation: float = 0.1
     depth: int = 50
     drawing: ExampleSettings = field(default_factory=ExampleSettings)
-    residual: ResidualSettings = field(default_factory=ResidualSettings)
+    residual: ResidualSettings = field(
+        default_factory=lambda: ResidualSettings("nearest", within="lungs")
+    )
     precision: Precision = "32"
     seed: int = 0
 
@@ -90,8 +97,16 @@ class CrossFitSettings:
                 "folds must be 2 or more, examples 1 or more and copies 0 or more, got "
                 f"{self.folds}, {self.examples} and {self.copies}"
             )
-        if not 0 < self.validation < 1:
-            raise UsageError(f"validation must lie between 0 and 1, got {self.validation}")
+        if not 0 < self.validation <= 0.5 or self.examples * self.validation < 1:
+            raise UsageError(
+                "validation must lie above 0 and up to 0.5, and take an example of every class "
+                f"and scan, got {self.validation} of {self.examples} examples"
+            )
+        if self.residual.depth_resize != "nearest":
+            # An example is one slice for each that the classifier reads.
+            raise UsageError(
+                f"residual.depth_resize must be nearest, got {self.residual.depth_resize}"
+            )
 
 
 def group_sites(sites: Iterable[str], folds: int) -> dict[str, tuple[str, ...]]:
@@ -150,7 +165,12 @@ def fold_splits(
     members = [m for m in given if m.study not in kept_out]
     apart = [m for m in given if m.study in kept_out]
     real = [m for m in members if m.label is Label.CONTROL and m.study not in synthetic]
-    groups = group_sites([m.site or "" for m in real], settings.folds)
+    if nowhere := sum(not m.site for m in real):
+        raise CohortError(
+            f"expected the site of every Control, {nowhere} of {len(real)} have none. Name it in "
+            "cohort.csv (column site) and run preprocess again."
+        )
+    groups = group_sites([str(m.site) for m in real], settings.folds)
     held_back = {m.study: name for name, sites in groups.items() for m in real if m.site in sites}
     phantoms = sorted(m.study for m in members if m.label is Label.CONTROL and m.study in synthetic)
     last = VALIDATION_PHANTOMS + TEACHING_PHANTOMS
@@ -170,8 +190,8 @@ def fold_splits(
             if member.study in held_back:
                 home = "test" if held_back[member.study] == name else "denoiser_train"
             elif member.study in synthetic:
-                # Phantoms that came later change nobody's place.
-                home = before.get(member.study) or drawn_homes[member.study]
+                # Phantoms that came later are the classifier's: they change nobody's place.
+                home = before.get(member.study, "train" if before else drawn_homes[member.study])
             else:
                 home = "test"
             if member.study in choosing and home != "test":
@@ -215,18 +235,22 @@ class CrossFit:
             for m in Splits.load(self.work / "splits.json").members
             if m.is_asked and m.wanted == "test"
         )
+        self.root = self.work / "cross-fit"
         self.splits = self._divide()
+        self._folds = {
+            study: name
+            for name, splits in self.splits.items()
+            for study, home in splits.assignment.items()
+            if name != ALL and home == "test" and self._is_host(study)
+        }
 
     def folder(self, fold: str) -> Path:
         """The work folder of a fold."""
-        return self.work / "folds" / fold
+        return self.root / fold
 
     def fold_of(self, study: str) -> str:
         """The fold whose networks have not seen a study; ``all`` for those that none has seen."""
-        for name, splits in self.splits.items():
-            if name != ALL and splits.assignment[study] == "test":
-                return name if self._is_host(study) else ALL
-        return ALL
+        return self._folds.get(study, ALL)
 
     def networks(self, fold: str) -> Path:
         """Folder of a fold's denoiser and lung network."""
@@ -241,6 +265,7 @@ class CrossFit:
         """
         from covidctnet.training.run import train_denoiser, train_lungs
 
+        self._claim(preset)
         for fold in self.splits:
             if (self.networks(fold) / "card.json").is_file():
                 continue
@@ -270,16 +295,21 @@ class CrossFit:
         return sorted(jobs, key=lambda job: job.number)
 
     def draw_examples(
-        self, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
+        self,
+        *,
+        workers: int = 1,
+        device: str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         """Draw the examples that are missing, and list those of every fold.
 
         Args:
             workers: Processes, each on one core.
+            device: Where the networks run that look at them.
             progress: Called with (done, total).
         """
         jobs = self.jobs()
-        for done in fill_bank(self.bank, self.store, jobs, workers=workers):
+        for done in fill_bank(self.bank, self.store, jobs, workers=workers, device=device):
             if progress:
                 progress(done, len(jobs))
         drawn = [(job, example) for job in jobs if (example := self.bank.read(job))]
@@ -288,9 +318,10 @@ class CrossFit:
             for job, example in drawn:
                 if fold != ALL and self.fold_of(job.study) == fold:
                     continue
-                every = round(1 / self.settings.validation)
-                split = "train" if job.number % every else "val"
-                teaching[split].append(example)
+                # Evenly over the numbers: every scan and class gives its share.
+                share = self.settings.validation
+                is_val = int((job.number + 1) * share) > int(job.number * share)
+                teaching["val" if is_val else "train"].append(example)
             write_list(self.folder(fold) / "examples.json", self.bank, teaching)
 
     def train_classifiers(self, preset: str, more: Sequence[str] = ()) -> None:
@@ -302,6 +333,7 @@ class CrossFit:
         """
         from covidctnet.training.run import train_classifier
 
+        self._claim(preset)
         for fold in self.splits:
             if self._has_classifier(fold):
                 continue
@@ -323,51 +355,67 @@ class CrossFit:
             arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
             train_classifier(arguments, program=_PROGRAM)
 
-    def calibrate(self) -> None:
+    def calibrate(self, *, device: str = "cpu") -> None:
         """Fit what is fitted once the classifiers are there, on scans that taught them nothing.
 
         Temperature, prediction sets and the limit of the out-of-distribution score of a fold come
         from examples of the other folds' Controls, each answered by the networks of its own fold;
         those of ``all`` from all Controls. The lesion threshold likewise, from the Controls as they
-        are.
+        are. Examples of one Control count together as one patient.
+
+        The networks of other folds that answer these examples have learned from the Controls of the
+        fold that is calibrated; its own networks have not.
+
+        Args:
+            device: Where the networks run.
         """
         answered = [
             (job, example)
             for job in self.jobs()
             if self._is_host(job.study) and (example := self.bank.read(job))
         ]
-        probabilities = self._answer(answered)
-        residuals = self._control_residuals()
+        probabilities = self._answer(answered, pick_device(device))
+        residuals = self._control_residuals(pick_device(device))
+        plain = {study: self._appearance(study) for study in residuals}
         for fold in self.splits:
             kept = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) != fold]
             truth = np.array([int(answered[i][0].label) for i in kept])
             looks = np.array([answered[i][1].appearance for i in kept])
             scans = np.array([answered[i][0].study for i in kept])
             values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
-            calibration = Calibration.fit(truth, probabilities[kept])
-            likeness, limit = fit_over_scans(looks, truth, scans)
+            calibration = Calibration.fit(truth, probabilities[kept], scans=scans)
+            likeness, limit = fit_over_scans(looks, truth, scans, plain)
             told = {
-                "calibration": {**calibration.to_card(), "scans": len(set(scans.tolist()))},
+                "calibration": {**calibration.to_card(), "examples": len(kept)},
                 "burden": {"threshold": burden_threshold(values), "patients": len(values)},
             }
             folder = self.folder(fold) / "weights"
             add_calibration(load_weights(folder), folder, told, likeness, limit)
 
-    def _answer(self, answered: Sequence[tuple[ExampleJob, BankedExample]]) -> np.ndarray:
+    def _appearance(self, study: str) -> np.ndarray:
+        """What a Control looks like as it is."""
+        held = self.studies[study]
+        window = PreprocessSettings(**held.settings).window_hu
+        lungs = np.asarray(held.lungs, dtype=bool)
+        return describe_appearance(held.volume(), lungs, window_hu=window)
+
+    def _answer(
+        self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device
+    ) -> np.ndarray:
         """Probabilities of examples, each by the classifier of its scan's fold, (n, label)."""
         out = np.full((len(answered), len(Label)), np.nan)
         for fold in self.splits:
             own = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) == fold]
             if not own:
                 continue
-            classifier = load_weights(self.folder(fold) / "weights").classifier()
+            classifier = load_weights(self.folder(fold) / "weights").classifier().to(device)
             with torch.inference_mode():
                 for i in own:
-                    logits = classifier(answered[i][1].load()[None])
+                    logits = classifier(answered[i][1].load()[None].to(device)).cpu()
                     out[i] = torch.softmax(logits[0].double(), dim=0).numpy()
         return out
 
-    def _control_residuals(self) -> dict[str, np.ndarray]:
+    def _control_residuals(self, device: torch.device) -> dict[str, np.ndarray]:
         """Residuals within the lungs of every Control as it is, by the networks of its fold."""
         out = {}
         for fold in self.splits:
@@ -378,7 +426,7 @@ class CrossFit:
             maker = InputMaker(
                 load_weights(self.networks(fold)),
                 self.settings.residual,
-                device=pick_device("cpu"),
+                device=device,
                 precision=self.settings.precision,
             )
             for study in own:
@@ -393,11 +441,39 @@ class CrossFit:
 
     def _arguments(self, fold: str, preset: str, stage: str, more: Sequence[str]) -> list[str]:
         config = presets_root() / preset / f"{stage}.yaml"
-        if not config.is_file():
-            raise UsageError(f"the preset {preset!r} has no {stage}.yaml")
         work = str(self.folder(fold))
         start = ["--config", str(config), "--data.work", work, "--ckpt_path", "last"]
         return [*start, *more]
+
+    def _claim(self, preset: str) -> None:
+        """Write who teaches what, in a folder of these very settings.
+
+        Raises:
+            UsageError: If the folder was cross-fitted with other settings, or the preset lacks one
+                of the stages.
+        """
+        files = [presets_root() / preset / f"{stage}.yaml" for stage in _STAGES]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise UsageError(f"the preset {preset!r} has no {', '.join(missing)}")
+        painted = yaml.safe_load(files[1].read_text(encoding="utf-8")).get("data", {})
+        if not painted.get("painted"):
+            raise UsageError(
+                f"expected a preset whose train-lungs.yaml sets data.painted, {preset!r} does not: "
+                "the lungs would not learn consolidation. Use compact or wide."
+            )
+        told = {
+            "settings": asdict(self.settings),
+            "networks": [file.read_text(encoding="utf-8") for file in files],
+        }
+        claim_folder(self.root, "cross-fit.json", told, what="cross-fitted work folder")
+        for name, splits in self.splits.items():
+            folder = self.folder(name)
+            make_folder(folder)
+            link = folder / "preprocessed"
+            if not link.is_symlink():
+                link.symlink_to(Path("../../preprocessed"), target_is_directory=True)
+            splits.save(folder / "splits.json")
 
     def _join(self, fold: str) -> None:
         """The denoiser and the lung network of a fold as one set of weights."""
@@ -418,13 +494,15 @@ class CrossFit:
 
     def _has_classifier(self, fold: str) -> bool:
         folder = self.folder(fold) / "weights"
-        return (folder / "classifier.safetensors").is_file()
+        return (folder / "card.json").is_file() and "classifier" in load_weights(folder).card[
+            "architecture"
+        ]
 
     def _is_host(self, study: str) -> bool:
         held = self.studies[study]
         if study in self.kept_out:
             return False
-        return held.label is Label.CONTROL and SYNTHETIC_NOTE not in held.notes
+        return held.label is Label.CONTROL and not NO_PATIENT & set(held.notes)
 
     def _teaches(self, study: str) -> bool:
         return self.splits[ALL].assignment[study] == "train"
@@ -436,23 +514,21 @@ class CrossFit:
                 f"the work folder {self.work.name!r} has no studies; run covidctnet preprocess "
                 "first"
             )
+        if painted := [s.id for s in self.studies.values() if PAINTED_NOTE in s.notes]:
+            raise CohortError(
+                f"expected scans as they are, {len(painted)} have lesions painted in (study "
+                f"{painted[0]} for one). Cross-fitting draws its own; preprocess without them."
+            )
         synthetic = frozenset(s.id for s in self.studies.values() if SYNTHETIC_NOTE in s.notes)
-        root = self.work / "folds"
-        earlier = {f.parent.name: Splits.load(f) for f in sorted(root.glob("*/splits.json"))}
-        found = fold_splits(
+        files = sorted(self.root.glob("*/splits.json"))
+        earlier = {file.parent.name: Splits.load(file) for file in files}
+        return fold_splits(
             members, synthetic, self.settings, kept_out=self.kept_out, earlier=earlier
         )
-        for name, splits in found.items():
-            folder = root / name
-            make_folder(folder)
-            link = folder / "preprocessed"
-            if not link.is_symlink():
-                link.symlink_to(Path("../../preprocessed"), target_is_directory=True)
-            splits.save(folder / "splits.json")
-        return found
 
 
 _PROGRAM = "covidctnet cross-fit"
+_STAGES = ("train-denoiser", "train-lungs", "train-classifier")
 
 
 def _member(study: StoredStudy) -> Member:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
+from covidctnet.segment import add_consolidation
 from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
@@ -262,8 +263,9 @@ class ResidualData(pl.LightningDataModule):
         if self.settings.has_ct:
             store = self.ct_store
             for study in _missing(store, studies):
+                lungs = self._lungs(study)
                 ct = ct_volume(
-                    study.volume(), depth=self.depth, settings=self.settings, lungs=study.lungs
+                    study.volume(), depth=self.depth, settings=self.settings, lungs=lungs
                 )
                 store.put_like(study, ct)
         if self.settings.has_residual:
@@ -282,6 +284,19 @@ class ResidualData(pl.LightningDataModule):
                 "again with the splits of today, from weights that know none of these."
             )
 
+    def _lungs(self, study: StoredStudy) -> np.ndarray | None:
+        """The lungs as these weights see them in use: with what their network adds."""
+        segmenter = self.weights.segmenter()
+        if study.lungs is None or segmenter is None or self.settings.within == "scan":
+            return study.lungs
+        network, shrink = segmenter
+        lungs = np.array(study.lungs, dtype=bool)
+        needed = self.settings.plan(study.shape[0], self.depth).needed
+        slices = study.volume().array[needed]
+        placed = place(network, pick_device(self.device), self.precision)
+        lungs[needed] = add_consolidation(lungs[needed], slices, placed, shrink=shrink)
+        return lungs
+
     def _make_residuals(self, studies: Sequence[StoredStudy]) -> None:
         store = self.store
         missing = _missing(store, studies)
@@ -295,7 +310,7 @@ class ResidualData(pl.LightningDataModule):
                 network,
                 depth=self.depth,
                 settings=self.settings,
-                lungs=study.lungs,
+                lungs=self._lungs(study),
             )
             store.put_like(study, residual)
 
@@ -416,6 +431,34 @@ class _EpochShuffle(torch.utils.data.Sampler[int]):
         self.epoch = epoch
 
 
+class _EachOnce(torch.utils.data.DistributedSampler[int]):
+    """Shares cases among the processes of a run, each case once.
+
+    torch's own repeats cases until all shares are equal: figures, and the choice of the best epoch,
+    would depend on the number of processes. Fewer cases than processes are not shared: a process
+    without any would have no figures to choose by.
+    """
+
+    def __init__(self, dataset: Dataset[Any], processes: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas=processes, rank=rank, shuffle=False)
+        count = len(dataset)  # type: ignore[arg-type]
+        self.own = range(count) if count < processes else range(rank, count, processes)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+
+def _processes() -> tuple[int, int]:
+    """Processes of this run, and which one this is."""
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return 1, 0
+    return group.get_world_size(), group.get_rank()
+
+
 def _check_loading(batch_size: int, workers: int) -> None:
     if batch_size < 1 or workers < 0:
         raise UsageError(
@@ -433,9 +476,12 @@ def loader(
 ) -> DataLoader[Pair]:
     # A preset made for a large machine must run on a small one.
     workers = min(workers, os.cpu_count() or 1)
-    sampler = None
+    sampler: torch.utils.data.Sampler[int] | None = None
+    processes, rank = _processes()
     if shuffle_seed is not None:
         sampler = _EpochShuffle(len(dataset), shuffle_seed, chances)  # type: ignore[arg-type]
+    elif processes > 1:
+        sampler = _EachOnce(dataset, processes, rank)
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -14,7 +14,7 @@ import torch
 
 from covidctnet.errors import UsageError
 from covidctnet.io.store import StoredStudy
-from covidctnet.phantom.lesions import CONSOLIDATION
+from covidctnet.lungs import AIR_BELOW_HU, close_lungs
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
@@ -55,6 +55,7 @@ class Example(NamedTuple):
         lesions: Codes of what was drawn, uint8, the same shape; see `Phantom.lesions`.
         label: The class.
         spacing_mm: Along slice, row and column.
+        air_below: Where air ends in `unit`.
     """
 
     unit: np.ndarray
@@ -62,11 +63,16 @@ class Example(NamedTuple):
     lesions: np.ndarray
     label: Label
     spacing_mm: tuple[float, float, float]
+    air_below: float
 
     @property
-    def aerated(self) -> np.ndarray:
-        """The lungs without consolidation: what density alone can find, bool."""
-        return np.asarray(self.lungs & (self.lesions != CONSOLIDATION))
+    def found_by_density(self) -> np.ndarray:
+        """The lungs that density alone finds, bool: without most of what is consolidated.
+
+        Air, closed and filled as `covidctnet.lungs.lung_mask` does, but slice by slice: at the
+        classifier's depth slices lie too far apart for more.
+        """
+        return close_lungs(self.lungs & (self.unit < self.air_below), self.spacing_mm) & self.lungs
 
 
 def draw_example(
@@ -119,7 +125,8 @@ def draw_example(
         )
         lesions = painted.lesions
         unit = np.clip((painted.volume.array.astype(np.float32) - low) / (high - low), 0, 1)
-    return Example(unit, inside, lesions, label, spacing)
+    low, high = window.window_hu
+    return Example(unit, inside, lesions, label, spacing, (AIR_BELOW_HU - low) / (high - low))
 
 
 def _choose_slices(

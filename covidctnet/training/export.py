@@ -124,9 +124,14 @@ def export_lungs(
     """Write ``lungs.safetensors`` and a card into a folder."""
     told: dict[str, Any] = {"patients": data.patients}
     if data.pairs is None:
-        names = ("denoiser_train", "train", "denoiser_val", "val")
-        studies = [s for name in names for s in data.work.studies(name)]
-        told = _describe(data.work, studies, attribution)
+        names = ["denoiser_train", "denoiser_val"]
+        if data.painted:
+            found = [s for name in names for s in data.work.studies(name)]
+            studies = [s for s in found if s.label is Label.CONTROL]
+            told |= {"painted": data.painted, "shrink": data.shrink}
+        else:
+            studies = [s for name in (*names, "train", "val") for s in data.work.studies(name)]
+        told |= _describe(data.work, studies, attribution, drawn=data.painted > 0)
     else:
         told |= {"attribution": attribution} if attribution else {}
         studies = []

@@ -46,7 +46,8 @@ class LungData(pl.LightningDataModule):
         pairs: Folder in a layout of Kaggle's "finding lungs in CT" (`covidctnet.io.lung_pairs`).
         painted: How many times findings are drawn into every Control of the work folder, those of
             ill patients as often as those of Controls. The lungs stay what they were before, so
-            that the network learns consolidation as lung. 0 takes the scans as they are.
+            that the network learns consolidation as lung. Only patients set aside for the denoiser
+            take part. 0 takes the scans as they are.
         shrink: How many times smaller the network sees painted slices.
         size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
         batch_size: Slices a step and process.
@@ -107,9 +108,11 @@ class LungData(pl.LightningDataModule):
         return loader(self.val, self.batch_size, self.workers)
 
     def _found(self) -> dict[str, list[Dataset[Pair]]]:
+        # Painted lungs teach networks that look at the classifier's patients: not from these.
+        splits = ("denoiser_{}",) if self.painted else ("denoiser_{}", "{}")
         studies = {
-            "train": [s for n in ("denoiser_train", "train") for s in self.work.studies(n)],
-            "val": [s for n in ("denoiser_val", "val") for s in self.work.studies(n)],
+            split: [s for name in splits for s in self.work.studies(name.format(split))]
+            for split in ("train", "val")
         }
         self._settings = PreprocessSettings(
             **one_preprocessing([s for found in studies.values() for s in found])
@@ -130,7 +133,13 @@ class LungData(pl.LightningDataModule):
                 seed = self.seed + 1000 * number + copy
                 label = (Label.CAP, Label.COVID19, Label.CAP, Label.CONTROL)[copy % 4]
                 settings = ExampleSettings(plain=0.5)
-                example = draw_example(study, label, seed, depth=PAINTED_DEPTH, settings=settings)
+                try:
+                    example = draw_example(
+                        study, label, seed, depth=PAINTED_DEPTH, settings=settings
+                    )
+                except StudyError as error:
+                    _LOG.warning("an example of %s is left out: %s", study.id, error.message)
+                    continue
                 parts.append(_Painted(example, self.shrink))
         return parts
 
@@ -240,7 +249,7 @@ class LungTask(BCDUNetTask):
             "val_loss": _entropy(output, lungs),
             "val_dice": (both + 1) / (inside.sum() + truth.sum() + 1),
         }
-        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(slices))
+        self.add_scores(scores, len(slices))
 
 
 def _entropy(output: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:

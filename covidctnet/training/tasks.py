@@ -50,6 +50,8 @@ class SeededTask(pl.LightningModule):
         self.seed = seed
         self.learning_rate = learning_rate
         self.schedule: Schedule = schedule
+        # Sums of the validation figures by their names, and cases, of this process and epoch.
+        self._scores: dict[tuple[str, ...], tuple[torch.Tensor, int]] = {}
 
     def generator(self, stage: int, step: int) -> torch.Generator:
         """A fresh generator on this module's device for one step of a stage."""
@@ -64,6 +66,32 @@ class SeededTask(pl.LightningModule):
         """
         batches = self.trainer.accumulate_grad_batches if self._trainer is not None else 1
         return self.global_step * batches + batch_idx % batches
+
+    def add_scores(self, scores: Mapping[str, torch.Tensor], count: int) -> None:
+        """Take the validation figures of a batch into those of the epoch.
+
+        Args:
+            scores: Means over the batch, by name.
+            count: Cases of the batch.
+        """
+        batch = torch.stack([value.detach().float() * count for value in scores.values()])
+        before, cases = self._scores.get(tuple(scores), (torch.zeros_like(batch), 0))
+        self._scores[tuple(scores)] = (before + batch, cases + count)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over all cases of all processes.
+
+        Lightning's own mean over processes counts shares of unequal size alike, in whole numbers.
+        """
+        for names, (sums, cases) in self._scores.items():
+            totals = torch.cat([sums, sums.new_tensor([float(cases)])])
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(totals)
+            means = totals[:-1] / totals[-1]
+            # The same on all processes: their mean is the value, and Lightning asks for it.
+            told = dict(zip(names, means, strict=True))
+            self.log_dict(told, prog_bar=True, sync_dist=True)
+        self._scores.clear()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed what draws from the global generator, such as dropout."""
@@ -236,7 +264,7 @@ class DenoiserTask(BCDUNetTask):
             "val_output_spread": output.std(),
             "val_lungs_spread": _spread_where(output, lungs > 0.5),
         }
-        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(clean))
+        self.add_scores(scores, len(clean))
 
     def on_validation_end(self) -> None:
         """Notice a dead start.
@@ -309,7 +337,8 @@ class ClassifierTask(SeededTask):
         logits = self._classify(residual)
         loss = self.criterion(logits, label)
         self.log("train_loss", loss, prog_bar=True)
-        self.log("train_accuracy", _accuracy(logits, label), on_step=False, on_epoch=True)
+        accuracy = _accuracy(logits, label)
+        self.log("train_accuracy", accuracy, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
@@ -320,7 +349,7 @@ class ClassifierTask(SeededTask):
             "val_loss": self.criterion(logits, label),
             "val_accuracy": _accuracy(logits, label),
         }
-        self.log_dict(scores, prog_bar=True, sync_dist=True, batch_size=len(label))
+        self.add_scores(scores, len(label))
 
     def _classify(self, residual: torch.Tensor) -> torch.Tensor:
         return self.network(residual.contiguous(memory_format=torch.channels_last_3d)).float()

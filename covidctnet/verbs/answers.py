@@ -77,16 +77,34 @@ def inspect(arguments: list[str]) -> int:
         action="store_true",
         help="headers of DICOM only; without the gates that need voxels",
     )
+    parser.add_argument(
+        "--show-ids",
+        action="store_true",
+        help="show patient and accession of every study, on a terminal and nowhere else",
+    )
     given = parser.parse_args(arguments)
+    if given.show_ids and (given.json or not sys.stdout.isatty()):
+        raise UsageError(
+            "--show-ids shows names and numbers of patients on a terminal alone, got "
+            f"{'--json' if given.json else 'a file or a pipe'}. Leave it out."
+        )
 
-    from covidctnet.io.inspect import inspect_paths, render
+    from covidctnet.io.inspect import ids_of, inspect_paths, render
 
     paths = [existing(path) for path in given.paths]
     with bar("inspecting") as progress:
-        found = inspect_paths(paths, voxels=not given.quick, progress=progress)
+        found = inspect_paths(
+            paths,
+            voxels=not given.quick,
+            progress=progress,
+            note=(lambda study, told: told.update(ids=ids_of(study))) if given.show_ids else None,
+        )
     text = json.dumps(found, indent=1) if given.json else render(found)
     sys.stdout.write(text + "\n")
-    return EXIT_OK if found["studies"] else EXIT_NONE_CLASSIFIED
+    outcomes = [study["outcome"] for study in found["studies"]]
+    if "readable" not in outcomes:
+        return EXIT_NONE_CLASSIFIED
+    return EXIT_OK if set(outcomes) == {"readable"} else EXIT_SOME_FAILED
 
 
 def evaluate(arguments: list[str]) -> int:

@@ -68,10 +68,10 @@ def cross_fit(arguments: list[str]) -> int:
     fitted.train_networks(given.networks, more)
     if given.until != "networks":
         with bar("drawing examples") as progress:
-            fitted.draw_examples(workers=given.workers, progress=progress)
+            fitted.draw_examples(workers=given.workers, device=given.device, progress=progress)
     if given.until == "classifiers":
         fitted.train_classifiers(given.networks, more)
-        fitted.calibrate()
+        fitted.calibrate(device=given.device)
     return EXIT_OK
 
 

@@ -27,7 +27,7 @@ if [ -f "$controls/ATTRIBUTION.txt" ]; then
 fi
 # 3: some studies were refused, and named in refused.csv.
 "$covidctnet" preprocess "${archives[@]}" -o "$runs/work" --preset compact || test $? -eq 3
-"$covidctnet" cross-fit "$runs/work" --preset compact --networks compact --device cpu "${named[@]}"
+"$covidctnet" cross-fit "$runs/work" --preset compact --device cpu "${named[@]}"
 "$python" -m pipelines.strangers.run --work "$runs/work" --settings "$preset/cross-fit.yaml" \
     --output "$runs/strangers.md" --table "$runs/strangers.csv"
 
@@ -35,10 +35,10 @@ fi
     --scanners '[unseen-a, unseen-b]'
 "$covidctnet" phantom -o "$runs/held-back-known" --patients 7 --seed 2000
 "$covidctnet" evaluate --data "$runs/held-back" "$runs/held-back-known" \
-    --weights "$runs/work/folds/all/weights" -o "$runs/evaluation"
+    --weights "$runs/work/cross-fit/all/weights" -o "$runs/evaluation"
 
-echo "The weights are in $runs/work/folds/all/weights; ship them with:"
-echo "  cp -r $runs/work/folds/all/weights/* weights/compact/"
+echo "The weights are in $runs/work/cross-fit/all/weights; ship them with:"
+echo "  cp -r $runs/work/cross-fit/all/weights/* weights/compact/"
 echo "  cp $runs/evaluation/evaluation.md docs/measured/compact.md"
 echo "  cp $runs/evaluation/model-card.md docs/measured/compact/"
 echo "  cp $runs/evaluation/index.html docs/measured/compact/evaluation.html"

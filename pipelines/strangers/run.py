@@ -4,9 +4,10 @@
     python -m pipelines.strangers.run --data /archive --weights compact
 
 With ``--work`` every Control that taught the networks of a cross-fitted work folder is answered by
-those of its own fold, which learned from other sites; every other real patient by the networks of
-all folds, which saw none of them. With ``--data`` one set of weights answers every study of a
-labelled archive that it has not learned from; those that it has are counted and left out.
+those of its own fold, which learned from other sites. Real patients that taught nothing are
+answered by the weights of ``all``, for the counts, and by every fold, for the areas: only
+answers of the same networks are compared. With ``--data`` one set of weights answers every study
+of a labelled archive that it has not learned from; those that it has are counted and left out.
 
 Beside each model stand the simplest baselines, on the same lung masks: how much of the lungs has
 the density of ground glass and consolidation, and how much the denoiser takes away.
@@ -17,24 +18,24 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from covidctnet.burden import inner_lungs
 from covidctnet.card import taught_by
 from covidctnet.classify import CovidCTNet, Prepared
-from covidctnet.errors import CohortError, StudyError
-from covidctnet.evaluation.intervals import Estimate, auc_difference, auc_interval, wilson
+from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
 from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.io.cohort import read_cohort
 from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
-from covidctnet.training.crossfit import CrossFit, CrossFitSettings
-from covidctnet.volume import SYNTHETIC_NOTE
+from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
+from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
 
 # Densities of the baselines, HU: ground glass to soft tissue, and consolidation alone.
@@ -45,6 +46,7 @@ DENSITIES: Mapping[str, tuple[float, float]] = {
 LESIONS = "lesion volume"
 MODEL = "p(Covid-19) + p(CAP)"
 SLICES_MM = (1.6, 2.6, 5.1)
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Answered:
         answer: Of networks that have not seen it.
         networks: Which ones: a fold, or a name.
         scores: Of the model and the baselines, by name; larger means more disease.
+        compared: Scores by the networks that gave them, where several did.
     """
 
     study: str
@@ -66,6 +69,12 @@ class Answered:
     answer: Prediction
     networks: str
     scores: Mapping[str, float]
+    compared: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def scores_by(self) -> Mapping[str, Mapping[str, float]]:
+        """Scores by the networks that gave them."""
+        return self.compared or {self.networks: self.scores}
 
     @property
     def is_ill(self) -> bool:
@@ -111,16 +120,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def make() -> str:
         if given.work:
             found = answer_folds(CrossFit(given.work, settings_of(given.settings)))
-            what = "networks of the fold that each patient's site is held back in"
+            what = "networks of the fold that each patient's site is held back in; `all` for others"
         else:
             model = CovidCTNet.load(given.weights)
             found = answer_archive(given.data, model)
             what = f"weights `{model.weights.name}` ({model.weights_digest})"
         if given.table:
             write_whole(given.table, table_text(rows_of(found)))
-        shown = [f"--{k} {v}" for k, v in (("work", "WORK"), ("weights", given.weights))]
-        command = shown[0] if given.work else f"--data FOLDER {shown[1]}"
-        return render(found, what, command=f"python -m pipelines.strangers.run {command}")
+        if given.work:
+            target = "make strangers-folds"
+            command = f"--work WORK --settings {given.settings.name if given.settings else ''}"
+        else:
+            target, command = "make strangers", f"--data FOLDER --weights {model.weights.name}"
+        command = f"`{target}`: `python -m pipelines.strangers.run {command.strip()}`"
+        return render(found, what, command=command)
 
     return tell(make, given.output)
 
@@ -130,8 +143,17 @@ def settings_of(path: Path | None) -> CrossFitSettings:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(CrossFitSettings, "settings")
+    parser.add_argument("--networks", type=str, default="compact")
     told = [] if path is None else ["--config", str(path)]
-    settings: CrossFitSettings = parser.instantiate(parser.parse_args(told)).settings
+    try:
+        settings: CrossFitSettings = parser.instantiate(parser.parse_args(told)).settings
+    except ArgumentError as error:
+        name = "" if path is None else path.name
+        line = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"expected settings of cross-fitting in {name!r}, got something else ({line}). Give "
+            "cross-fit.yaml of the preset that the work folder was cross-fitted with."
+        ) from None
     return settings
 
 
@@ -144,21 +166,34 @@ def answer_folds(fitted: CrossFit) -> Found:
     Raises:
         WeightsError: If a fold has no classifier yet.
     """
-    real = [s for s in fitted.studies.values() if SYNTHETIC_NOTE not in s.notes]
-    patients: list[Answered] = []
+    real = [s for s in fitted.studies.values() if not NO_PATIENT & set(s.notes)]
+    answers: dict[str, dict[str, Answered]] = {study.id: {} for study in real}
     left_out: dict[str, int] = {}
     for fold in fitted.splits:
-        model = CovidCTNet.load(fitted.folder(fold) / "weights")
-        held_back = [s for s in real if fitted.fold_of(s.id) == fold]
-        for study in track(held_back, f"fold {fold}"):
+        weights = load_weights(fitted.folder(fold) / "weights")
+        if weights.calibration is None:
+            raise UsageError(
+                f"the weights of fold {fold} are not calibrated. Run covidctnet cross-fit again."
+            )
+        model = CovidCTNet(weights)
+        # Whom none of the folds has seen is answered by each of them.
+        unseen = [s for s in real if fitted.fold_of(s.id) in (fold, ALL)]
+        for study in track(unseen, f"fold {fold}"):
             assert study.label is not None
             try:
                 prepared = model.prepare(study.volume(), lungs=study.lungs)
-                patients.append(
-                    answer(model, prepared, study.label, study.site or "", f"fold {fold}")
+                answers[study.id][fold] = answer(
+                    model, prepared, study.label, study.site or "", f"fold {fold}"
                 )
             except StudyError as error:
-                left_out[error.code] = left_out.get(error.code, 0) + 1
+                if fold == fitted.fold_of(study.id):
+                    left_out[error.code] = left_out.get(error.code, 0) + 1
+    patients = []
+    for study, given in answers.items():
+        own = fitted.fold_of(study)
+        if own in given:
+            compared = {one.networks: one.scores for fold, one in given.items() if fold != ALL}
+            patients.append(replace(given[own], compared=compared))
     return Found(tuple(patients), left_out)
 
 
@@ -179,6 +214,9 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
     for entry in track(read_cohort(*data), "answering"):
         try:
             volume = read_study(entry.study)
+            if NO_PATIENT & set(volume.source.notes):
+                leave_out("a phantom, or painted lesions")
+                continue
             if volume.source.mark in taught:
                 leave_out("these weights have learned from it")
                 continue
@@ -218,9 +256,11 @@ def render(found: Found, what: str, *, command: str) -> str:
     lines = [
         "# Real patients whom the networks have never seen",
         "",
-        f"Made by `make strangers`: `{command}`. Answers: {what}.",
-        "One entry a patient; intervals are 95 % (Wilson for proportions, Newcombe for areas,",
-        "DeLong for differences of areas). A few dozen patients prove nothing about others.",
+        f"Made by {command}. Answers: {what}.",
+        "One entry a study; intervals are 95 %: Wilson for proportions; for areas a bootstrap over",
+        "patients, Newcombe where the area is 0 or 1. A few dozen patients prove nothing about",
+        "others, and where ill patients and Controls come from other collections, an area may tell",
+        "collections apart.",
         "",
         *figures(patients),
         *(f"- left out, {why}: {count}" for why, count in sorted(found.left_out.items())),
@@ -242,9 +282,13 @@ def figures(patients: Sequence[Answered]) -> Iterator[str]:
         "Controls called Control": (controls, lambda p: not p.is_wrong),
         "ill patients called ill": (ill, lambda p: not p.is_wrong),
         "ill patients called by their class": (ill, lambda p: p.answer.label is p.truth),
-        "asserted (no flag, no abstention) and wrong": (
+        "asserted (no flag, no abstention) and wrong, ill v. Control": (
             patients,
             lambda p: p.is_asserted and p.is_wrong,
+        ),
+        "asserted and wrong, of three classes": (
+            patients,
+            lambda p: p.is_asserted and p.answer.label is not p.truth,
         ),
         "abstained": (patients, lambda p: p in abstained),
         "flagged or abstained": (patients, lambda p: p not in asserted),
@@ -254,21 +298,61 @@ def figures(patients: Sequence[Answered]) -> Iterator[str]:
     for name, (group, is_one) in counts.items():
         count = sum(map(is_one, group))
         yield f"| {name} | {count} of {len(group)}: {short(wilson(count, len(group)))} |"
-    truth = np.array([p.is_ill for p in patients])
-    model = np.array([p.scores[MODEL] for p in patients])
     for name in patients[0].scores:
-        score = np.array([p.scores[name] for p in patients])
-        if np.isnan(score).any():
+        if any(np.isnan(p.scores[name]) for p in patients):
             continue
-        told = f"| AUC, ill v. Control, {name} | {short(auc_interval(truth, score))}"
+        cells = short(pooled_auc(ill, controls, name))
         if name != MODEL:
-            gap, p_value = auc_difference(truth, model, score)
-            told += f"; model minus this {short(gap)}, p {p_value:.2f}"
-        yield f"{told} |"
+            cells += f"; model minus this {short(pooled_auc(ill, controls, MODEL, minus=name))}"
+        yield f"| AUC, ill v. Control, {name} | {cells} |"
     if ill and controls:
-        top = sorted((p.scores[MODEL] for p in controls), reverse=True)
-        above = sum(p.scores[MODEL] > top[min(2, len(top) - 1)] for p in ill)
+        above = sum(_is_above_all_but_two(one, controls) for one in ill)
         yield f"| ill patients above the highest Control but two | {above} of {len(ill)} |"
+
+
+def pooled_auc(
+    ill: Sequence[Answered], controls: Sequence[Answered], name: str, *, minus: str = ""
+) -> Estimate:
+    """Area under the curve over pairs that the same networks have answered.
+
+    Args:
+        ill: Patients with disease.
+        controls: Patients without.
+        name: Of the score.
+        minus: A score whose area is taken off; none by default.
+
+    Returns:
+        With the interval of a bootstrap over patients; n counts patients.
+    """
+    pairs = np.array([[_concordance(i, c, name) for c in controls] for i in ill])
+    if minus:
+        pairs = pairs - np.array([[_concordance(i, c, minus) for c in controls] for i in ill])
+    n = len(ill) + len(controls)
+    if not pairs.size:
+        return Estimate(np.nan, np.nan, np.nan, n)
+    value = float(pairs.mean())
+    if not minus and value in (0.0, 1.0):
+        # Every draw would be alike; Newcombe's interval does not shrink to a point.
+        truth = np.repeat([True, False], [len(ill), len(controls)])
+        return auc_interval(truth, truth == bool(value))
+    rng = np.random.default_rng(0)
+    rows = rng.integers(len(ill), size=(DRAWS, len(ill)))
+    columns = rng.integers(len(controls), size=(DRAWS, len(controls)))
+    draws = [pairs[np.ix_(r, c)].mean() for r, c in zip(rows, columns, strict=True)]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(value, float(low), float(high), n)
+
+
+def _concordance(ill: Answered, control: Answered, name: str) -> float:
+    """How often the ill patient scores higher, over the networks that answered both."""
+    both = ill.scores_by.keys() & control.scores_by.keys()
+    gaps = [ill.scores_by[k][name] - control.scores_by[k][name] for k in both]
+    return float(np.mean([(gap > 0) + 0.5 * (gap == 0) for gap in gaps])) if gaps else np.nan
+
+
+def _is_above_all_but_two(one: Answered, controls: Sequence[Answered]) -> bool:
+    """Whether an ill patient scores higher than all Controls but two, by the same networks."""
+    return sum(_concordance(one, control, MODEL) < 1 for control in controls) <= 2
 
 
 def _slices(patient: Answered) -> str:

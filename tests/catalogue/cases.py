@@ -41,6 +41,11 @@ GROUPS = (
     "orientation",
     "noise of geometry",
     "mixed patients and studies",
+    "adjoining acquisitions",
+    "UIDs of anonymisers",
+    "bystanders",
+    "stray files",
+    "words for HU",
     "few slices",
     "float pixels",
     "absurd headers",
@@ -52,13 +57,16 @@ GROUPS = (
     "dimensions of a file",
     "type of a file",
     "broken file",
+    "default geometry",
+    "header and voxels apart",
+    "names of formats",
     "archive",
     "hostile archive",
 )
 PATIENT = "secret-7781"
 # No message may hold these; the last three stand in every header that `series` writes.
 SECRETS = (PATIENT, "Doe", "Jane")
-FORMATS = ("dicom", "nifti", "mha", "nrrd", "zip")
+FORMATS = ("dicom", "nifti", "mha", "mhd", "nrrd", "nhdr", "zip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +160,6 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, dicom, files
+    from tests.catalogue import archives, dicom, files, reports
 
-    return (*dicom.CASES, *files.CASES, *archives.CASES)
+    return (*dicom.CASES, *reports.CASES, *files.CASES, *archives.CASES)

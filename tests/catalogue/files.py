@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import re
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -735,7 +738,7 @@ def _common(suffix: str) -> tuple[Case, ...]:
             "vector",
             "type of a file",
             "three numbers a voxel",
-            "NOT_HU" if suffix == "mha" else "CORRUPT_FILE",
+            "NOT_HU",
             array=np.stack([SCAN] * 3, -1),
             is_vector=True,
         ),
@@ -785,7 +788,7 @@ def _common(suffix: str) -> tuple[Case, ...]:
             "frames-two",
             "dimensions of a file",
             "four dimensions with two frames",
-            "CORRUPT_FILE" if suffix == "mha" else "NO_GEOMETRY",
+            "OVERLAPPING_ACQUISITIONS" if suffix == "mha" else "NO_GEOMETRY",
             array=np.stack([SCAN, SCAN + np.int16(5)]),
         ),
         Case(
@@ -841,6 +844,7 @@ encoding: {encoding}
 space origin: {origin}
 
 """
+MEMBERS = b"".join(gzip.compress(part.tobytes()) for part in (SCAN[:4], SCAN[4:9], SCAN[9:]))
 STRAIGHT = "(0.7,0,0) (0,0.8,0) (0,0,2.5)"
 ONLY_MHA = (
     *(
@@ -862,7 +866,7 @@ ONLY_MHA = (
             "geometry of a file",
             what,
             of(
-                Refusal("CORRUPT_FILE"),
+                Refusal("NO_GEOMETRY"),
                 _head_of("mha", META.format(matrix=matrix, spacing=spacing)),
             ),
         )
@@ -987,7 +991,7 @@ ONLY_NRRD = (
             f"nrrd-{name}",
             "geometry of a file",
             what,
-            of(Refusal("CORRUPT_FILE"), _head_of("nrrd", _nrrd(directions=directions))),
+            of(Refusal("NO_GEOMETRY"), _head_of("nrrd", _nrrd(directions=directions))),
         )
         for name, what, directions in (
             ("flat", "two axes along one direction", "(0.7,0,0) (0.8,0,0) (0,0,2.5)"),
@@ -1010,18 +1014,565 @@ ONLY_NRRD = (
         ),
         policy=True,
     ),
-    Case(
-        "nrrd-byte-skip",
-        "broken file",
-        "the header skips bytes in front of the voxels",
-        of(
-            Refusal("CORRUPT_FILE", (RIGHT,)),
-            _head_of(
-                "nrrd", _nrrd().replace("endian", "byte skip: 8\nendian"), bytes(8) + SCAN.tobytes()
+    *(
+        Case(f"nrrd-{name}", "volume file", what, of(RIGHT, _head_of("nrrd", head, voxels)))
+        for name, what, head, voxels in (
+            (
+                "byte-skip",
+                "the header skips bytes in front of the voxels",
+                _nrrd().replace("endian", "byte skip: 8\nendian"),
+                bytes(8) + SCAN.tobytes(),
             ),
-        ),
-        policy=True,
+            (
+                "byte-skip-to-end",
+                "the voxels are the last bytes of the file",
+                _nrrd().replace("endian", "byte skip: -1\nendian"),
+                bytes(77) + SCAN.tobytes(),
+            ),
+            (
+                "line-skip",
+                "the header skips two lines in front of the voxels",
+                _nrrd().replace("endian", "line skip: 2\nendian"),
+                b"one\ntwo\n" + SCAN.tobytes(),
+            ),
+            ("crlf", "lines end as those of DOS", _nrrd().replace("\n", "\r\n"), SCAN.tobytes()),
+            (
+                "crlf-gzip",
+                "lines end as those of DOS, voxels compressed",
+                _nrrd(encoding="gzip").replace("\n", "\r\n"),
+                gzip.compress(SCAN.tobytes()),
+            ),
+            (
+                "gzip-members",
+                "voxels compressed by gzip in three members",
+                _nrrd(encoding="gzip"),
+                MEMBERS,
+            ),
+            (
+                "bzip2",
+                "voxels compressed by bzip2",
+                _nrrd(encoding="bzip2"),
+                bz2.compress(SCAN.tobytes()),
+            ),
+            (
+                "bzip2-streams",
+                "voxels compressed by bzip2 in two streams",
+                _nrrd(encoding="bz2"),
+                bz2.compress(SCAN[:5].tobytes()) + bz2.compress(SCAN[5:].tobytes()),
+            ),
+            (
+                "frame-one-first",
+                "four axes, the first with one frame and no direction",
+                _nrrd(directions="none " + STRAIGHT)
+                .replace("dimension: 3", "dimension: 4")
+                .replace("sizes: 16", "sizes: 1 16"),
+                SCAN.tobytes(),
+            ),
+            (
+                "frame-one-last",
+                "four axes, the last with one frame and no direction",
+                _nrrd(directions=STRAIGHT + " none")
+                .replace("dimension: 3", "dimension: 4")
+                .replace("20 12", "20 12 1"),
+                SCAN.tobytes(),
+            ),
+            (
+                "key-values",
+                "keys of their own among the fields",
+                _nrrd()
+                .replace("endian", "endian: little\nkey:=a value: of its own\n#x", 1)
+                .replace("#x: little\n", "# a comment\n"),
+                SCAN.tobytes(),
+            ),
+            (
+                "units-mm",
+                "space units of mm",
+                _nrrd().replace("endian", 'space units: "mm" "mm" "mm"\nendian'),
+                SCAN.tobytes(),
+            ),
+        )
+    ),
+    *(
+        Case(f"nrrd-{name}", group, what, of(Refusal(code), _head_of("nrrd", head, voxels)))
+        for name, group, what, code, head, voxels in (
+            (
+                "units-cm",
+                "geometry of a file",
+                "space units of cm",
+                "NO_GEOMETRY",
+                _nrrd().replace("endian", 'space units: "cm" "cm" "cm"\nendian'),
+                SCAN.tobytes(),
+            ),
+            (
+                "units-mixed",
+                "geometry of a file",
+                "space units of mm, mm and m",
+                "NO_GEOMETRY",
+                _nrrd().replace("endian", 'space units: "mm" "mm" "m"\nendian'),
+                SCAN.tobytes(),
+            ),
+            (
+                "field-twice",
+                "broken file",
+                "a header that says its sizes twice",
+                "CORRUPT_FILE",
+                _nrrd().replace("endian", "sizes: 20 16 12\nendian"),
+                SCAN.tobytes(),
+            ),
+            (
+                "endian-untold",
+                "broken file",
+                "no byte order",
+                "CORRUPT_FILE",
+                _nrrd().replace("endian: little\n", ""),
+                SCAN.tobytes(),
+            ),
+            (
+                "bzip2-cut",
+                "broken file",
+                "the end of voxels compressed by bzip2 is missing",
+                "CORRUPT_FILE",
+                _nrrd(encoding="bzip2"),
+                bz2.compress(SCAN.tobytes())[:-5],
+            ),
+            (
+                "gzip-member-missing",
+                "broken file",
+                "the last of three gzip members is missing",
+                "CORRUPT_FILE",
+                _nrrd(encoding="gzip"),
+                MEMBERS[: MEMBERS.rindex(b"\x1f\x8b\x08")],
+            ),
+            (
+                "encoding-hex",
+                "broken file",
+                "voxels as hexadecimal digits",
+                "CORRUPT_FILE",
+                _nrrd(encoding="hex"),
+                SCAN.tobytes().hex().encode(),
+            ),
+        )
     ),
 )
 
-CASES: tuple[Case, ...] = (*NIFTI, *_common("mha"), *ONLY_MHA, *_common("nrrd"), *ONLY_NRRD)
+
+def _defaults(array: np.ndarray, name: str, **geometry: Any) -> Step:
+    """What SimpleITK writes of a bare array, with some of its geometry set."""
+
+    def step(folder: Path) -> None:
+        image = SimpleITK.GetImageFromArray(array)
+        for what, value in geometry.items():
+            getattr(image, f"Set{what}")(value)
+        SimpleITK.WriteImage(image, str(folder / name))
+
+    return step
+
+
+def _spaced(array: np.ndarray, affine: np.ndarray, name: str = "scan.nii") -> Step:
+    """What nibabel writes of an array and an affine to RAS."""
+    return lambda folder: nib.save(nib.Nifti1Image(array, affine), folder / name)
+
+
+COLUMNS_FIRST = SCAN.transpose(2, 1, 0)
+STRETCHED = np.diag([0.7, 0.8, 2.5, 1.0])
+# The array as RAS from the origin 0, in LPS and canonical orientation.
+AT_ZERO = np.array([[0, 0, 0.7, -0.7 * 15], [0, 0.8, 0, -0.8 * 19], [2.5, 0, 0, 0], [0, 0, 0, 1.0]])
+CENTRED = np.eye(4)
+CENTRED[:3, 3] = [-7.5, -9.5, -5.5]
+DEFAULTS = (
+    *(
+        Case(f"{name}", "default geometry", what, of(Refusal("NO_GEOMETRY"), step))
+        for name, what, step in (
+            (
+                "nifti-identity",
+                "the affine is the identity",
+                _spaced(COLUMNS_FIRST, np.eye(4)),
+            ),
+            (
+                "nifti-identity-slices-first",
+                "the affine is the identity, slices are columns",
+                _spaced(SCAN, np.eye(4)),
+            ),
+            (
+                "nifti-identity-lps",
+                "the affine is the identity of LPS",
+                _spaced(COLUMNS_FIRST, np.diag([-1.0, -1, 1, 1])),
+            ),
+            (
+                "nifti-identity-exchanged",
+                "1 mm from 0, axes exchanged",
+                _spaced(COLUMNS_FIRST, np.eye(4)[[2, 1, 0, 3]]),
+            ),
+            (
+                "nifti-identity-centred",
+                "1 mm, the middle of the volume at 0",
+                _spaced(COLUMNS_FIRST, CENTRED),
+            ),
+            ("nifti-array-bare", "a bare array by SimpleITK", _defaults(SCAN, "scan.nii")),
+            ("mha-array-bare", "a bare array by SimpleITK", _defaults(SCAN, "scan.mha")),
+            ("nrrd-array-bare", "a bare array by SimpleITK", _defaults(SCAN, "scan.nrrd")),
+            (
+                "nifti-metres",
+                "spacing in metres, no unit told",
+                _spaced(COLUMNS_FIRST, np.diag([7e-4, 8e-4, 2.5e-3, 1])),
+            ),
+            (
+                "mha-metres",
+                "spacing in metres",
+                _head_of("mha", META.format(matrix=EYE, spacing="0.0007 0.0008 0.0025")),
+            ),
+            (
+                "mha-units-cm",
+                "distances in cm",
+                _head_of(
+                    "mha",
+                    META.format(matrix=EYE, spacing="0.07 0.08 0.25").replace(
+                        "DimSize", "DistanceUnits = cm\nDimSize"
+                    ),
+                ),
+            ),
+            (
+                "mha-units-um",
+                "distances in um",
+                _head_of(
+                    "mha",
+                    META.format(matrix=EYE, spacing="700 800 2500").replace(
+                        "DimSize", "DistanceUnits = um\nDimSize"
+                    ),
+                ),
+            ),
+        )
+    ),
+    *(
+        Case(
+            name,
+            "default geometry",
+            f"spacing alone was set, the origin is 0: flagged ({what})",
+            of(truth(None, affine, "default_geometry"), step),
+        )
+        for name, what, affine, step in (
+            (
+                "nifti-origin-zero",
+                "nibabel",
+                AT_ZERO,
+                _spaced(SCAN[:, ::-1, ::-1].transpose(2, 1, 0), STRETCHED),
+            ),
+            (
+                "mha-origin-zero",
+                "SimpleITK",
+                series.an_affine(origin=(0, 0, 0)),
+                _defaults(SCAN, "scan.mha", Spacing=(0.7, 0.8, 2.5)),
+            ),
+            (
+                "nrrd-origin-zero",
+                "SimpleITK",
+                series.an_affine(origin=(0, 0, 0)),
+                _defaults(SCAN, "scan.nrrd", Spacing=(0.7, 0.8, 2.5)),
+            ),
+        )
+    ),
+    Case(
+        "nifti-isotropic-at-zero-crossing",
+        "default geometry",
+        "1 mm along every axis from a real origin: resampled",
+        of(
+            truth(None, series.an_affine((1.0, 1.0, 1.0))),
+            nifti(affine=series.an_affine((1.0, 1.0, 1.0))),
+        ),
+    ),
+)
+
+
+def _handed(value: float, *, sform: int = 1) -> Step:
+    """A NIfTI file with another first entry of pixdim."""
+    return nifti(edit=lambda c: _patched_float(c, 76, value, sform))
+
+
+def _patched_float(content: bytes, place: int, value: float, sform: int) -> bytes:
+    edited = bytearray(content)
+    struct.pack_into("<f", edited, place, value)
+    struct.pack_into("<h", edited, 254, sform)
+    return bytes(edited)
+
+
+HANDED = (
+    _nii(
+        "qfac-zero",
+        "geometry of a file",
+        "pixdim[0] is 0: counts as 1",
+        RIGHT,
+        _handed(0.0, sform=1),
+    ),
+    _nii(
+        "qfac-zero-qform",
+        "geometry of a file",
+        "pixdim[0] is 0, a qform alone",
+        RIGHT,
+        _handed(0.0, sform=0),
+    ),
+    _nii("qfac-two", "geometry of a file", "pixdim[0] is 2", "NO_GEOMETRY", _handed(2.0)),
+    _nii("qfac-nan", "geometry of a file", "pixdim[0] is NaN", "NO_GEOMETRY", _handed(np.nan)),
+)
+
+
+def _detached(name: str, head: str, voxels: bytes, data: str = "voxels.raw") -> Step:
+    """A header and a file of voxels beside it."""
+
+    def step(folder: Path) -> None:
+        (folder / name).write_text(head)
+        (folder / data).write_bytes(voxels)
+
+    return step
+
+
+def _meta_of(data: str = "voxels.raw", **fields: str) -> str:
+    text = META.format(matrix=EYE, spacing="0.7 0.8 2.5").replace("LOCAL", data)
+    for name, value in fields.items():
+        text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+    return text
+
+
+def _nhdr(data: str = "voxels.raw", encoding: str = "raw") -> str:
+    return _nrrd(encoding=encoding).replace("endian", f"data file: {data}\nendian")
+
+
+ZIPPED = zlib.compress(SCAN.tobytes())
+DETACHED = (
+    *(
+        Case(name, "header and voxels apart", what, of(RIGHT, step))
+        for name, what, step in (
+            (
+                "mhd-raw",
+                "a header and its voxels",
+                _detached("scan.mhd", _meta_of(), SCAN.tobytes()),
+            ),
+            (
+                "mhd-zraw",
+                "a header and its compressed voxels",
+                _detached("scan.mhd", _meta_of(CompressedData="True"), ZIPPED),
+            ),
+            (
+                "mhd-gzip",
+                "a header and its voxels compressed by gzip",
+                _detached("scan.mhd", _meta_of(CompressedData="True"), MEMBERS),
+            ),
+            (
+                "mhd-crlf",
+                "a header with lines of DOS",
+                _detached("scan.mhd", _meta_of().replace("\n", "\r\n"), SCAN.tobytes()),
+            ),
+            (
+                "mhd-no-line-feed",
+                "a header whose last line has no end",
+                _detached("scan.mhd", _meta_of().rstrip("\n"), SCAN.tobytes()),
+            ),
+            (
+                "mhd-skips",
+                "bytes in front of the voxels are skipped",
+                _detached(
+                    "scan.mhd",
+                    _meta_of().replace("DimSize", "HeaderSize = 32\nDimSize"),
+                    bytes(32) + SCAN.tobytes(),
+                ),
+            ),
+            (
+                "mhd-skips-to-end",
+                "the voxels are the last bytes of their file",
+                _detached(
+                    "scan.mhd",
+                    _meta_of().replace("DimSize", "HeaderSize = -1\nDimSize"),
+                    bytes(99) + SCAN.tobytes(),
+                ),
+            ),
+            (
+                "mhd-voxels-like-dicom",
+                "voxels that begin as DICOM does",
+                _detached(
+                    "scan.mhd",
+                    _meta_of().replace("DimSize", "HeaderSize = 132\nDimSize"),
+                    bytes(128) + b"DICM" + SCAN.tobytes(),
+                ),
+            ),
+            (
+                "nhdr-raw",
+                "a header and its voxels",
+                _detached("scan.nhdr", _nhdr(), SCAN.tobytes()),
+            ),
+            (
+                "nhdr-gzip",
+                "a header and its voxels compressed by gzip",
+                _detached("scan.nhdr", _nhdr(encoding="gzip"), MEMBERS),
+            ),
+            (
+                "nhdr-bzip2",
+                "a header and its voxels compressed by bzip2",
+                _detached("scan.nhdr", _nhdr(encoding="bzip2"), bz2.compress(SCAN.tobytes())),
+            ),
+            (
+                "nhdr-crlf",
+                "a header with lines of DOS",
+                _detached("scan.nhdr", _nhdr().replace("\n", "\r\n"), SCAN.tobytes()),
+            ),
+        )
+    ),
+    *(
+        Case(name, "header and voxels apart", what, of(Refusal("CORRUPT_FILE"), step))
+        for name, what, step in (
+            ("mhd-alone", "a header without its voxels", file("scan.mhd", _meta_of().encode())),
+            (
+                "mhd-raw-short",
+                "a byte of the voxels is missing",
+                _detached("scan.mhd", _meta_of(), SCAN.tobytes()[:-1]),
+            ),
+            (
+                "mhd-raw-long",
+                "more voxels than the header says",
+                _detached("scan.mhd", _meta_of(), SCAN.tobytes() + bytes(2)),
+            ),
+            (
+                "mhd-zraw-cut",
+                "compressed voxels break off",
+                _detached("scan.mhd", _meta_of(CompressedData="True"), ZIPPED[:-9]),
+            ),
+            (
+                "mhd-elsewhere",
+                "the header names a file in another folder",
+                file("scan.mhd", _meta_of("../voxels.raw").encode()),
+            ),
+            (
+                "mhd-absolute",
+                "the header names a device",
+                file("scan.mhd", _meta_of("/dev/zero").encode()),
+            ),
+            (
+                "mhd-list",
+                "the header names a list of files",
+                file("scan.mhd", _meta_of("LIST").encode() + b"a.raw\n"),
+            ),
+            (
+                "mhd-pattern",
+                "the header names numbered files",
+                file("scan.mhd", _meta_of("slice%03d.raw 1 12 1").encode()),
+            ),
+            ("nhdr-alone", "a header without its voxels", file("scan.nhdr", _nhdr().encode())),
+            (
+                "nhdr-raw-short",
+                "a byte of the voxels is missing",
+                _detached("scan.nhdr", _nhdr(), SCAN.tobytes()[:-1]),
+            ),
+        )
+    ),
+)
+
+
+def _renamed(step: Step, old: str, new: str) -> Step:
+    """A step that writes a file and gives it another name."""
+
+    def both(folder: Path) -> None:
+        step(folder)
+        (folder / old).rename(folder / new)
+
+    return both
+
+
+KINDS = (
+    *(
+        Case(
+            f"{name.partition('-')[0]}-{name.partition('-')[2]}",
+            "names of formats",
+            what,
+            of(RIGHT, step),
+        )
+        for name, what, step in (
+            ("nifti-no-suffix", "no suffix", _renamed(nifti(), "scan.nii", "scan.")),
+            (
+                "nifti-no-suffix-compressed",
+                "compressed, no suffix",
+                _renamed(nifti("scan.nii.gz"), "scan.nii.gz", "scan.blob"),
+            ),
+            (
+                "nifti-called-gz",
+                "not compressed, called .nii.gz",
+                _renamed(nifti(), "scan.nii", "scan.nii.gz"),
+            ),
+            (
+                "nifti-called-nii",
+                "compressed, called .nii",
+                _renamed(nifti("scan.nii.gz"), "scan.nii.gz", "scan.nii"),
+            ),
+            ("nifti-called-dcm", "called .dcm", _renamed(nifti(), "scan.nii", "scan.dcm")),
+            ("mha-no-suffix", "no suffix", _renamed(itk("scan.mha"), "scan.mha", "scan.")),
+            ("mha-called-nrrd", "called .nrrd", _renamed(itk("scan.mha"), "scan.mha", "scan.nrrd")),
+            ("nrrd-no-suffix", "no suffix", _renamed(itk("scan.nrrd"), "scan.nrrd", "scan.")),
+            ("nrrd-called-nii", "called .nii", _renamed(itk("scan.nrrd"), "scan.nrrd", "scan.nii")),
+            (
+                "mha-zipped-whole",
+                "the whole file compressed by gzip",
+                _renamed(itk("scan.mha", edit=gzip.compress), "scan.mha", "scan.mha.gz"),
+            ),
+            (
+                "nifti-gzip-members",
+                "compressed in two members",
+                _renamed(
+                    nifti(edit=lambda c: gzip.compress(c[:3000]) + gzip.compress(c[3000:])),
+                    "scan.nii",
+                    "scan.nii.gz",
+                ),
+            ),
+        )
+    ),
+    *(
+        Case(
+            f"{suffix}-{dtype}",
+            "type of a file",
+            f"voxels of {dtype}",
+            of(RIGHT, itk(f"scan.{suffix}", _typed(dtype))),
+        )
+        for suffix in ("mha", "nrrd")
+        for dtype in ("int64",)
+    ),
+    *(
+        Case(
+            f"{suffix}-frame-one",
+            "dimensions of a file",
+            "four dimensions with one frame",
+            of(RIGHT, step),
+        )
+        for suffix, step in (
+            (
+                "mha",
+                _head_of(
+                    "mha",
+                    META.format(matrix="1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", spacing="0.7 0.8 2.5 1")
+                    .replace("NDims = 3", "NDims = 4")
+                    .replace("-50 -60 10", "-50 -60 10 0")
+                    .replace("16 20 12", "16 20 12 1"),
+                ),
+            ),
+        )
+    ),
+    Case(
+        "mha-slope",
+        "scaling of a file",
+        "the header gives a slope of its own",
+        of(
+            Refusal("NO_RESCALE"),
+            itk(
+                "scan.mha",
+                edit=replaced(b"ElementType", b"ElementToIntensityFunctionSlope = 2\nElementType"),
+            ),
+        ),
+    ),
+)
+
+CASES: tuple[Case, ...] = (
+    *NIFTI,
+    *HANDED,
+    *_common("mha"),
+    *ONLY_MHA,
+    *_common("nrrd"),
+    *ONLY_NRRD,
+    *DETACHED,
+    *DEFAULTS,
+    *KINDS,
+)

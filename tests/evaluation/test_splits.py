@@ -264,3 +264,15 @@ def test_copies_of_painted_lungs_stand_together_without_their_host_too():
         Splits((one, other))
     Splits((one, replace(other, wanted="train")))
     Splits((one, replace(other, host="02" * 6)))
+
+
+def test_a_cohort_file_that_places_everybody_may_leave_a_stage_empty():
+    """Controls alone are enough to train denoisers, as cross-fitting does."""
+    controls = [
+        Member(f"s{number}", f"p{number}", Label.CONTROL, wanted="denoiser_train")
+        for number in range(3)
+    ]
+    splits = make_splits(controls, SplitSettings())
+    assert set(splits.assignment.values()) == {"denoiser_train"}
+    with pytest.raises(CohortError, match="needs at least"):
+        make_splits([*controls, Member("s9", "p9", Label.CAP)], SplitSettings())

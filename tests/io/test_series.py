@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from covidctnet.cli import main
 from covidctnet.errors import StudyError
 from covidctnet.io import describe, find_studies, read_study, read_volume
 from covidctnet.io.inspect import inspect_paths, render
@@ -147,13 +148,13 @@ def test_copies_of_slices_are_dropped_and_noted(tmp_path):
 
 
 def test_two_acquisitions_in_one_series_are_told_apart(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
 
     def second(ds, index):
         ds.AcquisitionNumber = 2
         ds.SOPInstanceUID = series.uid(f"second/{index}")
 
-    series.write(tmp_path / "b", series.a_scan() + np.int16(5), change=second)
+    series.write(tmp_path, series.a_scan() + np.int16(5), change=second, name="b{:04d}.dcm")
     with pytest.raises(StudyError, match="AMBIGUOUS_SERIES"):
         read_volume(tmp_path)
     keys = [s["key"] for s in describe(find_studies(tmp_path)[0])["series"]]
@@ -161,14 +162,14 @@ def test_two_acquisitions_in_one_series_are_told_apart(tmp_path):
 
 
 def test_interleaved_acquisitions_are_not_woven_together(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
 
     def second(ds, index):
         ds.AcquisitionNumber = 2
         ds.SOPInstanceUID = series.uid(f"second/{index}")
         ds.ImagePositionPatient = [*ds.ImagePositionPatient[:2], ds.ImagePositionPatient[2] + 1.25]
 
-    series.write(tmp_path / "b", series.a_scan() + np.int16(5), change=second)
+    series.write(tmp_path, series.a_scan() + np.int16(5), change=second, name="b{:04d}.dcm")
     with pytest.raises(StudyError, match="AMBIGUOUS_SERIES"):
         read_volume(tmp_path)
 
@@ -179,10 +180,11 @@ def test_acquisitions_one_above_the_other_stay_one_scan(tmp_path):
 
 
 def test_acquisitions_that_nothing_separates_are_refused(tmp_path):
-    series.write(tmp_path / "a")
+    series.write(tmp_path)
     series.write(
-        tmp_path / "b",
+        tmp_path,
         series.a_scan() + np.int16(5),
+        name="b{:04d}.dcm",
         change=lambda ds, i: setattr(ds, "SOPInstanceUID", series.uid(f"second/{i}")),
     )
     with pytest.raises(StudyError, match="OVERLAPPING_ACQUISITIONS"):
@@ -228,7 +230,9 @@ def test_describe_tells_what_would_be_read_and_no_names(tmp_path):
     assert study["outcome"] == "readable" and study["flags"] == ["few_slices"]
     assert study["geometry"]["shape"] == [12, 20, 16]
     assert study["geometry"]["spacing_mm"] == [2.5, 0.8, 0.7]
-    text = f"{told} {render(told)}"
+    # The path is told, for the person who asks; nothing else of whom.
+    assert study["path"] == str(tmp_path / "Jane Doe")
+    text = f"{told} {render(told)}".replace(study["path"], "")
     assert "12 x 20 x 16" in text
     assert not any(word in text for word in ("secret", "Doe", "Jane", series.uid("study")))
 
@@ -285,7 +289,7 @@ def test_describe_tells_a_refusal(tmp_path):
 def test_a_last_slice_under_another_series_uid_leaves_the_volume_cut(tmp_path):
     series.write(tmp_path, skip=(11,))
     series.write(tmp_path, series="other", skip=tuple(range(11)), name="other{:04d}.dcm")
-    with pytest.raises(StudyError, match="where the scan of 11 slices would go on") as caught:
+    with pytest.raises(StudyError, match="where the scan of 11 slices goes on") as caught:
         read_volume(tmp_path)
     assert caught.value.code == "SLICE_GAP"
 
@@ -316,3 +320,32 @@ def test_one_series_uid_for_all_patients_of_an_archive_does_no_harm(tmp_path):
         series.write(tmp_path / patient, change=change, study=patient, patient=patient)
     assert [study.id for study in find_studies(tmp_path)] != []
     assert len(find_studies(tmp_path)) == 2
+
+
+def test_the_files_of_the_series_that_inspect_lists_add_up_to_those_found(tmp_path):
+    series.write(tmp_path / "a", change=lambda ds, i: setattr(ds, "InstanceNumber", i + 1))
+    series.write(tmp_path / "a", series="thick", name="t{}.dcm", affine=series.an_affine((5, 1, 1)))
+    series.write(tmp_path / "a", skip=tuple(range(3, 12)), name="copy{}.dcm")
+    (tmp_path / "a" / "broken.dcm").write_bytes(b"")
+    (tmp_path / "a" / "note.txt").write_text("nothing")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "lost.dcm").write_bytes(b"")
+    found = inspect_paths(tmp_path, voxels=False)
+    assert found["files"] == 12 + 12 + 3 + 3
+    inside = [study["files"] for study in found["studies"]]
+    assert sum(inside) + found["skipped"] == found["files"]
+    for study in found["studies"]:
+        assert sum(entry["files"] for entry in study["series"]) == study["files"], study
+    text = render(found)
+    assert "30 files found: 29 in 2 studies, 1 passed over" in text
+    assert str(tmp_path / "a") in text
+
+
+def test_inspect_exits_by_what_it_found(tmp_path, capsys):
+    series.write(tmp_path / "good", study="good")
+    assert main(["inspect", "--quick", str(tmp_path)]) == 0
+    series.write(tmp_path / "bad", study="bad", skip=(5,))
+    assert main(["inspect", "--quick", str(tmp_path)]) == 3
+    assert main(["inspect", "--quick", str(tmp_path / "bad")]) == 4
+    (tmp_path / "none").mkdir()
+    assert main(["inspect", "--quick", str(tmp_path / "none")]) == 4

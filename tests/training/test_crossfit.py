@@ -10,11 +10,12 @@ from covidctnet.card import taught_by
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation.intervals import auc
 from covidctnet.evaluation.members import Member
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
+from covidctnet.results import Label, Prediction
 from covidctnet.shipped import presets_root
 from covidctnet.training.bank import read_list
 from covidctnet.training.crossfit import (
@@ -26,7 +27,14 @@ from covidctnet.training.crossfit import (
 )
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
-from pipelines.strangers.run import answer_folds, render, settings_of
+from pipelines.strangers.run import (
+    MODEL,
+    Answered,
+    answer_folds,
+    pooled_auc,
+    render,
+    settings_of,
+)
 from pipelines.strangers.run import main as strangers
 from tests.training.conftest import put_study
 
@@ -72,6 +80,13 @@ def test_whom_the_cohort_file_holds_back_teaches_no_fold():
     assert all(s.assignment["c0"] == s.assignment["p1"] == "test" for s in found.values())
 
 
+def test_a_control_without_a_site_is_refused():
+    cohort, synthetic = members()
+    nowhere = [replace(m, site=None) if m.study == "c1" else m for m in cohort]
+    with pytest.raises(CohortError, match="the site of every Control, 1 of 5 have none"):
+        fold_splits(nowhere, synthetic, CrossFitSettings())
+
+
 def test_without_phantoms_some_controls_choose_the_denoiser():
     cohort, synthetic = members(phantoms=0)
     found = fold_splits(cohort, synthetic, CrossFitSettings())
@@ -81,16 +96,29 @@ def test_without_phantoms_some_controls_choose_the_denoiser():
 def test_nobody_moves_between_runs():
     cohort, synthetic = members()
     before = fold_splits(cohort, synthetic, CrossFitSettings())
-    more = [*cohort, Member("p99", "pp99", Label.CONTROL, site="scanner")]
-    after = fold_splits(more, synthetic | {"p99"}, CrossFitSettings(), earlier=before)
+    # They sort before the others: places by the order of names would go to them.
+    late = [Member(f"a{n}", f"pa{n}", Label.CONTROL, site="scanner") for n in range(40)]
+    names = synthetic | {m.study for m in late}
+    after = fold_splits([*cohort, *late], names, CrossFitSettings(), earlier=before)
     for fold, splits in before.items():
         assert splits.assignment.items() <= after[fold].assignment.items()
+        # Denoisers that are trained already must not be said to know them.
+        assert {after[fold].assignment[m.study] for m in late} == {"train"}
     moved = [replace(m, site="south") if m.study == "c0" else m for m in cohort]
     with pytest.raises(CohortError, match=r"study c\d would move from \w+ to \w+ in fold"):
         fold_splits(moved, synthetic, CrossFitSettings(), earlier=before)
 
 
-@pytest.mark.parametrize("wrong", [{"folds": 1}, {"examples": 0}, {"validation": 1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"folds": 1},
+        {"examples": 0},
+        {"validation": 1.0},
+        {"examples": 3, "validation": 0.1},
+        {"residual": ResidualSettings("linear")},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UsageError, match="must"):
         CrossFitSettings(**wrong)
@@ -210,7 +238,8 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     weights = load_weights(found.folder(ALL) / "weights")
     card = weights.card
     assert card["architecture"].keys() >= {"denoiser", "lungs", "classifier"}
-    assert card["calibration"]["scans"] == len(SITES)
+    assert card["calibration"]["sets"]["n"] == len(SITES)
+    assert card["calibration"]["examples"] == len(SITES) * len(Label) * SETTINGS["examples"]
     assert card["burden"]["patients"] == len(SITES)
     assert "real lungs with painted lesions" in weights.seen
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
@@ -235,5 +264,60 @@ def test_every_real_patient_gets_a_row_and_no_phantom_does(fitted_work, tmp_path
     assert len(rows) == 1 + len(SITES) + 1
     found = answer_folds(fitted((work, settings)))
     assert {p.networks for p in found.patients} == {"fold 1", "fold 2", "fold 3", "fold all"}
-    assert sum(p.is_ill for p in found.patients) == 1
+    (ill,) = [p for p in found.patients if p.is_ill]
+    assert ill.scores_by.keys() == {"fold 1", "fold 2", "fold 3"}
+    assert all(len(p.scores_by) == 1 for p in found.patients if not p.is_ill)
     assert "density -650 to 50 HU" in render(found, "x", command="y")
+
+
+def test_a_folder_of_other_settings_is_not_taken_for_finished(fitted_work, tmp_path):
+    work, _ = fitted_work
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"settings": {**SETTINGS, "examples": 6}}))
+    arguments = ["cross-fit", str(work), "--config", str(other), "--networks", "tiny-test"]
+    assert main([*arguments, "--device", "cpu"]) == 2
+    again = CrossFit(work, settings_of(other))
+    with pytest.raises(UsageError, match="holds another cross-fitted work folder"):
+        again.train_networks("tiny-test")
+
+
+def test_reading_a_work_folder_writes_nothing(fitted_work):
+    work, settings = fitted_work
+    before = {p: p.stat().st_mtime_ns for p in work.rglob("*")}
+    fitted((work, settings))
+    assert {p: p.stat().st_mtime_ns for p in work.rglob("*")} == before
+
+
+def patient(truth, scores, networks="one"):
+    said = Prediction("s", {Label.CONTROL: 1.0, Label.COVID19: 0.0, Label.CAP: 0.0})
+    by = {name: {MODEL: value} for name, value in scores.items()}
+    return Answered("s", truth, "", said, networks, {MODEL: 0.0}, by)
+
+
+def test_only_answers_of_the_same_networks_are_compared():
+    """Networks that score everybody higher must not part the classes."""
+    ill = [patient(Label.CAP, {"fold 1": 0.3, "fold 2": 0.9})]
+    controls = [patient(Label.CONTROL, {"fold 1": 0.2}), patient(Label.CONTROL, {"fold 2": 0.95})]
+    assert pooled_auc(ill, controls, MODEL).value == 0.5
+    perfect = pooled_auc(ill, controls[:1], MODEL)
+    assert perfect.value == 1.0
+    assert perfect.low < 1.0  # three patients prove nothing
+    assert perfect.n == 2
+
+
+def test_the_area_is_that_of_the_ranks_where_one_model_answers_all():
+    rng = np.random.default_rng(0)
+    ill = [patient(Label.CAP, {"one": v}) for v in rng.normal(1, 1, 12)]
+    controls = [patient(Label.CONTROL, {"one": v}) for v in rng.normal(0, 1, 20)]
+    found = pooled_auc(ill, controls, MODEL)
+    values = [p.scores_by["one"][MODEL] for p in (*ill, *controls)]
+    truth = np.repeat([True, False], [12, 20])
+    assert found.value == pytest.approx(auc(truth, np.array(values)))
+    assert found.low < found.value < found.high
+
+
+def test_settings_of_something_else_are_refused(tmp_path):
+    file = tmp_path / "other.yaml"
+    file.write_text("trainer: {max_epochs: 3}")
+    with pytest.raises(UsageError, match=r"expected settings of cross-fitting in 'other.yaml'"):
+        settings_of(file)

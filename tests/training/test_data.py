@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
@@ -330,3 +331,23 @@ def test_a_classifier_is_not_taught_by_what_its_denoiser_started_from(little_wor
     card["training"] = {"start: lungs": told}
     (folder / "card.json").write_text(json.dumps(card))
     ResidualData(little_work, depth=DEPTH, device="cpu").prepare_data()
+
+
+@pytest.mark.parametrize(("count", "processes"), [(3, 2), (7, 3), (8, 4), (2, 3)])
+def test_every_validation_case_counts_once_whatever_the_processes(monkeypatch, count, processes):
+    cases = TensorDataset(torch.arange(count))
+    shares = []
+    for rank in range(processes):
+        monkeypatch.setattr(training_data, "_processes", lambda rank=rank: (processes, rank))
+        found = training_data.loader(cases, 1, 0)
+        shares.append([int(batch[0]) for batch in found])
+        assert len(found) == len(shares[-1])
+    if count < processes:  # nobody is left without a figure
+        assert all(share == list(range(count)) for share in shares)
+    else:
+        assert sorted(case for share in shares for case in share) == list(range(count))
+
+
+def test_one_process_validates_in_order():
+    cases = TensorDataset(torch.arange(5))
+    assert [int(batch[0]) for batch in training_data.loader(cases, 1, 0)] == list(range(5))

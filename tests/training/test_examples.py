@@ -45,8 +45,9 @@ def test_disease_is_drawn_into_the_lungs_and_makes_them_denser(control, label):
     opaque = np.isin(ill.lesions, (GROUND_GLASS, CONSOLIDATION))
     assert opaque.any()
     assert ill.unit[opaque].mean() > ill.unit[ill.lungs & ~lesion].mean() + 0.05
-    assert (ill.aerated <= ill.lungs).all()
-    assert not (ill.aerated & (ill.lesions == CONSOLIDATION)).any()
+    assert (ill.found_by_density <= ill.lungs).all()
+    air = ill.lungs & (ill.unit < ill.air_below)
+    assert (air <= ill.found_by_density).all()
 
 
 def test_a_plain_control_is_the_scan_or_its_mirror_image(control):

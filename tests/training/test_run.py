@@ -52,6 +52,10 @@ def last(work, stage):
     return torch.load(work / stage / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def best(work, stage):
+    return torch.load(work / stage / "checkpoints" / "best.ckpt", weights_only=True)
+
+
 def curve(work, stage):
     rows = []
     for path in sorted((work / stage / "log").glob("run*/metrics.csv")):
@@ -123,6 +127,46 @@ def test_an_interrupted_run_resumes_to_the_same_bits(denoised, tmp_path, monkeyp
     assert_equal(last(whole, stage), last(halved, stage))
     epochs = [row["epoch"] for row in curve(halved, stage) if row.get("val_loss")]
     assert epochs == ["0", "1", "2", "3"]
+
+
+class Worse(torch.nn.CrossEntropyLoss):
+    """A loss that is larger by one."""
+
+    def forward(self, logits, label):
+        return super().forward(logits, label) + 1
+
+
+def test_a_run_goes_on_where_its_folder_was_moved_to(denoised, tmp_path, monkeypatch, recwarn):
+    """Scratch disks and requeued jobs change the path: the best checkpoint stays the best."""
+    here = shutil.copytree(denoised, tmp_path / "here")
+    arguments = ["--trainer.max_epochs=2", *CLASSIFIER]
+    assert main(["train-classifier", "--work", str(here), *arguments]) == 0
+    before = best(here, "classifier")["epoch"]
+    moved = here.rename(tmp_path / "moved")
+    # Only a run that forgot its best would choose a later epoch.
+    monkeypatch.setattr(
+        ClassifierTask, "on_fit_start", lambda self: setattr(self, "criterion", Worse())
+    )
+    arguments = ["--trainer.max_epochs=4", "--ckpt_path=last", *CLASSIFIER]
+    assert main(["train-classifier", "--work", str(moved), *arguments]) == 0
+    assert best(moved, "classifier")["epoch"] == before
+    assert load_weights(moved / "weights").card["metrics"]["classifier"]["epoch"] == before
+    assert not [w for w in recwarn if "dirpath has changed" in str(w.message)]
+
+
+def test_a_finished_run_that_was_moved_can_be_resumed(denoised, tmp_path):
+    here = shutil.copytree(denoised, tmp_path / "here")
+    arguments = [*CLASSIFIER, "--trainer.max_epochs=1"]
+    assert main(["train-classifier", "--work", str(here), *arguments]) == 0
+    moved = here.rename(tmp_path / "moved")
+    resumed = ["train-classifier", "--work", str(moved), *arguments, "--ckpt_path=last"]
+    assert main(resumed) == 0
+
+
+def test_checkpoints_hold_no_path(denoised):
+    for name in ("best", "last"):
+        held = (denoised / "denoiser" / "checkpoints" / f"{name}.ckpt").read_bytes()
+        assert str(denoised).encode() not in held
 
 
 def test_the_last_checkpoint_is_that_of_the_last_epoch_also_when_it_was_not_the_best(

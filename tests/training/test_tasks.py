@@ -1,8 +1,10 @@
+import socket
+
 import pytest
 import torch
 
 from covidctnet.training.noise import NoiseSettings
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.training.tasks import ClassifierTask, DenoiserTask, SeededTask
 
 
 def seeded(seed=0):
@@ -146,3 +148,46 @@ def test_a_constant_schedule_is_plain_adam():
     optimizer = task.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Adam)
     assert optimizer.param_groups[0]["lr"] == 0.01
+
+
+class Logged(SeededTask):
+    """A task that keeps what it logs."""
+
+    def __init__(self):
+        super().__init__(0, 1e-3, "constant")
+        self.logged = {}
+
+    def log_dict(self, values, **options):
+        self.logged |= {name: float(value) for name, value in values.items()}
+
+
+def test_validation_figures_weigh_every_case_alike_whatever_the_batches():
+    task = Logged()
+    for value, count in ((1.0, 1), (0.0, 3), (0.5, 2)):
+        task.add_scores({"val_loss": torch.tensor(value)}, count)
+    task.on_validation_epoch_end()
+    assert task.logged == {"val_loss": pytest.approx(2 / 6)}
+    task.add_scores({"val_loss": torch.tensor(3.0)}, 1)
+    task.on_validation_epoch_end()
+    assert task.logged == {"val_loss": 3.0}  # an epoch begins at nothing
+
+
+def validate_a_share(rank, port, folder):
+    """One of two processes, with a share of its own size: three cases or one."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    task = Logged()
+    for _ in range(3 if rank == 0 else 1):
+        task.add_scores({"val_loss": torch.tensor(float(rank))}, 1)
+    task.on_validation_epoch_end()
+    (folder / f"{rank}.txt").write_text(str(task.logged["val_loss"]))
+    torch.distributed.destroy_process_group()
+
+
+def test_validation_figures_weigh_every_case_alike_whatever_the_processes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(validate_a_share, (port, tmp_path), nprocs=2)
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["0.25", "0.25"]
