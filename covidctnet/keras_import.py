@@ -278,11 +278,11 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
             network = CNN3D(depth, size, base=base, dense=hidden)
     except ValueError as error:
         raise WeightsError(f"{saved.name}: {error}. Give the settings of the weights.") from None
-    places = math.prod(network.grid) * (base << (LEVELS - 1))
-    if places != features:
+    expected = math.prod(network.grid) * (base << (LEVELS - 1))
+    if expected != features:
         raise WeightsError(
             f"{saved.name} has a first dense layer that reads {features} numbers, expected "
-            f"{places} for {depth} slices of {size} x {size}. Give weights and settings "
+            f"{expected} for {depth} slices of {size} x {size}. Give weights and settings "
             "(--preset) that belong together."
         )
     # Keras flattens (slice, row, column, channel), torch (channel, slice, row, column).

@@ -47,7 +47,7 @@ class FusedBCDUNet(nn.Module):
         self.encoder1, self.entry2 = trained.encoder1, trained.encoder2[:2]
         self.head = trained.head
         for kept in (self.encoder1, self.entry2, self.head):
-            kept.to(memory_format=torch.channels_last)
+            kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, x: Tensor) -> Tensor:
         """As `BCDUNet.forward` in evaluation mode.

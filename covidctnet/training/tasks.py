@@ -141,7 +141,7 @@ class BCDUNetTask(SeededTask):
             "gates": gates,
         }
         network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
         """Run the network on a batch (batch, 1, row, column), in the layout it is fastest in."""
@@ -318,7 +318,7 @@ class ClassifierTask(SeededTask):
         self.network = CNN3D(**self.architecture, classes=len(Label))
         # Nearly twice as fast on a CPU.
         layout = torch.channels_last_3d
-        self.network = self.network.to(memory_format=layout)
+        self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload, unused-ignore]
         self.augment = augment
         self.criterion = nn.CrossEntropyLoss()
 
