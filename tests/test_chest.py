@@ -144,3 +144,16 @@ def test_two_lungs_that_touch_in_front_are_two():
     array = whole.array.copy()
     array[15:35, 32:36, 45:75] = -850
     assert look(whole.then("joined", array)).other_lung > 0.8
+
+
+@pytest.mark.parametrize(
+    ("blood", "flags"), [(40, ()), (60, ()), (110, ("contrast",)), (250, ("contrast",))]
+)
+def test_blood_as_dense_as_with_contrast_medium_is_flagged(blood, flags):
+    plain, _ = a_chest()
+    array = plain.array.copy()
+    rows, columns = array.shape[1:]
+    array[5:-5, rows // 4 : rows // 2 + 5, columns // 2 - 12 : columns // 2 + 12] = blood
+    noise = np.random.default_rng(0).normal(0, 12, array.shape)
+    volume = a_volume(array=(array + noise).astype(np.int16), spacing=plain.spacing)
+    assert look(volume).flags == flags
