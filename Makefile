@@ -25,7 +25,7 @@ ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
 ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
-        classify evaluate split robustness fuzz benchmark compact reproduce coverage ablation \
+        classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
         strangers strangers-folds judge pictures trials unlike exactness one-scan wheel clean
 
 help: ## List every target
@@ -94,6 +94,9 @@ split: install ## WORK: divide its patients anew; ARGS="--scheme kfold --folds 5
 robustness: install ## Read every hard input here and with other packages: docs/robustness.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[peers]"
 	$(BIN)/python -m tests.catalogue
+
+rewritten: install ## Scans below DATA written in 20 lawful ways: none may be refused or wrong
+	$(BIN)/python -m pipelines.experiments.robustness.rewritten "$(DATA)" $(ARGS)
 
 # Trials of `fuzz`, and where they start.
 N ?= 20000

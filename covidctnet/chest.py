@@ -36,6 +36,17 @@ MIN_OTHER_LUNG = 0.05
 MIN_LUNGS_APART_MM = 50.0
 # Lungs are told apart on a grid of about this size.
 GRID_MM = 4.0
+# Between the lungs and in front of the spine lie heart and great vessels: the upper quartile of
+# smooth places there is 39 to 49 HU in ten real scans without contrast medium, 107 to 345 in
+# thirteen with it.
+CONTRAST_HU = 75.0
+BLOOD_RANGE_HU = (0.0, 390.0)
+BLOOD_ROUGHNESS_HU = 40.0
+BLOOD_PLACE = 3
+MIN_BLOOD_PLACES = 200
+# Which part of the lungs' voxels, from below, and of their depth, from the front, is looked at.
+BLOOD_SLICES = (0.15, 0.60)
+BLOOD_DEPTH = 0.6
 # Share of the largest lung cross-section that may still touch an end of the scan.
 CUT_SHARE = 0.10
 
@@ -51,6 +62,7 @@ class Chest:
         other_lung: Volume of the smaller lung over that of the larger one; 0 for one lung.
         apart_mm: From the middle of one lung to that of the other, right to left.
         cut_share: Lung in the first or last slice over the largest cross-section.
+        blood_hu: How dense heart and great vessels are, HU; 0 when they are not found.
     """
 
     lungs_ml: float
@@ -59,6 +71,7 @@ class Chest:
     other_lung: float
     apart_mm: float
     cut_share: float
+    blood_hu: float = 0.0
 
     @property
     def fault(self) -> str | None:
@@ -77,8 +90,9 @@ class Chest:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """``lungs_cut`` when lung reaches the first or the last slice."""
-        return ("lungs_cut",) if self.cut_share > CUT_SHARE else ()
+        """``lungs_cut`` when lung reaches an end of the scan, ``contrast`` by the blood."""
+        cut = ("lungs_cut",) if self.cut_share > CUT_SHARE else ()
+        return (*cut, "contrast") if self.blood_hu > CONTRAST_HU else cut
 
 
 NO_CHEST = Chest(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -197,7 +211,35 @@ def _measure(volume: Volume, lungs: np.ndarray, window_hu: tuple[float, float]) 
         other_lung=other_lung,
         apart_mm=apart_mm,
         cut_share=float(max(areas[0], areas[-1]) / areas.max()),
+        blood_hu=_blood_hu(volume.array, lungs, low=low, high=high),
     )
+
+
+def _blood_hu(array: np.ndarray, lungs: np.ndarray, *, low: float, high: float) -> float:
+    """The upper quartile of smooth soft places between the lungs; 0 when there are too few."""
+    filled = np.cumsum(lungs.sum(axis=(1, 2)))
+    first, last = np.searchsorted(filled, np.array(BLOOD_SLICES) * filled[-1])
+    rows = np.flatnonzero(lungs.any(axis=(0, 2)))
+    front = rows[0] + int(BLOOD_DEPTH * (rows[-1] - rows[0]))
+    mask = lungs[first : last + 1, :front]
+    beside = np.maximum.accumulate(mask, axis=2)
+    beside &= np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
+    places = _squares(array[first : last + 1, :front])[_squares(beside & ~mask).all(axis=1)]
+    if len(places) < MIN_BLOOD_PLACES:
+        return 0.0
+    mean = low + (high - low) * places.mean(axis=1, dtype=np.float64)
+    rough = (high - low) * places.std(axis=1, dtype=np.float64)
+    is_soft = (mean > BLOOD_RANGE_HU[0]) & (mean < BLOOD_RANGE_HU[1]) & (rough < BLOOD_ROUGHNESS_HU)
+    found = mean[is_soft]
+    return float(np.quantile(found, 0.75)) if len(found) >= MIN_BLOOD_PLACES else 0.0
+
+
+def _squares(array: np.ndarray) -> np.ndarray:
+    """Squares in the plane, shape (square, voxel)."""
+    side = BLOOD_PLACE
+    count, rows, columns = (array.shape[0], array.shape[1] // side, array.shape[2] // side)
+    whole = array[:, : rows * side, : columns * side].reshape(count, rows, side, columns, side)
+    return whole.transpose(0, 1, 3, 2, 4).reshape(-1, side * side)
 
 
 def _two_lungs(lungs: np.ndarray, spacing: np.ndarray) -> tuple[float, float]:
@@ -222,7 +264,8 @@ def check_chest(chest: Chest, *, study: str) -> tuple[str, ...]:
         study: Short id.
 
     Returns:
-        Flags: ``lungs_cut`` when lung reaches the first or the last slice.
+        Flags: ``lungs_cut`` when lung reaches the first or the last slice, ``contrast`` when the
+        blood is as dense as with contrast medium.
 
     Raises:
         StudyError: ``NOT_CHEST`` when there are no two lungs of a plausible volume.

@@ -43,10 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         more, as shells have it.
     """
     _open_standard_streams()
+    if arguments is None:
+        # No Python that this program starts, as multiprocessing does, shall look for modules in the
+        # working folder: it may hold anything beside scans. Callers' own programs are left alone.
+        os.environ["PYTHONSAFEPATH"] = "1"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # No Python that this one starts, as multiprocessing does, shall look for modules in the working
-    # folder: it may hold anything beside scans.
-    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         code = _run(arguments)
         sys.stdout.flush()

@@ -218,3 +218,16 @@ def test_the_whole_scan_is_prepared_as_before():
 def test_preprocessing_alone_refuses_to_crop_to_lungs_that_nobody_has_found():
     with pytest.raises(UsageError, match=r"call covidctnet\.chest\.prepare_chest"):
         preprocess(a_chest()[0], LUNGS)
+
+
+@pytest.mark.parametrize(
+    ("blood", "flags"), [(40, ()), (60, ()), (110, ("contrast",)), (250, ("contrast",))]
+)
+def test_blood_as_dense_as_with_contrast_medium_is_flagged(blood, flags):
+    plain, _ = a_chest()
+    array = plain.array.copy()
+    rows, columns = array.shape[1:]
+    array[5:-5, rows // 4 : rows // 2 + 5, columns // 2 - 12 : columns // 2 + 12] = blood
+    noise = np.random.default_rng(0).normal(0, 12, array.shape)
+    volume = a_volume(array=(array + noise).astype(np.int16), spacing=plain.spacing)
+    assert look(volume).flags == flags

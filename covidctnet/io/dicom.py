@@ -105,11 +105,15 @@ def survey(
         try:
             frames += read_frames(file)
         except DamagedFileError as error:
+            known = _known(file)
+            place = known.position if known else None
+            height = f" (z = {place[2]:.1f})" if place else ""
             told = StudyError(
                 error.code,
-                f"expected whole slices, {which} is damaged: {error}. Export the series again.",
+                f"expected whole slices, {which}{height} is damaged: {error}. "
+                "Export the series again.",
             )
-            damage.append(_Damage(file, told, _known(file)))
+            damage.append(_Damage(file, told, known))
         except NotDicomError:
             told = StudyError(
                 "CORRUPT_SLICE",

@@ -98,10 +98,12 @@ def read_volume(
     """
     found = find_studies(path)
     if not found:
+        over = ", ".join(f"{n} {reason}" for reason, n in sorted(found.reasons.items()))
+        advice = " Links are followed only when they are given directly." if "links" in over else ""
         raise StudyError(
             "NOT_CT",
-            f"wanted a chest CT, found nothing readable ({found.skipped} files passed over). "
-            "Give a folder of DICOM files, or a NIfTI, MHA or NRRD file.",
+            f"expected a chest CT, found nothing readable (passed over: {over or 'no file'}). "
+            f"Give a folder of DICOM files, or a NIfTI, MHA or NRRD file.{advice}",
         )
     if len(found) > 1:
         raise UsageError(

@@ -124,6 +124,14 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         # A fragment must not stand in for a volume that is broken.
         best = min(long, key=lambda s: s.rank)
         assert best.fault is not None
+        if best.fault.code == "TOO_FEW_SLICES" and len(stacks) > 1:
+            images = sum(len(s.frames) for s in stacks)
+            raise StudyError(
+                "TOO_FEW_SLICES",
+                f"expected at least {MIN_SLICES} slices in a series, got {images} CT images in "
+                f"{len(stacks)} series, {len(best.frames)} in the largest. Give all slices of one "
+                "scan; if they are one scan, give them one series UID.",
+            )
         raise best.fault
     ranked = sorted(long, key=lambda s: s.rank)
     best = ranked[0]

@@ -1,0 +1,73 @@
+"""One line is all that the user sees: the cause and the next step stand in it."""
+
+import re
+
+import pytest
+
+from covidctnet import read_volume
+from covidctnet.errors import StudyError
+from tests.catalogue.cases import every_case
+
+CASES = {case.name: case for case in every_case()}
+# A case of the catalogue, its code, words of the cause, and words of what to do.
+LINES = (
+    ("dicom-junk-alone", "NOT_CT", "nothing readable .*not a scan", "Give a folder"),
+    ("dicom-rgb", "NOT_HU", "12 x not HU", "original CT series"),
+    ("dicom-words-density", "NOT_HU", "not HU", "original CT series"),
+    ("nifti-shifted-up", "NOT_HU", "shifted by 1024", "original CT values"),
+    ("dicom-slope-0-all", "NO_RESCALE", "slope of 0", "Export the series again"),
+    ("dicom-slope-of-another-scan", "NO_RESCALE", "slice .* unlike its neighbours", "Export"),
+    ("mha-slope", "NO_RESCALE", "slope or an offset of its own", "Apply it"),
+    ("dicom-series-tie", "AMBIGUOUS_SERIES", "2 series are equally good", "series=KEY"),
+    ("dicom-patient-ids", "MIXED_PATIENT", "2 patient ids", "Sort the files by patient"),
+    ("dicom-uid-series-each-patients", "MIXED_PATIENT", "2 patient", "Sort the files"),
+    ("dicom-uid-study-missing-one", "MIXED_STUDY", "1 of 12 .* no study", "study UID"),
+    ("dicom-studies-half", "MIXED_STUDY", "2 study UIDs", "Export the series again"),
+    ("dicom-overlap-untold", "OVERLAPPING_ACQUISITIONS", "2 different slices lie at one", "Export"),
+    ("nifti-frames-two", "OVERLAPPING_ACQUISITIONS", "16 x 20 x 12 x 2", "three-dimensional"),
+    ("dicom-position-missing-all", "NO_GEOMETRY", "12 of 12 lack", "Export the original"),
+    ("nifti-identity", "NO_GEOMETRY", "1 x 1 x 1 mm from the origin 0", "Convert .* from DICOM"),
+    ("mha-array-bare", "NO_GEOMETRY", "programs write that were given none", "Convert"),
+    ("nifti-qfac-two", "NO_GEOMETRY", r"pixdim\[0\].*got 2", "Convert"),
+    ("nrrd-units-cm", "NO_GEOMETRY", "counts in 'cm', not in mm", "Convert"),
+    ("mha-metres", "NO_GEOMETRY", "may be metres", "Convert"),
+    ("dicom-gap-one", "SLICE_GAP", "1 gaps .* between", "Export the whole series"),
+    ("dicom-goes-on-series", "SLICE_GAP", "9 images of another .*goes on", "as one series"),
+    ("dicom-uneven-halves", "UNEVEN_SPACING", "5 of 11 differ", "allow_gaps=True"),
+    ("dicom-tilt", "GANTRY_TILT", "tilted by", "untilt=True"),
+    ("dicom-seven-slices", "TOO_FEW_SLICES", "at least 8 slices, got 7", "whole series"),
+    ("dicom-absurd-matrix", "ABSURD_SIZE", "claims", "Export|Check"),
+    ("dicom-damaged-empty", "CORRUPT_SLICE", "file 6 of 12", "export the series again"),
+    ("dicom-damaged-pixels-cut", "CORRUPT_SLICE", "ends amid its pixels", "Export the series"),
+    ("nifti-cut-half", "CORRUPT_FILE", "bytes of voxels, the file holds", "Export it again"),
+    ("nifti-magic-pair", "CORRUPT_FILE", "a pair", "one .nii file"),
+    ("mhd-alone", "CORRUPT_FILE", "does not lie beside it", "into one folder"),
+    ("mhd-list", "CORRUPT_FILE", "several files", "as one file"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "cause", "advice"), LINES, ids=[line[0] for line in LINES]
+)
+def test_a_refusal_names_its_cause_and_the_next_step(tmp_path, name, code, cause, advice):
+    case = CASES.get(name) or next(c for n, c in CASES.items() if n.startswith(name))
+    folder = tmp_path / "input"
+    folder.mkdir()
+    case.build(folder)
+    with pytest.raises(StudyError) as caught:
+        read_volume(case.input_in(folder), **case.options)
+    assert caught.value.code == code
+    assert re.search(cause, caught.value.message), caught.value.message
+    assert re.search(advice, caught.value.message), caught.value.message
+
+
+def test_five_images_under_five_series_uids_are_counted_together(tmp_path):
+    from tests.io import series
+
+    def change(ds, index):
+        ds.SeriesInstanceUID = series.uid(f"own/{index}")
+
+    series.write(tmp_path, change=change, skip=range(5, 12))
+    with pytest.raises(StudyError, match=r"5 CT images in 5 series.*one series UID") as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "TOO_FEW_SLICES"

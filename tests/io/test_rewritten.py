@@ -1,0 +1,33 @@
+"""Twenty lawful ways to write a scan, here on a phantom; `make rewritten` takes real ones."""
+
+import numpy as np
+import pytest
+
+from pipelines.experiments.robustness.rewritten import WAYS, Scan, judge, table, tampered
+from tests.io import series
+
+
+def a_body():
+    """A body that changes from slice to slice, with noise."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (14, 40, 36)), indexing="ij")
+    hu = np.full(z.shape, -1000.0)
+    hu[(y / 0.9) ** 2 + (x / (0.9 - 0.05 * z)) ** 2 < 1] = 40
+    hu[((np.abs(x) - 0.45) / 0.3) ** 2 + (y / 0.6) ** 2 + (z / 1.4) ** 2 < 1] = -850
+    hu += np.random.default_rng(3).normal(0, 15, z.shape)
+    return Scan(np.clip(np.rint(hu), -1024, 3000).astype(np.int16), series.an_affine())
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_lawful_way_of_writing_changes_nothing(name):
+    assert len(WAYS) == 20
+    assert judge(a_body(), WAYS[name]) == "right"
+
+
+def test_a_rescaling_that_was_changed_is_noticed_where_every_slice_has_its_own():
+    assert {tampered(a_body(), seed) for seed in range(12)} == {"NO_RESCALE"}
+
+
+def test_the_table_counts_outcomes():
+    text = table({"one way": ["right", "NO_RESCALE", "wrong"]}, ["NO_RESCALE", "right"])
+    assert "| one way | 1 | 1 | 1 |" in text
+    assert "noticed: 1 of 2" in text
