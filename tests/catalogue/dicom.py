@@ -1810,7 +1810,7 @@ MIXED_FORMATS = (
         "dicom-matrix-half",
         "mixed formats",
         "the upper half has another matrix: two halves that are equally good",
-        of(_refused("AMBIGUOUS_SERIES"), put("", LONG, change=on(range(10, 20), _half_matrix))),
+        of(_refused("SLICE_GAP"), put("", LONG, change=on(range(10, 20), _half_matrix))),
     ),
 )
 
