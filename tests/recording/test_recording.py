@@ -119,7 +119,19 @@ def test_the_answers_are_those_of_torch_2_13_and_of_the_code_before(recorded):
     parts = [part for part in before if part != "environment" and "bf16" not in part]
     assert len(parts) >= len(PAIRS) + 1
     for part in parts:
-        assert_same(before[part], {name: now[part][name] for name in before[part]}, exact=False)
+        found = {name: now[part][name] for name in before[part]}
+        assert_same(as_flagged_before(before[part]), as_flagged_before(found), exact=False)
+
+
+def as_flagged_before(answers):
+    """Answers without the flag that came later (contrast medium by the blood), and its status."""
+    out = {}
+    for name, told in answers.items():
+        if isinstance(told, dict) and "flags" in told:
+            told = {key: value for key, value in told.items() if key != "status"}
+            told["flags"] = [flag for flag in told["flags"] if flag != "contrast"]
+        out[name] = told
+    return out
 
 
 def test_nothing_is_recorded_again_without_a_reason(tmp_path, monkeypatch, capsys):
