@@ -121,7 +121,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(segmentation, dict) or segmentation.get("shrink") not in range(1, 9):
         raise WeightsError(
             f"the card of weights {label!r} has an impossible segmentation ({segmentation!r:.80}). "
-            "Get the folder anew."
+            "Copy the folder again."
         )
     _check_calibrated(label, card)
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):

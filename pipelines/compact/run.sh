@@ -12,9 +12,13 @@ set -euo pipefail
 covidctnet=$1
 python=$2
 runs=$3
-controls=${4:?expected an archive of real Controls, got none. Call make compact CONTROLS=FOLDER}
+controls=${4:-}
 strangers=${5:-}
 preset=$(dirname "$0")
+if [ -z "$controls" ]; then
+    echo "expected an archive of real Controls, got none. Call make compact CONTROLS=FOLDER" >&2
+    exit 2
+fi
 
 "$covidctnet" phantom -o "$runs/phantoms" --controls 60 --patients 40 --seed 0
 archives=("$controls" "$runs/phantoms")
