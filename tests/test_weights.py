@@ -402,3 +402,21 @@ def test_what_the_weights_started_from_had_seen_is_seen(tmp_path):
 
 def test_every_network_that_can_be_built_may_stand_in_a_card():
     assert module._NETWORKS.keys() == NETWORKS
+
+
+@pytest.mark.parametrize("wrong", [{"shrink": "x"}, {"shrink": []}, [], {"shrink": 99}, "a", {}])
+def test_an_impossible_segmentation_is_refused_in_one_line(tmp_path, wrong):
+    folder = tiny_weights(tmp_path / "w")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "segmentation": wrong}))
+    with pytest.raises(WeightsError, match="impossible segmentation") as caught:
+        load_weights(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_that_asks_for_a_lung_network_must_have_one(tmp_path):
+    folder = tiny_weights(tmp_path / "w")
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "segmentation": {"shrink": 2}}))
+    with pytest.raises(WeightsError, match="network named lungs"):
+        load_weights(folder).segmenter()
