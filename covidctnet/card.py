@@ -117,11 +117,13 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"{card['synthetic_only']!r}. Get the folder anew."
         )
     compare_channels(label, card, hint="Get the folder anew.")
-    segmentation = card.get(SEGMENTATION, {"shrink": 1})
-    if not isinstance(segmentation, dict) or segmentation.get("shrink") not in range(1, 9):
+    segmentation = card.get(SEGMENTATION)
+    if segmentation not in (None, "coarse") or (
+        segmentation and card["preprocessing"].get("field") != "lungs"
+    ):
         raise WeightsError(
-            f"the card of weights {label!r} has an impossible segmentation ({segmentation!r:.80}). "
-            "Copy the folder again."
+            f"the card of weights {label!r} has an impossible segmentation: expected 'coarse' and "
+            f"scans cropped to the lungs, got {segmentation!r:.80}. Copy the folder again."
         )
     _check_calibrated(label, card)
     if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):

@@ -6,14 +6,14 @@ could do; so lungs are asked for by volume, by length, by what is in them, and f
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.lungs import box_around, coarse_lungs, lung_mask, lungs_apart
+from covidctnet.lungs import CoarseScan, box_around, coarse_scan, lung_mask, lungs_apart
 from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.volume import Volume
 
@@ -105,15 +105,21 @@ class ChestScan(NamedTuple):
         unit: Preprocessed, units ``unit``.
         lungs: Lung mask, bool, the shape of `unit`.
         chest: Measures of the lungs.
+        coarse: The whole scan on a coarse grid, where the settings crop to the lungs.
     """
 
     unit: Volume
     lungs: np.ndarray
     chest: Chest
+    coarse: CoarseScan | None = None
 
 
 def prepare_chest(
-    volume: Volume, settings: PreprocessSettings, *, device: torch.device | None = None
+    volume: Volume,
+    settings: PreprocessSettings,
+    *,
+    device: torch.device | None = None,
+    complete: Callable[[CoarseScan], CoarseScan] | None = None,
 ) -> ChestScan:
     """Preprocess a scan, with its lungs.
 
@@ -124,6 +130,8 @@ def prepare_chest(
         volume: In HU, canonical orientation.
         settings: What to do.
         device: See `covidctnet.preprocess.preprocess`.
+        complete: Adds to the lungs what density cannot find, before they decide on the crop (see
+            `covidctnet.segment.add_consolidation`).
 
     Raises:
         StudyError: ``WRONG_UNITS``, ``ABSURD_EXTENT``; ``NOT_CHEST`` where there is no lung to crop
@@ -134,21 +142,19 @@ def prepare_chest(
         chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
         return ChestScan(unit, lungs, chest)
     check_extent(volume)
-    found = coarse_lungs(volume)
-    if not found.mask.any():
+    coarse = coarse_scan(volume, window_hu=settings.window_hu)
+    if not coarse.lungs.any():
         check_chest(NO_CHEST, study=volume.source.study)
-    box = found.box([math.ceil(settings.margin_mm / mm) for mm in volume.spacing])
+    if complete is not None:
+        coarse = complete(coarse)
+    box = coarse.box(volume, settings.margin_mm)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
     step = f"cropped to the lungs with a margin of {settings.margin_mm:g} mm"
     cropped = volume.then(step, volume.array[box], affine=affine)
     unit = preprocess(cropped, replace(settings, field="scan"), device=device)
-    # Both grids have the same axes: a voxel's place in the scan is a scale and an offset an axis.
-    to_scan = np.linalg.solve(volume.affine, unit.affine)
-    lungs = found.at(
-        [to_scan[a, a] * np.arange(n) + to_scan[a, 3] for a, n in enumerate(unit.shape)]
-    )
-    return ChestScan(unit, lungs, _measure(unit, lungs, settings.window_hu))
+    lungs = coarse.lungs_in(unit)
+    return ChestScan(unit, lungs, _measure(unit, lungs, settings.window_hu), coarse)
 
 
 def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSettings) -> ChestScan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,11 +29,12 @@ from covidctnet.denoise import (
 )
 from covidctnet.errors import StudyError
 from covidctnet.gradcam import grad_cam
+from covidctnet.io.store import StoredStudy
 from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
-from covidctnet.segment import add_consolidation
+from covidctnet.segment import add_consolidation, complete_lungs
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -98,10 +100,9 @@ class CovidCTNet:
         classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
         self.classifier = classifier.to(self.device)
         segmenter = weights.segmenter()
-        self.segmenter = None
-        if segmenter is not None:
-            network, self.segmenter_shrink = segmenter
-            self.segmenter = place(network, self.device, self.precision)
+        self.segmenter = (
+            None if segmenter is None else place(segmenter, self.device, self.precision)
+        )
         self.calibration = weights.calibration
         self.likeness = weights.likeness()
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
@@ -172,12 +173,27 @@ class CovidCTNet:
         """
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit, lungs, chest = self._prepared(volume, lungs)
+            unit, found, chest, _ = self._prepared(volume, lungs)
         with _timed(seconds, "gate"):
             flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
-            unlikeness = self.unlikeness(unit, lungs)
+            unlikeness = self.unlikeness(unit, found)
             unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
-        return Prepared(unit, lungs, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+        return Prepared(unit, found, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+
+    def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
+        """The lungs of a study in a work folder, as these weights find them.
+
+        Args:
+            study: Preprocessed with the settings of these weights.
+
+        Returns:
+            A mask for `prepare`; None where `prepare` finds them again.
+        """
+        if self.settings.field == "scan":
+            return None
+        if self.segmenter is None:
+            return study.lungs
+        return complete_lungs(study, self.segmenter)
 
     @torch.inference_mode()
     def unlikeness(self, unit: Volume, lungs: np.ndarray) -> Unlikeness | None:
@@ -221,9 +237,6 @@ class CovidCTNet:
         prepared = self.prepare(volume, lungs=lungs) if isinstance(volume, Volume) else volume
         unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
         seconds = dict(prepared.seconds)
-        if self.segmenter is not None:
-            with _timed(seconds, "lungs"):
-                lungs = self._with_consolidation(unit, lungs)
         with _timed(seconds, "denoise"):
             seen = self._look(unit, lungs, denoised=images or residual)
         with _timed(seconds, "classify"), torch.inference_mode():
@@ -265,7 +278,10 @@ class CovidCTNet:
         else:
             # On the CPU sparse products are faster than torch.
             device = None if self.device.type == "cpu" else self.device
-            scan = prepare_chest(volume, self.settings, device=device)
+            complete = None
+            if self.segmenter is not None:
+                complete = partial(add_consolidation, network=self.segmenter)
+            scan = prepare_chest(volume, self.settings, device=device, complete=complete)
         if scan.unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(
                 "WRONG_SIZE",
@@ -274,16 +290,6 @@ class CovidCTNet:
                 study=volume.source.study,
             )
         return scan
-
-    def _with_consolidation(self, unit: Volume, lungs: np.ndarray) -> np.ndarray:
-        """The lungs with what density cannot find, in the slices that the classifier reads."""
-        assert self.segmenter is not None
-        needed = self.residual.plan(len(unit.array), self.depth).needed
-        whole = np.array(lungs)
-        whole[needed] = add_consolidation(
-            lungs[needed], unit.array[needed], self.segmenter, shrink=self.segmenter_shrink
-        )
-        return whole
 
     def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
         """What the classifier reads of a scan, and what is told and shown beside it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from scipy import ndimage
 from covidctnet.preprocess.grid import linear_taps
 from covidctnet.volume import Volume
 
-__all__ = ["CoarseLungs", "box_around", "close_lungs", "coarse_lungs", "lung_mask", "lungs_apart"]
+__all__ = [
+    "CoarseScan",
+    "box_around",
+    "close_lungs",
+    "coarse_scan",
+    "lung_mask",
+    "lungs_apart",
+    "lungs_in",
+]
 
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
 # one half. Denser lesions come back by closing.
@@ -47,44 +56,59 @@ _IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class CoarseLungs:
-    """Both lungs on a grid of some 3 mm, where they were found.
+class CoarseScan:
+    """A whole scan as means over blocks of some 3 mm, with the lungs found on that grid.
 
     Attributes:
-        mask: bool, one voxel a block of the volume.
-        zoom: Voxels of a block along (slice, row, column).
-        shape: Of the volume.
+        unit: The means, units ``unit``; its affine leads from blocks to mm.
+        lungs: bool, one voxel a block.
     """
 
-    mask: np.ndarray
-    zoom: tuple[int, int, int]
-    shape: tuple[int, int, int]
+    unit: Volume
+    lungs: np.ndarray
 
-    def box(self, margin: Sequence[int] = (0, 0, 0)) -> tuple[slice, ...]:
-        """The volume's voxels around the lungs, with a margin, within the volume; not empty."""
-        coarse = box_around(self.mask)
-        return tuple(
-            slice(max(0, part.start * step - extra), min(part.stop * step + extra, size))
-            for part, step, extra, size in zip(coarse, self.zoom, margin, self.shape, strict=True)
-        )
-
-    def at(self, positions: Sequence[np.ndarray]) -> np.ndarray:
-        """The mask at places of the volume: linear between block centres, cut at one half.
+    def box(self, volume: Volume, margin_mm: float) -> tuple[slice, ...]:
+        """Voxels of the scan around the lungs, with a margin.
 
         Args:
-            positions: Along each axis, in voxels of the volume, ascending.
-
-        Returns:
-            bool, as many voxels along each axis as there are positions.
+            volume: The scan that this one was made from.
+            margin_mm: On every side, as far as the scan goes.
         """
-        soft = self.mask.astype(np.float32)
-        for axis, (step, places) in enumerate(zip(self.zoom, positions, strict=True)):
-            lower, weight = linear_taps(soft.shape[axis], (places + 0.5) / step - 0.5)
-            upper = np.minimum(lower + 1, soft.shape[axis] - 1)
-            weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
-            below = soft.take(lower, axis)
-            soft = below + weight * (soft.take(upper, axis) - below)
-        return soft > 0.5
+        box = []
+        for axis, part in enumerate(box_around(self.lungs)):
+            step = round(self.unit.spacing[axis] / volume.spacing[axis])
+            extra = math.ceil(margin_mm / volume.spacing[axis])
+            stop = min(part.stop * step + extra, volume.shape[axis])
+            box.append(slice(max(0, part.start * step - extra), stop))
+        return tuple(box)
+
+    def lungs_in(self, volume: Volume) -> np.ndarray:
+        """See `lungs_in`."""
+        return lungs_in(volume, self.lungs, self.unit.affine)
+
+
+def lungs_in(volume: Volume, lungs: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A lung mask on another grid: linear between the mask's voxel centres, cut at one half.
+
+    Args:
+        volume: With the grid wanted; both grids have the same axes.
+        lungs: bool, shape (slice, row, column).
+        affine: From voxels of `lungs` to mm, 4 x 4.
+
+    Returns:
+        bool, the shape of `volume`.
+    """
+    # With the same axes, a place in the mask is a scale and an offset along each of them.
+    to_mask = np.linalg.solve(affine, volume.affine)
+    soft = lungs.astype(np.float32)
+    for axis, count in enumerate(volume.shape):
+        places = to_mask[axis, axis] * np.arange(count) + to_mask[axis, 3]
+        lower, weight = linear_taps(soft.shape[axis], places)
+        upper = np.minimum(lower + 1, soft.shape[axis] - 1)
+        weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
+        below = soft.take(lower, axis)
+        soft = below + weight * (soft.take(upper, axis) - below)
+    return soft > 0.5
 
 
 def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> np.ndarray:
@@ -101,33 +125,49 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     Differs from a learned segmentation in: a consolidation that reaches the pleura over more than
     about a centimetre is left out.
     """
-    found = coarse_lungs(volume, window_hu=window_hu)
-    mask, zoom = found.mask, found.zoom
-    out = np.zeros(found.shape, dtype=bool)
+    _, mask, zoom = _find(volume, window_hu)
+    out = np.zeros(volume.shape, dtype=bool)
     if not mask.any():
         return out
     box = box_around(mask, (1, 1, 1))
     fine = tuple(
         slice(part.start * step, min(part.stop * step, size))
-        for part, step, size in zip(box, zoom, found.shape, strict=True)
+        for part, step, size in zip(box, zoom, volume.shape, strict=True)
     )
     out[fine] = _enlarge(mask[box], zoom, out[fine].shape)
     return out
 
 
-def coarse_lungs(
-    volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)
-) -> CoarseLungs:
-    """What `lung_mask` finds, before it is brought to the volume's voxels.
+def coarse_scan(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> CoarseScan:
+    """A scan on a grid of some 3 mm, with the lungs that `lung_mask` finds there.
 
     Args:
         volume: As for `lung_mask`.
-        window_hu: The same.
+        window_hu: What 0 and 1 of the coarse scan are, and of a volume in ``unit``.
 
     Returns:
-        The lungs; all False when there is none.
+        The scan; its mask is all False when there is no lung.
     """
-    array = volume.array
+    means, lungs, zoom = _find(volume, window_hu)
+    if volume.units == "HU":
+        low, high = window_hu
+        means = (means - np.float32(low)) / np.float32(high - low)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [(step - 1) / 2 for step in zoom]
+    affine[:3, :3] *= zoom
+    unit = volume.then(
+        f"means over blocks of {' x '.join(map(str, zoom))} voxels",
+        np.clip(means, 0, 1, dtype=np.float32),
+        affine=affine,
+        units="unit",
+    )
+    return CoarseScan(unit, lungs)
+
+
+def _find(
+    volume: Volume, window_hu: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """Means over blocks in the volume's units, the lungs among them, and voxels of a block."""
     low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
     if volume.units not in ("HU", "unit"):
         volume.expect("HU", by="lung_mask")
@@ -138,14 +178,14 @@ def coarse_lungs(
     spacing = np.array(volume.spacing)
     a, b, c = np.maximum(1, np.round(GRID_MM / spacing)).astype(int).tolist()
     zoom = (a, b, c)
-    coarse = _block_mean(array, zoom)
+    coarse = _block_mean(volume.array, zoom)
     grid_mm = spacing * zoom
     inside = _inside(coarse < scaled(AIR_BELOW_HU))
     inside &= ~_airway(inside & (coarse < scaled(GAS_BELOW_HU)), grid_mm)
     mask = _coarse_lungs(inside, grid_mm)
     if mask.sum() * grid_mm.prod() / 1000 < MIN_LUNGS_ML:
         mask = np.zeros_like(mask)
-    return CoarseLungs(mask, zoom, volume.shape)
+    return coarse, mask, zoom
 
 
 def _inside(air: np.ndarray) -> np.ndarray:

@@ -247,23 +247,29 @@ def work(
     asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
     series = _series_of(asked)
-    if kept_in.has(asked.id, key, how.digest):
+    stores = [kept_in, kept_in.coarse] if how.field == "lungs" else [kept_in]
+    if all(part.has(asked.id, key, how.digest) for part in stores):
         return {"how": "kept", "series": series, **_known(kept_in.get(asked.id).source)}, None
     volume = read_study(asked)
-    unit, lungs, chest = prepare_chest(volume, how)
+    scan = prepare_chest(volume, how)
     # What would get no answer teaches nothing either.
-    check_chest(chest, study=asked.id)
+    check_chest(scan.chest, study=asked.id)
+    parts = [(kept_in, scan.unit, scan.lungs)]
+    if scan.coarse is not None:
+        # Before the other: a study that is there has both.
+        parts.insert(0, (kept_in.coarse, scan.coarse.unit, scan.coarse.lungs))
     try:
-        kept_in.put(
-            unit,
-            lungs=lungs,
-            content_key=key,
-            settings=settings,
-            settings_digest=how.digest,
-            label=Label[label],
-            site=site,
-            patient=patient,
-        )
+        for part, unit, lungs in parts:
+            part.put(
+                unit,
+                lungs=lungs,
+                content_key=key,
+                settings=settings,
+                settings_digest=how.digest,
+                label=Label[label],
+                site=site,
+                patient=patient,
+            )
     except OSError as error:
         raise unwritable("a preprocessed study", error) from error
     return {"how": "made", "series": series, **_known(volume.source)}, None

@@ -1,64 +1,84 @@
 """The lungs by a network that has learned them with disease drawn in.
 
 Density finds lungs that hold air. Consolidation holds none, and what reaches the pleura is left out
-of such a mask (`covidctnet.lungs`); a network that has seen both can take it in again.
+of such a mask (`covidctnet.lungs`). A network that has seen both looks at the whole scan on a
+coarse grid, before the scan is cropped to its lungs: a consolidated base would lie below the crop.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
+from covidctnet.io.store import Store, StoredStudy
+from covidctnet.lungs import CoarseScan
 from covidctnet.models.bcdunet import STRIDE
 
-__all__ = ["add_consolidation", "shrink_slices"]
+__all__ = ["add_consolidation", "complete_lungs", "pad_slices"]
 
 # Slices of a step: at this size a few megabytes of feature maps.
-BATCH = 8
+BATCH = 16
 
 
-def shrink_slices(slices: torch.Tensor, shrink: int) -> torch.Tensor:
-    """Means over blocks of `shrink` x `shrink` voxels.
+def pad_slices(slices: torch.Tensor) -> torch.Tensor:
+    """Slices with air behind the last row and column, so that the network can read them.
 
     Args:
         slices: Shape (batch, channel, row, column).
-        shrink: Rows and columns of a block.
 
     Returns:
-        Rows and columns are multiples of 8, as the network needs them: where the blocks are fewer,
-        air comes behind the last ones.
+        Rows and columns are multiples of 8.
     """
-    rows, columns = (-n % (STRIDE * shrink) for n in slices.shape[2:])
-    return F.avg_pool2d(F.pad(slices, (0, columns, 0, rows)), shrink)
+    rows, columns = (-n % STRIDE for n in slices.shape[2:])
+    return F.pad(slices, (0, columns, 0, rows))
 
 
 @torch.inference_mode()
-def add_consolidation(
-    lungs: np.ndarray, slices: np.ndarray, network: nn.Module, *, shrink: int
-) -> np.ndarray:
-    """A lung mask with what a network adds to it.
+def add_consolidation(coarse: CoarseScan, network: nn.Module) -> CoarseScan:
+    """A coarse scan whose lungs have what a network adds to them.
 
     Args:
-        lungs: Mask by density, bool, shape (slice, row, column).
-        slices: The scan at the same places, in [0, 1].
+        coarse: The scan, and its lungs by density.
         network: Gives the probability of lung for slices (batch, 1, row, column); in evaluation
             mode, on the device that does the work.
-        shrink: How many times smaller the network sees the slices.
 
     Returns:
-        bool, the same shape; everything that `lungs` has, and more.
+        The same scan; its lungs are everything that they were, and what the network calls lung and
+        is connected with them.
     """
     device = next(network.parameters()).device
-    out = np.array(lungs, dtype=bool)
-    for start in range(0, len(slices), BATCH):
-        part = slice(start, start + BATCH)
-        block = torch.from_numpy(np.array(slices[part], dtype=np.float32))[:, None].to(device)
-        seen = network(shrink_slices(block, shrink)).float()
-        # Air may have come behind the last rows and columns: it goes again.
-        whole = [n * shrink for n in seen.shape[2:]]
-        chance = F.interpolate(seen, size=whole, mode="bilinear", align_corners=False)
-        rows, columns = out.shape[1:]
-        out[part] |= (chance[:, 0, :rows, :columns] > 0.5).cpu().numpy()
-    return out
+    slices = torch.from_numpy(np.array(coarse.unit.array))[:, None]
+    rows, columns = slices.shape[2:]
+    parts = [
+        (network(pad_slices(part.to(device))).float() > 0.5)[:, 0, :rows, :columns].cpu().numpy()
+        for part in slices.split(BATCH)
+    ]
+    both = np.concatenate(parts) | coarse.lungs
+    labels, _ = ndimage.label(both)
+    is_lung = np.zeros(labels.max() + 1, dtype=bool)
+    is_lung[labels[coarse.lungs]] = True
+    return replace(coarse, lungs=is_lung[labels])
+
+
+def complete_lungs(study: StoredStudy, network: nn.Module) -> np.ndarray:
+    """The lungs of a stored study with what a network adds to them, within the stored crop.
+
+    Args:
+        study: Cropped to the lungs that density found; its store holds the whole scan on a
+            coarse grid as well.
+        network: As for `add_consolidation`.
+
+    Returns:
+        bool, the shape of the study.
+
+    Raises:
+        UsageError: If the store has no coarse scan of the study.
+    """
+    held = Store(study.folder).coarse.get(study.id)
+    scan = CoarseScan(held.volume(), np.array(held.lungs, dtype=bool))
+    return add_consolidation(scan, network).lungs_in(study.volume())

@@ -95,16 +95,15 @@ class Weights:
         assert isinstance(network, Likeness)
         return network
 
-    def segmenter(self) -> tuple[BCDUNet, int] | None:
-        """The network that adds consolidation to the lungs, and how many times smaller it looks.
+    def segmenter(self) -> BCDUNet | None:
+        """The network that adds consolidation to the lungs.
 
         None where the card does not ask for it in inference.
 
         Raises:
             WeightsError: If the card asks for it and it is missing, or does not fit the card.
         """
-        entry = self.card.get(SEGMENTATION)
-        return (self.lungs(), int(entry["shrink"])) if entry else None
+        return self.lungs() if self.card.get(SEGMENTATION) else None
 
     @property
     def calibration(self) -> Calibration | None:

@@ -404,7 +404,8 @@ def test_every_network_that_can_be_built_may_stand_in_a_card():
     assert module._NETWORKS.keys() == NETWORKS
 
 
-@pytest.mark.parametrize("wrong", [{"shrink": "x"}, {"shrink": []}, [], {"shrink": 99}, "a", {}])
+# The network looks at whole scans: a card of scans that are not cropped cannot ask for it.
+@pytest.mark.parametrize("wrong", [{"shrink": 2}, [], "fine", {}, 1, "coarse"])
 def test_an_impossible_segmentation_is_refused_in_one_line(tmp_path, wrong):
     folder = tiny_weights(tmp_path / "w")
     card = json.loads((folder / "card.json").read_text())
@@ -417,6 +418,7 @@ def test_an_impossible_segmentation_is_refused_in_one_line(tmp_path, wrong):
 def test_a_card_that_asks_for_a_lung_network_must_have_one(tmp_path):
     folder = tiny_weights(tmp_path / "w")
     card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**card, "segmentation": {"shrink": 2}}))
+    card["preprocessing"]["field"] = "lungs"
+    (folder / "card.json").write_text(json.dumps({**card, "segmentation": "coarse"}))
     with pytest.raises(WeightsError, match="network named lungs"):
         load_weights(folder).segmenter()

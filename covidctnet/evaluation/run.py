@@ -285,9 +285,7 @@ def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Ca
         assert study.label is not None
         outcome: Prediction | Failure
         try:
-            # In a crop to the lungs they cannot be found again.
-            lungs = study.lungs if model.settings.field == "lungs" else None
-            outcome = model(study.volume(), lungs=lungs)
+            outcome = model(study.volume(), lungs=model.lungs_of(study))
         except StudyError as error:
             outcome = Failure(study.id, error.code, error.message)
         yield _case(study.label, outcome, study.patient, study.site)

@@ -90,6 +90,11 @@ class Store:
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
 
+    @property
+    def coarse(self) -> Store:
+        """Whole scans on a coarse grid, of the studies here that are cropped to their lungs."""
+        return Store(self.folder / "coarse")
+
     def put(
         self,
         volume: Volume,

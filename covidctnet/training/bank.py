@@ -32,7 +32,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
-from covidctnet.segment import add_consolidation
+from covidctnet.segment import complete_lungs
 from covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights, load_weights
@@ -170,26 +170,14 @@ class InputMaker:
         self.residual = residual
         self.denoiser = place(weights.denoiser(), device, precision)
         segmenter = weights.segmenter()
-        self.segmenter = None if segmenter is None else place(segmenter[0], device, precision)
-        self.shrink = 1 if segmenter is None else segmenter[1]
-
-    def lungs(self, unit: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-        """The lungs that the classifier sees: those found by density, and what a network adds.
-
-        Args:
-            unit: Slices in [0, 1], shape (slice, row, column).
-            lungs: Found by density, bool, the same shape.
-        """
-        if self.segmenter is None:
-            return lungs
-        return add_consolidation(lungs, unit, self.segmenter, shrink=self.shrink)
+        self.segmenter = None if segmenter is None else place(segmenter, device, precision)
 
     def __call__(self, unit: np.ndarray, lungs: np.ndarray) -> np.ndarray:
         """What the classifier reads.
 
         Args:
             unit: The slices that the classifier's depth consists of, (depth, row, column).
-            lungs: From `lungs`.
+            lungs: Mask of the same shape, bool.
 
         Returns:
             float32 (channel, depth, row, column); see `ResidualSettings.compose`.
@@ -264,9 +252,9 @@ def _draw_alone(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
 
 def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     study = _stored(store, job.study)
-    example = _drawable(bank, study, job)
     maker = _maker(job.weights, bank.residual, bank.precision, device)
-    lungs = maker.lungs(example.unit, example.found_by_density)
+    example = _drawable(bank, study, job, _lungs(bank, study, job, maker))
+    lungs = example.mask
     seen = maker(example.unit, lungs)
     voxel_ml = float(np.prod(example.spacing_mm)) / 1000
     is_lesion = example.lesions > 0
@@ -291,15 +279,39 @@ def _appearance(study: StoredStudy, example: Example) -> np.ndarray:
     window = PreprocessSettings(**study.settings).window_hu
     affine = np.diag([*example.spacing_mm, 1.0])
     volume = Volume(example.unit, affine, "unit", Source("example"))
-    return describe_appearance(volume, example.found_by_density, window_hu=window)
+    return describe_appearance(volume, example.mask, window_hu=window)
 
 
-def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob) -> Example:
+def _lungs(bank: Bank, study: StoredStudy, job: ExampleJob, maker: InputMaker) -> np.ndarray | None:
+    """The study's lungs as the networks of the job find them; found once, then mapped."""
+    if maker.segmenter is None:
+        return study.lungs
+    folder = bank.folder / "lungs" / load_cached(job.weights).digest
+    path = folder / f"{study.id}-{study.token}.npy"
+    if not path.is_file():
+        found = complete_lungs(study, maker.segmenter)
+        make_folder(folder)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                np.save(file, found)
+            part.replace(path)
+        except OSError as error:
+            raise unwritable("the lungs of an example", error) from error
+        finally:
+            part.unlink(missing_ok=True)
+    mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob, lungs: np.ndarray | None) -> Example:
     """The example of a job; where no lesion can be placed, the next seed has its turn."""
     for attempt in range(3):
         seed = int(hashlib.sha256(f"{bank.seed} {job.name} {attempt}".encode()).hexdigest()[:8], 16)
         try:
-            return draw_example(study, job.label, seed, depth=bank.depth, settings=bank.examples)
+            return draw_example(
+                study, job.label, seed, depth=bank.depth, settings=bank.examples, lungs=lungs
+            )
         except StudyError as error:
             _LOG.debug("example %s: %s", job.name, error)
     raise UsageError(

@@ -36,6 +36,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.segment import complete_lungs
 from covidctnet.shipped import presets_root
 from covidctnet.training.bank import (
     Bank,
@@ -375,8 +376,7 @@ class CrossFit:
             if self._is_host(job.study) and (example := self.bank.read(job))
         ]
         probabilities = self._answer(answered, pick_device(device))
-        residuals = self._control_residuals(pick_device(device))
-        plain = {study: self._appearance(study) for study in residuals}
+        residuals, plain = self._plain_controls(pick_device(device))
         for fold in self.splits:
             kept = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) != fold]
             truth = np.array([int(answered[i][0].label) for i in kept])
@@ -391,13 +391,6 @@ class CrossFit:
             }
             folder = self.folder(fold) / "weights"
             add_calibration(load_weights(folder), folder, told, likeness, limit)
-
-    def _appearance(self, study: str) -> np.ndarray:
-        """What a Control looks like as it is."""
-        held = self.studies[study]
-        window = PreprocessSettings(**held.settings).window_hu
-        lungs = np.asarray(held.lungs, dtype=bool)
-        return describe_appearance(held.volume(), lungs, window_hu=window)
 
     def _answer(
         self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device
@@ -415,9 +408,15 @@ class CrossFit:
                     out[i] = torch.softmax(logits[0].double(), dim=0).numpy()
         return out
 
-    def _control_residuals(self, device: torch.device) -> dict[str, np.ndarray]:
-        """Residuals within the lungs of every Control as it is, by the networks of its fold."""
-        out = {}
+    def _plain_controls(
+        self, device: torch.device
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Every Control as it is, by the networks of its fold, which have not seen it.
+
+        Returns:
+            Residuals within the lungs, and what the scans look like, by study.
+        """
+        residuals, looks = {}, {}
         for fold in self.splits:
             own = [s for s in self.studies.values() if self._is_host(s.id)]
             own = [s for s in own if self.fold_of(s.id) == fold]
@@ -430,14 +429,17 @@ class CrossFit:
                 precision=self.settings.precision,
             )
             for study in own:
-                assert study.lungs is not None
                 volume = study.volume()
-                plan = self.settings.residual.plan(study.shape[0], self.settings.depth)
-                unit = np.array(volume.array[plan.needed], dtype=np.float32)
-                lungs = maker.lungs(unit, np.array(study.lungs[plan.needed], dtype=bool))
-                inner = inner_lungs(lungs, volume.spacing)
-                out[study.id] = maker.residual_of(unit, lungs)[inner]
-        return out
+                lungs = np.array(study.lungs, dtype=bool)
+                if maker.segmenter is not None:
+                    lungs = complete_lungs(study, maker.segmenter)
+                window = PreprocessSettings(**study.settings).window_hu
+                looks[study.id] = describe_appearance(volume, lungs, window_hu=window)
+                needed = self.settings.residual.plan(study.shape[0], self.settings.depth).needed
+                unit = np.array(volume.array[needed], dtype=np.float32)
+                inner = inner_lungs(lungs[needed], volume.spacing)
+                residuals[study.id] = maker.residual_of(unit, lungs[needed])[inner]
+        return residuals, looks
 
     def _arguments(self, fold: str, preset: str, stage: str, more: Sequence[str]) -> list[str]:
         config = presets_root() / preset / f"{stage}.yaml"

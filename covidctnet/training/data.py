@@ -22,7 +22,7 @@ from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
-from covidctnet.segment import add_consolidation
+from covidctnet.segment import complete_lungs
 from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
@@ -289,13 +289,8 @@ class ResidualData(pl.LightningDataModule):
         segmenter = self.weights.segmenter()
         if study.lungs is None or segmenter is None or self.settings.within == "scan":
             return study.lungs
-        network, shrink = segmenter
-        lungs = np.array(study.lungs, dtype=bool)
-        needed = self.settings.plan(study.shape[0], self.depth).needed
-        slices = study.volume().array[needed]
-        placed = place(network, pick_device(self.device), self.precision)
-        lungs[needed] = add_consolidation(lungs[needed], slices, placed, shrink=shrink)
-        return lungs
+        placed = place(segmenter, pick_device(self.device), self.precision)
+        return complete_lungs(study, placed)
 
     def _make_residuals(self, studies: Sequence[StoredStudy]) -> None:
         store = self.store

@@ -33,17 +33,21 @@ class ExampleSettings:
             its length: breath, and where a scan was begun.
         plain: Share of the Control examples that show the scan's own findings alone. The others get
             drawn findings that Controls have: nodules, bands, dependent lung, emphysema.
+        missed: Share of the examples that are seen within the lungs that density alone finds, as if
+            the lung network had added nothing.
     """
 
     variation: VariationSettings = field(default_factory=VariationSettings)
     stretch: float = 0.06
     plain: float = 0.6
+    missed: float = 0.15
 
     def __post_init__(self) -> None:
         if not 0 <= self.stretch < 0.5:
             raise UsageError(f"stretch must lie in 0..0.5, got {self.stretch}")
-        if not 0 <= self.plain <= 1:
-            raise UsageError(f"plain must lie in 0..1, got {self.plain}")
+        for name in ("plain", "missed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must lie in 0..1, got {getattr(self, name)}")
 
 
 class Example(NamedTuple):
@@ -56,6 +60,7 @@ class Example(NamedTuple):
         label: The class.
         spacing_mm: Along slice, row and column.
         air_below: Where air ends in `unit`.
+        is_missed: Whether the classifier is to see the lungs that density finds alone.
     """
 
     unit: np.ndarray
@@ -64,6 +69,12 @@ class Example(NamedTuple):
     label: Label
     spacing_mm: tuple[float, float, float]
     air_below: float
+    is_missed: bool = False
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The lungs that the classifier is to see, bool."""
+        return self.found_by_density if self.is_missed else self.lungs
 
     @property
     def found_by_density(self) -> np.ndarray:
@@ -76,7 +87,13 @@ class Example(NamedTuple):
 
 
 def draw_example(
-    study: StoredStudy, label: Label, seed: int, *, depth: int, settings: ExampleSettings
+    study: StoredStudy,
+    label: Label,
+    seed: int,
+    *,
+    depth: int,
+    settings: ExampleSettings,
+    lungs: np.ndarray | None = None,
 ) -> Example:
     """Vary a stored scan and, where it is a Control, draw findings into it.
 
@@ -87,12 +104,14 @@ def draw_example(
         seed: Of everything random, 0 or more.
         depth: Slices of the example.
         settings: How.
+        lungs: Its lungs, bool, the study's shape; by default the mask that is stored with it.
 
     Raises:
         UsageError: If the study has no lung mask, or another label that it keeps.
         StudyError: ``NOT_CHEST`` when it has no two lungs to draw in.
     """
-    if study.lungs is None:
+    lungs = study.lungs if lungs is None else lungs
+    if lungs is None:
         raise UsageError(f"study {study.id} is stored without its lungs. Run preprocess again.")
     is_kept = study.label is not Label.CONTROL
     if is_kept and study.label is not label:
@@ -104,10 +123,10 @@ def draw_example(
     volume, window = study.volume(), PreprocessSettings(**study.settings)
     chosen, step = _choose_slices(volume.shape[0], depth, settings.stretch, rng)
     clean = torch.from_numpy(np.array(volume.array[chosen], dtype=np.float32))[None]
-    lungs = torch.from_numpy(np.array(study.lungs[chosen], dtype=np.float32))[None]
+    mask = torch.from_numpy(np.array(lungs[chosen], dtype=np.float32))[None]
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    clean, lungs = vary_slices(clean, lungs, generator=generator, settings=settings.variation)
-    unit, inside = clean[0].numpy(), lungs[0].numpy() > 0.5
+    clean, mask = vary_slices(clean, mask, generator=generator, settings=settings.variation)
+    unit, inside = clean[0].numpy(), mask[0].numpy() > 0.5
 
     affine = volume.affine.copy()
     affine[:3, 0] *= step
@@ -126,7 +145,9 @@ def draw_example(
         lesions = painted.lesions
         unit = np.clip((painted.volume.array.astype(np.float32) - low) / (high - low), 0, 1)
     low, high = window.window_hu
-    return Example(unit, inside, lesions, label, spacing, (AIR_BELOW_HU - low) / (high - low))
+    air_below = (AIR_BELOW_HU - low) / (high - low)
+    is_missed = bool(rng.random() < settings.missed)
+    return Example(unit, inside, lesions, label, spacing, air_below, is_missed)
 
 
 def _choose_slices(

@@ -128,7 +128,7 @@ def export_lungs(
         if data.painted:
             found = [s for name in names for s in data.work.studies(name)]
             studies = [s for s in found if s.label is Label.CONTROL]
-            told |= {"painted": data.painted, "shrink": data.shrink}
+            told |= {"painted": data.painted}
         else:
             studies = [s for name in (*names, "train", "val") for s in data.work.studies(name)]
         told |= _describe(data.work, studies, attribution, drawn=data.painted > 0)
@@ -140,7 +140,7 @@ def export_lungs(
         "architecture": {"lungs": task.architecture},
         "preprocessing": asdict(data.settings),
         "synthetic_only": bool(studies) and all(map(is_synthetic, studies)),
-        **({"segmentation": {"shrink": data.shrink}} if data.painted else {}),
+        **({"segmentation": "coarse"} if data.painted else {}),
         "training": {"lungs": {"command": command, "data": told, "config": config}},
         "metrics": {"lungs": dict(metrics)},
     }

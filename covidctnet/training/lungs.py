@@ -15,24 +15,26 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
-from covidctnet.io.store import StoredStudy
+from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
 from covidctnet.results import Label
-from covidctnet.segment import shrink_slices
+from covidctnet.segment import pad_slices
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
-from covidctnet.training.examples import Example, ExampleSettings, draw_example
+from covidctnet.training.examples import ExampleSettings, draw_example
 from covidctnet.training.tasks import BCDUNetTask, Schedule
 
-__all__ = ["LungData", "LungTask"]
+__all__ = ["LungData", "LungTask", "fill_bases"]
 
 _LOG = logging.getLogger(__name__)
 # Every so many patients of a folder with drawn lungs choose the checkpoint.
 VALIDATE_EVERY = 5
 # Slices of a painted example; more would look like their neighbours.
 PAINTED_DEPTH = 24
+# Share of the painted examples whose bases are consolidated as well.
+DENSE_BASES = 0.35
 
 
 class LungData(pl.LightningDataModule):
@@ -46,9 +48,9 @@ class LungData(pl.LightningDataModule):
         pairs: Folder in a layout of Kaggle's "finding lungs in CT" (`covidctnet.io.lung_pairs`).
         painted: How many times findings are drawn into every Control of the work folder, those of
             ill patients as often as those of Controls. The lungs stay what they were before, so
-            that the network learns consolidation as lung. Only patients set aside for the denoiser
-            take part. 0 takes the scans as they are.
-        shrink: How many times smaller the network sees painted slices.
+            that the network learns consolidation as lung. The scans are then the whole ones on a
+            coarse grid (`covidctnet.segment`), of patients set aside for the denoiser alone. 0
+            takes the preprocessed scans as they are.
         size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
         batch_size: Slices a step and process.
         workers: Loader processes.
@@ -61,7 +63,6 @@ class LungData(pl.LightningDataModule):
         work: Path,
         pairs: Path | None = None,
         painted: int = 0,
-        shrink: int = 1,
         size: int = 240,
         batch_size: int = 8,
         workers: int = 0,
@@ -70,16 +71,12 @@ class LungData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.work = WorkFolder(work)
-        if painted < 0 or shrink < 1 or (shrink > 1 and not painted):
-            raise UsageError(
-                "painted must be 0 or more, and shrink 1 or more and of painted scans only, got "
-                f"{painted} and {shrink}"
-            )
+        if painted < 0:
+            raise UsageError(f"painted must be 0 or more, got {painted}")
         if painted and pairs:
             raise UsageError("expected drawn pairs or painted scans, got both. Leave one out.")
         self.pairs = pairs
         self.painted = painted
-        self.shrink = shrink
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -126,8 +123,14 @@ class LungData(pl.LightningDataModule):
 
     def _painted(self, studies: Sequence[StoredStudy]) -> list[Dataset[Pair]]:
         """Examples of the Controls among some studies, a class in turn."""
+        if self._settings.field != "lungs":
+            raise UsageError(
+                "painted lungs need whole scans on a coarse grid, which preprocess keeps of scans "
+                "cropped to the lungs. Run preprocess again with field: lungs."
+            )
         parts: list[Dataset[Pair]] = []
-        controls = [study for study in studies if study.label is Label.CONTROL]
+        coarse = Store(self.work.preprocessed).coarse
+        controls = [coarse.get(study.id) for study in studies if study.label is Label.CONTROL]
         for number, study in enumerate(track(controls, "painting")):
             for copy in range(self.painted):
                 seed = self.seed + 1000 * number + copy
@@ -140,7 +143,11 @@ class LungData(pl.LightningDataModule):
                 except StudyError as error:
                     _LOG.warning("an example of %s is left out: %s", study.id, error.message)
                     continue
-                parts.append(_Painted(example, self.shrink))
+                rng = np.random.default_rng([seed, 3])
+                unit = example.unit
+                if rng.random() < DENSE_BASES:
+                    unit = fill_bases(unit, example.lungs, self._settings.window_hu, rng)
+                parts.append(_Painted(unit, example.lungs))
         return parts
 
     def _drawn(self) -> dict[str, list[Dataset[Pair]]]:
@@ -184,18 +191,61 @@ class _Drawn(Dataset[Pair]):
 
 
 class _Painted(Dataset[Pair]):
-    """Slices of one example in memory, at the size that the network sees."""
+    """Slices of one example in memory, as the network sees them."""
 
-    def __init__(self, example: Example, shrink: int) -> None:
-        both = np.stack([example.unit, example.lungs.astype(np.float32)])
-        small = shrink_slices(torch.from_numpy(both), shrink)
-        self.slices, self.lungs = small[0].half(), small[1].half()
+    def __init__(self, unit: np.ndarray, lungs: np.ndarray) -> None:
+        both = np.stack([unit, lungs.astype(np.float32)])
+        padded = pad_slices(torch.from_numpy(both))
+        self.slices, self.lungs = padded[0].half(), padded[1].half()
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __getitem__(self, item: int) -> Pair:
         return self.slices[item].float()[None], self.lungs[item].float()[None]
+
+
+def fill_bases(
+    unit: np.ndarray,
+    lungs: np.ndarray,
+    window_hu: tuple[float, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Consolidate the lowest or hindmost part of one lung or of both, up to the pleura.
+
+    What no plan of findings draws so large: the case in which density loses a whole base.
+
+    Args:
+        unit: Slices in [0, 1], shape (slice, row, column), feet to head, front to back.
+        lungs: Their mask, bool.
+        window_hu: What 0 and 1 are.
+        rng: Source of all randomness.
+
+    Returns:
+        The slices, changed within the lungs alone.
+    """
+    if not lungs.any():
+        return unit
+    z, y, x = (part.astype(np.float32) for part in np.nonzero(lungs))
+    low, high = window_hu
+    # How far down and back, each over its extent: the border lies anywhere between the two.
+    lean = rng.uniform(0, 1)
+    depth = (1 - lean) * (z.max() - z) / max(np.ptp(z), 1) + lean * (y - y.min()) / max(
+        np.ptp(y), 1
+    )
+    sides = rng.choice(["both", "left", "right"])
+    is_side = np.ones(len(x), dtype=bool)
+    if sides != "both":
+        is_side = (x > np.median(x)) == (sides == "left")
+    border = np.quantile(depth[is_side], 1 - rng.uniform(0.05, 0.4))
+    # Tissue that takes the place of air, a little of it left in the bronchi.
+    dense = (rng.uniform(0, 60) - low) / (high - low)
+    share = np.clip((depth - border) / 0.06, 0, 1) * is_side
+    share *= rng.uniform(0.85, 1.0)
+    out = unit.copy()
+    held = unit[lungs]
+    out[lungs] = np.where(held < dense, held + share * (dense - held), held)
+    return out
 
 
 class LungTask(BCDUNetTask):

@@ -181,7 +181,8 @@ def answer_folds(fitted: CrossFit) -> Found:
         for study in track(unseen, f"fold {fold}"):
             assert study.label is not None
             try:
-                prepared = model.prepare(study.volume(), lungs=study.lungs)
+                lungs = model.lungs_of(study)
+                prepared = model.prepare(study.volume(), lungs=lungs)
                 answers[study.id][fold] = answer(
                     model, prepared, study.label, study.site or "", f"fold {fold}"
                 )

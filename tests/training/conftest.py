@@ -19,7 +19,14 @@ PATIENTS = {Label.CONTROL: 9, Label.COVID19: 4, Label.CAP: 4}
 
 
 def put_study(
-    store: Store, name: str, label: Label, *, size: int = 40, notes=(), site: str | None = None
+    store: Store,
+    name: str,
+    label: Label,
+    *,
+    size: int = 40,
+    notes=(),
+    site: str | None = None,
+    field: str = "scan",
 ) -> str:
     """A box of a body with two lungs of random texture, preprocessed; returns its id."""
     study = hashlib.sha256(name.encode()).hexdigest()[:12]
@@ -31,27 +38,30 @@ def put_study(
     array[lungs] = 0.15
     array += rng.uniform(0, 0.08, array.shape).astype(np.float32)
     affine = np.array([[0, 0, 8.0, 0], [0, 8, 0, 0], [8, 0, 0, 0], [0, 0, 0, 1]])
-    settings = PreprocessSettings(size=size)
+    settings = PreprocessSettings(size=size, field=field)
     source = Source(study, digest=hashlib.sha256(array.tobytes()).hexdigest(), notes=notes)
-    store.put(
-        Volume(array, affine, "unit", source, steps=("windowed",)),
-        lungs=lungs,
-        content_key=hashlib.sha256(f"{name} {size}".encode()).hexdigest(),
-        settings=asdict(settings),
-        settings_digest=settings.digest,
-        label=label,
-        patient=name,
-        site=site,
-    )
+    for part in (store, store.coarse) if field == "lungs" else (store,):
+        part.put(
+            Volume(array, affine, "unit", source, steps=("windowed",)),
+            lungs=lungs,
+            content_key=hashlib.sha256(f"{name} {size}".encode()).hexdigest(),
+            settings=asdict(settings),
+            settings_digest=settings.digest,
+            label=label,
+            patient=name,
+            site=site,
+        )
     return study
 
 
-def fill(work: Path, *, synthetic: bool = True, patients=MappingProxyType(PATIENTS)) -> Path:
+def fill(
+    work: Path, *, synthetic: bool = True, patients=MappingProxyType(PATIENTS), field: str = "scan"
+) -> Path:
     """Studies of seventeen patients, or as many as wanted, with their splits."""
     store = Store(work / "preprocessed")
     notes = (SYNTHETIC_NOTE,) if synthetic else ()
     members = [
-        Member(put_study(store, name, label, notes=notes), name, label)
+        Member(put_study(store, name, label, notes=notes, field=field), name, label)
         for label, count in patients.items()
         for name in (f"{label.key}{number}" for number in range(count))
     ]

@@ -141,14 +141,14 @@ def fitted_work(tmp_path_factory):
     store = Store(work / "preprocessed")
     told = []
     for number, site in enumerate(SITES):
-        study = put_study(store, f"control{number}", Label.CONTROL, site=site)
+        study = put_study(store, f"control{number}", Label.CONTROL, site=site, field="lungs")
         told.append(Member(study, f"control{number}", Label.CONTROL, "denoiser_train", site))
-    ill = put_study(store, "ill", Label.CAP, site="north")
+    ill = put_study(store, "ill", Label.CAP, site="north", field="lungs")
     told.append(Member(ill, "ill", Label.CAP, "test", "north", is_asked=True))
-    notes = (SYNTHETIC_NOTE,)
+    about = {"notes": (SYNTHETIC_NOTE,), "site": "scanner", "field": "lungs"}
     for number in range(12):
         label = Label.CONTROL if number < 9 else Label.CAP
-        study = put_study(store, f"phantom{number}", label, notes=notes, site="scanner")
+        study = put_study(store, f"phantom{number}", label, **about)
         told.append(Member(study, f"phantom{number}", label, "train", "scanner"))
     Splits(tuple(told)).save(work / "splits.json")
     preset = presets_root() / "compact"
@@ -170,7 +170,7 @@ def tiny_preset(tmp_path_factory):
     stages = {
         "train-denoiser": {"data": {"batch_size": 2, "validation_slices": 2}, "model": small},
         "train-lungs": {
-            "data": {"batch_size": 2, "painted": 1, "shrink": 1, "validation_slices": 2},
+            "data": {"batch_size": 2, "painted": 1, "validation_slices": 2},
             "model": small,
         },
         "train-classifier": {"data": {"batch_size": 2}, "model": {"base": 2}},
@@ -245,9 +245,7 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
     model = CovidCTNet(weights, device="cpu", precision="32")
     study = found.studies[next(s for s in found.studies if found._is_host(s))]
-    one, two = (
-        model(study.volume(), lungs=np.asarray(study.lungs), residual=True) for _ in range(2)
-    )
+    one, two = (model(study.volume(), lungs=model.lungs_of(study), residual=True) for _ in range(2))
     assert one.probabilities == two.probabilities
     residual = one.images["residual_volume"].array
     assert not residual[~one.images["lungs"]].any()

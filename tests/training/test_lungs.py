@@ -14,9 +14,10 @@ from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.models import BCDUNet
 from covidctnet.shipped import presets_root
 from covidctnet.training.command import start_from
-from covidctnet.training.lungs import LungData
+from covidctnet.training.lungs import LungData, fill_bases
 from covidctnet.training.tasks import DenoiserTask
 from covidctnet.weights import load_weights
+from tests.training.conftest import fill
 from tests.volumes import a_chest
 
 LUNGS = ("--model.base=2", "--model.depth=1", "--data.batch_size=2", "--data.validation_slices=4")
@@ -182,9 +183,11 @@ def test_a_run_is_not_resumed_as_one_that_started_elsewhere(started):
 
 
 @pytest.mark.parametrize("preset", ["compact", "demo", "paper", "upstream"])
-def test_every_preset_trains_lungs(little_work, tmp_path, preset):
+def test_every_preset_trains_lungs(tmp_path, preset):
     weights = tmp_path / "lungs"
-    arguments = ["train-lungs", "--work", str(little_work), "--output", str(weights)]
+    # Painted lungs are learned on whole scans, which are kept of scans cropped to the lungs.
+    work = fill(tmp_path / "work", field="lungs" if preset == "compact" else "scan")
+    arguments = ["train-lungs", "--work", str(work), "--output", str(weights)]
     assert main([*arguments, "--preset", preset, *LUNGS, "--trainer.max_epochs=1"]) == 0
     card = load_weights(weights).card
     told = yaml.safe_load((presets_root() / preset / "train-lungs.yaml").read_text())["model"]
@@ -214,3 +217,28 @@ def test_weights_of_lungs_classify_nothing(little_work, tmp_path, capsys):
     assert main([*lungs, *LUNGS]) == 0
     assert main(["classify", str(tmp_path), "--weights", str(tmp_path / "l")]) == 2
     assert "hold lungs, wanted a network named denoiser" in capsys.readouterr().err
+
+
+def two_lungs():
+    lungs = np.zeros((30, 24, 32), dtype=bool)
+    lungs[3:27, 4:20, 3:13] = lungs[3:27, 4:20, 19:29] = True
+    return np.where(lungs, 0.1, 0.75).astype(np.float32), lungs
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_filled_bases_are_dense_low_or_hind_lung_and_nothing_else_changes(seed):
+    unit, lungs = two_lungs()
+    filled = fill_bases(unit, lungs, (-1000.0, 400.0), np.random.default_rng(seed))
+    changed = filled != unit
+    assert changed.any() and not changed[~lungs].any()
+    share = (filled[lungs] > 0.5).mean()
+    assert 0.01 < share < 0.45
+    z, y, _ = np.nonzero(changed)
+    all_z, all_y, _ = np.nonzero(lungs)
+    assert z.mean() < all_z.mean() or y.mean() > all_y.mean()
+
+
+def test_painted_lungs_need_whole_scans(little_work, tmp_path, capsys):
+    arguments = ["train-lungs", "--work", str(little_work), "--output", str(tmp_path / "l")]
+    assert main([*arguments, *LUNGS, "--data.painted=1"]) == 2
+    assert "Run preprocess again with field: lungs." in capsys.readouterr().err
