@@ -26,7 +26,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds judge pictures trials unlike exactness one-scan wheel clean
+        strangers strangers-folds outside judge pictures trials unlike exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -121,6 +121,11 @@ strangers-folds: install ## The same by leave-one-site-out: WORK, cross-fitted w
 	$(BIN)/python -m pipelines.strangers.run --work "$(WORK)" \
 	  --settings pipelines/$(PRESET)/cross-fit.yaml --output runs/strangers.md \
 	  --table runs/strangers.csv $(ARGS)
+
+outside: install ## Drawn lesions outside the lungs that the networks of WORK look at (CONTROLS)
+	$(BIN)/python -m pipelines.strangers.outside --work "$(WORK)" \
+	  --settings pipelines/$(PRESET)/cross-fit.yaml --data "$(CONTROLS)" \
+	  --output runs/outside.md $(ARGS)
 
 reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night on two cores)
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce

@@ -253,6 +253,11 @@ class CrossFit:
         """The fold whose networks have not seen a study; ``all`` for those that none has seen."""
         return self._folds.get(study, ALL)
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Ids of the real Controls that teach, each in all folds but its own."""
+        return frozenset(study for study in self.studies if self._is_host(study))
+
     def networks(self, fold: str) -> Path:
         """Folder of a fold's denoiser and lung network."""
         return self.folder(fold) / "networks"
