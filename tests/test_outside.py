@@ -16,7 +16,7 @@ def box(shape, *slices):
 
 @pytest.fixture
 def lesions():
-    """A lesion of 8 ml deep in the lung, half masked; one of 4 ml at its border, not in the crop."""
+    """A lesion of 8 ml deep in the lung, half masked; one of 4 ml at its border, cut off."""
     shape = (30, 40, 40)
     volume = Volume(np.zeros(shape, np.int16), np.diag([2, 2, 2, 1.0]), "HU", Source("s"))
     lungs = box(shape, slice(0, 30), slice(5, 35), slice(5, 35))
