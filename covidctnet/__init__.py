@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from covidctnet.batch import classify_studies
+    from covidctnet.classes import CHEST_CT, Classes, Label
     from covidctnet.classify import CovidCTNet
     from covidctnet.errors import (
         CohortError,
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     )
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
-    from covidctnet.results import Burden, Failure, Label, Prediction, Region
+    from covidctnet.results import Burden, Failure, Prediction, Region
     from covidctnet.volume import Source, Volume
 
 __all__ = [
+    "CHEST_CT",
     "Burden",
+    "Classes",
     "CohortError",
     "CovidCTNet",
     "CovidCTNetError",
@@ -69,7 +72,8 @@ _HOMES = {
     ),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
-    "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
+    "classes": ("CHEST_CT", "Classes", "Label"),
+    "results": ("Burden", "Failure", "Prediction", "Region"),
     "volume": ("Source", "Volume"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -11,10 +11,10 @@ from typing import Any
 
 from covidctnet.appearance import FEATURES, VERSION
 from covidctnet.calibration import Calibration
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 
 __all__ = [
     "CALIBRATED",
@@ -73,7 +73,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             f"the card of weights {label!r} is version {card['card_version']}, this package reads "
             f"{CARD_VERSION}. Install the package that wrote it."
         )
-    wanted = [k.title for k in Label]
+    wanted = [k.title for k in CHEST_CT]
     if card["classes"] != wanted:
         raise WeightsError(
             f"weights {label!r} tell {card['classes']} apart, wanted {wanted} in this order. "

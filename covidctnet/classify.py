@@ -18,6 +18,7 @@ from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften
 from covidctnet.chest import ChestScan, check_chest, known_chest, prepare_chest
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.denoise import (
     DTYPES,
     Shown,
@@ -33,7 +34,7 @@ from covidctnet.io.store import StoredStudy
 from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Burden, Label, Prediction
+from covidctnet.results import Burden, Prediction
 from covidctnet.segment import add_consolidation, complete_lungs
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
@@ -247,11 +248,11 @@ class CovidCTNet:
             if self.calibration is not None:
                 probabilities = soften(probabilities, self.calibration.temperature)
                 is_left = self.calibration.sets.sets(probabilities)[0]
-                left = tuple(label for label in Label if is_left[label])
+                left = tuple(label for label in CHEST_CT if is_left[label])
         kept: dict[str, object] = {}
         if images:
             with _timed(seconds, "picture"):
-                label = Label(int(probabilities[0].argmax()))
+                label = CHEST_CT[int(probabilities[0].argmax())]
                 attention = grad_cam(self.classifier, tensor, label)
                 for axis in (1, 2):
                     attention = attention.repeat(self.residual.shrink, axis)
@@ -260,7 +261,7 @@ class CovidCTNet:
             kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
         return Prediction(
             study=unit.source.study,
-            probabilities={label: float(probabilities[0, label]) for label in Label},
+            probabilities={label: float(probabilities[0, label]) for label in CHEST_CT},
             flags=tuple(dict.fromkeys(prepared.flags)),
             seconds=seconds,
             prediction_set=left,

@@ -22,6 +22,7 @@ from torch import nn
 
 from covidctnet._version import __version__
 from covidctnet.card import CARD
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import WeightsError
 from covidctnet.io.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.models import CNN3D, BCDUNet
@@ -29,7 +30,6 @@ from covidctnet.models.cnn3d import LEVELS
 from covidctnet.models.convlstm import Gates
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 from covidctnet.shipped import presets_root
 from covidctnet.weights import Weights, save_weights
 
@@ -262,10 +262,10 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
     first, last = saved.of("Dense")
     features, hidden = first.arrays[0].shape
     classes = len(last.arrays[1])
-    if classes != len(Label):
+    if classes != len(CHEST_CT):
         raise WeightsError(
             f"{saved.name} tells {classes} classes apart, expected "
-            f"{', '.join(label.title for label in Label)} in this order. Train with these."
+            f"{', '.join(label.title for label in CHEST_CT)} in this order. Train with these."
         )
     depth = depth or PUBLISHED_DEPTH
     if size is None:

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from covidctnet.chest import check_chest, prepare_chest
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.members import Member, find_crossings
 from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits
@@ -28,7 +29,7 @@ from covidctnet.io.headers import identify
 from covidctnet.io.store import Store, content_key
 from covidctnet.isolate import Child, ChildError, Limits, Reply
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Failure, Label
+from covidctnet.results import Failure
 from covidctnet.volume import Source
 
 __all__ = ["Prepared", "prepare"]
@@ -177,7 +178,7 @@ def _run(
             "study": packed(entry.study),
             "store": str(store.folder),
             "settings": asdict(settings),
-            "label": entry.label.name,
+            "label": entry.label.key,
             "site": entry.site,
             "patient": pseudonym(entry.patient),
         }
@@ -266,7 +267,7 @@ def work(
                 content_key=key,
                 settings=settings,
                 settings_digest=how.digest,
-                label=Label[label],
+                label=CHEST_CT[label],
                 site=site,
                 patient=patient,
             )

@@ -5,58 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from types import MappingProxyType
 
-from covidctnet.errors import CohortError
-
-
-class Label(IntEnum):
-    """The three classes, in the order of the network's outputs; the one place that knows it."""
-
-    CONTROL = 0
-    COVID19 = 1
-    CAP = 2
-
-    @property
-    def title(self) -> str:
-        """The name a person reads, and the name of the cohort's folder."""
-        return _TITLES[self]
-
-    @property
-    def key(self) -> str:
-        """The name in column headers: ``control``, ``covid19`` or ``cap``."""
-        return self.name.lower()
-
-    def __str__(self) -> str:
-        return self.title
-
-    @classmethod
-    def parse(cls, text: str) -> Label:
-        """The label that `text` names, whatever its case and punctuation.
-
-        Raises:
-            CohortError: If no label goes by that name.
-        """
-        try:
-            return _SPELLINGS["".join(c for c in text.casefold() if c.isalnum())]
-        except KeyError:
-            known = ", ".join(label.title for label in cls)
-            raise CohortError(f"unknown label {text!r}; known labels are {known}") from None
-
+from covidctnet.classes import CHEST_CT, Label
 
 # The statuses of a `Prediction`.
 ANSWERED = ("classified", "flagged", "abstained")
-
-_TITLES = {Label.CONTROL: "Control", Label.COVID19: "Covid-19", Label.CAP: "CAP"}
-_SPELLINGS = {
-    "control": Label.CONTROL,
-    "controls": Label.CONTROL,
-    "normal": Label.CONTROL,
-    "covid19": Label.COVID19,
-    "covid": Label.COVID19,
-    "cap": Label.CAP,
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +100,7 @@ class Prediction:
     images: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        values = {label: float(self.probabilities[label]) for label in Label}
+        values = {label: float(self.probabilities[label]) for label in CHEST_CT}
         if not math.isclose(sum(values.values()), 1.0, abs_tol=1e-4) or min(values.values()) < 0:
             raise ValueError(f"probabilities must be non-negative and sum to 1, got {values}")
         object.__setattr__(self, "probabilities", MappingProxyType(values))
@@ -155,7 +109,7 @@ class Prediction:
     @property
     def label(self) -> Label:
         """The most probable label."""
-        return max(Label, key=lambda label: self.probabilities[label])
+        return max(CHEST_CT, key=lambda label: self.probabilities[label])
 
     @property
     def status(self) -> str:

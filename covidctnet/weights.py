@@ -28,10 +28,10 @@ from covidctnet.card import (
     digest,
     read_card,
 )
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet, Likeness
 from covidctnet.models.convlstm import Gates
-from covidctnet.results import Label
 from covidctnet.shipped import weights_root
 
 __all__ = [
@@ -293,7 +293,7 @@ def save_weights(
     full = {
         **card,
         "card_version": CARD_VERSION,
-        "classes": [label.title for label in Label],
+        "classes": [label.title for label in CHEST_CT],
         "files": files,
     }
     text = json.dumps(full, indent=1, sort_keys=True) + "\n"

@@ -18,16 +18,17 @@ from covidctnet.batch import (
     classify_studies,
     readers_beside,
 )
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.isolate import Limits, StartError
 from covidctnet.report import COLUMNS, Results
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.results import Failure, Prediction
 from tests.catalogue.steps import deflated_bomb
 from tests.io.series import a_scan, an_affine, write
 
-PROBABILITIES = {Label.CONTROL: 0.2, Label.COVID19: 0.7, Label.CAP: 0.1}
+PROBABILITIES = {CHEST_CT.CONTROL: 0.2, CHEST_CT.COVID19: 0.7, CHEST_CT.CAP: 0.1}
 THICK = an_affine((5.0, 0.8, 0.7))
 
 
@@ -110,7 +111,7 @@ def test_answers_come_one_by_one(inbox):
     answers = classify_studies([inbox], model)
     assert not model.asked
     for number in (1, 2, 3):
-        assert next(answers).label is Label.COVID19
+        assert next(answers).label is CHEST_CT.COVID19
         assert len(model.asked) == number
 
 

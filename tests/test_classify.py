@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from covidctnet.appearance import FEATURES, describe_appearance
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
@@ -14,7 +15,6 @@ from covidctnet.models import CNN3D
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 from covidctnet.weights import save_weights
 from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights
 from tests.volumes import a_chest, a_volume
@@ -42,7 +42,7 @@ def test_the_answer_is_the_stages_one_after_another(model, chest):
     expected = torch.softmax(logits[0], dim=0).tolist()
     prediction = model(chest)
     assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
-    assert prediction.label is max(Label, key=lambda label: expected[label])
+    assert prediction.label is max(CHEST_CT, key=lambda label: expected[label])
     assert prediction.weights == model.weights_digest
 
 
@@ -263,7 +263,7 @@ def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrat
 
 @pytest.mark.parametrize(
     ("label", "scanner"),
-    [(Label.CAP, "birch"), (Label.COVID19, "dune"), (Label.CONTROL, "unseen-a")],
+    [(CHEST_CT.CAP, "birch"), (CHEST_CT.COVID19, "dune"), (CHEST_CT.CONTROL, "unseen-a")],
 )
 def test_eight_bits_give_a_phantom_the_answer_of_all_bits(label, scanner):
     phantom = make_phantom(label, 3, scanner=SCANNERS[scanner], matrix=96, spacing_mm=8.0)

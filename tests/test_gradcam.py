@@ -4,9 +4,9 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.gradcam import grad_cam
 from covidctnet.models import CNN3D
-from covidctnet.results import Label
 
 
 @pytest.fixture
@@ -42,15 +42,15 @@ def by_hand(network, scan, label, level):
 
 @pytest.mark.parametrize("level", [5, 3])
 def test_it_is_every_map_by_its_own_gradient_computed_by_hand(network, scan, level):
-    found = [grad_cam(network, scan, label, level=level) for label in Label]
+    found = [grad_cam(network, scan, label, level=level) for label in CHEST_CT]
     assert any(cam.max() > 0 for cam in found)
-    for label, cam in zip(Label, found, strict=True):
+    for label, cam in zip(CHEST_CT, found, strict=True):
         network.zero_grad()
         np.testing.assert_allclose(cam, by_hand(network, scan, label, level), atol=2e-5)
 
 
 def test_it_has_the_input_s_shape_and_lies_between_0_and_1(network, scan):
-    cam = grad_cam(network, scan, Label.CAP, level=4)
+    cam = grad_cam(network, scan, CHEST_CT.CAP, level=4)
     assert cam.shape == (34, 40, 40)
     assert cam.dtype == np.float32
     assert cam.min() >= 0
@@ -68,7 +68,7 @@ def one_that_sees_a_bright_spot():
                 layer.weight[0, 0, 1, 1, 1] = 1.0
         hidden, _, _, last = network.classify
         hidden.weight[0, : 2 * 2 * 2] = 1.0
-        last.weight[Label.COVID19, 0], last.weight[Label.CAP, 0] = 1.0, -1.0
+        last.weight[CHEST_CT.COVID19, 0], last.weight[CHEST_CT.CAP, 0] = 1.0, -1.0
     return network
 
 
@@ -77,7 +77,7 @@ def one_that_sees_a_bright_spot():
 def test_its_peak_lies_at_the_only_place_that_tells(level, place):
     scan = torch.zeros(1, 1, 66, 66, 66)
     scan[(0, 0, *place)] = 1.0
-    cam = grad_cam(one_that_sees_a_bright_spot(), scan, Label.COVID19, level=level)
+    cam = grad_cam(one_that_sees_a_bright_spot(), scan, CHEST_CT.COVID19, level=level)
     # Within the block of voxels that the map voxel comes from.
     peak = np.array(np.nonzero(cam == cam.max())).mean(axis=1)
     assert np.abs(peak - place).max() <= 2 ** (level - 1) / 2
@@ -87,15 +87,15 @@ def test_what_speaks_against_a_label_leaves_its_map_empty():
     scan = torch.zeros(1, 1, 66, 66, 66)
     scan[0, 0, 30, 30, 30] = 1.0
     network = one_that_sees_a_bright_spot()
-    assert not grad_cam(network, scan, Label.CAP).any()
-    assert not grad_cam(network, torch.zeros_like(scan), Label.COVID19).any()
+    assert not grad_cam(network, scan, CHEST_CT.CAP).any()
+    assert not grad_cam(network, torch.zeros_like(scan), CHEST_CT.COVID19).any()
 
 
 def test_the_network_is_left_as_it_was(network, scan):
     network(scan)[0, 0].backward()
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
     before = scan.clone()
-    grad_cam(network, scan, Label.CONTROL)
+    grad_cam(network, scan, CHEST_CT.CONTROL)
     for parameter, gradient in zip(network.parameters(), gradients, strict=True):
         assert parameter.requires_grad
         assert torch.equal(parameter.grad, gradient)
@@ -107,31 +107,33 @@ def test_the_network_is_left_as_it_was(network, scan):
 
 
 def test_it_works_where_the_caller_records_nothing(network, scan):
-    wanted = grad_cam(network, scan, Label.COVID19, level=3)
+    wanted = grad_cam(network, scan, CHEST_CT.COVID19, level=3)
     with torch.no_grad():
-        np.testing.assert_array_equal(grad_cam(network, scan, Label.COVID19, level=3), wanted)
+        np.testing.assert_array_equal(grad_cam(network, scan, CHEST_CT.COVID19, level=3), wanted)
     with torch.inference_mode():
-        np.testing.assert_array_equal(grad_cam(network, scan * 1, Label.COVID19, level=3), wanted)
+        np.testing.assert_array_equal(
+            grad_cam(network, scan * 1, CHEST_CT.COVID19, level=3), wanted
+        )
         assert torch.is_inference_mode_enabled()
 
 
 def test_two_channels_have_one_map():
     torch.manual_seed(0)
     network = CNN3D(34, 40, base=1, channels=2).eval()
-    assert grad_cam(network, torch.randn(1, 2, 34, 40, 40), Label.CAP).shape == (34, 40, 40)
+    assert grad_cam(network, torch.randn(1, 2, 34, 40, 40), CHEST_CT.CAP).shape == (34, 40, 40)
 
 
 def test_a_network_in_training_is_refused(network, scan):
     with pytest.raises(ValueError, match="evaluation mode"):
-        grad_cam(network.train(), scan, Label.CAP)
+        grad_cam(network.train(), scan, CHEST_CT.CAP)
 
 
 def test_several_inputs_at_once_are_refused(network, scan):
     with pytest.raises(ValueError, match="one input of shape"):
-        grad_cam(network, F.pad(scan, (0, 0) * 3 + (0, 0, 0, 1)), Label.CAP)
+        grad_cam(network, F.pad(scan, (0, 0) * 3 + (0, 0, 0, 1)), CHEST_CT.CAP)
 
 
 @pytest.mark.parametrize("level", [0, 6])
 def test_a_level_that_is_not_there_is_refused(network, scan, level):
     with pytest.raises(ValueError, match="from 1 to 5"):
-        grad_cam(network, scan, Label.CAP, level=level)
+        grad_cam(network, scan, CHEST_CT.CAP, level=level)

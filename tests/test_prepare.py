@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydicom import dcmread
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, StorageError, UsageError
 from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
@@ -14,7 +15,6 @@ from covidctnet.io.store import Store
 from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Label
 from covidctnet.shipped import presets_root
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
@@ -87,7 +87,7 @@ def test_a_study_whose_file_changed_is_made_anew(archive, made, tmp_path):
     assert before.keys() == after.keys()
     different = [s for s, array in after.items() if not (array == before[s]).all()]
     (study,) = different
-    assert Store(work / "preprocessed").get(study).label is Label.CAP
+    assert Store(work / "preprocessed").get(study).label is CHEST_CT.CAP
 
 
 def test_a_study_that_was_removed_leaves_its_split(archive, made, tmp_path):
@@ -173,7 +173,7 @@ def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
     done = run(data, tmp_path / "work")
     study = done.splits.studies("train")[0]
     before = {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study]
-    corrected = next(label for label in Label if label is not before)
+    corrected = next(label for label in CHEST_CT if label is not before)
     rows = ["study,patient,label"]
     for entry in read_cohort(data):
         label = corrected if entry.study.id == study else entry.label

@@ -11,6 +11,7 @@ from pydicom.sequence import Sequence
 
 from covidctnet import read_volume
 from covidctnet.batch import classify_into
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import StudyError
 from covidctnet.evaluation.splits import SplitSettings
@@ -18,7 +19,7 @@ from covidctnet.io import find_studies
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.report import Results
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 from tests.io import series
 from tests.small import PREPROCESSING
 from tests.volumes import a_chest
@@ -120,7 +121,7 @@ class Oracle:
         return volume
 
     def __call__(self, volume, *, images=False):
-        return Prediction(volume.source.study, dict.fromkeys(Label, 1 / 3))
+        return Prediction(volume.source.study, dict.fromkeys(CHEST_CT, 1 / 3))
 
 
 def spoil(name, value):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
-from covidctnet.results import ANSWERED, Label
+from covidctnet.results import ANSWERED
 from tests.io.series import write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +62,7 @@ def test_the_presets_travel_in_the_wheel(unpacked):
 
 def test_the_shipped_weights_travel_in_the_wheel_and_classify_a_folder(unpacked, tmp_path):
     phantom = make_phantom(
-        Label.COVID19, 3, scanner=SCANNERS["unseen-a"], matrix=128, spacing_mm=6.0
+        CHEST_CT.COVID19, 3, scanner=SCANNERS["unseen-a"], matrix=128, spacing_mm=6.0
     )
     scan = tmp_path / "inbox" / "scan"
     scan.mkdir(parents=True)
@@ -75,7 +76,7 @@ def test_the_shipped_weights_travel_in_the_wheel_and_classify_a_folder(unpacked,
     with (output / "results.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["status"] in ANSWERED
-    assert row["label"] in {label.title for label in Label}
+    assert row["label"] in {label.title for label in CHEST_CT}
     assert "Research use only" in (output / "index.html").read_text()
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation import strata as by_stratum
 from covidctnet.evaluation.calibration import calibration_error, error_by_chance, reliability
@@ -22,7 +23,7 @@ from covidctnet.evaluation.curves import (
 from covidctnet.evaluation.intervals import Estimate, bootstrap, redraw, wilson
 from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.results import Failure, Prediction
 
 __all__ = ["Assessment", "Failed", "SetScores", "Spread", "assess"]
 
@@ -169,15 +170,15 @@ def assess(
     owners = [c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)]
     patients = np.unique(owners, return_inverse=True)[1]
     truth = np.array([int(label) for label, _ in answers])
-    said = np.array([[p.probabilities[label] for label in Label] for _, p in answers])
+    said = np.array([[p.probabilities[label] for label in CHEST_CT] for _, p in answers])
     draws = redraw(truth, rng, patients=patients)
     curves = [
-        {label: make(truth == label, said[:, label], draws) for label in Label}
+        {label: make(truth == label, said[:, label], draws) for label in CHEST_CT}
         for make in (roc_curve, precision_recall_curve)
     ]
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
     return Assessment(
-        answered={label: int((truth == label).sum()) for label in Label},
+        answered={label: int((truth == label).sum()) for label in CHEST_CT},
         patients=len(set(owners)),
         failures=failures,
         scores=score(truth, said, draws),
@@ -216,7 +217,7 @@ def _sets(answers: Answers, rng: np.random.Generator) -> SetScores | None:
         coverage=wilson(int(inside.sum()), len(held)),
         by_label={
             label: wilson(int(inside[truths == label].sum()), int((truths == label).sum()))
-            for label in Label
+            for label in CHEST_CT
         },
         size=bootstrap(figures, redraw(truths, rng))["size"],
         abstained=wilson(int((size > 1).sum()), len(held)),
@@ -227,7 +228,7 @@ def _unlike(answers: Answers) -> dict[Label, Estimate]:
     known = [(truth, UNLIKE in p.flags) for truth, p in answers if p.distance is not None]
     if not known:
         return {}
-    flags = {label: [flag for truth, flag in known if truth is label] for label in Label}
+    flags = {label: [flag for truth, flag in known if truth is label] for label in CHEST_CT}
     return {label: wilson(sum(found), len(found)) for label, found in flags.items()}
 
 
@@ -244,5 +245,5 @@ def _burden(answers: Answers) -> dict[Label, Spread]:
         return {}
     return {
         label: Spread(tuple(sorted(share for truth, share in known if truth is label)))
-        for label in Label
+        for label in CHEST_CT
     }

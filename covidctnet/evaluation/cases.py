@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from covidctnet.classes import Label
 from covidctnet.evaluation.localise import Localisation
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.results import Failure, Prediction
 
 __all__ = ["Case"]
 

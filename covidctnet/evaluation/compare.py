@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, redraw, wilson
 from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.published import FIGURES
-from covidctnet.results import Label
 
 __all__ = ["Comparison", "ReaderMean", "ReaderScores", "compare", "mcnemar", "score_readers"]
 
@@ -66,7 +66,7 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
 
     def macro(index: np.ndarray) -> dict[str, float]:
         means = [
-            np.mean([auc(part.truth[index] == k, part.probabilities[index, k]) for k in Label])
+            np.mean([auc(part.truth[index] == k, part.probabilities[index, k]) for k in CHEST_CT])
             for part in (one, two)
         ]
         return {"difference": float(means[0] - means[1])}
@@ -82,7 +82,7 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
         p_accuracy=mcnemar(only_one, only_two),
         auc={
             k: auc_difference(one.truth == k, one.probabilities[:, k], two.probabilities[:, k])
-            for k in Label
+            for k in CHEST_CT
         },
         macro_auc=bootstrap(macro, redraw(one.truth, rng))["difference"],
     )
@@ -204,7 +204,7 @@ def _reader(name: str, truth: np.ndarray, answer: np.ndarray) -> ReaderScores:
 
 def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
     """How often right, and of how many, by figure."""
-    is_covid, said_covid = truth == Label.COVID19, answer == Label.COVID19
+    is_covid, said_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
     return {
         "accuracy": (int((truth == answer).sum()), len(truth)),
         "covid_accuracy": (int((is_covid == said_covid).sum()), len(truth)),

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError
-from covidctnet.results import Label
 
 __all__ = [
     "SPLITS",
@@ -91,7 +91,7 @@ def check_wishes(members: Iterable[Member]) -> None:
                 f"a {member.label} patient is wanted in split {member.wanted!r}; splits are "
                 f"{', '.join(SPLITS)}"
             )
-        if wanted.startswith("denoiser") and member.label is not Label.CONTROL:
+        if wanted.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
             raise CohortError(
                 f"a {member.label} patient is wanted in split {wanted}; the denoiser learns from "
                 "Control patients only. Choose train, val or test."
@@ -126,7 +126,7 @@ def check_members(members: Sequence[Member]) -> None:
                 f"patient {member.patient} has two labels, {first.label} and {member.label}. "
                 "Give a patient one label."
             )
-        if member.wanted.startswith("denoiser") and member.label is not Label.CONTROL:
+        if member.wanted.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
             raise CohortError(
                 f"study {member.study} is {member.label}; the denoiser learns from Control "
                 "patients only. Choose train, val or test."

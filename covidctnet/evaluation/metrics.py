@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.evaluation.curves import average_precision
 from covidctnet.evaluation.intervals import Draws, Estimate, auc, auc_interval, bootstrap, wilson
-from covidctnet.results import Label
 
 __all__ = ["Scores", "score"]
 
@@ -58,10 +58,10 @@ def score(
     """
     truth = np.asarray(truth, dtype=int)
     probabilities = np.asarray(probabilities, dtype=float)
-    if probabilities.shape != (len(truth), len(Label)) or not len(truth):
+    if probabilities.shape != (len(truth), len(CHEST_CT)) or not len(truth):
         raise ValueError(
-            f"wanted probabilities of shape ({len(truth)}, {len(Label)}) for at least one patient, "
-            f"got {probabilities.shape}"
+            f"expected probabilities of shape ({len(truth)}, {len(CHEST_CT)}) for at least one "
+            f"patient, got {probabilities.shape}"
         )
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         raise ValueError("probabilities of a patient must sum to 1")
@@ -83,9 +83,9 @@ def score(
         overall=named("all", ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")),
         covid={
             "accuracy": found["covid accuracy"],
-            **named(Label.COVID19.key, ("sensitivity", "specificity")),
+            **named(CHEST_CT.COVID19.key, ("sensitivity", "specificity")),
         },
-        by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in Label},
+        by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in CHEST_CT},
         confusion=_confusion(truth, answer),
     )
 
@@ -96,12 +96,12 @@ _RANKED = ("f1", "auc", "average_precision")
 
 def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
     """What is a share: how many, out of how many, by figure."""
-    is_covid, said_covid = truth == Label.COVID19, answer == Label.COVID19
+    is_covid, said_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
     counts = {
         "all accuracy": (int((truth == answer).sum()), len(truth)),
         "covid accuracy": (int((is_covid == said_covid).sum()), len(truth)),
     }
-    for label in Label:
+    for label in CHEST_CT:
         has, said = truth == label, answer == label
         hit, spared = int((has & said).sum()), int((~has & ~said).sum())
         wholes = (has.sum(), (~has).sum(), said.sum(), (~said).sum())
@@ -116,13 +116,13 @@ def _values(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
     shares = _counts(truth, answer).items()
     out = {name: part / whole if whole else math.nan for name, (part, whole) in shares}
     confusion = _confusion(truth, answer)
-    for label in Label:
+    for label in CHEST_CT:
         out[f"{label.key} f1"] = _f1(confusion, label)
         out[f"{label.key} auc"] = auc(truth == label, said[:, label])
         out[f"{label.key} average_precision"] = average_precision(truth == label, said[:, label])
     means = {"balanced_accuracy": "sensitivity", "macro_f1": "f1", "macro_auc": "auc"}
     for mean, of in means.items():
-        out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in Label]))
+        out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in CHEST_CT]))
     return out
 
 
@@ -130,12 +130,12 @@ def _closed(truth: np.ndarray, said: np.ndarray) -> dict[str, Estimate]:
     """The figures whose intervals have a formula."""
     shares = _counts(truth, said.argmax(axis=1)).items()
     return {name: wilson(part, whole) for name, (part, whole) in shares} | {
-        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in Label
+        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in CHEST_CT
     }
 
 
 def _confusion(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    count = len(Label)
+    count = len(CHEST_CT)
     return np.bincount(truth * count + answer, minlength=count**2).reshape(count, count)
 
 

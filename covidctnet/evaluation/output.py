@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.evaluation.assess import Assessment, Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.metrics import Scores
 from covidctnet.evaluation.published import PUBLISHED
 from covidctnet.evaluation.strata import Fall, Stratum
-from covidctnet.results import Label
 
 __all__ = [
     "BY_LABEL",
@@ -71,7 +71,7 @@ def as_plain(found: Assessment) -> dict[str, Any]:
         "overall": _estimates(scores.overall),
         "covid_against_rest": _estimates(scores.covid),
         "by_label": {label.title: _estimates(f) for label, f in scores.by_label.items()},
-        "confusion": {"labels": [k.title for k in Label], "rows": scores.confusion.tolist()},
+        "confusion": {"labels": [k.title for k in CHEST_CT], "rows": scores.confusion.tolist()},
         "calibration_error": plain_estimate(found.calibration_error),
         "calibration_error_by_chance": plain_estimate(found.error_by_chance),
         "prediction_sets": None
@@ -226,12 +226,12 @@ def _scores_markdown(scores: Scores) -> str:
         lines.append(f"| {label} | " + " | ".join(str(figures[name]) for name in BY_LABEL) + " |")
     lines += [
         "",
-        "| truth \\ answer | " + " | ".join(k.title for k in Label) + " |",
+        "| truth \\ answer | " + " | ".join(k.title for k in CHEST_CT) + " |",
         "|---|---|---|---|",
     ]
     lines += [
         f"| {label} | " + " | ".join(str(n) for n in scores.confusion[label]) + " |"
-        for label in Label
+        for label in CHEST_CT
     ]
     return "\n".join(lines)
 

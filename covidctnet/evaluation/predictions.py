@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.results import Label
 
 __all__ = ["Predicted", "read_predictions", "read_readers"]
 
@@ -54,8 +54,8 @@ def read_predictions(path: Path) -> Predicted:
         UsageError: If there is no such file.
         CohortError: If it is none, names a study twice, or its probabilities do not sum to 1.
     """
-    rows = _rows(path, ("study", "truth", *(f"p_{label.key}" for label in Label)))
-    answered = sorted((r for r in rows if r[f"p_{Label.CONTROL.key}"]), key=lambda r: r["study"])
+    rows = _rows(path, ("study", "truth", *(f"p_{label.key}" for label in CHEST_CT)))
+    answered = sorted((r for r in rows if r[f"p_{CHEST_CT.CONTROL.key}"]), key=lambda r: r["study"])
     studies = [row["study"] for row in rows]
     if len(set(studies)) < len(studies):
         raise CohortError(f"{path.name} names a study twice; wanted one row a study")
@@ -63,7 +63,7 @@ def read_predictions(path: Path) -> Predicted:
         raise CohortError(f"{path.name} holds no answer")
     truth = np.array([int(_label(path, row, "truth")) for row in answered])
     try:
-        said = np.array([[float(row[f"p_{k.key}"]) for k in Label] for row in answered])
+        said = np.array([[float(row[f"p_{k.key}"]) for k in CHEST_CT] for row in answered])
     except ValueError:
         raise CohortError(f"{path.name} holds a probability that is no number") from None
     wrong = np.flatnonzero(
@@ -108,7 +108,7 @@ def read_readers(path: Path) -> dict[str, dict[str, Label]]:
 
 def _label(path: Path, row: Mapping[str, str], column: str) -> Label:
     try:
-        return Label.parse(row[column])
+        return CHEST_CT.parse(row[column])
     except CohortError as error:
         raise CohortError(f"{path.name}, study {row['study']}: {error}") from None
 

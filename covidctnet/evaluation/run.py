@@ -13,6 +13,7 @@ import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
 from covidctnet.card import taught_by
+from covidctnet.classes import Label
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
@@ -29,7 +30,7 @@ from covidctnet.prepare import pseudonym
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.results import Failure, Prediction
 from covidctnet.volume import Source, Volume
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.members import Member, check_wishes, split_named
 from covidctnet.evaluation.splits import Splits, SplitSettings, draw, make_splits
-from covidctnet.results import Label
 
 __all__ = ["NAMED", "SCHEMES", "kfold", "leave_one_site_out", "settings_of"]
 
@@ -126,7 +126,7 @@ def kfold(
     rotating = known.union(tests)
     rest = [m for m in members if homes.get(m.patient, m.patient) in rotating]
     rng = np.random.default_rng(settings.seed)
-    for label in Label:
+    for label in CHEST_CT:
         shares = settings.shares(label)
         apart = {name: share for name, share in shares.items() if name.startswith("denoiser")}
         of_each = dict.fromkeys(tests, (1 - sum(apart.values())) / folds)
@@ -158,7 +158,7 @@ def _fold(
     others = [m for m in members if placed.get(m.patient, "train") in _CLASSIFIER]
     shares = {"train": 1 - settings.test - settings.validation, "val": settings.validation}
     rng = np.random.default_rng([settings.seed, number])
-    for label in Label:
+    for label in CHEST_CT:
         placed |= draw(others, label, shares, placed, rng)
     return _told(members, placed, settings, f"{number} of {folds}")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.output import STRATUM
 from covidctnet.evaluation.published import PUBLISHED
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 
 __all__ = ["predictions_table", "sheets"]
 
@@ -36,7 +37,7 @@ def _told(case: Case, traits: Sequence[str]) -> dict[str, str]:
         "patient": case.patient,
         "truth": case.truth.title,
         "label": answer.label.title if answer else "",
-        **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in Label},
+        **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in CHEST_CT},
         "flags": " ".join(answer.flags) if answer else "",
         "code": "" if isinstance(found, Prediction) else found.code,
         "status": found.status,
@@ -76,8 +77,8 @@ def sheets(found: Assessment) -> dict[str, Rows]:
         "strata.csv": strata,
         "figures.csv": _figures(found),
         "confusion.csv": [
-            ("truth", *(f"answered {label}" for label in Label)),
-            *((label.title, *found.scores.confusion[label].tolist()) for label in Label),
+            ("truth", *(f"answered {label}" for label in CHEST_CT)),
+            *((label.title, *found.scores.confusion[label].tolist()) for label in CHEST_CT),
         ],
         "burden.csv": [
             ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.apportion import place
 from covidctnet.evaluation.members import (
@@ -26,7 +27,6 @@ from covidctnet.evaluation.members import (
 )
 from covidctnet.files import write_whole
 from covidctnet.io.store import Store, StoredStudy
-from covidctnet.results import Label
 
 __all__ = [
     "SPLITS",
@@ -71,7 +71,7 @@ class SplitSettings:
 
     def shares(self, label: Label) -> Mapping[str, float]:
         """Share of a label's patients in each split that it takes part in."""
-        denoiser = self.denoiser_controls if label is Label.CONTROL else 0.0
+        denoiser = self.denoiser_controls if label is CHEST_CT.CONTROL else 0.0
         shares = {
             "denoiser_train": denoiser * (1 - self.validation),
             "denoiser_val": denoiser * self.validation,
@@ -121,7 +121,7 @@ class Splits:
         """Patients by split and label title."""
         seen = {(m.patient, m.wanted, m.label) for m in self.members}
         return {
-            name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in Label}
+            name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in CHEST_CT}
             for name in SPLITS
         }
 
@@ -197,7 +197,7 @@ def _from_row(row: Mapping[str, Any]) -> Member:
     return Member(
         row["study"],
         row["patient"],
-        Label.parse(row["label"]),
+        CHEST_CT.parse(row["label"]),
         row["split"],
         row.get("site"),
         row.get("content", ""),
@@ -274,7 +274,7 @@ def make_splits(
                 )
     rng = np.random.default_rng(settings.seed)
     # A cohort file that places everybody may leave a stage without patients: it is meant so.
-    for label in Label if not all(m.wanted for m in members) else ():
+    for label in CHEST_CT if not all(m.wanted for m in members) else ():
         fixed |= draw(members, label, settings.shares(label), fixed, rng)
     placed = (replace(m, wanted=fixed[m.patient], is_asked=m.wanted is not None) for m in members)
     return Splits(tuple(placed), settings.seed, settings)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw, wilson
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 
 __all__ = ["Fall", "Stratum", "fall", "known_sites", "newcombe", "strata"]
 
@@ -101,8 +102,8 @@ def strata(
         if division not in divisions:
             found += [_stratum(name, value, group, group, rng) for value, group in groups]
         divisions.add(division)
-    controls = [case for case in there if case.truth is Label.CONTROL]
-    infected = [case for case in there if case.truth is not Label.CONTROL and _burden(case) >= 0]
+    controls = [case for case in there if case.truth is CHEST_CT.CONTROL]
+    infected = [case for case in there if case.truth is not CHEST_CT.CONTROL and _burden(case) >= 0]
     found += [
         _stratum("lesion burden, % of the lungs", value, group, [*group, *controls], rng)
         for value, group in _groups("burden", infected, lambda case: 100 * _burden(case))
@@ -167,7 +168,7 @@ def _stratum(
     rng: np.random.Generator,
 ) -> Stratum:
     truth, said = _arrays(cases)
-    ill, called = truth == Label.COVID19, said.argmax(axis=1) == Label.COVID19
+    ill, called = truth == CHEST_CT.COVID19, said.argmax(axis=1) == CHEST_CT.COVID19
     return Stratum(
         trait,
         value,
@@ -237,7 +238,7 @@ def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities of cases with an answer."""
     truth = np.array([int(case.truth) for case in cases])
     said = [
-        [case.outcome.probabilities[label] for label in Label]
+        [case.outcome.probabilities[label] for label in CHEST_CT]
         for case in cases
         if isinstance(case.outcome, Prediction)
     ]
@@ -250,7 +251,7 @@ def _accuracy(cases: Sequence[Case]) -> Estimate:
 
 
 def _macro_auc(truth: np.ndarray, said: np.ndarray) -> float:
-    return float(np.mean([auc(truth == label, said[:, label]) for label in Label]))
+    return float(np.mean([auc(truth == label, said[:, label]) for label in CHEST_CT]))
 
 
 def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
@@ -259,6 +260,6 @@ def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
     def figures(index: np.ndarray) -> dict[str, float]:
         return {"auc": _macro_auc(truth[index], said[index])}
 
-    if len(np.unique(truth)) < len(Label):  # no need to draw what is not defined
+    if len(np.unique(truth)) < len(CHEST_CT):  # no need to draw what is not defined
         return Estimate(math.nan, math.nan, math.nan, len(truth))
     return bootstrap(figures, redraw(truth, rng))["auc"]

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.io.discover import Study, find_studies
-from covidctnet.results import Label
 
 __all__ = ["CohortStudy", "read_cohort"]
 
@@ -104,17 +104,17 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
     for folder in _entries(root, "the archive"):
         if folder.is_dir():
             try:
-                folders[folder] = Label.parse(folder.name)
+                folders[folder] = CHEST_CT.parse(folder.name)
             except CohortError:
                 others.append(folder)
     if not folders:
-        names = ", ".join(f"{label.title}/" for label in Label)
+        names = ", ".join(f"{label.title}/" for label in CHEST_CT)
         raise CohortError(f"wanted {names} or cohort.csv in the archive, found none of them")
     for number, folder in enumerate(others, start=1):
         if found := len(find_studies(folder)):
             raise CohortError(
                 f"folder {number} of {len(others)} in the archive that name no class holds {found} "
-                f"scans; classes are {', '.join(label.title for label in Label)}. Rename it, or "
+                f"scans; classes are {', '.join(label.title for label in CHEST_CT)}. Rename it, or "
                 "move it out of the archive."
             )
     for folder, label in folders.items():
@@ -184,7 +184,7 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
         if cells["lesions"]:
             lesions = _inside(inside, root / cells["lesions"], where, "lesion mask")
         try:
-            label = Label.parse(cells["label"])
+            label = CHEST_CT.parse(cells["label"])
         except CohortError as error:
             raise CohortError(f"{where}: {error}") from None
         yield _Row(

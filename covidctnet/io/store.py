@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
+from covidctnet.classes import Label
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.discover import Study
 from covidctnet.io.nifti import ras_to_lps
@@ -33,7 +34,6 @@ from covidctnet.io.stored import (
     is_whole,
     to_record,
 )
-from covidctnet.results import Label
 from covidctnet.volume import Volume
 
 try:

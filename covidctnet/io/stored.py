@@ -11,9 +11,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import UsageError
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.results import Label
 from covidctnet.volume import Source, Units, Volume, source_of
 
 __all__ = ["OFFSET", "STEPS_PER_UNIT", "StoredStudy", "from_record", "is_whole", "to_record"]
@@ -171,7 +171,7 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
         settings_digest=data["settings_digest"],
         shape=(int(slices), int(rows), int(columns)),
         units=data["units"],
-        label=Label.parse(data["label"]) if data["label"] else None,
+        label=CHEST_CT.parse(data["label"]) if data["label"] else None,
         site=data["site"],
         patient=data["patient"],
         steps=tuple(data["steps"]),

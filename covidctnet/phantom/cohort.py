@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import UsageError
 from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.phantom.patient import check_request, make_phantom
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
-from covidctnet.results import Label
 
 __all__ = ["CohortPlan", "PlannedPatient", "write_cohort"]
 
@@ -68,13 +68,13 @@ class CohortPlan:
             )
         if any(count < 0 for count in self.patients.values()) or not sum(self.patients.values()):
             raise UsageError("wanted at least one patient and no negative number of them")
-        labels = [Label.parse(title) for title in self.patients]
+        labels = [CHEST_CT.parse(title) for title in self.patients]
         if len(set(labels)) < len(labels):
             raise UsageError(f"wanted every class once, got {', '.join(self.patients)}")
 
     def __iter__(self) -> Iterator[PlannedPatient]:
         for title, count in self.patients.items():
-            label = Label.parse(title)
+            label = CHEST_CT.parse(title)
             for number in range(count):
                 # A patient does not depend on how many others there are.
                 rng = np.random.default_rng([self.seed, int(label), number])

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.phantom.thorax import LEFT, LOBES, LOWER_LOBES, RIGHT, Thorax
-from covidctnet.results import Label
 
 Kind = Literal["patch", "lobar", "nodule", "band", "emphysema", "dependent", "effusion", "buds"]
 
@@ -48,9 +48,9 @@ def plan_lesions(
     The classes overlap on purpose: some Covid-19 is one-sided or consolidated, some CAP is ground
     glass on both sides, and some controls lie on dense, dependent lung.
     """
-    draw = {Label.CONTROL: _control, Label.COVID19: _covid19, Label.CAP: _cap}[label]
+    draw = {CHEST_CT.CONTROL: _control, CHEST_CT.COVID19: _covid19, CHEST_CT.CAP: _cap}[label]
     lesions, pattern = draw(thorax, rng)
-    if label is not Label.CONTROL and rng.random() < 0.35:  # the sick have scars as well
+    if label is not CHEST_CT.CONTROL and rng.random() < 0.35:  # the sick have scars as well
         lesions += _incidental(thorax, rng)
     return tuple(lesions), pattern
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.io.cohort import CohortStudy, read_cohort
@@ -17,7 +18,6 @@ from covidctnet.io.nifti import ras_to_lps
 from covidctnet.io.read import read_study
 from covidctnet.lungs import lung_mask
 from covidctnet.phantom.painter import Painted, paint_lesions
-from covidctnet.results import Label
 from covidctnet.volume import PAINTED_MARK, Volume
 
 __all__ = ["PaintPlan", "paint_cohort"]
@@ -75,7 +75,7 @@ def paint_cohort(
         UsageError: If the folder holds something else, or the archive has too few Controls.
         StorageError: If the disk is full or refuses; whole files are kept.
     """
-    controls = [entry for entry in read_cohort(archive) if entry.label is Label.CONTROL]
+    controls = [entry for entry in read_cohort(archive) if entry.label is CHEST_CT.CONTROL]
     if len(controls) <= plan.validation:
         raise UsageError(
             f"wanted more than {plan.validation} Control studies in the archive (validation takes "
@@ -85,13 +85,13 @@ def paint_cohort(
     claim_folder(output, PLAN_FILE, told, what="cohort of painted patients")
     order = np.random.default_rng(plan.seed).permutation(len(controls)).tolist()
     held_back = set(order[: plan.validation])
-    total = len(controls) * len(Label) * plan.copies
+    total = len(controls) * len(CHEST_CT) * plan.copies
     rows: list[tuple[object, ...]] = []
     for number, entry in enumerate(controls):
         split = "val" if number in held_back else "train"
         wanted = [
             (label, copy, f"lungs{number:03d}-{label.title}-{copy:03d}")
-            for label in Label
+            for label in CHEST_CT
             for copy in range(plan.copies)
         ]
         todo = [w for w in wanted if not _scan(output, w[0], w[2]).is_file()]
@@ -108,7 +108,7 @@ def paint_cohort(
             for label, _, name in wanted
         ]  # fmt: skip
         if progress:
-            progress((number + 1) * len(Label) * plan.copies, total)
+            progress((number + 1) * len(CHEST_CT) * plan.copies, total)
     write_whole(
         output / "cohort.csv", table_text([("study", "patient", "label", "site", "split"), *rows])
     )

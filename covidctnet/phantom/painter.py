@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
+from covidctnet.classes import Label
 from covidctnet.errors import StudyError
 from covidctnet.lungs import lung_mask, lungs_apart
 from covidctnet.phantom.build import Build
@@ -25,7 +26,6 @@ from covidctnet.phantom.thorax import PLAN_PITCH_MM, LungFields, Thorax
 from covidctnet.phantom.tissue import CONSOLIDATED_HU, WATER_HU
 from covidctnet.phantom.trees import Tubes
 from covidctnet.preprocess.grid import linear_matrix
-from covidctnet.results import Label
 from covidctnet.volume import PAINTED_INTO, PAINTED_NOTE, Volume
 
 __all__ = ["Painted", "paint_lesions"]

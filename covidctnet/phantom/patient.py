@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from covidctnet.classes import Label
 from covidctnet.errors import UsageError
 from covidctnet.phantom.fields import Grid, SlabSampler
 from covidctnet.phantom.findings import Lesion, plan_lesions
@@ -16,7 +17,6 @@ from covidctnet.phantom.lesions import lesion_codes, lesion_fields, summary
 from covidctnet.phantom.scanner import SCANNERS, Raster, Scanner, acquire, resample
 from covidctnet.phantom.thorax import Thorax, lung_fields
 from covidctnet.phantom.tissue import render
-from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume
 
 # Whole slices painted at a time, so that temporaries stay small; voxels do not depend on it.

@@ -8,20 +8,20 @@ from types import MappingProxyType
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.evaluation.assess import Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.report.svg import Drawing, Point
-from covidctnet.results import Label
 
 __all__ = ["burden", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
 
 # The page's variables, which turn with it; the colours stand alone where there is no page.
 COLOURS: Mapping[Label, str] = MappingProxyType(
     {
-        Label.CONTROL: "var(--control, #00659f)",
-        Label.COVID19: "var(--covid19, #c04e00)",
-        Label.CAP: "var(--cap, #7b3f9d)",
+        CHEST_CT.CONTROL: "var(--control, #00659f)",
+        CHEST_CT.COVID19: "var(--covid19, #c04e00)",
+        CHEST_CT.CAP: "var(--cap, #7b3f9d)",
     }
 )
 INK = "currentColor"
@@ -145,8 +145,9 @@ def confusion(matrix: np.ndarray) -> str:
         matrix: Rows the truth, columns the answer, shape (label, label).
     """
     told = "; ".join(
-        f"of {int(matrix[k].sum())} {k}, " + ", ".join(f"{int(matrix[k, j])} as {j}" for j in Label)
-        for k in Label
+        f"of {int(matrix[k].sum())} {k}, "
+        + ", ".join(f"{int(matrix[k, j])} as {j}" for j in CHEST_CT)
+        for k in CHEST_CT
     )
     drawing = Drawing(450, 372, f"Confusion matrix: {told}", ground=False)
     left, top, wide, high = 112.0, 66.0, 108.0, 90.0
@@ -154,13 +155,13 @@ def confusion(matrix: np.ndarray) -> str:
                  anchor="start")  # fmt: skip
     drawing.text((left + 1.5 * wide, 40), "answer", size=13)
     drawing.text((14, top + 1.5 * high), "truth", size=13, upwards=True)
-    for j in Label:
+    for j in CHEST_CT:
         drawing.text((left + (j + 0.5) * wide, top - 7), j.title, size=13, bold=True)
-    for k in Label:
+    for k in CHEST_CT:
         y, total = top + k * high, int(matrix[k].sum())
         drawing.text((left - 10, y + high / 2), k.title, size=13, bold=True, anchor="end")
         drawing.text((left - 10, y + high / 2 + 17), f"n = {total}", size=12, anchor="end")
-        for j in Label:
+        for j in CHEST_CT:
             x, count = left + j * wide, int(matrix[k, j])
             share = count / total if total else 0.0
             corners = [(x + 1, y + 1), (x + wide - 1, y + 1), (x + wide - 1, y + high - 1),
@@ -193,11 +194,11 @@ def reliability(bins: Sequence[tuple[float, Estimate]], *, n: int) -> str:
     plot.diagonal()
     for said, right in bins:
         ends = [plot.at(said, right.low), plot.at(said, right.high)]
-        plot.drawing.line(ends, COLOURS[Label.CONTROL], width=1.6)
+        plot.drawing.line(ends, COLOURS[CHEST_CT.CONTROL], width=1.6)
         for x, y in ends:
-            plot.drawing.line([(x - 4, y), (x + 4, y)], COLOURS[Label.CONTROL], width=1.6)
+            plot.drawing.line([(x - 4, y), (x + 4, y)], COLOURS[CHEST_CT.CONTROL], width=1.6)
         radius = 3 + 5 * math.sqrt(right.n / n)
-        plot.drawing.dot(plot.at(said, right.value), radius, COLOURS[Label.CONTROL])
+        plot.drawing.dot(plot.at(said, right.value), radius, COLOURS[CHEST_CT.CONTROL])
     return str(plot)
 
 
@@ -219,7 +220,7 @@ def risk_coverage(curve: Curve) -> str:
         y_max=ticks[-1],
         y_ticks=ticks,
     )
-    plot.curve(curve, COLOURS[Label.CONTROL])
+    plot.curve(curve, COLOURS[CHEST_CT.CONTROL])
     return str(plot)
 
 

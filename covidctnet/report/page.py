@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.report.pictures import (
     HU_PER_UNIT,
     RESIDUAL_LIMIT,
@@ -18,7 +19,6 @@ from covidctnet.report.pictures import (
 )
 from covidctnet.report.record import Record
 from covidctnet.report.words import STATUS_WORDS, flag_words
-from covidctnet.results import Label
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
 __all__ = ["EMBEDDED_BYTES", "render_page"]
@@ -27,7 +27,7 @@ EMBEDDED_BYTES = 32_000_000
 """Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
 
 # What a reader looks for comes first.
-_READING_ORDER = (Label.COVID19, Label.CAP, Label.CONTROL)
+_READING_ORDER = (CHEST_CT.COVID19, CHEST_CT.CAP, CHEST_CT.CONTROL)
 
 
 def render_page(

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.io.archive import File
 from covidctnet.report.pictures import kinds_of
 from covidctnet.report.words import flag_words
-from covidctnet.results import Burden, Failure, Label, Prediction
+from covidctnet.results import Burden, Failure, Prediction
 
 __all__ = ["COLUMNS", "Record", "StudyLike", "fingerprint_of", "record_of"]
 
@@ -23,7 +24,7 @@ COLUMNS = (
     "code",
     "message",
     "label",
-    *(f"p_{label.key}" for label in Label),
+    *(f"p_{label.key}" for label in CHEST_CT),
     "labels_left",
     "distance",
     "burden_share",
@@ -107,7 +108,7 @@ class Record:
         """The most probable label, or None without an answer."""
         if not self.probabilities:
             return None
-        return max(Label, key=lambda label: self.probabilities[label.key])
+        return max(CHEST_CT, key=lambda label: self.probabilities[label.key])
 
     @property
     def total_seconds(self) -> float:
@@ -129,7 +130,7 @@ class Record:
             self.code,
             self.message,
             label.title if label is not None else "",
-            *(f"{self.probabilities[x.key]:.6f}" if self.probabilities else "" for x in Label),
+            *(f"{self.probabilities[x.key]:.6f}" if self.probabilities else "" for x in CHEST_CT),
             " ".join(self.labels_left),
             "" if self.distance is None else f"{self.distance:.3f}",
             *((f"{self.burden[k]:.{n}f}" if self.burden else "") for k, n in _BURDEN_CELLS),
@@ -154,7 +155,7 @@ class Record:
         for name in ("flags", "notes", "slice_mm", "labels_left", "kinds"):
             known[name] = tuple(known[name])
         if known["probabilities"]:
-            known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in Label}
+            known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in CHEST_CT}
         return cls(**known)
 
 
@@ -197,7 +198,7 @@ def record_of(
         code=" ".join(outcome.flags),
         message=message,
         shown_message=message,
-        probabilities={label.key: outcome.probabilities[label] for label in Label},
+        probabilities={label.key: outcome.probabilities[label] for label in CHEST_CT},
         labels_left=tuple(label.key for label in outcome.prediction_set),
         distance=None if outcome.distance is None else round(outcome.distance, 4),
         burden=_burden(outcome.burden),

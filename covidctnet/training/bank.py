@@ -25,13 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from covidctnet.appearance import describe_appearance
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.denoise import Precision, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 from covidctnet.segment import complete_lungs
 from covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.volume import Source, Volume
@@ -369,7 +369,7 @@ def read_list(
             example = BankedExample(
                 Path(path).parent / row["file"],
                 row["study"],
-                Label.parse(row["label"]),
+                CHEST_CT.parse(row["label"]),
                 float(row["lesion_ml"]),
                 float(row["outside_ml"]),
             )

@@ -17,8 +17,8 @@ from covidctnet.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
 from covidctnet.card import CALIBRATED
+from covidctnet.classes import CHEST_CT
 from covidctnet.models import CNN3D, Likeness
-from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
 from covidctnet.weights import Weights, save_weights
 
@@ -154,7 +154,7 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GR
     """
     from sklearn.covariance import LedoitWolf
 
-    labels = [label for label in Label if (truth == label).any()]
+    labels = [label for label in CHEST_CT if (truth == label).any()]
     means = np.stack([features[truth == label].mean(axis=0) for label in labels])
     within = features - means[np.searchsorted(labels, truth)]
     # Shrinking compares variances: the features must be in one unit for it. And one that never
@@ -262,7 +262,7 @@ def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
         study
         for split in ("train", "val")
         for study in data.work.studies(split)
-        if study.label is Label.CONTROL and study.lungs is not None
+        if study.label is CHEST_CT.CONTROL and study.lungs is not None
     ]
     if not controls:
         return {}

@@ -27,6 +27,7 @@ import yaml
 from covidctnet.appearance import describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.calibration import Calibration
+from covidctnet.classes import CHEST_CT
 from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.members import Member
@@ -35,7 +36,6 @@ from covidctnet.files import claim_folder, make_folder
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 from covidctnet.segment import complete_lungs
 from covidctnet.shipped import presets_root
 from covidctnet.training.bank import (
@@ -165,7 +165,7 @@ def fold_splits(
     """
     members = [m for m in given if m.study not in kept_out]
     apart = [m for m in given if m.study in kept_out]
-    real = [m for m in members if m.label is Label.CONTROL and m.study not in synthetic]
+    real = [m for m in members if m.label is CHEST_CT.CONTROL and m.study not in synthetic]
     if nowhere := sum(not m.site for m in real):
         raise CohortError(
             f"expected the site of every Control, {nowhere} of {len(real)} have none. Name it in "
@@ -173,7 +173,9 @@ def fold_splits(
         )
     groups = group_sites([str(m.site) for m in real], settings.folds)
     held_back = {m.study: name for name, sites in groups.items() for m in real if m.site in sites}
-    phantoms = sorted(m.study for m in members if m.label is Label.CONTROL and m.study in synthetic)
+    phantoms = sorted(
+        m.study for m in members if m.label is CHEST_CT.CONTROL and m.study in synthetic
+    )
     last = VALIDATION_PHANTOMS + TEACHING_PHANTOMS
     drawn_homes = {
         **dict.fromkeys((m.study for m in members if m.study in synthetic), "train"),
@@ -287,7 +289,7 @@ class CrossFit:
         for study in sorted(self.studies.values(), key=lambda s: s.id):
             networks = self.networks(self.fold_of(study.id))
             if self._is_host(study.id):
-                labels, count = tuple(Label), self.settings.examples
+                labels, count = tuple(CHEST_CT), self.settings.examples
             elif SYNTHETIC_NOTE in study.notes and self._teaches(study.id):
                 assert study.label is not None
                 labels, count = (study.label,), self.settings.copies
@@ -401,7 +403,7 @@ class CrossFit:
         self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device
     ) -> np.ndarray:
         """Probabilities of examples, each by the classifier of its scan's fold, (n, label)."""
-        out = np.full((len(answered), len(Label)), np.nan)
+        out = np.full((len(answered), len(CHEST_CT)), np.nan)
         for fold in self.splits:
             own = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) == fold]
             if not own:
@@ -509,7 +511,7 @@ class CrossFit:
         held = self.studies[study]
         if study in self.kept_out:
             return False
-        return held.label is Label.CONTROL and not NO_PATIENT & set(held.notes)
+        return held.label is CHEST_CT.CONTROL and not NO_PATIENT & set(held.notes)
 
     def _teaches(self, study: str) -> bool:
         return self.splits[ALL].assignment[study] == "train"

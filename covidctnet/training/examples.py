@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import UsageError
 from covidctnet.io.store import StoredStudy
 from covidctnet.lungs import AIR_BELOW_HU, close_lungs
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Label
 from covidctnet.training.augment import VariationSettings, vary_slices
 
 __all__ = ["Example", "ExampleSettings", "draw_example"]
@@ -113,7 +113,7 @@ def draw_example(
     lungs = study.lungs if lungs is None else lungs
     if lungs is None:
         raise UsageError(f"study {study.id} is stored without its lungs. Run preprocess again.")
-    is_kept = study.label is not Label.CONTROL
+    is_kept = study.label is not CHEST_CT.CONTROL
     if is_kept and study.label is not label:
         raise UsageError(
             f"expected examples of {study.label} from study {study.id}, which keeps its findings, "
@@ -132,7 +132,7 @@ def draw_example(
     affine[:3, 0] *= step
     spacing = (step * volume.spacing[0], *volume.spacing[1:])
     lesions = np.zeros(inside.shape, dtype=np.uint8)
-    is_plain = label is Label.CONTROL and rng.random() < settings.plain
+    is_plain = label is CHEST_CT.CONTROL and rng.random() < settings.plain
     if not (is_kept or is_plain):
         low, high = window.window_hu
         hu = np.round(unit * (high - low) + low).astype(np.int16)

@@ -14,9 +14,9 @@ import torch
 
 from covidctnet._version import __version__
 from covidctnet.card import CALIBRATED
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
-from covidctnet.results import Label
 from covidctnet.training.calibrate import Beside, calibrate
 from covidctnet.training.data import (
     ResidualData,
@@ -127,7 +127,7 @@ def export_lungs(
         names = ["denoiser_train", "denoiser_val"]
         if data.painted:
             found = [s for name in names for s in data.work.studies(name)]
-            studies = [s for s in found if s.label is Label.CONTROL]
+            studies = [s for s in found if s.label is CHEST_CT.CONTROL]
             told |= {"painted": data.painted}
         else:
             studies = [s for name in (*names, "train", "val") for s in data.work.studies(name)]
@@ -190,5 +190,5 @@ def _kind(study: StoredStudy, *, drawn: bool) -> str:
     """What a study is to the networks; `drawn` where they saw it with findings drawn in."""
     if is_synthetic(study):
         return "synthetic patients (phantoms)"
-    is_painted = PAINTED_NOTE in study.notes or (drawn and study.label is Label.CONTROL)
+    is_painted = PAINTED_NOTE in study.notes or (drawn and study.label is CHEST_CT.CONTROL)
     return "real lungs with painted lesions" if is_painted else "patients"

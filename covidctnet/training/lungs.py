@@ -13,13 +13,13 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
 from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
-from covidctnet.results import Label
 from covidctnet.segment import pad_slices
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
@@ -130,11 +130,11 @@ class LungData(pl.LightningDataModule):
             )
         parts: list[Dataset[Pair]] = []
         coarse = Store(self.work.preprocessed).coarse
-        controls = [coarse.get(study.id) for study in studies if study.label is Label.CONTROL]
+        controls = [coarse.get(study.id) for study in studies if study.label is CHEST_CT.CONTROL]
         for number, study in enumerate(track(controls, "painting")):
             for copy in range(self.painted):
                 seed = self.seed + 1000 * number + copy
-                label = (Label.CAP, Label.COVID19, Label.CAP, Label.CONTROL)[copy % 4]
+                label = (CHEST_CT.CAP, CHEST_CT.COVID19, CHEST_CT.CAP, CHEST_CT.CONTROL)[copy % 4]
                 settings = ExampleSettings(plain=0.5)
                 try:
                     example = draw_example(

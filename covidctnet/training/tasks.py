@@ -10,11 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.denoise import compile_in_place
 from covidctnet.errors import UsageError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.bcdunet import STRIDE
-from covidctnet.results import Label
 from covidctnet.training.augment import (
     VariationSettings,
     cut_patches,
@@ -315,7 +315,7 @@ class ClassifierTask(SeededTask):
         if channels != 1:
             # Cards of one channel stay what they were before there were more.
             self.architecture["channels"] = channels
-        self.network = CNN3D(**self.architecture, classes=len(Label))
+        self.network = CNN3D(**self.architecture, classes=len(CHEST_CT))
         # Nearly twice as fast on a CPU.
         layout = torch.channels_last_3d
         self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload, unused-ignore]

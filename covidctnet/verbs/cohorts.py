@@ -50,12 +50,12 @@ def phantom(arguments: list[str]) -> int:
     )
     given = parser.parse_args(arguments)
 
+    from covidctnet.classes import CHEST_CT
     from covidctnet.phantom import TRAINING_SCANNERS, CohortPlan, write_cohort
-    from covidctnet.results import Label
 
-    patients = {label.title: given.patients for label in Label}
+    patients = {label.title: given.patients for label in CHEST_CT}
     if given.controls is not None:
-        patients[Label.CONTROL.title] = given.controls
+        patients[CHEST_CT.CONTROL.title] = given.controls
     plan = CohortPlan(
         patients,
         seed=given.seed,

@@ -27,6 +27,7 @@ import numpy as np
 
 from covidctnet import read_volume
 from covidctnet.chest import prepare_chest
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
@@ -34,7 +35,6 @@ from covidctnet.evaluation.intervals import Estimate
 from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label
 from covidctnet.training.bank import InputMaker
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
@@ -203,11 +203,11 @@ def table(judged: Sequence[Judged], weights: Weights, *, command: str) -> str:
             f"{one.scores.whole('residual_share'):.4f} | {one.scores.whole('residual_mean'):.4f} |"
         )
     if judged[0].answers:
-        titles = " | ".join(label.title for label in Label)
-        lines += ["", f"| scan | weights | {titles} |", "|---" * (2 + len(Label)) + "|"]
+        titles = " | ".join(label.title for label in CHEST_CT)
+        lines += ["", f"| scan | weights | {titles} |", "|---" * (2 + len(CHEST_CT)) + "|"]
     for one in judged:
         for name, said in one.answers.items():
-            cells = [f"{said[label]:.3f}" for label in Label]
+            cells = [f"{said[label]:.3f}" for label in CHEST_CT]
             lines.append(f"| {one.group}/{one.name} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

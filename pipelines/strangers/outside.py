@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from covidctnet.chest import ChestScan, prepare_chest
+from covidctnet.classes import CHEST_CT
 from covidctnet.denoise import pick_device, pick_precision, place
 from covidctnet.errors import UsageError
 from covidctnet.io import read_study
@@ -30,7 +31,6 @@ from covidctnet.phantom import make_phantom
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.results import Label
 from covidctnet.segment import add_consolidation
 from covidctnet.training.crossfit import ALL, CrossFit
 from covidctnet.training.lungs import fill_bases
@@ -39,7 +39,7 @@ from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
 from pipelines.strangers.run import settings_of
 
-ILL = (Label.COVID19, Label.CAP)
+ILL = (CHEST_CT.COVID19, CHEST_CT.CAP)
 # Ground glass and consolidation; other findings are no disease of these classes.
 DISEASE = (1, 2)
 SIZES_ML = (1.0, 10.0)

@@ -26,6 +26,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from covidctnet.burden import inner_lungs
 from covidctnet.card import taught_by
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.classify import CovidCTNet, Prepared
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
@@ -33,7 +34,7 @@ from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.io.cohort import read_cohort
 from covidctnet.progress import track
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
 from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
@@ -79,7 +80,7 @@ class Answered:
     @property
     def is_ill(self) -> bool:
         """Covid-19 or CAP."""
-        return self.truth is not Label.CONTROL
+        return self.truth is not CHEST_CT.CONTROL
 
     @property
     def is_asserted(self) -> bool:
@@ -89,7 +90,7 @@ class Answered:
     @property
     def is_wrong(self) -> bool:
         """Ill for a Control, or Control for an ill patient."""
-        return (self.answer.label is not Label.CONTROL) != self.is_ill
+        return (self.answer.label is not CHEST_CT.CONTROL) != self.is_ill
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def answer(
     low, high = model.window_hu
     hu = plan.apply(np.asarray(prepared.unit.array[plan.needed], np.float32)) * (high - low) + low
     inner = inner_lungs(inside, prepared.unit.spacing)
-    scores = {MODEL: 1 - said.probabilities[Label.CONTROL]}
+    scores = {MODEL: 1 - said.probabilities[CHEST_CT.CONTROL]}
     scores[LESIONS] = said.burden.share if said.burden is not None else np.nan
     for name, (from_hu, to_hu) in DENSITIES.items():
         dense = (hu > from_hu) & (hu < to_hu) & inner
@@ -409,11 +410,11 @@ def rows_of(found: Found) -> list[tuple[object, ...]]:
     """The same as a table for a spreadsheet."""
     names = list(found.patients[0].scores) if found.patients else []
     head = ("study", "truth", "site", "networks", "status", "label")
-    rows: list[tuple[object, ...]] = [(*head, *(label.key for label in Label), *names)]
+    rows: list[tuple[object, ...]] = [(*head, *(label.key for label in CHEST_CT), *names)]
     rows += [
         (
             *(p.study, p.truth.title, p.site, p.networks, p.answer.status, p.answer.label.title),
-            *(f"{p.answer.probabilities[label]:.6f}" for label in Label),
+            *(f"{p.answer.probabilities[label]:.6f}" for label in CHEST_CT),
             *(f"{p.scores[name]:.6f}" for name in names),
         )
         for p in found.patients

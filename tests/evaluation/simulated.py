@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.cases import Case
-from covidctnet.results import Burden, Failure, Label, Prediction, Region
+from covidctnet.results import Burden, Failure, Prediction, Region
 
 SITES = ("amber", "birch", "cobalt")
 KERNELS = ("standard", "lung", "bone", "unknown")
@@ -17,28 +18,28 @@ def burden(share):
 
 def case(study, truth, probabilities, *, site="", traits=None, **rest):
     """One answer; probabilities in the order of the labels."""
-    said = {label: float(p) for label, p in zip(Label, probabilities, strict=True)}
+    said = {label: float(p) for label, p in zip(CHEST_CT, probabilities, strict=True)}
     return Case(truth, Prediction(study, said, **rest), site, traits or {})
 
 
-def refused(study, truth=Label.CAP, message="3 gaps in 212 slices"):
+def refused(study, truth=CHEST_CT.CAP, message="3 gaps in 212 slices"):
     return Case(truth, Failure(study, "SLICE_GAP", message), "birch")
 
 
-def simulated(n=30, *, labels=tuple(Label), seed=0, lead=2.5, failures=3, rich=True):
+def simulated(n=30, *, labels=tuple(CHEST_CT), seed=0, lead=2.5, failures=3, rich=True):
     """`n` answers, the labels in turn, and refusals; all that weights may know of each if rich."""
     rng = np.random.default_rng(seed)
     cases = []
     for number in range(n):
         truth = labels[number % len(labels)]
-        said = rng.dirichlet(1 + lead * (np.arange(len(Label)) == truth))
+        said = rng.dirichlet(1 + lead * (np.arange(len(CHEST_CT)) == truth))
         rest = {}
         if rich:
-            left = tuple(label for label in Label if said[label] > 0.25)
+            left = tuple(label for label in CHEST_CT if said[label] > 0.25)
             distance = float(rng.gamma(4.0, 0.12))
-            ill = 0.0 if truth is Label.CONTROL else float(rng.beta(1.5, 8))
+            ill = 0.0 if truth is CHEST_CT.CONTROL else float(rng.beta(1.5, 8))
             rest = {
-                "prediction_set": left or (Label(int(said.argmax())),),
+                "prediction_set": left or (CHEST_CT[int(said.argmax())],),
                 "distance": distance,
                 "flags": ("unlike_training",) if distance > 1 else (),
                 "burden": burden(ill + float(rng.uniform(0.002, 0.02))),

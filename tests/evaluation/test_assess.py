@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.output import as_plain, markdown
@@ -12,7 +13,6 @@ from covidctnet.evaluation.predictions import read_predictions
 from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.files import table_text
 from covidctnet.report.evaluation_page import render_evaluation
-from covidctnet.results import Label
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import case, refused, simulated
 
@@ -32,22 +32,22 @@ def test_studies_without_an_answer_are_named_and_counted_in_no_figure():
 
 def test_the_coverage_of_sets_is_the_share_that_holds_the_truth():
     cases = [
-        case("a", Label.CAP, [0, 0.4, 0.6], prediction_set=(Label.COVID19, Label.CAP)),
-        case("b", Label.CAP, [0.9, 0.1, 0], prediction_set=(Label.CONTROL,)),
-        case("c", Label.CONTROL, [0.9, 0.1, 0], prediction_set=(Label.CONTROL,)),
-        case("d", Label.CONTROL, [0.4, 0.3, 0.3], prediction_set=tuple(Label)),
+        case("a", CHEST_CT.CAP, [0, 0.4, 0.6], prediction_set=(CHEST_CT.COVID19, CHEST_CT.CAP)),
+        case("b", CHEST_CT.CAP, [0.9, 0.1, 0], prediction_set=(CHEST_CT.CONTROL,)),
+        case("c", CHEST_CT.CONTROL, [0.9, 0.1, 0], prediction_set=(CHEST_CT.CONTROL,)),
+        case("d", CHEST_CT.CONTROL, [0.4, 0.3, 0.3], prediction_set=tuple(CHEST_CT)),
     ]
     sets = assessed(cases).sets
     assert (sets.coverage.value, sets.coverage.n) == (0.75, 4)
-    assert sets.by_label[Label.CAP].value == 0.5
-    assert sets.by_label[Label.COVID19].n == 0
+    assert sets.by_label[CHEST_CT.CAP].value == 0.5
+    assert sets.by_label[CHEST_CT.COVID19].n == 0
     assert (sets.abstained.value, sets.size.value) == (0.5, 1.75)
 
 
 def test_burden_and_strangeness_are_told_by_true_class():
     cases = simulated(60, failures=0)
     found = assessed(cases)
-    for label in Label:
+    for label in CHEST_CT:
         own = [c.outcome for c in cases if c.truth is label]
         shares = [100 * p.burden.share for p in own]
         assert found.burden[label].median == pytest.approx(np.median(shares))
@@ -63,9 +63,9 @@ def test_weights_that_know_neither_sets_nor_burden_give_none():
 
 
 def test_a_class_that_is_missing_leaves_its_figures_not_estimable():
-    found = assessed(simulated(12, labels=(Label.CONTROL, Label.CAP)))
-    assert Label.COVID19 not in found.roc
-    assert math.isnan(found.scores.by_label[Label.COVID19]["auc"].value)
+    found = assessed(simulated(12, labels=(CHEST_CT.CONTROL, CHEST_CT.CAP)))
+    assert CHEST_CT.COVID19 not in found.roc
+    assert math.isnan(found.scores.by_label[CHEST_CT.COVID19]["auc"].value)
     assert math.isnan(found.scores.overall["macro_auc"].value)
     assert "not estimable" in markdown(found)
 

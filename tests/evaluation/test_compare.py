@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.compare import compare, mcnemar, score_readers
 from covidctnet.evaluation.predictions import Predicted, read_predictions, read_readers
-from covidctnet.results import Label
 
 
 def rng():
@@ -77,8 +77,8 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     )
     found = read_predictions(path)
     assert found.studies == ("a", "b")
-    assert found.truth.tolist() == [Label.COVID19, Label.CAP]
-    assert found.answer.tolist() == [Label.CONTROL, Label.CAP]
+    assert found.truth.tolist() == [CHEST_CT.COVID19, CHEST_CT.CAP]
+    assert found.answer.tolist() == [CHEST_CT.CONTROL, CHEST_CT.CAP]
     assert found.unanswered == ("c",)
 
 
@@ -162,7 +162,7 @@ def test_beside_a_reader_stands_the_model_on_that_readers_cases(tmp_path):
 def test_the_mean_of_readers_has_an_interval_over_cases_and_tells_who_counts(tmp_path):
     truth = [0, 1, 2] * 10
     model = predicted(truth, truth)
-    said = [Label(t).title if i % 3 or i % 2 else "CAP" for i, t in enumerate(truth)]
+    said = [CHEST_CT[t].title if i % 3 or i % 2 else "CAP" for i, t in enumerate(truth)]
     rows = [f"{s},x,{label}" for s, label in zip(model.studies, said, strict=True)]
     rows += [f"{s},y,Control" for s, t in zip(model.studies, truth, strict=True) if t == 0]
     _, means, _ = score_readers(model, readers_of(tmp_path, "\n".join(rows)), rng=rng())
@@ -175,7 +175,7 @@ def written(folder, name, answers):
     """A table of four patients as `evaluate` writes it."""
     rows = []
     for study, (truth, answer) in answers.items():
-        said = [0.8 if label.title == answer else 0.1 for label in Label]
+        said = [0.8 if label.title == answer else 0.1 for label in CHEST_CT]
         rows.append(",".join([study, truth, answer, *map(str, said), "", ""]))
     path = folder / name
     path.write_text(HEAD + "\n".join(rows) + "\n")

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, StorageError, UsageError
 from covidctnet.evaluation.divide import divide, divide_in_folds, members_of
 from covidctnet.evaluation.schemes import NAMED, settings_of
 from covidctnet.evaluation.splits import SPLITS, Splits, SplitSettings, studies_of_split
 from covidctnet.io.store import Store
-from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
 
 THREE = settings_of("kfold", folds=3)
@@ -41,7 +41,7 @@ def put(work, name, label, *, site="amber", content=None, patient=None):
 def work(tmp_path):
     """Twenty patients of two sites, never divided."""
     folder = tmp_path / "work"
-    for label, count in zip(Label, (10, 5, 5), strict=True):
+    for label, count in zip(CHEST_CT, (10, 5, 5), strict=True):
         for number in range(count):
             put(folder, f"{label.key}{number}", label, site=("amber", "dune")[number % 2])
     return folder
@@ -186,7 +186,7 @@ def test_a_site_that_the_splits_tell_wins_over_the_stored_one(work):
 
 
 def test_unknown_sites_are_refused_by_the_verb(work, capsys):
-    study = put(work, "late", Label.CAP, site=None)
+    study = put(work, "late", CHEST_CT.CAP, site=None)
     assert main(["split", str(work), "--scheme", "leave-one-site-out"]) == 2
     assert study in capsys.readouterr().err
     assert not (work / "folds").exists()
@@ -196,7 +196,7 @@ def test_folds_grow_with_the_archive_and_trained_ones_keep_their_patients(work):
     before = divide_in_folds(work, THREE, folds=3)
     train(work / "folds" / "0")
     for number in range(4):
-        put(work, f"late{number}", Label.CAP)
+        put(work, f"late{number}", CHEST_CT.CAP)
     after = divide_in_folds(work, THREE, folds=3)
     for name, splits in before.items():
         assert splits.assignment.items() < after[name].assignment.items()
@@ -259,8 +259,8 @@ def test_a_system_without_links_says_so(work, monkeypatch):
 
 def test_a_copy_under_two_patients_is_refused_before_and_after_it_is_divided(work, capsys):
     divide(work, SplitSettings())
-    first = put(work, "control3", Label.CONTROL, content="same")
-    second = put(work, "cap2", Label.CAP, content="same")
+    first = put(work, "control3", CHEST_CT.CONTROL, content="same")
+    second = put(work, "cap2", CHEST_CT.CAP, content="same")
     assert main(["split", str(work)]) == 2
     with pytest.raises(CohortError, match="identical volume") as told:
         studies_of_split(work, "train")

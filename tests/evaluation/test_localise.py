@@ -6,13 +6,13 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from covidctnet.burden import inner_lungs
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise, mean_figures
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
 
 SPACING = (5.0, 2.0, 2.0)
@@ -156,7 +156,7 @@ def test_a_voxel_is_lesion_when_more_than_half_of_its_area_is(tmp_path):
 
 
 def test_a_phantom_s_truth_keeps_its_volume_on_the_classifier_s_grid(tmp_path):
-    phantom = make_phantom(Label.COVID19, 12, matrix=96, spacing_mm=6.0)
+    phantom = make_phantom(CHEST_CT.COVID19, 12, matrix=96, spacing_mm=6.0)
     write_truth(phantom, tmp_path)
     unit = preprocess(phantom.volume, PreprocessSettings(spacing_mm=5.0, size=96))
     found = lesion_truth(tmp_path / "lesions.nii.gz", unit)

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.intervals import auc, redraw, wilson
 from covidctnet.evaluation.metrics import score
-from covidctnet.results import Label
 
 
 def rng():
@@ -45,20 +45,20 @@ def test_perfect_answers_score_one():
 
 
 def test_rows_of_the_confusion_are_the_truth():
-    truth = np.array([Label.COVID19, Label.COVID19, Label.CAP])
-    answers = np.eye(3)[[Label.CAP, Label.COVID19, Label.CAP]]
+    truth = np.array([CHEST_CT.COVID19, CHEST_CT.COVID19, CHEST_CT.CAP])
+    answers = np.eye(3)[[CHEST_CT.CAP, CHEST_CT.COVID19, CHEST_CT.CAP]]
     scores = score(truth, answers, redraw(truth, rng()))
-    assert scores.confusion[Label.COVID19].tolist() == [0, 1, 1]
-    assert scores.by_label[Label.COVID19]["sensitivity"].value == 0.5
-    assert scores.by_label[Label.CAP]["specificity"].value == 0.5
-    assert scores.by_label[Label.CONTROL]["sensitivity"].n == 0
+    assert scores.confusion[CHEST_CT.COVID19].tolist() == [0, 1, 1]
+    assert scores.by_label[CHEST_CT.COVID19]["sensitivity"].value == 0.5
+    assert scores.by_label[CHEST_CT.CAP]["specificity"].value == 0.5
+    assert scores.by_label[CHEST_CT.CONTROL]["sensitivity"].n == 0
 
 
 def test_a_missing_class_has_no_auc():
     scores = score(
         np.array([0, 0, 1, 1]), np.full((4, 3), 1 / 3), redraw(np.array([0, 0, 1, 1]), rng())
     )
-    assert str(scores.by_label[Label.CAP]["auc"]).startswith("not estimable")
+    assert str(scores.by_label[CHEST_CT.CAP]["auc"]).startswith("not estimable")
     assert str(scores.overall["macro_auc"]).startswith("not estimable")
 
 
@@ -106,7 +106,7 @@ def test_every_figure_is_that_of_scikit_learn(cohort):
         }
     )
     assert np.array_equal(found.confusion, sk.confusion_matrix(truth, answer))
-    for label in Label:
+    for label in CHEST_CT:
         here, given = truth == label, answer == label
         assert {name: e.value for name, e in found.by_label[label].items()} == pytest.approx(
             {
@@ -119,10 +119,10 @@ def test_every_figure_is_that_of_scikit_learn(cohort):
                 "average_precision": sk.average_precision_score(here, said[:, label]),
             }
         )
-    covid = found.by_label[Label.COVID19]
+    covid = found.by_label[CHEST_CT.COVID19]
     assert found.covid["sensitivity"] == covid["sensitivity"]
     assert found.covid["accuracy"].value == pytest.approx(
-        ((truth == Label.COVID19) == (answer == Label.COVID19)).mean()
+        ((truth == CHEST_CT.COVID19) == (answer == CHEST_CT.COVID19)).mean()
     )
 
 
@@ -137,7 +137,7 @@ def test_every_figure_lies_in_its_interval(cohort):
 @pytest.mark.parametrize("given", [[0, 0, 1, 1], [0, 2, 1, 1]])
 def test_a_class_that_nobody_has_has_no_figures_nor_have_means_over_classes(given):
     found = score(np.array([0, 0, 1, 1]), np.eye(3)[given], redraw(np.array([0, 0, 1, 1]), rng()))
-    cap = found.by_label[Label.CAP]
+    cap = found.by_label[CHEST_CT.CAP]
     for name in ("sensitivity", "f1", "auc", "average_precision"):
         assert str(cap[name]).startswith("not estimable")
     for name in ("balanced_accuracy", "macro_f1", "macro_auc"):
@@ -154,7 +154,7 @@ def test_studies_of_the_same_patients_widen_every_interval(cohort):
         widths = [e.overall[name].high - e.overall[name].low for e in (alone, claimed, honest)]
         assert widths[2] == pytest.approx(widths[0], rel=0.25)
         assert widths[1] < 0.7 * widths[2]
-    for label in Label:
+    for label in CHEST_CT:
         for name, estimate in honest.by_label[label].items():
             assert estimate.value == pytest.approx(claimed.by_label[label][name].value)
             assert estimate.n == claimed.by_label[label][name].n
@@ -163,4 +163,4 @@ def test_studies_of_the_same_patients_widen_every_interval(cohort):
 def test_where_everybody_has_a_class_nothing_can_be_ranked():
     found = score(np.zeros(4, int), np.eye(3)[[0, 0, 1, 2]], redraw(np.zeros(4, int), rng()))
     for name in ("auc", "average_precision"):
-        assert str(found.by_label[Label.CONTROL][name]).startswith("not estimable")
+        assert str(found.by_label[CHEST_CT.CONTROL][name]).startswith("not estimable")

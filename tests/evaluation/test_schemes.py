@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.apportion import apportion, place, spread
 from covidctnet.evaluation.schemes import (
@@ -16,7 +17,6 @@ from covidctnet.evaluation.schemes import (
     settings_of,
 )
 from covidctnet.evaluation.splits import SPLITS, Member, SplitSettings, make_splits
-from covidctnet.results import Label
 
 SITES = ("amber", "dune", "fjord")
 FOLDS = settings_of("kfold", folds=3)
@@ -26,7 +26,7 @@ def a_cohort(counts=(40, 24, 24), sites=SITES, scans_each=1):
     """Patients of the three labels, scanned at the sites in turn; patient p's last scan at p's."""
     return [
         Member(f"{label.key}-{p}-{scan}", f"{label.key}-{p}", label, site=sites[p % len(sites)])
-        for label, count in zip(Label, counts, strict=True)
+        for label, count in zip(CHEST_CT, counts, strict=True)
         for p in range(count)
         for scan in range(scans_each)
     ]
@@ -112,7 +112,7 @@ def test_every_split_has_its_share_of_every_label_and_site(scheme):
     found = make_splits(cohort, how)
     cells = Counter((m.label, m.site, m.wanted) for m in found.members)
     assert sum(cells.values()) == len(cohort)
-    for label, count in zip(Label, (300, 150, 150), strict=True):
+    for label, count in zip(CHEST_CT, (300, 150, 150), strict=True):
         for split, share in how.shares(label).items():
             totals = sum(cells[label, site, split] for site in SITES)
             assert abs(totals - share * count) < 1
@@ -156,8 +156,8 @@ def test_k_folds_are_alike_in_labels_and_sites():
     for splits in found.values():
         cells = Counter((m.label, m.site) for m in splits.members if m.wanted == "test")
         # 36, 45 and 45 patients over three folds and three sites.
-        assert all(abs(cells[Label.CONTROL, site] - 4) <= 1 for site in SITES)
-        assert all(cells[label, site] == 5 for label in list(Label)[1:] for site in SITES)
+        assert all(abs(cells[CHEST_CT.CONTROL, site] - 4) <= 1 for site in SITES)
+        assert all(cells[label, site] == 5 for label in list(CHEST_CT)[1:] for site in SITES)
         assert all(splits.studies(name) for name in SPLITS)
 
 
@@ -253,7 +253,7 @@ def test_one_site_cannot_be_left_out():
 
 
 def test_a_label_that_one_site_alone_has_is_refused_with_the_site():
-    cohort = [replace(m, site="dune") if m.label is Label.CAP else m for m in a_cohort()]
+    cohort = [replace(m, site="dune") if m.label is CHEST_CT.CAP else m for m in a_cohort()]
     with pytest.raises(CohortError, match="without site 'dune': CAP needs at least 2 patients"):
         leave_one_site_out(cohort, SplitSettings())
 

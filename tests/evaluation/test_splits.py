@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import SPLITS, Member, Splits, SplitSettings, make_splits
-from covidctnet.results import Label
 
 
 def a_cohort(controls=20, covids=12, caps=12, scans_each=1):
     members = []
-    for label, count in zip(Label, (controls, covids, caps), strict=True):
+    for label, count in zip(CHEST_CT, (controls, covids, caps), strict=True):
         for patient in range(count):
             for scan in range(scans_each):
                 members.append(
@@ -68,8 +68,8 @@ def test_a_grown_archive_moves_nobody():
 
 def test_wishes_of_the_cohort_file_are_obeyed():
     cohort = a_cohort()
-    cohort[0] = Member(cohort[0].study, cohort[0].patient, Label.CONTROL, "test")
-    cohort[1] = Member(cohort[1].study, cohort[1].patient, Label.CONTROL, "Denoiser")
+    cohort[0] = Member(cohort[0].study, cohort[0].patient, CHEST_CT.CONTROL, "test")
+    cohort[1] = Member(cohort[1].study, cohort[1].patient, CHEST_CT.CONTROL, "Denoiser")
     assignment = make_splits(cohort, SplitSettings()).assignment
     assert assignment["control-0-0"] == "test"
     assert assignment["control-1-0"] == "denoiser_train"
@@ -78,23 +78,25 @@ def test_wishes_of_the_cohort_file_are_obeyed():
 def test_a_patient_in_two_splits_is_refused():
     cohort = a_cohort(scans_each=2)
     for index, split in enumerate(["train", "test"]):
-        cohort[index] = Member(cohort[index].study, cohort[index].patient, Label.CONTROL, split)
+        cohort[index] = Member(cohort[index].study, cohort[index].patient, CHEST_CT.CONTROL, split)
     with pytest.raises(CohortError, match="control-0 stands in two splits, train and test"):
         make_splits(cohort, SplitSettings())
 
 
 def test_a_patient_with_two_labels_is_refused():
     with pytest.raises(CohortError, match="has two labels, Control and CAP"):
-        Splits((Member("a", "p", Label.CONTROL, "train"), Member("b", "p", Label.CAP, "train")))
+        Splits(
+            (Member("a", "p", CHEST_CT.CONTROL, "train"), Member("b", "p", CHEST_CT.CAP, "train"))
+        )
 
 
 def test_infected_patients_cannot_train_the_denoiser():
     with pytest.raises(CohortError, match="Control patients only"):
-        Splits((Member("a", "p", Label.CAP, "denoiser_train"),))
+        Splits((Member("a", "p", CHEST_CT.CAP, "denoiser_train"),))
 
 
 def test_the_same_study_twice_is_refused():
-    member = Member("a", "p", Label.CAP, "train")
+    member = Member("a", "p", CHEST_CT.CAP, "train")
     with pytest.raises(CohortError, match="Remove the copies"):
         Splits((member, member))
 
@@ -169,7 +171,7 @@ def test_splits_of_before_there_were_sites_and_contents_are_read(tmp_path):
     told = {"digest": digest, "seed": 4, "patients": {}, "studies": rows}
     (tmp_path / "splits.json").write_text(json.dumps(told))
     assert Splits.load(tmp_path / "splits.json") == Splits(
-        (Member("a", "p", Label.CAP, "train"),), 4
+        (Member("a", "p", CHEST_CT.CAP, "train"),), 4
     )
 
 
@@ -247,8 +249,8 @@ def test_impossible_shares_are_refused(wrong):
     ],
 )
 def test_painted_lungs_stand_with_their_host_or_it_is_the_denoisers(tmp_path, host, allowed):
-    lungs = Member("a", "p", Label.CONTROL, host, content="ab" * 32)
-    painted = Member("b", "q", Label.CAP, "train", content="cd" * 32, host="ab" * 6)
+    lungs = Member("a", "p", CHEST_CT.CONTROL, host, content="ab" * 32)
+    painted = Member("b", "q", CHEST_CT.CAP, "train", content="cd" * 32, host="ab" * 6)
     if not allowed:
         with pytest.raises(CohortError, match=f"study b in train and study a in {host} are"):
             Splits((lungs, painted))
@@ -258,8 +260,8 @@ def test_painted_lungs_stand_with_their_host_or_it_is_the_denoisers(tmp_path, ho
 
 
 def test_copies_of_painted_lungs_stand_together_without_their_host_too():
-    one = Member("a", "p", Label.CAP, "train", content="ab" * 32, host="01" * 6)
-    other = Member("b", "q", Label.COVID19, "test", content="cd" * 32, host="01" * 6)
+    one = Member("a", "p", CHEST_CT.CAP, "train", content="ab" * 32, host="01" * 6)
+    other = Member("b", "q", CHEST_CT.COVID19, "test", content="cd" * 32, host="01" * 6)
     with pytest.raises(CohortError, match="study b in test and study a in train are the same"):
         Splits((one, other))
     Splits((one, replace(other, wanted="train")))
@@ -269,10 +271,10 @@ def test_copies_of_painted_lungs_stand_together_without_their_host_too():
 def test_a_cohort_file_that_places_everybody_may_leave_a_stage_empty():
     """Controls alone are enough to train denoisers, as cross-fitting does."""
     controls = [
-        Member(f"s{number}", f"p{number}", Label.CONTROL, wanted="denoiser_train")
+        Member(f"s{number}", f"p{number}", CHEST_CT.CONTROL, wanted="denoiser_train")
         for number in range(3)
     ]
     splits = make_splits(controls, SplitSettings())
     assert set(splits.assignment.values()) == {"denoiser_train"}
     with pytest.raises(CohortError, match="needs at least"):
-        make_splits([*controls, Member("s9", "p9", Label.CAP)], SplitSettings())
+        make_splits([*controls, Member("s9", "p9", CHEST_CT.CAP)], SplitSettings())

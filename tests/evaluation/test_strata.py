@@ -3,14 +3,14 @@ import math
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.evaluation.strata import fall, known_sites, newcombe, strata
-from covidctnet.results import Label
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import case, simulated
 
 pytestmark = pytest.mark.usefixtures(few_draws.__name__)
-SURE = {label: np.eye(3)[label] for label in Label}
+SURE = {label: np.eye(3)[label] for label in CHEST_CT}
 
 
 def rng():
@@ -36,7 +36,7 @@ def test_every_patient_is_in_one_group_of_a_trait():
 
 def test_slices_fall_into_bands_that_hold_their_upper_edge():
     cases = [
-        case(f"{k}", Label.CONTROL, SURE[Label.CONTROL], traits={"slice_mm": mm})
+        case(f"{k}", CHEST_CT.CONTROL, SURE[CHEST_CT.CONTROL], traits={"slice_mm": mm})
         for k, mm in enumerate([0.6, 1.5, 1.6, 3.0, 5.0, 8.0])
     ]
     found = rows(cases, "slice_mm")
@@ -49,13 +49,13 @@ def test_slices_fall_into_bands_that_hold_their_upper_edge():
 
 
 def test_a_trait_that_all_share_tells_nothing_and_is_left_out():
-    cases = [case(f"{k}", label, SURE[label], site="here") for k, label in enumerate(Label)]
+    cases = [case(f"{k}", label, SURE[label], site="here") for k, label in enumerate(CHEST_CT)]
     assert strata(cases, rng=rng()) == ()
 
 
 def test_a_trait_that_divides_as_an_earlier_one_does_is_left_out():
     cases = [
-        case(f"{n}", Label.CAP, [0, 0, 1], site="ab"[n % 2], traits={"scanner": "xy"[n % 2]})
+        case(f"{n}", CHEST_CT.CAP, [0, 0, 1], site="ab"[n % 2], traits={"scanner": "xy"[n % 2]})
         for n in range(6)
     ]
     assert {s.trait for s in strata(cases, rng=np.random.default_rng(0))} == {"site"}
@@ -63,18 +63,18 @@ def test_a_trait_that_divides_as_an_earlier_one_does_is_left_out():
 
 def test_cases_that_do_not_tell_a_trait_are_a_group_of_their_own():
     cases = [
-        case("a", Label.CAP, SURE[Label.CAP], traits={"kernel": "lung"}),
-        case("b", Label.CAP, SURE[Label.CAP]),
+        case("a", CHEST_CT.CAP, SURE[CHEST_CT.CAP], traits={"kernel": "lung"}),
+        case("b", CHEST_CT.CAP, SURE[CHEST_CT.CAP]),
     ]
     assert {v: s.n for v, s in rows(cases, "kernel").items()} == {"lung": 1, "not told": 1}
 
 
 def test_the_figures_of_a_group_are_those_of_its_patients():
     cases = [
-        case("a", Label.COVID19, SURE[Label.COVID19], site="one"),
-        case("b", Label.COVID19, SURE[Label.CAP], site="one"),
-        case("c", Label.CONTROL, SURE[Label.CONTROL], site="one"),
-        case("d", Label.CAP, SURE[Label.CAP], site="two"),
+        case("a", CHEST_CT.COVID19, SURE[CHEST_CT.COVID19], site="one"),
+        case("b", CHEST_CT.COVID19, SURE[CHEST_CT.CAP], site="one"),
+        case("c", CHEST_CT.CONTROL, SURE[CHEST_CT.CONTROL], site="one"),
+        case("d", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="two"),
     ]
     one = rows(cases, "site")["one"]
     assert one.accuracy.value == pytest.approx(2 / 3)
@@ -85,9 +85,9 @@ def test_the_figures_of_a_group_are_those_of_its_patients():
 
 def test_the_fall_is_known_minus_unseen():
     cases = [
-        case(f"{site}{k}", truth, SURE[truth if site == "old" else Label.CONTROL], site=site)
+        case(f"{site}{k}", truth, SURE[truth if site == "old" else CHEST_CT.CONTROL], site=site)
         for site in ("old", "new")
-        for k, truth in enumerate([*Label] * 4)
+        for k, truth in enumerate([*CHEST_CT] * 4)
     ]
     found = fall(cases, known_sites={"old"}, rng=rng())
     assert (found.accuracy[0].value, found.accuracy[1].value) == (1.0, pytest.approx(1 / 3))

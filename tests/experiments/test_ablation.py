@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
-from covidctnet.results import Label
 from pipelines.experiments.ablation import run, table
 from tests.small import SIZE, tiny_weights
 from tests.volumes import a_chest
@@ -48,12 +48,12 @@ def test_nested_settings_become_flags():
 @pytest.fixture
 def unseen(tmp_path):
     """Two patients a class as network input, the ill ones with a patch."""
-    for label in Label:
+    for label in CHEST_CT:
         for number in range(2):
             volume, lungs = a_chest((48, SIZE, SIZE), 6.0)
             unit = np.clip((volume.array + 1000) / 1400, 0, 1)
             ill = np.zeros_like(lungs)
-            if label is not Label.CONTROL:
+            if label is not CHEST_CT.CONTROL:
                 ill[12:30, 16:24, 6:14] = True
                 ill &= lungs
             np.savez(

@@ -2,14 +2,15 @@
 
 import re
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 from pipelines.experiments.exactness import run
 from tests.small import calibrated_weights, write_chest
 
 
 def answer(*probabilities):
-    return Prediction("0", dict(zip(Label, probabilities, strict=True)), weights="0123456789ab")
+    return Prediction("0", dict(zip(CHEST_CT, probabilities, strict=True)), weights="0123456789ab")
 
 
 def test_every_study_is_answered_in_every_way(tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from covidctnet.results import Label
+from covidctnet.classes import CHEST_CT
 from covidctnet.weights import load_weights
 from pipelines.experiments.pictures import make
 from pipelines.experiments.pictures.stages import (
@@ -28,7 +28,7 @@ def weights(tmp_path_factory):
 def test_the_stages_show_what_the_weights_do(weights):
     loaded = load_weights(weights)
     shown = show_phantoms(loaded, matrix=64, spacing_mm=12.0)
-    assert [one.label for one in shown] == list(Label)
+    assert [one.label for one in shown] == list(CHEST_CT)
     for one in shown:
         assert not np.array_equal(one.given, one.noisy)
         # Dense opacities blur the border of the lungs by two voxels.

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from covidctnet.appearance import FEATURES
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.phantom import SCANNERS, make_phantom
-from covidctnet.results import Label
 from pipelines.experiments.unlike import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest
@@ -74,7 +74,7 @@ def test_weights_that_cannot_tell_are_refused(tmp_path, capsys):
 def test_the_shipped_weights_flag_half_a_phantom_chest_that_the_gate_lets_pass():
     model = CovidCTNet.load("compact", device="cpu")
     scanner = SCANNERS["birch"]
-    whole = make_phantom(Label.COVID19, 3, scanner=scanner, matrix=128, spacing_mm=4.0).volume
+    whole = make_phantom(CHEST_CT.COVID19, 3, scanner=scanner, matrix=128, spacing_mm=4.0).volume
     half = whole.then("cut", whole.array[: len(whole.array) // 2])
     ordinary, cut = model.prepare(whole), model.prepare(half)
     assert ordinary.unlikeness.distance < 1 < cut.unlikeness.distance

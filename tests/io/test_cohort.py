@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.io.cohort import read_cohort
-from covidctnet.results import Label
 
 from . import series
 
@@ -29,10 +29,10 @@ def test_folders_are_labels_and_entries_are_patients(archive):
     (archive / "readme.txt").write_text("hello")
     cohort = read_cohort(archive)
     assert [(e.patient, e.label) for e in cohort] == [
-        ("c", Label.COVID19),
-        ("d", Label.CAP),
-        ("a", Label.CONTROL),
-        ("b", Label.CONTROL),
+        ("c", CHEST_CT.COVID19),
+        ("d", CHEST_CT.CAP),
+        ("a", CHEST_CT.CONTROL),
+        ("b", CHEST_CT.CONTROL),
     ]
     assert all((archive / e.path).exists() and len(e.study.files) == 12 for e in cohort)
 

@@ -10,10 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io import find_studies
 from covidctnet.io.store import STEPS_PER_UNIT, Store, content_key
-from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
 
 from . import series
@@ -33,7 +33,7 @@ def some_lungs(seed=0):
 
 def test_what_was_put_comes_back_within_a_twentieth_of_a_hounsfield_unit(tmp_path):
     store, volume, lungs = Store(tmp_path / "new"), a_unit(), some_lungs()
-    store.put(volume, lungs=lungs, label=Label.CAP, site="here", patient="p", **KEYS)
+    store.put(volume, lungs=lungs, label=CHEST_CT.CAP, site="here", patient="p", **KEYS)
     (stored,) = Store(tmp_path / "new").index()
     back = stored.volume()
     np.testing.assert_allclose(back.array, volume.array, atol=0.5001 / STEPS_PER_UNIT)
@@ -44,7 +44,7 @@ def test_what_was_put_comes_back_within_a_twentieth_of_a_hounsfield_unit(tmp_pat
     np.testing.assert_array_equal(stored.lungs, lungs)
     assert (stored.id, stored.label, stored.site, stored.patient) == (
         "0123456789ab",
-        Label.CAP,
+        CHEST_CT.CAP,
         "here",
         "p",
     )
@@ -76,13 +76,13 @@ def test_any_viewer_sees_the_same_voxels_at_the_same_millimetres(tmp_path):
 
 
 def test_residuals_keep_their_sign_and_their_origin(tmp_path):
-    stored = Store(tmp_path / "a").put(a_unit(), label=Label.CAP, patient="p", **KEYS)
+    stored = Store(tmp_path / "a").put(a_unit(), label=CHEST_CT.CAP, patient="p", **KEYS)
     residual = a_unit(units="residual", low=-1.0)
     again = Store(tmp_path / "b").put_like(stored, residual)
     back = Store(tmp_path / "b").get("0123456789ab").volume()
     assert back.units == "residual"
     np.testing.assert_allclose(back.array, residual.array, atol=1e-4)
-    assert (again.label, again.patient, again.content_key) == (Label.CAP, "p", "c" * 64)
+    assert (again.label, again.patient, again.content_key) == (CHEST_CT.CAP, "p", "c" * 64)
     assert Store(tmp_path / "b").has("0123456789ab", "c" * 64, "s" * 12)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.phantom import Phantom, make_phantom
 from covidctnet.phantom.thorax import Thorax
-from covidctnet.results import Label
 from tests.phantom.small import thorax_of
 
 HEALTHY = (4, 6)
@@ -23,17 +23,17 @@ def thorax() -> Thorax:
 
 @pytest.fixture(scope="session")
 def healthy() -> list[Phantom]:
-    return several(Label.CONTROL, HEALTHY)
+    return several(CHEST_CT.CONTROL, HEALTHY)
 
 
 @pytest.fixture(scope="session")
 def typical_covid() -> list[Phantom]:
-    return several(Label.COVID19, TYPICAL_COVID)
+    return several(CHEST_CT.COVID19, TYPICAL_COVID)
 
 
 @pytest.fixture(scope="session")
 def lobar_cap() -> list[Phantom]:
-    return several(Label.CAP, LOBAR_CAP)
+    return several(CHEST_CT.CAP, LOBAR_CAP)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@ import shutil
 
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import SCANNERS, CohortPlan, cohort, write_cohort
-from covidctnet.results import Label
 
 TINY = {"scanners": ("amber", "dune"), "matrix": 24, "spacing_mm": 16.0}
 PLAN = CohortPlan({"Control": 1, "Covid-19": 1, "CAP": 1}, seed=3, **TINY)
@@ -149,7 +149,7 @@ def test_an_impossible_plan_is_refused(changes, message):
 def test_a_patient_does_not_depend_on_how_many_others_there_are():
     few = list(CohortPlan({"CAP": 2}, seed=5))
     many = list(CohortPlan({"Control": 7, "CAP": 4}, seed=5))
-    assert few == [patient for patient in many if patient.label is Label.CAP][:2]
+    assert few == [patient for patient in many if patient.label is CHEST_CT.CAP][:2]
 
 
 def test_another_seed_draws_none_of_the_same_patients():

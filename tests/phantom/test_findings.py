@@ -3,9 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.phantom.findings import plan_lesions
 from covidctnet.phantom.thorax import LEFT, LOBES, LOWER_LOBES, RIGHT
-from covidctnet.results import Label
 
 SEEDS = 200
 
@@ -16,17 +16,17 @@ def plans(label, thorax):
 
 @pytest.fixture(scope="module")
 def covid(thorax):
-    return plans(Label.COVID19, thorax)
+    return plans(CHEST_CT.COVID19, thorax)
 
 
 @pytest.fixture(scope="module")
 def cap(thorax):
-    return plans(Label.CAP, thorax)
+    return plans(CHEST_CT.CAP, thorax)
 
 
 @pytest.fixture(scope="module")
 def controls(thorax):
-    return plans(Label.CONTROL, thorax)
+    return plans(CHEST_CT.CONTROL, thorax)
 
 
 def sides(lesions, kinds=("patch", "lobar", "buds", "effusion")):
@@ -34,7 +34,7 @@ def sides(lesions, kinds=("patch", "lobar", "buds", "effusion")):
 
 
 def test_the_same_generator_draws_the_same_plan(thorax, covid):
-    assert plan_lesions(Label.COVID19, thorax, np.random.default_rng(7)) == covid[7]
+    assert plan_lesions(CHEST_CT.COVID19, thorax, np.random.default_rng(7)) == covid[7]
 
 
 def test_most_covid_is_on_both_sides_but_some_is_early_or_on_one(covid):

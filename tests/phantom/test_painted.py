@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from covidctnet import read_volume
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import UsageError
 from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import PaintPlan, paint_cohort
-from covidctnet.results import Label
 from covidctnet.volume import PAINTED_NOTE
 from tests.volumes import a_chest
 
@@ -46,7 +46,7 @@ def rows(cohort):
 
 
 def test_every_control_gives_as_many_patients_of_each_class(cohort):
-    assert sorted(e.label for e in read_cohort(cohort)) == sorted(6 * list(Label))
+    assert sorted(e.label for e in read_cohort(cohort)) == sorted(6 * list(CHEST_CT))
 
 
 def test_the_copies_of_one_scan_stand_in_one_split(cohort):

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StudyError
 from covidctnet.lungs import lung_mask
 from covidctnet.phantom import paint_lesions
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
-from covidctnet.results import Label
 from covidctnet.volume import PAINTED_NOTE
 from tests.volumes import a_chest, a_volume
 
@@ -26,12 +26,12 @@ def painted(chest):
     volume, lungs = chest
     return {
         label: [paint_lesions(volume, label, seed, lungs=lungs) for seed in SEEDS]
-        for label in Label
+        for label in CHEST_CT
     }
 
 
 def ill(painted):
-    return [*painted[Label.COVID19], *painted[Label.CAP]]
+    return [*painted[CHEST_CT.COVID19], *painted[CHEST_CT.CAP]]
 
 
 def test_nothing_outside_the_lungs_changes(chest, painted):
@@ -62,9 +62,9 @@ def test_every_ill_patient_has_lesions_as_dense_as_their_code_says(painted):
 
 def test_the_seed_draws_the_patient(chest, painted):
     volume, lungs = chest
-    again = paint_lesions(volume, Label.COVID19, 3, lungs=lungs)
-    assert np.array_equal(again.volume.array, painted[Label.COVID19][3].volume.array)
-    assert not np.array_equal(again.volume.array, painted[Label.COVID19][4].volume.array)
+    again = paint_lesions(volume, CHEST_CT.COVID19, 3, lungs=lungs)
+    assert np.array_equal(again.volume.array, painted[CHEST_CT.COVID19][3].volume.array)
+    assert not np.array_equal(again.volume.array, painted[CHEST_CT.COVID19][4].volume.array)
 
 
 def test_the_classes_differ_as_their_diseases_do(painted):
@@ -82,7 +82,7 @@ def test_the_classes_differ_as_their_diseases_do(painted):
             ]
         )
 
-    covid, cap = painted[Label.COVID19], painted[Label.CAP]
+    covid, cap = painted[CHEST_CT.COVID19], painted[CHEST_CT.CAP]
     assert both_sides(covid) > both_sides(cap)
     assert depth(covid) < depth(cap)
 
@@ -96,7 +96,7 @@ def test_vessels_stay_in_ground_glass(chest):
     array[vessels] = 60
     scan = volume.then("with vessels", array)
     for seed in SEEDS:
-        patient = paint_lesions(scan, Label.COVID19, seed, lungs=lungs)
+        patient = paint_lesions(scan, CHEST_CT.COVID19, seed, lungs=lungs)
         there = vessels & (patient.lesions == GROUND_GLASS)
         if there.any():
             assert abs(np.median(patient.volume.array[there]) - 60) < 15
@@ -105,7 +105,7 @@ def test_vessels_stay_in_ground_glass(chest):
 def test_the_noise_of_the_scan_goes_on_in_dense_lesions(chest):
     volume, lungs = chest
     for seed in SEEDS:
-        patient = paint_lesions(volume, Label.CAP, seed, lungs=lungs)
+        patient = paint_lesions(volume, CHEST_CT.CAP, seed, lungs=lungs)
         core = ndimage.binary_erosion(patient.lesions == CONSOLIDATION, iterations=2)
         if core.sum() > 100:
             fine = np.diff(patient.volume.array.astype(float), axis=2)[core[:, :, 1:]]
@@ -114,7 +114,7 @@ def test_the_noise_of_the_scan_goes_on_in_dense_lesions(chest):
 
 def test_the_volume_says_that_it_was_painted_and_keeps_its_place(chest, painted):
     volume, _ = chest
-    patient = painted[Label.CAP][0].volume
+    patient = painted[CHEST_CT.CAP][0].volume
     assert PAINTED_NOTE in patient.source.notes
     assert patient.steps[-1].startswith("painted findings: ")
     assert np.array_equal(patient.affine, volume.affine)
@@ -122,7 +122,7 @@ def test_the_volume_says_that_it_was_painted_and_keeps_its_place(chest, painted)
 
 
 def test_a_control_gets_what_controls_have(painted):
-    kinds = {kind for p in painted[Label.CONTROL] for kind in p.findings["kinds"]}
+    kinds = {kind for p in painted[CHEST_CT.CONTROL] for kind in p.findings["kinds"]}
     assert kinds
     assert not kinds & {"lobar", "buds", "effusion"}
 
@@ -132,7 +132,7 @@ def test_painting_on_another_grid_paints_the_same_patient():
     coarse, coarse_lungs = a_chest((50, 100, 120), 3.0)
     for seed in range(3):
         shares = [
-            (paint_lesions(v, Label.COVID19, seed, lungs=m).lesions > 0).sum() / m.sum()
+            (paint_lesions(v, CHEST_CT.COVID19, seed, lungs=m).lesions > 0).sum() / m.sum()
             for v, m in ((fine, fine_lungs), (coarse, coarse_lungs))
         ]
         # Points are drawn on the scan's own grid, so that places differ, sizes and number do not.
@@ -142,19 +142,19 @@ def test_painting_on_another_grid_paints_the_same_patient():
 def test_what_has_no_two_lungs_is_refused():
     volume, lungs = a_chest()
     with pytest.raises(StudyError, match="two lungs"):
-        paint_lesions(a_volume(), Label.CAP, 0)
+        paint_lesions(a_volume(), CHEST_CT.CAP, 0)
     lungs[:, :, 60:] = False
     with pytest.raises(StudyError, match="two lungs"):
-        paint_lesions(volume, Label.CAP, 0, lungs=lungs)
+        paint_lesions(volume, CHEST_CT.CAP, 0, lungs=lungs)
 
 
 def test_lungs_are_found_where_none_are_given(chest):
     volume, _ = chest
-    patient = paint_lesions(volume, Label.COVID19, 1)
+    patient = paint_lesions(volume, CHEST_CT.COVID19, 1)
     assert np.array_equal(patient.lungs, lung_mask(volume))
 
 
 def test_what_is_no_hu_is_refused(chest):
     volume, lungs = chest
     with pytest.raises(StudyError, match="paint_lesions wants a volume in HU"):
-        paint_lesions(volume.then("u", volume.array, units="unit"), Label.CAP, 0, lungs=lungs)
+        paint_lesions(volume.then("u", volume.array, units="unit"), CHEST_CT.CAP, 0, lungs=lungs)

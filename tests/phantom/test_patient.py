@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
 from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, make_phantom, patient
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, NO_LESION, OTHER_LESION
-from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE
 from tests.phantom.conftest import HEALTHY, LOBAR_CAP
 from tests.phantom.small import dice, is_right
@@ -36,9 +36,9 @@ def test_another_seed_and_another_label_are_other_patients(typical_covid, lobar_
 
 
 def test_slabs_of_a_few_slices_paint_the_same_patient_as_the_whole(monkeypatch):
-    known = make_phantom(Label.CAP, 2, **TINY)  # with an effusion, buds and a patch
+    known = make_phantom(CHEST_CT.CAP, 2, **TINY)  # with an effusion, buds and a patch
     monkeypatch.setattr(patient, "SLAB_VOXELS", 5 * 64 * 64)
-    slabs = make_phantom(Label.CAP, 2, **TINY)
+    slabs = make_phantom(CHEST_CT.CAP, 2, **TINY)
     np.testing.assert_array_equal(slabs.volume.array, known.volume.array)
     np.testing.assert_array_equal(slabs.lungs, known.lungs)
     np.testing.assert_array_equal(slabs.lesions, known.lesions)
@@ -83,7 +83,7 @@ def test_lesions_lie_inside_the_lungs_where_no_fluid_is(patients):
 
 
 def test_an_effusion_lies_outside_the_lungs_and_is_an_other_lesion():
-    phantom = make_phantom(Label.CAP, 2, **TINY)
+    phantom = make_phantom(CHEST_CT.CAP, 2, **TINY)
     assert phantom.findings["kinds"]["effusion"] == 1
     outside = phantom.lesions[~phantom.lungs]
     assert set(np.unique(outside)) == {NO_LESION, OTHER_LESION}
@@ -98,7 +98,7 @@ def test_a_healthy_control_has_no_lesion(healthy):
 
 @pytest.mark.parametrize(("seed", "pattern"), [(0, "nodules"), (3, "bands"), (7, "dependent")])
 def test_a_control_shows_hardly_any_ground_glass_around_its_findings(seed, pattern):
-    phantom = make_phantom(Label.CONTROL, seed, **TINY)
+    phantom = make_phantom(CHEST_CT.CONTROL, seed, **TINY)
     assert phantom.findings["pattern"] == pattern
     assert phantom.lesions.any()
     assert phantom.findings["ground_glass_percent"] < 1.0
@@ -174,21 +174,21 @@ def test_voxels_fit_twelve_bits(patients):
 
 
 def test_a_round_field_of_view_leaves_the_corners_at_the_lowest_value():
-    phantom = make_phantom(Label.CONTROL, 4, scanner=SCANNERS["birch"], **TINY)
+    phantom = make_phantom(CHEST_CT.CONTROL, 4, scanner=SCANNERS["birch"], **TINY)
     assert (phantom.volume.array[:, 0, 0] == -1024).all()
     assert (phantom.volume.array[:, 32, 0] > -1024).any()
 
 
 @pytest.mark.parametrize(
     ("label", "seeds", "least"),
-    [(Label.CONTROL, HEALTHY, 0.97), (Label.CAP, LOBAR_CAP, 0.93)],
+    [(CHEST_CT.CONTROL, HEALTHY, 0.97), (CHEST_CT.CAP, LOBAR_CAP, 0.93)],
     ids=["healthy", "consolidated"],
 )
 def test_the_lungs_found_by_density_are_the_lungs(label, seeds, least):
     found = []
     for seed in seeds:
         phantom = make_phantom(label, seed, matrix=160, spacing_mm=4.0)
-        assert (phantom.lesions == 2).any() == (label is Label.CAP)
+        assert (phantom.lesions == 2).any() == (label is CHEST_CT.CAP)
         found.append(dice(lung_mask(phantom.volume), phantom.lungs))
     assert np.mean(found) >= least
 
@@ -212,4 +212,4 @@ def test_the_lungs_found_by_density_are_nearly_those_of_the_sick(typical_covid, 
 def test_what_cannot_be_made_is_refused(changes, message):
     wanted = {"seed": 0, **changes}
     with pytest.raises(UsageError, match=message):
-        make_phantom(Label.CONTROL, wanted.pop("seed"), **wanted)
+        make_phantom(CHEST_CT.CONTROL, wanted.pop("seed"), **wanted)

@@ -6,16 +6,16 @@ import pydicom
 import pytest
 import SimpleITK
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.io import read_volume
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series, write_truth
-from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE
 
 
 @pytest.fixture(scope="module")
 def phantom():
-    return make_phantom(Label.COVID19, 5, scanner=SCANNERS["ember"], matrix=64, spacing_mm=7.3)
+    return make_phantom(CHEST_CT.COVID19, 5, scanner=SCANNERS["ember"], matrix=64, spacing_mm=7.3)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ import numpy as np
 import scipy
 import torch
 
-from covidctnet import CovidCTNet, Label, Volume, read_volume
+from covidctnet import CovidCTNet, Volume, read_volume
 from covidctnet.appearance import FEATURES, VERSION
+from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.likeness import Likeness
@@ -83,7 +84,7 @@ def _model() -> str:
 
 def phantoms() -> Iterator[tuple[str, Volume]]:
     """Twelve synthetic chests, four of each class."""
-    for label in Label:
+    for label in CHEST_CT:
         for seed in range(4):
             phantom = make_phantom(label, seed, matrix=MATRIX, spacing_mm=SPACING_MM)
             yield f"phantom {label.key} {seed}", phantom.volume

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from covidctnet.results import Failure, Label, Prediction
+from covidctnet.classes import CHEST_CT
+from covidctnet.results import Failure, Prediction
 
 DIGEST = "0123456789ab"
 
@@ -37,7 +38,7 @@ def images(slices=3, shape=(24, 24)):
 
 
 def answer(study="a75be42d5098", control=0.2, covid19=0.7, cap=0.1, **rest):
-    probabilities = {Label.CONTROL: control, Label.COVID19: covid19, Label.CAP: cap}
+    probabilities = {CHEST_CT.CONTROL: control, CHEST_CT.COVID19: covid19, CHEST_CT.CAP: cap}
     return Prediction(study, probabilities, weights=DIGEST, **rest)
 
 

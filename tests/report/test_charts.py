@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.assess import Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.report import charts
-from covidctnet.results import Label
 
 X = np.linspace(0, 1, 5)
 Y = np.array([0.0, 0.5, 0.7, 0.9, 1.0])
@@ -59,7 +59,7 @@ def drawn(svg, colour):
     return axes(svg)(points(line))
 
 
-@pytest.mark.parametrize("label", Label)
+@pytest.mark.parametrize("label", list(CHEST_CT))
 def test_a_curve_lies_where_its_values_are(label):
     roc = charts.roc(CURVE, label=label, area=FIGURE)
     recall = charts.precision_recall(CURVE, label=label, precision=FIGURE)
@@ -73,16 +73,18 @@ def test_a_curve_lies_where_its_values_are(label):
 
 
 def test_the_band_runs_up_and_down_around_the_curve():
-    svg = charts.roc(CURVE, label=Label.CAP, area=FIGURE)
-    [band] = [path for path in parts(svg)["path"] if path.get("fill") == charts.COLOURS[Label.CAP]]
+    svg = charts.roc(CURVE, label=CHEST_CT.CAP, area=FIGURE)
+    [band] = [
+        path for path in parts(svg)["path"] if path.get("fill") == charts.COLOURS[CHEST_CT.CAP]
+    ]
     found = axes(svg)(points(band))
     assert np.allclose(found[:5, 1], CURVE.high, atol=0.002)
     assert np.allclose(found[5:, 1], CURVE.low[::-1], atol=0.002)
 
 
 def test_too_few_patients_draw_no_band_and_say_so():
-    svg = charts.roc(BARE, label=Label.CAP, area=Estimate(0.7, np.nan, np.nan, 3))
-    assert not [p for p in parts(svg)["path"] if p.get("fill") == charts.COLOURS[Label.CAP]]
+    svg = charts.roc(BARE, label=CHEST_CT.CAP, area=Estimate(0.7, np.nan, np.nan, 3))
+    assert not [p for p in parts(svg)["path"] if p.get("fill") == charts.COLOURS[CHEST_CT.CAP]]
     assert "interval not estimable" in words(svg)
     assert "too few patients for a band" in svg
 
@@ -113,17 +115,23 @@ def test_calibration_puts_a_dot_where_it_was_said_and_right():
 def test_the_risk_fills_its_axis():
     y = np.array([0.0, 0.0, 0.1, 0.1, 0.12])
     svg = charts.risk_coverage(Curve(X, y, y * 0.5, y * 1.5, positive=5, n=40))
-    assert np.allclose(drawn(svg, charts.COLOURS[Label.CONTROL])[:, 1], y, atol=0.001)
+    assert np.allclose(drawn(svg, charts.COLOURS[CHEST_CT.CONTROL])[:, 1], y, atol=0.001)
 
 
 def test_every_patient_is_a_dot_at_his_burden():
     values = (0.0, 1.0, 1.0, 7.5)
-    spreads = {Label.CONTROL: Spread(()), Label.COVID19: Spread(values), Label.CAP: Spread((3.0,))}
+    spreads = {
+        CHEST_CT.CONTROL: Spread(()),
+        CHEST_CT.COVID19: Spread(values),
+        CHEST_CT.CAP: Spread((3.0,)),
+    }
     svg = charts.burden(spreads)
     dots = parts(svg)["circle"]
     assert len(dots) == 5
     assert len({(dot.get("cx"), dot.get("cy")) for dot in dots}) == 5
-    y = [float(dot.get("cy")) for dot in dots if dot.get("fill") == charts.COLOURS[Label.COVID19]]
+    y = [
+        float(dot.get("cy")) for dot in dots if dot.get("fill") == charts.COLOURS[CHEST_CT.COVID19]
+    ]
     assert y == sorted(y, reverse=True) and y[1] == y[2]
     ratio = (y[0] - y[3]) / (y[0] - y[1])
     assert ratio == pytest.approx(7.5, rel=0.02)

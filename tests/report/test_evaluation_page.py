@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.assess import assess
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.provenance import provenance_of
-from covidctnet.results import Label
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import simulated
 from tests.report.answers import AModel
@@ -60,7 +60,7 @@ def test_the_paper_stands_beside_with_its_own_n():
 
 
 def test_a_missing_class_and_a_single_patient_are_told_not_made_up():
-    two = page(simulated(12, labels=(Label.CONTROL, Label.CAP), failures=0))
+    two = page(simulated(12, labels=(CHEST_CT.CONTROL, CHEST_CT.CAP), failures=0))
     assert "No study of Covid-19 has an answer" in two
     one = page(simulated(1, failures=0))
     assert "1 study with an answer" in one

@@ -3,8 +3,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.report import Results
-from covidctnet.results import Burden, Label, Region
+from covidctnet.results import Burden, Region
 from covidctnet.volume import SYNTHETIC_NOTE
 from tests.report.answers import AModel, AStudy, answer, images, refusal
 
@@ -179,7 +180,7 @@ def test_a_phantom_is_called_one_in_its_row(page):
 
 
 def test_an_abstention_shows_the_labels_that_are_left(page):
-    open_set = (Label.COVID19, Label.CAP)
+    open_set = (CHEST_CT.COVID19, CHEST_CT.CAP)
     (row,) = rows(page(answer(prediction_set=open_set)))
     assert "Covid-19 or CAP" in row
     assert "Abstained: no label alone is sure enough." in row

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.report.provenance import json_bytes
 from covidctnet.report.record import COLUMNS, Record, fingerprint_of, record_of
-from covidctnet.results import Burden, Label, Region
+from covidctnet.results import Burden, Region
 from tests.report.answers import AStudy, answer, refusal
 
 
@@ -40,7 +41,7 @@ def test_an_answer_becomes_a_row():
     cells = row(answer())
     assert cells["status"] == "classified"
     assert cells["label"] == "Covid-19"
-    assert [cells[f"p_{label.key}"] for label in Label] == ["0.200000", "0.700000", "0.100000"]
+    assert [cells[f"p_{label.key}"] for label in CHEST_CT] == ["0.200000", "0.700000", "0.100000"]
     assert (cells["seconds"], cells["weights"]) == ("1.750", "0123456789ab")
     assert (cells["code"], cells["message"]) == ("", "")
     assert cells["source_path"] == str(AStudy().path)
@@ -54,11 +55,11 @@ def test_a_flagged_answer_says_why_in_code_and_in_words():
 
 
 def test_an_abstention_says_which_labels_are_left():
-    cells = row(answer(prediction_set=(Label.COVID19, Label.CAP), distance=0.51234))
+    cells = row(answer(prediction_set=(CHEST_CT.COVID19, CHEST_CT.CAP), distance=0.51234))
     assert cells["status"] == "abstained"
     assert cells["label"] == "Covid-19"
     assert (cells["labels_left"], cells["distance"]) == ("covid19 cap", "0.512")
-    assert row(answer(prediction_set=(Label.COVID19,)))["status"] == "classified"
+    assert row(answer(prediction_set=(CHEST_CT.COVID19,)))["status"] == "classified"
 
 
 def test_the_burden_is_told_in_shares_and_millilitres():

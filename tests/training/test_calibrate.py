@@ -7,10 +7,10 @@ import torch
 
 from covidctnet.appearance import describe_appearance
 from covidctnet.burden import inner_lungs
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.io.store import Store
 from covidctnet.residual import DepthPlan
-from covidctnet.results import Label
 from covidctnet.training.calibrate import (
     appearances,
     calibrate,
@@ -83,11 +83,11 @@ def test_inference_sees_what_was_calibrated_on(data):
     for study, row in zip(data.work.studies("val"), found.probabilities, strict=True):
         said = model(study.volume()).probabilities
         # The store keeps residuals in 16 bits.
-        assert [said[label] for label in Label] == pytest.approx(row.tolist(), abs=2e-3)
+        assert [said[label] for label in CHEST_CT] == pytest.approx(row.tolist(), abs=2e-3)
 
 
 def test_enough_patients_get_a_likeness_that_answers_for_scans_in_hu(tmp_path):
-    work = fill(tmp_path / "work", patients=dict.fromkeys(Label, 40))
+    work = fill(tmp_path / "work", patients=dict.fromkeys(CHEST_CT, 40))
     data = residuals(work)
     beside = calibrate(data.weights.classifier(), data)
     card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
@@ -118,7 +118,7 @@ def test_the_store_keeps_what_a_scan_looks_like(tmp_path):
         content_key="a",
         settings={},
         settings_digest="b",
-        label=Label.CONTROL,
+        label=CHEST_CT.CONTROL,
     )
     looks = (
         describe_appearance(*pair, window_hu=model.window_hu)
@@ -190,7 +190,7 @@ def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
     shares = []
     for split in ("train", "val"):
         for study in data.work.studies(split):
-            if study.label is not Label.CONTROL:
+            if study.label is not CHEST_CT.CONTROL:
                 continue
             residual = kept[study.id].volume()
             centres = DepthPlan.linear(study.shape[0], DEPTH).centres

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from covidctnet.card import taught_by
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
@@ -15,7 +16,7 @@ from covidctnet.evaluation.members import Member
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store
 from covidctnet.residual import ResidualSettings
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 from covidctnet.shipped import presets_root
 from covidctnet.training.bank import read_list
 from covidctnet.training.crossfit import (
@@ -42,9 +43,11 @@ SITES = ("north", "north", "south", "south", "east")
 
 
 def members(*, ill=1, phantoms=10):
-    real = [Member(f"c{n}", f"pc{n}", Label.CONTROL, site=site) for n, site in enumerate(SITES)]
-    real += [Member(f"i{n}", f"pi{n}", Label.COVID19, site="north") for n in range(ill)]
-    drawn = [Member(f"p{n}", f"pp{n}", list(Label)[n % 3], site="scanner") for n in range(phantoms)]
+    real = [Member(f"c{n}", f"pc{n}", CHEST_CT.CONTROL, site=site) for n, site in enumerate(SITES)]
+    real += [Member(f"i{n}", f"pi{n}", CHEST_CT.COVID19, site="north") for n in range(ill)]
+    drawn = [
+        Member(f"p{n}", f"pp{n}", list(CHEST_CT)[n % 3], site="scanner") for n in range(phantoms)
+    ]
     return real + drawn, frozenset(m.study for m in drawn)
 
 
@@ -97,7 +100,7 @@ def test_nobody_moves_between_runs():
     cohort, synthetic = members()
     before = fold_splits(cohort, synthetic, CrossFitSettings())
     # They sort before the others: places by the order of names would go to them.
-    late = [Member(f"a{n}", f"pa{n}", Label.CONTROL, site="scanner") for n in range(40)]
+    late = [Member(f"a{n}", f"pa{n}", CHEST_CT.CONTROL, site="scanner") for n in range(40)]
     names = synthetic | {m.study for m in late}
     after = fold_splits([*cohort, *late], names, CrossFitSettings(), earlier=before)
     for fold, splits in before.items():
@@ -141,13 +144,13 @@ def fitted_work(tmp_path_factory):
     store = Store(work / "preprocessed")
     told = []
     for number, site in enumerate(SITES):
-        study = put_study(store, f"control{number}", Label.CONTROL, site=site, field="lungs")
-        told.append(Member(study, f"control{number}", Label.CONTROL, "denoiser_train", site))
-    ill = put_study(store, "ill", Label.CAP, site="north", field="lungs")
-    told.append(Member(ill, "ill", Label.CAP, "test", "north", is_asked=True))
+        study = put_study(store, f"control{number}", CHEST_CT.CONTROL, site=site, field="lungs")
+        told.append(Member(study, f"control{number}", CHEST_CT.CONTROL, "denoiser_train", site))
+    ill = put_study(store, "ill", CHEST_CT.CAP, site="north", field="lungs")
+    told.append(Member(ill, "ill", CHEST_CT.CAP, "test", "north", is_asked=True))
     about = {"notes": (SYNTHETIC_NOTE,), "site": "scanner", "field": "lungs"}
     for number in range(12):
-        label = Label.CONTROL if number < 9 else Label.CAP
+        label = CHEST_CT.CONTROL if number < 9 else CHEST_CT.CAP
         study = put_study(store, f"phantom{number}", label, **about)
         told.append(Member(study, f"phantom{number}", label, "train", "scanner"))
     Splits(tuple(told)).save(work / "splits.json")
@@ -239,7 +242,7 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     card = weights.card
     assert card["architecture"].keys() >= {"denoiser", "lungs", "classifier"}
     assert card["calibration"]["sets"]["n"] == len(SITES)
-    assert card["calibration"]["examples"] == len(SITES) * len(Label) * SETTINGS["examples"]
+    assert card["calibration"]["examples"] == len(SITES) * len(CHEST_CT) * SETTINGS["examples"]
     assert card["burden"]["patients"] == len(SITES)
     assert "real lungs with painted lesions" in weights.seen
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
@@ -287,15 +290,18 @@ def test_reading_a_work_folder_writes_nothing(fitted_work):
 
 
 def patient(truth, scores, networks="one"):
-    said = Prediction("s", {Label.CONTROL: 1.0, Label.COVID19: 0.0, Label.CAP: 0.0})
+    said = Prediction("s", {CHEST_CT.CONTROL: 1.0, CHEST_CT.COVID19: 0.0, CHEST_CT.CAP: 0.0})
     by = {name: {MODEL: value} for name, value in scores.items()}
     return Answered("s", truth, "", said, networks, {MODEL: 0.0}, by)
 
 
 def test_only_answers_of_the_same_networks_are_compared():
     """Networks that score everybody higher must not part the classes."""
-    ill = [patient(Label.CAP, {"fold 1": 0.3, "fold 2": 0.9})]
-    controls = [patient(Label.CONTROL, {"fold 1": 0.2}), patient(Label.CONTROL, {"fold 2": 0.95})]
+    ill = [patient(CHEST_CT.CAP, {"fold 1": 0.3, "fold 2": 0.9})]
+    controls = [
+        patient(CHEST_CT.CONTROL, {"fold 1": 0.2}),
+        patient(CHEST_CT.CONTROL, {"fold 2": 0.95}),
+    ]
     assert pooled_auc(ill, controls, MODEL).value == 0.5
     perfect = pooled_auc(ill, controls[:1], MODEL)
     assert perfect.value == 1.0
@@ -305,8 +311,8 @@ def test_only_answers_of_the_same_networks_are_compared():
 
 def test_the_area_is_that_of_the_ranks_where_one_model_answers_all():
     rng = np.random.default_rng(0)
-    ill = [patient(Label.CAP, {"one": v}) for v in rng.normal(1, 1, 12)]
-    controls = [patient(Label.CONTROL, {"one": v}) for v in rng.normal(0, 1, 20)]
+    ill = [patient(CHEST_CT.CAP, {"one": v}) for v in rng.normal(1, 1, 12)]
+    controls = [patient(CHEST_CT.CONTROL, {"one": v}) for v in rng.normal(0, 1, 20)]
     found = pooled_auc(ill, controls, MODEL)
     values = [p.scores_by["one"][MODEL] for p in (*ill, *controls)]
     truth = np.repeat([True, False], [12, 20])

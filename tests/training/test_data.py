@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store
 from covidctnet.models import BCDUNet
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Label
 from covidctnet.training import data as training_data
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
 from covidctnet.training.tasks import ClassifierTask
@@ -62,7 +62,7 @@ def test_the_denoiser_sees_its_own_patients_only(little_work):
     assert seen["val"] == set(splits.studies("denoiser_val"))
     for member in splits.members:
         if member.study in seen["train"] | seen["val"]:
-            assert member.label is Label.CONTROL
+            assert member.label is CHEST_CT.CONTROL
             assert member.wanted not in {"train", "val", "test"}
 
 

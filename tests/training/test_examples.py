@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
 from covidctnet.io.store import Store
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
-from covidctnet.results import Label
 from covidctnet.training.augment import VariationSettings
 from covidctnet.training.examples import ExampleSettings, _choose_slices, draw_example
 from tests.training.conftest import put_study
@@ -18,10 +18,10 @@ DEPTH = 16
 @pytest.fixture
 def control(tmp_path):
     store = Store(tmp_path / "preprocessed")
-    return store.get(put_study(store, "someone", Label.CONTROL))
+    return store.get(put_study(store, "someone", CHEST_CT.CONTROL))
 
 
-@pytest.mark.parametrize("label", list(Label))
+@pytest.mark.parametrize("label", list(CHEST_CT))
 def test_an_example_repeats_by_its_seed_and_changes_with_it(control, label):
     first, again, other = (
         draw_example(control, label, seed, depth=DEPTH, settings=ExampleSettings(plain=0.0))
@@ -32,7 +32,7 @@ def test_an_example_repeats_by_its_seed_and_changes_with_it(control, label):
     assert not np.array_equal(first.unit, other.unit)
 
 
-@pytest.mark.parametrize("label", [Label.COVID19, Label.CAP])
+@pytest.mark.parametrize("label", [CHEST_CT.COVID19, CHEST_CT.CAP])
 def test_disease_is_drawn_into_the_lungs_and_makes_them_denser(control, label):
     settings = ExampleSettings(STILL, stretch=0.0)
     ill = draw_example(control, label, 3, depth=DEPTH, settings=settings)
@@ -52,7 +52,7 @@ def test_disease_is_drawn_into_the_lungs_and_makes_them_denser(control, label):
 
 def test_a_plain_control_is_the_scan_or_its_mirror_image(control):
     settings = ExampleSettings(STILL, stretch=0.0, plain=1.0)
-    plain = draw_example(control, Label.CONTROL, 0, depth=20, settings=settings)
+    plain = draw_example(control, CHEST_CT.CONTROL, 0, depth=20, settings=settings)
     volume = np.asarray(control.volume().array)
     assert not plain.lesions.any()
     assert min(np.abs(plain.unit - volume).max(), np.abs(plain.unit[..., ::-1] - volume).max()) < (
@@ -73,13 +73,13 @@ def test_slices_reach_over_the_ends_or_fall_short_by_the_stretch():
 
 def test_who_is_ill_keeps_the_findings_and_the_label(tmp_path):
     store = Store(tmp_path / "preprocessed")
-    study = store.get(put_study(store, "ill", Label.CAP))
+    study = store.get(put_study(store, "ill", CHEST_CT.CAP))
     settings = ExampleSettings(plain=0.0)
-    example = draw_example(study, Label.CAP, 0, depth=DEPTH, settings=settings)
-    assert example.label is Label.CAP
+    example = draw_example(study, CHEST_CT.CAP, 0, depth=DEPTH, settings=settings)
+    assert example.label is CHEST_CT.CAP
     assert not example.lesions.any()
     with pytest.raises(UsageError, match="keeps its findings, got Covid-19"):
-        draw_example(study, Label.COVID19, 0, depth=DEPTH, settings=settings)
+        draw_example(study, CHEST_CT.COVID19, 0, depth=DEPTH, settings=settings)
 
 
 def test_settings_without_a_meaning_are_refused():

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main as covidctnet
 from covidctnet.denoise import denoise_slices
@@ -33,7 +34,6 @@ from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.results import Label
 from covidctnet.shipped import presets_root
 from covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
@@ -134,7 +134,7 @@ def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
         _call("preprocess", str(cohort), "-o", str(work), "--preset", grid["preset"], *how)
     told = yaml.safe_load((presets_root() / grid["preset"] / "preprocess.yaml").read_text())
     settings = PreprocessSettings(**_merged(told, grid["preprocess"])["settings"])
-    for label in Label:
+    for label in CHEST_CT:
         for number in range(plan["unseen"]):
             file = folder / "unseen" / f"{label.key}-{number:02d}.npz"
             if not file.is_file():
@@ -280,7 +280,7 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
     for file in sorted(unseen.glob("*.npz")):
         held = np.load(file)
         unit = held["unit"].astype(np.float32)
-        label = next(k for k in Label if file.name.startswith(f"{k.key}-"))
+        label = next(k for k in CHEST_CT if file.name.startswith(f"{k.key}-"))
         rows = slice(None, None, EVERY)
         seen, lungs, ill = unit[rows], held["lungs"][rows], held["ill"][rows] & held["lungs"][rows]
         denoised = denoise_slices(model.denoiser, seen)
@@ -303,7 +303,7 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
         "contrast": float(lesion.mean() / rest.mean()),
         "slice_auc": auc(np.concatenate(has_lesion), np.concatenate(scores)),
         "voxel_auc": auc(is_ill, np.concatenate([sample, rest])),
-        "auc": float(np.mean([auc(labels == label, said[:, label]) for label in Label])),
+        "auc": float(np.mean([auc(labels == label, said[:, label]) for label in CHEST_CT])),
         "accuracy": float((said.argmax(axis=1) == labels).mean()),
         "patients": len(labels),
     }
@@ -312,7 +312,7 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
 def _probabilities(model: CovidCTNet, unit: np.ndarray, affine: np.ndarray) -> list[float]:
     volume = Volume(unit, affine, "unit", Source(study="0" * 12))
     found = model(volume).probabilities
-    return [found[label] for label in Label]
+    return [found[label] for label in CHEST_CT]
 
 
 def transfer_curves(folder: Path, grid: Mapping[str, Any]) -> list[dict[str, Any]]:

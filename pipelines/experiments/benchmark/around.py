@@ -14,10 +14,10 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.denoise import compile_in_place
 from covidctnet.io.store import Store
 from covidctnet.lungs import lung_mask
-from covidctnet.results import Label
 from covidctnet.training.data import Slices, loader
 from covidctnet.training.noise import corrupt
 from covidctnet.training.tasks import DenoiserTask
@@ -138,7 +138,7 @@ def loading(scan: Scan) -> list[Row]:
                 content_key=str(number),
                 settings=settings,
                 settings_digest="benchmark",
-                label=Label.CONTROL,
+                label=CHEST_CT.CONTROL,
             )
         data: ConcatDataset[tuple[torch.Tensor, torch.Tensor]] = ConcatDataset(
             [Slices(study, None, False) for study in store.index()]

@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 from covidctnet.batch import usable_cores
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import UsageError
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.progress import track
-from covidctnet.results import Label
 from pipelines.experiments.benchmark import around, stages
 from pipelines.experiments.benchmark.goals import goals
 from pipelines.experiments.benchmark.machine import ceilings, describe
@@ -125,7 +125,9 @@ def benchmark(
         if folder is None or thin is None:
             folder, thin = new_folder(), new_folder()
             for place, scanner in ((folder, "birch"), (thin, THIN)):
-                phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS[scanner], matrix=matrix)
+                phantom = make_phantom(
+                    CHEST_CT.COVID19, 0, scanner=SCANNERS[scanner], matrix=matrix
+                )
                 write_series(phantom, place, patient="benchmark")
         products = ceilings(model.device, repeats)
         given = Scan(folder, thin, weights, model, repeats, products, compiled)

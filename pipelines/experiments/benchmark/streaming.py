@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 from covidctnet.card import CALIBRATED
+from covidctnet.classes import CHEST_CT
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.report.svg import Drawing
-from covidctnet.results import Label
 from covidctnet.weights import Weights, save_weights
 from pipelines.experiments.benchmark import long_run
 from pipelines.experiments.benchmark.held import watch
@@ -101,7 +101,7 @@ def narrow_weights(folder: Path, like: Weights) -> None:
 
 def write_studies(folder: Path, count: int, matrix: int) -> Path:
     """So many studies of one phantom, a different patient each; returns the folder."""
-    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
+    phantom = make_phantom(CHEST_CT.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
     for number in range(count):
         own = folder / f"{number:05d}"
         own.mkdir()

@@ -22,6 +22,7 @@ import numpy as np
 from scipy import stats
 
 from covidctnet.calibration import Calibration, soften
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.calibration import calibration_error
@@ -29,7 +30,6 @@ from covidctnet.evaluation.intervals import redraw, wilson
 from covidctnet.files import make_folder, write_whole
 from covidctnet.phantom import SCANNERS, TRAINING_SCANNERS, make_phantom
 from covidctnet.progress import track
-from covidctnet.results import Label
 from pipelines.experiments.command import tell
 
 COVERAGES = (0.8, 0.9, 0.95)
@@ -74,7 +74,7 @@ def answers(
     for number in track(range(count), "phantoms"):
         file = folder / f"{model.weights_digest}-{matrix}-{spacing_mm:g}-{number:04d}.json"
         if not file.is_file():
-            label = list(Label)[number % len(Label)]
+            label = list(CHEST_CT)[number % len(CHEST_CT)]
             # Not number % scanners: a scanner must not go with a label.
             rng = np.random.default_rng([SEED, number])
             scanner = SCANNERS[TRAINING_SCANNERS[rng.integers(len(TRAINING_SCANNERS))]]
@@ -84,7 +84,7 @@ def answers(
             row: dict[str, Any] = {"truth": int(label)}
             try:
                 said = model(phantom.volume).probabilities
-                row["probabilities"] = [said[k] for k in Label]
+                row["probabilities"] = [said[k] for k in CHEST_CT]
             except StudyError as error:
                 row["refused"] = error.code
             write_whole(file, json.dumps(row) + "\n")

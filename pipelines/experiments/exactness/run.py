@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS
+from covidctnet.classes import CHEST_CT
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies
 from covidctnet.io.child import ReadingChild
 from covidctnet.isolate import ChildError
-from covidctnet.results import Label, Prediction
+from covidctnet.results import Prediction
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
@@ -124,7 +125,7 @@ def render(found: Mapping[str, Sequence[Prediction]], model: CovidCTNet, refused
 
 
 def _changes(one: Prediction, other: Prediction) -> list[float]:
-    return [other.probabilities[label] - one.probabilities[label] for label in Label]
+    return [other.probabilities[label] - one.probabilities[label] for label in CHEST_CT]
 
 
 if __name__ == "__main__":

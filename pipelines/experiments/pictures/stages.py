@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.denoise import denoise_slices
 from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
-from covidctnet.results import Label
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.weights import Weights
 
 __all__ = ["Stages", "draw_stages", "show_phantoms", "trained_with"]
 
-SEEDS = {Label.CONTROL: 1, Label.COVID19: 6, Label.CAP: 3}
+SEEDS = {CHEST_CT.CONTROL: 1, CHEST_CT.COVID19: 6, CHEST_CT.CAP: 3}
 NOISE_SEED = 0
 # Ground glass and consolidation; Controls too have what the code 3 stands for.
 ILL = (1, 2)

@@ -22,12 +22,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.denoise import Precision, denoise_slices, place
 from covidctnet.models import BCDUNet
 from covidctnet.models.fused import FusedBCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.results import Label
 from covidctnet.weights import load_weights
 from pipelines.experiments.benchmark.machine import ceilings, describe
 from pipelines.experiments.benchmark.run import Benchmark, Row, around_marks, put_into, render
@@ -66,7 +66,7 @@ def trials(name: str, repeats: int, matrix: int) -> str:
     """Every way that is here, timed; a table."""
     weights = load_weights(name)
     settings = PreprocessSettings(**weights.card["preprocessing"])
-    phantom = make_phantom(Label.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
+    phantom = make_phantom(CHEST_CT.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
     unit = preprocess(phantom.volume, settings)
     every = np.linspace(0, len(unit.array) - 1, SLICES + CALIBRATION).round().astype(int)
     slices = np.ascontiguousarray(unit.array[every], dtype=np.float32)

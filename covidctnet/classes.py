@@ -1,0 +1,140 @@
+"""The classes that a system tells apart: ordered, named, one of them the normal one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from covidctnet.errors import CohortError, UsageError
+
+__all__ = ["CHEST_CT", "Classes", "Label"]
+
+
+class Label(int):
+    """One class of several: its place among the network's outputs, with its names.
+
+    Attributes:
+        key: Name in column headers, such as ``covid19``.
+        title: Name that a person reads, and that a cohort's folder has, such as ``Covid-19``.
+    """
+
+    key: str
+    title: str
+
+    def __new__(cls, place: int, title: str) -> Label:
+        """The class of a title at a place, from 0; the same object every time."""
+        return _label(place, title)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def __repr__(self) -> str:
+        return f"Label({int(self)}, {self.title!r})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.title, spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Label, (int(self), self.title)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """An ordered set of classes.
+
+    Labels are reached by name (``classes.COVID19``), by key (``classes["covid19"]``) or by place
+    (``classes[1]``); iteration goes by place.
+
+    Attributes:
+        titles: Names that people read, in the order of the network's outputs; at least two.
+        normal: Title of the class without the disease; every other one is positive.
+        aliases: Titles by other names that cohorts use for them.
+    """
+
+    titles: tuple[str, ...]
+    normal: str
+    aliases: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        keys = [_plain(title) for title in self.titles]
+        if len(keys) < 2 or len(set(keys)) < len(keys) or not all(keys):
+            raise UsageError(
+                f"expected two classes or more with names of their own, got {self.titles}"
+            )
+        if self.normal not in self.titles:
+            raise UsageError(f"expected one of {self.titles} as the normal class, {self.normal!r}")
+
+    @cached_property
+    def labels(self) -> tuple[Label, ...]:
+        """All of them, in order."""
+        return tuple(Label(place, title) for place, title in enumerate(self.titles))
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, Label]:
+        return {label.key: label for label in self.labels}
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.titles)
+
+    def __getitem__(self, which: int | str) -> Label:
+        if isinstance(which, str):
+            return self._by_key[which]
+        return self.labels[which]
+
+    def __getattr__(self, name: str) -> Label:
+        if name.startswith("_") or not name.isupper():
+            raise AttributeError(name)
+        if name.lower() not in self._by_key:
+            raise AttributeError(f"no class {name!r}; the classes are {', '.join(self.titles)}")
+        return self._by_key[name.lower()]
+
+    @property
+    def normal_label(self) -> Label:
+        """The class without the disease."""
+        return self.labels[self.titles.index(self.normal)]
+
+    @property
+    def positive(self) -> tuple[Label, ...]:
+        """The others, in order."""
+        return tuple(label for label in self if label.title != self.normal)
+
+    def parse(self, text: str) -> Label:
+        """The class that a text names, whatever its case and punctuation.
+
+        Raises:
+            CohortError: If no class goes by that name.
+        """
+        plain = _plain(text)
+        known = {_plain(name): title for name, title in self.aliases.items()}
+        key = _plain(known.get(plain, plain))
+        if key not in self._by_key:
+            raise CohortError(
+                f"unknown label {text!r}; known labels are {', '.join(self.titles)}"
+            ) from None
+        return self._by_key[key]
+
+
+@cache
+def _label(place: int, title: str) -> Label:
+    # One object each: labels that come from another process are compared by identity as well.
+    made = int.__new__(Label, place)
+    made.title = title
+    made.key = _plain(title)
+    return made
+
+
+def _plain(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
+# The classes of CovidCTNet, and of the cohorts and phantoms that this package was made for.
+CHEST_CT = Classes(
+    ("Control", "Covid-19", "CAP"),
+    normal="Control",
+    aliases={"controls": "Control", "normal": "Control", "covid": "Covid-19"},
+)
