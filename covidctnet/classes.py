@@ -18,14 +18,16 @@ class Label(int):
     Attributes:
         key: Name in column headers, such as ``covid19``.
         title: Name that a person reads, and that a cohort's folder has, such as ``Covid-19``.
+        rank: 0 for the normal class, then 1, 2, ... for the positive ones in their order.
     """
 
     key: str
     title: str
+    rank: int
 
-    def __new__(cls, place: int, title: str) -> Label:
+    def __new__(cls, place: int, title: str, rank: int) -> Label:
         """The class of a title at a place, from 0; the same object every time."""
-        return _label(place, title)
+        return _label(place, title, rank)
 
     def __str__(self) -> str:
         return self.title
@@ -37,7 +39,7 @@ class Label(int):
         return format(self.title, spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Label, (int(self), self.title)
+        return Label, (int(self), self.title, self.rank)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,11 @@ class Classes:
     @cached_property
     def labels(self) -> tuple[Label, ...]:
         """All of them, in order."""
-        return tuple(Label(place, title) for place, title in enumerate(self.titles))
+        ranks = iter(range(1, len(self.titles)))
+        return tuple(
+            Label(place, title, 0 if title == self.normal else next(ranks))
+            for place, title in enumerate(self.titles)
+        )
 
     @cached_property
     def _by_key(self) -> Mapping[str, Label]:
@@ -103,6 +109,16 @@ class Classes:
         """The others, in order."""
         return tuple(label for label in self if label.title != self.normal)
 
+    @property
+    def target(self) -> Label:
+        """The class that two-class figures are about: the first positive one."""
+        return self.positive[0]
+
+    @property
+    def reading_order(self) -> tuple[Label, ...]:
+        """What a reader looks for comes first: the positive classes, then the normal one."""
+        return (*self.positive, self.normal_label)
+
     def parse(self, text: str) -> Label:
         """The class that a text names, whatever its case and punctuation.
 
@@ -120,11 +136,12 @@ class Classes:
 
 
 @cache
-def _label(place: int, title: str) -> Label:
+def _label(place: int, title: str, rank: int) -> Label:
     # One object each: labels that come from another process are compared by identity as well.
     made = int.__new__(Label, place)
     made.title = title
     made.key = _plain(title)
+    made.rank = rank
     return made
 
 

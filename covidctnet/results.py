@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 
 # The statuses of a `Prediction`.
 ANSWERED = ("classified", "flagged", "abstained")
@@ -72,11 +72,11 @@ class Prediction:
 
     Attributes:
         study: Short study id.
-        probabilities: One probability a label; they sum to 1.
+        probabilities: One probability a label, in the order of the classes; they sum to 1.
         flags: Reservations of the reader and the gates, such as ``thick_slices``.
         seconds: Wall-clock seconds by stage, in the order they ran.
         prediction_set: Labels that hold the true one with the coverage promised on the card, in
-            the order of `Label`; empty when the weights were not calibrated.
+            the order of the classes; empty when the weights were not calibrated.
         distance: How unlike the training data the scan is, over the threshold that one in a
             hundred valid scans exceeds; None when the weights do not know.
         burden: How much of the lungs is unusual; None when the weights do not know.
@@ -85,6 +85,7 @@ class Prediction:
         notes: What the reader and the stages did, one sentence each.
         images: Voxels kept for a picture, by name (``input``, ``denoised``, ``residual``), each
             (slice, row, column) or None; only when asked for.
+        classes: That were told apart.
     """
 
     study: str
@@ -98,9 +99,15 @@ class Prediction:
     weights: str = ""
     notes: tuple[str, ...] = ()
     images: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
+    classes: Classes = field(default=CHEST_CT, repr=False)
 
     def __post_init__(self) -> None:
-        values = {label: float(self.probabilities[label]) for label in CHEST_CT}
+        if set(self.probabilities) != set(self.classes):
+            raise ValueError(
+                f"expected a probability for each of {', '.join(self.classes.titles)}, got "
+                f"{[str(label) for label in self.probabilities]}"
+            )
+        values = {label: float(self.probabilities[label]) for label in self.classes}
         if not math.isclose(sum(values.values()), 1.0, abs_tol=1e-4) or min(values.values()) < 0:
             raise ValueError(f"probabilities must be non-negative and sum to 1, got {values}")
         object.__setattr__(self, "probabilities", MappingProxyType(values))
@@ -109,7 +116,7 @@ class Prediction:
     @property
     def label(self) -> Label:
         """The most probable label."""
-        return max(CHEST_CT, key=lambda label: self.probabilities[label])
+        return max(self.classes, key=lambda label: self.probabilities[label])
 
     @property
     def status(self) -> str:

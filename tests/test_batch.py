@@ -23,7 +23,7 @@ from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.isolate import Limits, StartError
-from covidctnet.report import COLUMNS, Results
+from covidctnet.report import Results, columns
 from covidctnet.results import Failure, Prediction
 from tests.catalogue.steps import deflated_bomb
 from tests.io.series import a_scan, an_affine, write
@@ -438,7 +438,7 @@ def test_progress_counts_what_is_on_the_disk(inbox, tmp_path):
 def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):
     counts = classify(inbox, tmp_path / "out", Oracle())
     rows = table(tmp_path / "out")
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == columns(CHEST_CT)
     assert [row["label"] for row in rows] == ["Covid-19"] * 3
     assert [float(row["p_covid19"]) for row in rows] == [0.7] * 3
     assert counts.exit_code == 0

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Classes, Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation import strata as by_stratum
 from covidctnet.evaluation.calibration import calibration_error, error_by_chance, reliability
-from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.cases import Case, classes_of
 from covidctnet.evaluation.curves import (
     Curve,
     precision_recall_curve,
@@ -98,6 +98,7 @@ class Assessment:
     """What came of labelled studies.
 
     Attributes:
+        classes: That were told apart.
         answered: Studies with an answer, by true label.
         patients: Whom they are of.
         failures: Those without, counted in none of the figures.
@@ -119,6 +120,7 @@ class Assessment:
         fall: From known to unseen sites; None when it cannot be told.
     """
 
+    classes: Classes
     answered: Mapping[Label, int]
     patients: int
     failures: tuple[Failed, ...]
@@ -154,7 +156,8 @@ def assess(
         known_sites: Sites of the training data.
 
     Raises:
-        CohortError: If no study got an answer, or one is there twice.
+        CohortError: If no study got an answer, one is there twice, or the answers or the true
+            labels are of other classes than the rest.
     """
     doubled = [study for study, count in Counter(c.study for c in cases).items() if count > 1]
     if doubled:
@@ -167,21 +170,23 @@ def assess(
         first = next((c.outcome.message for c in cases if isinstance(c.outcome, Failure)), "")
         why = f" (first: {first})" if first else ""
         raise CohortError(f"none of {len(cases)} studies got an answer{why}")
+    classes = classes_of(cases)
     owners = [c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)]
     patients = np.unique(owners, return_inverse=True)[1]
     truth = np.array([int(label) for label, _ in answers])
-    said = np.array([[p.probabilities[label] for label in CHEST_CT] for _, p in answers])
+    said = np.array([[p.probabilities[label] for label in classes] for _, p in answers])
     draws = redraw(truth, rng, patients=patients)
     curves = [
-        {label: make(truth == label, said[:, label], draws) for label in CHEST_CT}
+        {label: make(truth == label, said[:, label], draws) for label in classes}
         for make in (roc_curve, precision_recall_curve)
     ]
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
     return Assessment(
-        answered={label: int((truth == label).sum()) for label in CHEST_CT},
+        classes=classes,
+        answered={label: int((truth == label).sum()) for label in classes},
         patients=len(set(owners)),
         failures=failures,
-        scores=score(truth, said, draws),
+        scores=score(truth, said, draws, classes),
         roc=roc,
         precision_recall=precision_recall,
         reliability=tuple(
@@ -190,9 +195,9 @@ def assess(
         calibration_error=calibration_error(truth, said, draws),
         error_by_chance=error_by_chance(said, rng=rng),
         risk_coverage=risk_coverage_curve(truth, said, draws),
-        sets=_sets(answers, rng),
-        unlike=_unlike(answers),
-        burden=_burden(answers),
+        sets=_sets(answers, classes, rng),
+        unlike=_unlike(answers, classes),
+        burden=_burden(answers, classes),
         localisation=_localisation(cases, rng),
         strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
         fall=by_stratum.fall(cases, known_sites=known_sites, rng=rng),
@@ -202,7 +207,7 @@ def assess(
 Answers = Sequence[tuple[Label, Prediction]]
 
 
-def _sets(answers: Answers, rng: np.random.Generator) -> SetScores | None:
+def _sets(answers: Answers, classes: Classes, rng: np.random.Generator) -> SetScores | None:
     held = [(truth, p.prediction_set) for truth, p in answers if p.prediction_set]
     if not held:
         return None
@@ -217,18 +222,18 @@ def _sets(answers: Answers, rng: np.random.Generator) -> SetScores | None:
         coverage=wilson(int(inside.sum()), len(held)),
         by_label={
             label: wilson(int(inside[truths == label].sum()), int((truths == label).sum()))
-            for label in CHEST_CT
+            for label in classes
         },
         size=bootstrap(figures, redraw(truths, rng))["size"],
         abstained=wilson(int((size > 1).sum()), len(held)),
     )
 
 
-def _unlike(answers: Answers) -> dict[Label, Estimate]:
+def _unlike(answers: Answers, classes: Classes) -> dict[Label, Estimate]:
     known = [(truth, UNLIKE in p.flags) for truth, p in answers if p.distance is not None]
     if not known:
         return {}
-    flags = {label: [flag for truth, flag in known if truth is label] for label in CHEST_CT}
+    flags = {label: [flag for truth, flag in known if truth is label] for label in classes}
     return {label: wilson(sum(found), len(found)) for label, found in flags.items()}
 
 
@@ -238,12 +243,12 @@ def _localisation(cases: Sequence[Case], rng: np.random.Generator) -> Mapping[st
     return mean_figures(found, rng) if found else {}
 
 
-def _burden(answers: Answers) -> dict[Label, Spread]:
+def _burden(answers: Answers, classes: Classes) -> dict[Label, Spread]:
     shares = [(truth, 100 * p.burden.share) for truth, p in answers if p.burden]
     known = [(truth, share) for truth, share in shares if not math.isnan(share)]
     if not known:
         return {}
     return {
         label: Spread(tuple(sorted(share for truth, share in known if truth is label)))
-        for label in CHEST_CT
+        for label in classes
     }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from covidctnet.classes import Label
+from covidctnet.classes import Classes, Label
+from covidctnet.errors import CohortError
 from covidctnet.evaluation.localise import Localisation
 from covidctnet.results import Failure, Prediction
 
-__all__ = ["Case"]
+__all__ = ["Case", "classes_of"]
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,27 @@ class Case:
     def study(self) -> str:
         """Short study id."""
         return self.outcome.study
+
+
+def classes_of(cases: Iterable[Case]) -> Classes:
+    """The classes that the answers of an evaluation tell apart.
+
+    Args:
+        cases: With and without an answer; one answer at least.
+
+    Raises:
+        CohortError: If two answers are of different classes, or a true label is none of them.
+    """
+    cases = tuple(cases)
+    found = {c.outcome.classes for c in cases if isinstance(c.outcome, Prediction)}
+    if len(found) != 1:
+        names = "; ".join(", ".join(classes.titles) for classes in found) or "no answer"
+        raise CohortError(f"expected answers of one set of classes, got {names}")
+    (classes,) = found
+    for case in cases:
+        if case.truth not in classes.labels or case.truth.title not in classes.titles:
+            raise CohortError(
+                f"study {case.study} is labelled {case.truth}, which is none of "
+                f"{', '.join(classes.titles)}. Give each class of the data one of these names."
+            )
+    return classes

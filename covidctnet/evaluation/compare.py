@@ -61,12 +61,19 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
         raise CohortError(
             f"study {shared[unlike[0]]} has one true label here and another there; correct it"
         )
+    if one.classes != two.classes:
+        raise CohortError(
+            f"expected answers of the same classes, got {', '.join(one.classes.titles)} and "
+            f"{', '.join(two.classes.titles)}"
+        )
     right = [part.answer == part.truth for part in (one, two)]
     only_one, only_two = (int((a & ~b).sum()) for a, b in (right, right[::-1]))
 
     def macro(index: np.ndarray) -> dict[str, float]:
         means = [
-            np.mean([auc(part.truth[index] == k, part.probabilities[index, k]) for k in CHEST_CT])
+            np.mean(
+                [auc(part.truth[index] == k, part.probabilities[index, k]) for k in one.classes]
+            )
             for part in (one, two)
         ]
         return {"difference": float(means[0] - means[1])}
@@ -82,7 +89,7 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
         p_accuracy=mcnemar(only_one, only_two),
         auc={
             k: auc_difference(one.truth == k, one.probabilities[:, k], two.probabilities[:, k])
-            for k in CHEST_CT
+            for k in one.classes
         },
         macro_auc=bootstrap(macro, redraw(one.truth, rng))["difference"],
     )

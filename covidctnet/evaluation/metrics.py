@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.evaluation.curves import average_precision
 from covidctnet.evaluation.intervals import Draws, Estimate, auc, auc_interval, bootstrap, wilson
 
@@ -22,9 +22,10 @@ class Scores:
     """The figures of one evaluation.
 
     Attributes:
-        overall: ``accuracy`` (three classes), ``balanced_accuracy``, ``macro_f1``, ``macro_auc``.
-        covid: The paper's two-class operation, Covid-19 against the rest by the label that was
-            given: ``accuracy``, ``sensitivity``, ``specificity``.
+        classes: That were told apart.
+        overall: ``accuracy`` (all classes), ``balanced_accuracy``, ``macro_f1``, ``macro_auc``.
+        target: The two-class operation of the papers, `Classes.target` (Covid-19) against the
+            rest by the label that was given: ``accuracy``, ``sensitivity``, ``specificity``.
         by_label: One against the rest, by label: ``sensitivity``, ``specificity``, ``ppv``,
             ``npv``, ``f1``, ``auc``, ``average_precision``.
         confusion: Rows the truth, columns the answer, shape (label, label).
@@ -34,8 +35,9 @@ class Scores:
     label that nobody has is NaN, and so is every mean over labels then.
     """
 
+    classes: Classes
     overall: Figures
-    covid: Figures
+    target: Figures
     by_label: Mapping[Label, Figures]
     confusion: np.ndarray
 
@@ -44,6 +46,7 @@ def score(
     truth: np.ndarray,
     probabilities: np.ndarray,
     draws: Draws,
+    classes: Classes = CHEST_CT,
 ) -> Scores:
     """Every figure of an evaluation.
 
@@ -52,15 +55,16 @@ def score(
         probabilities: Shape (n, label), rows sum to 1.
         draws: Of these patients, within their labels. Where a patient has several studies, all
             intervals are the bootstrap's, for the others count every study as a patient.
+        classes: That were told apart.
 
     Raises:
         ValueError: If shapes disagree or rows do not sum to 1.
     """
     truth = np.asarray(truth, dtype=int)
     probabilities = np.asarray(probabilities, dtype=float)
-    if probabilities.shape != (len(truth), len(CHEST_CT)) or not len(truth):
+    if probabilities.shape != (len(truth), len(classes)) or not len(truth):
         raise ValueError(
-            f"expected probabilities of shape ({len(truth)}, {len(CHEST_CT)}) for at least one "
+            f"expected probabilities of shape ({len(truth)}, {len(classes)}) for at least one "
             f"patient, got {probabilities.shape}"
         )
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
@@ -68,10 +72,10 @@ def score(
     answer = probabilities.argmax(axis=1)
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        return _values(truth[index], probabilities[index])
+        return _values(truth[index], probabilities[index], classes)
 
     drawn = bootstrap(figures, draws)
-    closed = _closed(truth, probabilities)
+    closed = _closed(truth, probabilities, classes)
     if draws.is_clustered:
         closed = {name: replace(drawn[name], n=figure.n) for name, figure in closed.items()}
     found = {**drawn, **closed}
@@ -80,13 +84,14 @@ def score(
         return {name: found[f"{of} {name}"] for name in names}
 
     return Scores(
+        classes=classes,
         overall=named("all", ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")),
-        covid={
-            "accuracy": found["covid accuracy"],
-            **named(CHEST_CT.COVID19.key, ("sensitivity", "specificity")),
+        target={
+            "accuracy": found["target accuracy"],
+            **named(classes.target.key, ("sensitivity", "specificity")),
         },
-        by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in CHEST_CT},
-        confusion=_confusion(truth, answer),
+        by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in classes},
+        confusion=_confusion(truth, answer, len(classes)),
     )
 
 
@@ -94,14 +99,14 @@ _SHARES = ("sensitivity", "specificity", "ppv", "npv")
 _RANKED = ("f1", "auc", "average_precision")
 
 
-def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
+def _counts(truth: np.ndarray, answer: np.ndarray, classes: Classes) -> dict[str, tuple[int, int]]:
     """What is a share: how many, out of how many, by figure."""
-    is_covid, said_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
+    is_target, said_target = truth == classes.target, answer == classes.target
     counts = {
         "all accuracy": (int((truth == answer).sum()), len(truth)),
-        "covid accuracy": (int((is_covid == said_covid).sum()), len(truth)),
+        "target accuracy": (int((is_target == said_target).sum()), len(truth)),
     }
-    for label in CHEST_CT:
+    for label in classes:
         has, said = truth == label, answer == label
         hit, spared = int((has & said).sum()), int((~has & ~said).sum())
         wholes = (has.sum(), (~has).sum(), said.sum(), (~said).sum())
@@ -110,32 +115,31 @@ def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]
     return counts
 
 
-def _values(truth: np.ndarray, said: np.ndarray) -> dict[str, float]:
+def _values(truth: np.ndarray, said: np.ndarray, classes: Classes) -> dict[str, float]:
     """Every figure, without an interval."""
     answer = said.argmax(axis=1)
-    shares = _counts(truth, answer).items()
+    shares = _counts(truth, answer, classes).items()
     out = {name: part / whole if whole else math.nan for name, (part, whole) in shares}
-    confusion = _confusion(truth, answer)
-    for label in CHEST_CT:
+    confusion = _confusion(truth, answer, len(classes))
+    for label in classes:
         out[f"{label.key} f1"] = _f1(confusion, label)
         out[f"{label.key} auc"] = auc(truth == label, said[:, label])
         out[f"{label.key} average_precision"] = average_precision(truth == label, said[:, label])
     means = {"balanced_accuracy": "sensitivity", "macro_f1": "f1", "macro_auc": "auc"}
     for mean, of in means.items():
-        out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in CHEST_CT]))
+        out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in classes]))
     return out
 
 
-def _closed(truth: np.ndarray, said: np.ndarray) -> dict[str, Estimate]:
+def _closed(truth: np.ndarray, said: np.ndarray, classes: Classes) -> dict[str, Estimate]:
     """The figures whose intervals have a formula."""
-    shares = _counts(truth, said.argmax(axis=1)).items()
+    shares = _counts(truth, said.argmax(axis=1), classes).items()
     return {name: wilson(part, whole) for name, (part, whole) in shares} | {
-        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in CHEST_CT
+        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in classes
     }
 
 
-def _confusion(truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    count = len(CHEST_CT)
+def _confusion(truth: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
     return np.bincount(truth * count + answer, minlength=count**2).reshape(count, count)
 
 

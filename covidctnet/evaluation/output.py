@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Label
 from covidctnet.evaluation.assess import Assessment, Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
@@ -66,12 +66,13 @@ def as_plain(found: Assessment) -> dict[str, Any]:
     """An assessment for JSON."""
     scores = found.scores
     return {
+        "classes": list(found.classes.titles),
         "answered": {label.title: n for label, n in found.answered.items()},
         "patients": found.patients,
         "overall": _estimates(scores.overall),
-        "covid_against_rest": _estimates(scores.covid),
+        f"{scores.classes.target.key}_against_rest": _estimates(scores.target),
         "by_label": {label.title: _estimates(f) for label, f in scores.by_label.items()},
-        "confusion": {"labels": [k.title for k in CHEST_CT], "rows": scores.confusion.tolist()},
+        "confusion": {"labels": list(scores.classes.titles), "rows": scores.confusion.tolist()},
         "calibration_error": plain_estimate(found.calibration_error),
         "calibration_error_by_chance": plain_estimate(found.error_by_chance),
         "prediction_sets": None
@@ -217,7 +218,10 @@ def _scores_markdown(scores: Scores) -> str:
         "| figure | value |",
         "|---|---|",
         *(f"| {OVERALL[name]} | {value} |" for name, value in scores.overall.items()),
-        *(f"| Covid-19 against the rest: {name} | {v} |" for name, v in scores.covid.items()),
+        *(
+            f"| {scores.classes.target} against the rest: {name} | {value} |"
+            for name, value in scores.target.items()
+        ),
         "",
         "| class | " + " | ".join(BY_LABEL.values()) + " |",
         "|---" * (1 + len(BY_LABEL)) + "|",
@@ -226,12 +230,12 @@ def _scores_markdown(scores: Scores) -> str:
         lines.append(f"| {label} | " + " | ".join(str(figures[name]) for name in BY_LABEL) + " |")
     lines += [
         "",
-        "| truth \\ answer | " + " | ".join(k.title for k in CHEST_CT) + " |",
-        "|---|---|---|---|",
+        "| truth \\ answer | " + " | ".join(scores.classes.titles) + " |",
+        "|---" * (1 + len(scores.classes)) + "|",
     ]
     lines += [
         f"| {label} | " + " | ".join(str(n) for n in scores.confusion[label]) + " |"
-        for label in CHEST_CT
+        for label in scores.classes
     ]
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.errors import CohortError, UsageError
 
 __all__ = ["Predicted", "read_predictions", "read_readers"]
@@ -26,6 +26,7 @@ class Predicted:
         studies: Short ids, each once, sorted.
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
+        classes: That the labels are of.
         unanswered: Studies without an answer.
     """
 
@@ -33,6 +34,7 @@ class Predicted:
     truth: np.ndarray
     probabilities: np.ndarray
     unanswered: tuple[str, ...]
+    classes: Classes = CHEST_CT
 
     @property
     def answer(self) -> np.ndarray:
@@ -43,27 +45,35 @@ class Predicted:
         """The answers to some of the studies."""
         index = [self.studies.index(study) for study in sorted(studies)]
         return Predicted(
-            tuple(sorted(studies)), self.truth[index], self.probabilities[index], self.unanswered
+            tuple(sorted(studies)),
+            self.truth[index],
+            self.probabilities[index],
+            self.unanswered,
+            self.classes,
         )
 
 
-def read_predictions(path: Path) -> Predicted:
+def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
     """Read ``predictions.csv`` of an evaluation.
+
+    Args:
+        path: The file.
+        classes: That the answers tell apart.
 
     Raises:
         UsageError: If there is no such file.
         CohortError: If it is none, names a study twice, or its probabilities do not sum to 1.
     """
-    rows = _rows(path, ("study", "truth", *(f"p_{label.key}" for label in CHEST_CT)))
-    answered = sorted((r for r in rows if r[f"p_{CHEST_CT.CONTROL.key}"]), key=lambda r: r["study"])
+    rows = _rows(path, ("study", "truth", *(f"p_{label.key}" for label in classes)))
+    answered = sorted((r for r in rows if r[f"p_{classes[0].key}"]), key=lambda r: r["study"])
     studies = [row["study"] for row in rows]
     if len(set(studies)) < len(studies):
         raise CohortError(f"{path.name} names a study twice; wanted one row a study")
     if not answered:
         raise CohortError(f"{path.name} holds no answer")
-    truth = np.array([int(_label(path, row, "truth")) for row in answered])
+    truth = np.array([int(_label(path, row, "truth", classes)) for row in answered])
     try:
-        said = np.array([[float(row[f"p_{k.key}"]) for k in CHEST_CT] for row in answered])
+        said = np.array([[float(row[f"p_{k.key}"]) for k in classes] for row in answered])
     except ValueError:
         raise CohortError(f"{path.name} holds a probability that is no number") from None
     wrong = np.flatnonzero(
@@ -80,11 +90,16 @@ def read_predictions(path: Path) -> Predicted:
         truth,
         said,
         tuple(sorted(set(studies) - {row["study"] for row in answered})),
+        classes,
     )
 
 
-def read_readers(path: Path) -> dict[str, dict[str, Label]]:
+def read_readers(path: Path, classes: Classes = CHEST_CT) -> dict[str, dict[str, Label]]:
     """Labels that human readers gave: a table with the columns study, reader and label.
+
+    Args:
+        path: The table.
+        classes: That the labels are of.
 
     Returns:
         By reader, then by study. An empty label is a case that the reader skipped.
@@ -100,15 +115,15 @@ def read_readers(path: Path) -> dict[str, dict[str, Label]]:
             continue
         if row["study"] in cases:
             raise CohortError(f"{path.name}: a reader labels study {row['study']} twice")
-        cases[row["study"]] = _label(path, row, "label")
+        cases[row["study"]] = _label(path, row, "label", classes)
     if not any(readers.values()):
         raise CohortError(f"{path.name} holds no label of any reader")
     return readers
 
 
-def _label(path: Path, row: Mapping[str, str], column: str) -> Label:
+def _label(path: Path, row: Mapping[str, str], column: str, classes: Classes) -> Label:
     try:
-        return CHEST_CT.parse(row[column])
+        return classes.parse(row[column])
     except CohortError as error:
         raise CohortError(f"{path.name}, study {row['study']}: {error}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.curves import Curve
@@ -23,11 +23,13 @@ def predictions_table(cases: Iterable[Case]) -> Rows:
     """A row a study, those with an answer first; `covidctnet.evaluation.predictions` reads it."""
     cases = sorted(cases, key=lambda case: not isinstance(case.outcome, Prediction))
     traits = sorted({name for case in cases for name in case.traits})
-    told = [_told(case, traits) for case in cases]
+    answers = (c.outcome for c in cases if isinstance(c.outcome, Prediction))
+    classes = next((answer.classes for answer in answers), CHEST_CT)
+    told = [_told(case, traits, classes) for case in cases]
     return [list(told[0]), *(list(row.values()) for row in told)] if told else []
 
 
-def _told(case: Case, traits: Sequence[str]) -> dict[str, str]:
+def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]:
     """A study by column; the same columns for all."""
     found = case.outcome
     answer = found if isinstance(found, Prediction) else None
@@ -37,7 +39,7 @@ def _told(case: Case, traits: Sequence[str]) -> dict[str, str]:
         "patient": case.patient,
         "truth": case.truth.title,
         "label": answer.label.title if answer else "",
-        **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in CHEST_CT},
+        **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in classes},
         "flags": " ".join(answer.flags) if answer else "",
         "code": "" if isinstance(found, Prediction) else found.code,
         "status": found.status,
@@ -77,8 +79,8 @@ def sheets(found: Assessment) -> dict[str, Rows]:
         "strata.csv": strata,
         "figures.csv": _figures(found),
         "confusion.csv": [
-            ("truth", *(f"answered {label}" for label in CHEST_CT)),
-            *((label.title, *found.scores.confusion[label].tolist()) for label in CHEST_CT),
+            ("truth", *(f"answered {label}" for label in found.classes)),
+            *((label.title, *found.scores.confusion[label].tolist()) for label in found.classes),
         ],
         "burden.csv": [
             ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),
@@ -98,7 +100,7 @@ def _figures(found: Assessment) -> Rows:
     """Every figure that is one number, with what it is of."""
     groups: dict[str, Mapping[str, Estimate]] = {
         "three classes": found.scores.overall,
-        "Covid-19 against the rest": found.scores.covid,
+        f"{found.classes.target} against the rest": found.scores.target,
         **{label.title: figures for label, figures in found.scores.by_label.items()},
         "calibration": {
             "expected_calibration_error": found.calibration_error,

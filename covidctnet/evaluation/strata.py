@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT
-from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.cases import Case, classes_of
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw, wilson
 from covidctnet.results import Prediction
 
@@ -102,8 +101,9 @@ def strata(
         if division not in divisions:
             found += [_stratum(name, value, group, group, rng) for value, group in groups]
         divisions.add(division)
-    controls = [case for case in there if case.truth is CHEST_CT.CONTROL]
-    infected = [case for case in there if case.truth is not CHEST_CT.CONTROL and _burden(case) >= 0]
+    classes = classes_of(there) if there else None
+    controls = [c for c in there if classes and c.truth is classes.normal_label]
+    infected = [c for c in there if c not in controls and _burden(c) >= 0]
     found += [
         _stratum("lesion burden, % of the lungs", value, group, [*group, *controls], rng)
         for value, group in _groups("burden", infected, lambda case: 100 * _burden(case))
@@ -168,7 +168,8 @@ def _stratum(
     rng: np.random.Generator,
 ) -> Stratum:
     truth, said = _arrays(cases)
-    ill, called = truth == CHEST_CT.COVID19, said.argmax(axis=1) == CHEST_CT.COVID19
+    target = classes_of(cases).target
+    ill, called = truth == target, said.argmax(axis=1) == target
     return Stratum(
         trait,
         value,
@@ -238,7 +239,7 @@ def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities of cases with an answer."""
     truth = np.array([int(case.truth) for case in cases])
     said = [
-        [case.outcome.probabilities[label] for label in CHEST_CT]
+        list(case.outcome.probabilities.values())
         for case in cases
         if isinstance(case.outcome, Prediction)
     ]
@@ -251,7 +252,7 @@ def _accuracy(cases: Sequence[Case]) -> Estimate:
 
 
 def _macro_auc(truth: np.ndarray, said: np.ndarray) -> float:
-    return float(np.mean([auc(truth == label, said[:, label]) for label in CHEST_CT]))
+    return float(np.mean([auc(truth == k, said[:, k]) for k in range(said.shape[1])]))
 
 
 def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
@@ -260,6 +261,6 @@ def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
     def figures(index: np.ndarray) -> dict[str, float]:
         return {"auc": _macro_auc(truth[index], said[index])}
 
-    if len(np.unique(truth)) < len(CHEST_CT):  # no need to draw what is not defined
+    if len(np.unique(truth)) < said.shape[1]:  # no need to draw what is not defined
         return Estimate(math.nan, math.nan, math.nan, len(truth))
     return bootstrap(figures, redraw(truth, rng))["auc"]

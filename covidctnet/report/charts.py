@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Classes, Label
 from covidctnet.evaluation.assess import Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
@@ -17,16 +16,21 @@ from covidctnet.report.svg import Drawing, Point
 __all__ = ["burden", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
 
 # The page's variables, which turn with it; the colours stand alone where there is no page.
-COLOURS: Mapping[Label, str] = MappingProxyType(
-    {
-        CHEST_CT.CONTROL: "var(--control, #00659f)",
-        CHEST_CT.COVID19: "var(--covid19, #c04e00)",
-        CHEST_CT.CAP: "var(--cap, #7b3f9d)",
-    }
+COLOURS = (
+    "var(--class-0, #00659f)",
+    "var(--class-1, #c04e00)",
+    "var(--class-2, #7b3f9d)",
+    "var(--class-3, #5a6b00)",
 )
+PLAIN = COLOURS[0]
 INK = "currentColor"
 _BAND = 0.2
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def colour_of(label: Label) -> str:
+    """The colour of a class, as SVG has it: the normal one first, then the positive ones."""
+    return COLOURS[label.rank % len(COLOURS)]
 
 
 class _Plot:
@@ -112,7 +116,7 @@ def roc(curve: Curve, *, label: Label, area: Estimate) -> str:
         y_title="sensitivity",
     )
     plot.diagonal()
-    plot.curve(curve, COLOURS[label])
+    plot.curve(curve, colour_of(label))
     _words_inside(plot, "AUC", area, plot.bottom)
     return str(plot)
 
@@ -133,47 +137,50 @@ def precision_recall(curve: Curve, *, label: Label, precision: Estimate) -> str:
         y_title="precision (PPV)",
     )
     plot.level(curve.positive / curve.n)
-    plot.curve(curve, COLOURS[label])
+    plot.curve(curve, colour_of(label))
     _words_inside(plot, "average precision", precision, plot.bottom)
     return str(plot)
 
 
-def confusion(matrix: np.ndarray) -> str:
+def confusion(matrix: np.ndarray, classes: Classes) -> str:
     """Counts of truth and answer, darker where more of a true class are.
 
     Args:
         matrix: Rows the truth, columns the answer, shape (label, label).
+        classes: That the rows and columns are.
     """
     told = "; ".join(
         f"of {int(matrix[k].sum())} {k}, "
-        + ", ".join(f"{int(matrix[k, j])} as {j}" for j in CHEST_CT)
-        for k in CHEST_CT
+        + ", ".join(f"{int(matrix[k, j])} as {j}" for j in classes)
+        for k in classes
     )
-    drawing = Drawing(450, 372, f"Confusion matrix: {told}", ground=False)
-    left, top, wide, high = 112.0, 66.0, 108.0, 90.0
+    wide, high = 108.0, 90.0
+    across, down = len(classes) * wide, len(classes) * high
+    drawing = Drawing(126 + across, 102 + down, f"Confusion matrix: {told}", ground=False)
+    left, top = 112.0, 66.0
     drawing.text((left, 20), f"Truth and answer (n = {int(matrix.sum())})", size=14, bold=True,
                  anchor="start")  # fmt: skip
-    drawing.text((left + 1.5 * wide, 40), "answer", size=13)
-    drawing.text((14, top + 1.5 * high), "truth", size=13, upwards=True)
-    for j in CHEST_CT:
+    drawing.text((left + across / 2, 40), "answer", size=13)
+    drawing.text((14, top + down / 2), "truth", size=13, upwards=True)
+    for j in classes:
         drawing.text((left + (j + 0.5) * wide, top - 7), j.title, size=13, bold=True)
-    for k in CHEST_CT:
+    for k in classes:
         y, total = top + k * high, int(matrix[k].sum())
         drawing.text((left - 10, y + high / 2), k.title, size=13, bold=True, anchor="end")
         drawing.text((left - 10, y + high / 2 + 17), f"n = {total}", size=12, anchor="end")
-        for j in CHEST_CT:
+        for j in classes:
             x, count = left + j * wide, int(matrix[k, j])
             share = count / total if total else 0.0
             corners = [(x + 1, y + 1), (x + wide - 1, y + 1), (x + wide - 1, y + high - 1),
                        (x + 1, y + high - 1)]  # fmt: skip
-            drawing.area(corners, COLOURS[k], opacity=0.07 + 0.38 * share)
+            drawing.area(corners, colour_of(k), opacity=0.07 + 0.38 * share)
             if j is k:
-                drawing.line([*corners, corners[0]], COLOURS[k], width=2)
+                drawing.line([*corners, corners[0]], colour_of(k), width=2)
             middle = (x + wide / 2, y + high / 2 + 2)
             drawing.text(middle, str(count), size=22, bold=True)
             if total:
                 drawing.text((middle[0], middle[1] + 20), f"{100 * share:.0f} %", size=12)
-    drawing.text((left + 1.5 * wide, top + 3 * high + 24), "% of the true class", size=12)
+    drawing.text((left + across / 2, top + down + 24), "% of the true class", size=12)
     return str(drawing)
 
 
@@ -194,11 +201,11 @@ def reliability(bins: Sequence[tuple[float, Estimate]], *, n: int) -> str:
     plot.diagonal()
     for said, right in bins:
         ends = [plot.at(said, right.low), plot.at(said, right.high)]
-        plot.drawing.line(ends, COLOURS[CHEST_CT.CONTROL], width=1.6)
+        plot.drawing.line(ends, PLAIN, width=1.6)
         for x, y in ends:
-            plot.drawing.line([(x - 4, y), (x + 4, y)], COLOURS[CHEST_CT.CONTROL], width=1.6)
+            plot.drawing.line([(x - 4, y), (x + 4, y)], PLAIN, width=1.6)
         radius = 3 + 5 * math.sqrt(right.n / n)
-        plot.drawing.dot(plot.at(said, right.value), radius, COLOURS[CHEST_CT.CONTROL])
+        plot.drawing.dot(plot.at(said, right.value), radius, PLAIN)
     return str(plot)
 
 
@@ -220,7 +227,7 @@ def risk_coverage(curve: Curve) -> str:
         y_max=ticks[-1],
         y_ticks=ticks,
     )
-    plot.curve(curve, COLOURS[CHEST_CT.CONTROL])
+    plot.curve(curve, PLAIN)
     return str(plot)
 
 
@@ -256,14 +263,14 @@ def burden(spreads: Mapping[Label, Spread]) -> str:
         if not math.isnan(low):
             corners = [(-0.25, low), (0.25, low), (0.25, high), (-0.25, high)]
             box = [plot.at(middle + side, value) for side, value in corners]
-            plot.drawing.area(box, COLOURS[label], opacity=_BAND)
+            plot.drawing.area(box, colour_of(label), opacity=_BAND)
         for number, value in enumerate(spread.values):
             # Beside one another in a fixed order, so that equal patients do not hide each other.
             side = 0.09 * ((number * 2) % 5 - 2)
-            plot.drawing.dot(plot.at(middle + side, value), 3, COLOURS[label], opacity=0.6)
+            plot.drawing.dot(plot.at(middle + side, value), 3, colour_of(label), opacity=0.6)
         if spread.n:
             ends = [plot.at(middle + side, spread.median) for side in (-0.32, 0.32)]
-            plot.drawing.line(ends, COLOURS[label], width=3)
+            plot.drawing.line(ends, colour_of(label), width=3)
     return str(plot)
 
 

@@ -94,12 +94,13 @@ def render_evaluation(
 
 
 def _main_figures(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
-    overall, covid = found.scores.overall, found.scores.covid
+    overall, target = found.scores.overall, found.scores.target
+    name = found.classes.target.title
     return [
-        ("Accuracy, three classes", _shown(overall["accuracy"])),
+        ("Accuracy, all classes", _shown(overall["accuracy"])),
         ("AUC, mean over classes", _shown(overall["macro_auc"])),
-        ("Covid-19 sensitivity", _shown(covid["sensitivity"])),
-        ("Covid-19 specificity", _shown(covid["specificity"])),
+        (f"{name} sensitivity", _shown(target["sensitivity"])),
+        (f"{name} specificity", _shown(target["specificity"])),
     ]
 
 
@@ -114,7 +115,7 @@ def _shown(estimate: Estimate) -> dict[str, Any]:
 
 
 def _beside(found: Assessment) -> dict[str, Any]:
-    overall, covid = found.scores.overall, found.scores.covid
+    overall, covid = found.scores.overall, found.scores.target
     ours = {**covid, "covid_accuracy": covid["accuracy"], "accuracy": overall["accuracy"]}
     rows: list[dict[str, Any]] = [
         {"name": "These weights, on these cases", "ours": True,
@@ -134,7 +135,7 @@ def _beside(found: Assessment) -> dict[str, Any]:
 def _charts(found: Assessment) -> dict[str, Any]:
     by_label = found.scores.by_label
     drawn: dict[str, Any] = {
-        "confusion": charts.confusion(found.scores.confusion),
+        "confusion": charts.confusion(found.scores.confusion, found.classes),
         "burden": charts.burden(found.burden) if found.burden else "",
         "reliability": charts.reliability(found.reliability, n=found.n),
         "risk_coverage": charts.risk_coverage(found.risk_coverage),

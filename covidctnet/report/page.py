@@ -10,14 +10,15 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import Label
+from covidctnet.report.charts import colour_of
 from covidctnet.report.pictures import (
     HU_PER_UNIT,
     RESIDUAL_LIMIT,
     attention_stops,
     residual_stops,
 )
-from covidctnet.report.record import Record
+from covidctnet.report.record import Record, labels_in
 from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
@@ -25,9 +26,6 @@ __all__ = ["EMBEDDED_BYTES", "render_page"]
 
 EMBEDDED_BYTES = 32_000_000
 """Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
-
-# What a reader looks for comes first.
-_READING_ORDER = (CHEST_CT.COVID19, CHEST_CT.CAP, CHEST_CT.CONTROL)
 
 
 def render_page(
@@ -67,8 +65,9 @@ def render_page(
                 "key": x.key,
                 "count": labels[x],
                 "share": _share(labels[x], answered),
+                "colour": colour_of(x),
             }
-            for x in _READING_ORDER
+            for x in sorted(labels_in(answered), key=lambda label: (label.rank == 0, label.rank))
         ],
         answered_total=len(answered),
         flagged_total=sum(bool(record.flags) for record in answered),
@@ -85,6 +84,14 @@ def render_page(
     )
     stream.enable_buffering(64)
     return (piece.encode() for piece in stream)
+
+
+def _label_words(record: Record, label: Label) -> str:
+    """The answer in words: the classes that are left, where there are several."""
+    if record.status != "abstained":
+        return label.title
+    left = (x.title for x in record.classes.reading_order if x.key in record.labels_left)
+    return " or ".join(left)
 
 
 def _rows(
@@ -108,9 +115,7 @@ def _rows(
             "study": record.study,
             "status": record.status,
             "origin": next((n for n in record.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)), ""),
-            "label": " or ".join(x.title for x in _READING_ORDER if x.key in record.labels_left)
-            if record.status == "abstained"
-            else label.title,
+            "label": _label_words(record, label),
             "key": label.key,
             "burden": _burden_facts(record.burden),
             "picture": source,
@@ -125,7 +130,7 @@ def _rows(
                     "width": round(100 * record.probabilities[x.key], 2),
                     "text": _percent(record.probabilities[x.key]),
                 }
-                for x in _READING_ORDER
+                for x in record.classes.reading_order
             ],
             "flags": [flag_words(flag) for flag in record.flags],
             "seconds": f"{record.total_seconds:.1f}",

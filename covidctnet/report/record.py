@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.io.archive import File
 from covidctnet.report.pictures import kinds_of
 from covidctnet.report.words import flag_words
 from covidctnet.results import Burden, Failure, Prediction
 
-__all__ = ["COLUMNS", "Record", "StudyLike", "fingerprint_of", "record_of"]
+__all__ = ["Record", "StudyLike", "columns", "fingerprint_of", "labels_in", "record_of"]
 
-COLUMNS = (
-    "study",
-    "source_path",
-    "status",
-    "code",
-    "message",
-    "label",
-    *(f"p_{label.key}" for label in CHEST_CT),
-    "labels_left",
-    "distance",
-    "burden_share",
-    "burden_ml",
-    "seconds",
-    "weights",
-)
 # Of `Record.burden`, with the digits that the table shows.
 _BURDEN_CELLS = (("share", 4), ("lesion_ml", 1))
+
+
+def labels_in(records: Iterable[Record]) -> tuple[Label, ...]:
+    """Every class that some records tell apart, in order, each key once.
+
+    A folder whose weights were changed for those of another system holds answers of both.
+    """
+    sets = dict.fromkeys(record.classes for record in records if record.probabilities)
+    labels = {label.key: label for classes in sets or [CHEST_CT] for label in classes}
+    return tuple(labels.values())
+
+
+def columns(labels: Iterable[Label]) -> tuple[str, ...]:
+    """Headers of the table of results.
+
+    Args:
+        labels: From `labels_in`.
+    """
+    return (
+        "study",
+        "source_path",
+        "status",
+        "code",
+        "message",
+        "label",
+        *(f"p_{label.key}" for label in labels),
+        "labels_left",
+        "distance",
+        "burden_share",
+        "burden_ml",
+        "seconds",
+        "weights",
+    )
 
 
 class StudyLike(Protocol):
@@ -79,6 +97,8 @@ class Record:
         slice_mm: Heights of the slices in the picture, in patient millimetres.
         picture: File name of the picture beside the record, or empty.
         kinds: Rows of the picture, from above.
+        titles: Of the classes that were told apart, in their order.
+        normal: Title of the normal one.
     """
 
     study: str
@@ -102,13 +122,20 @@ class Record:
     slice_mm: tuple[float, ...] = ()
     picture: str = ""
     kinds: tuple[str, ...] = ()
+    titles: tuple[str, ...] = CHEST_CT.titles
+    normal: str = CHEST_CT.normal
+
+    @property
+    def classes(self) -> Classes:
+        """The classes that were told apart."""
+        return Classes(self.titles, self.normal)
 
     @property
     def label(self) -> Label | None:
         """The most probable label, or None without an answer."""
         if not self.probabilities:
             return None
-        return max(CHEST_CT, key=lambda label: self.probabilities[label.key])
+        return max(self.classes, key=lambda label: self.probabilities[label.key])
 
     @property
     def total_seconds(self) -> float:
@@ -120,9 +147,13 @@ class Record:
         """Name of the record's file, without its ending."""
         return _safe_stem(self.study)
 
-    def to_row(self) -> tuple[str, ...]:
-        """Cells of the table, in the order of `COLUMNS`, safe to open in a spreadsheet."""
-        label = self.label
+    def to_row(self, labels: Iterable[Label]) -> tuple[str, ...]:
+        """Cells of the table, in the order of `columns`, safe to open in a spreadsheet.
+
+        Args:
+            labels: From `labels_in`.
+        """
+        label, p = self.label, self.probabilities
         cells = (
             self.study,
             self.source_path,
@@ -130,7 +161,7 @@ class Record:
             self.code,
             self.message,
             label.title if label is not None else "",
-            *(f"{self.probabilities[x.key]:.6f}" if self.probabilities else "" for x in CHEST_CT),
+            *(f"{p[x.key]:.6f}" if x.key in p else "" for x in labels),
             " ".join(self.labels_left),
             "" if self.distance is None else f"{self.distance:.3f}",
             *((f"{self.burden[k]:.{n}f}" if self.burden else "") for k, n in _BURDEN_CELLS),
@@ -151,11 +182,16 @@ class Record:
         Raises:
             TypeError, KeyError, ValueError: If it made it not.
         """
+        # Records of before other classes than these three name none.
+        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
         known = {f.name: value[f.name] for f in fields(cls)}
-        for name in ("flags", "notes", "slice_mm", "labels_left", "kinds"):
+        for name in ("flags", "notes", "slice_mm", "labels_left", "kinds", "titles"):
             known[name] = tuple(known[name])
         if known["probabilities"]:
-            known["probabilities"] = {x.key: float(known["probabilities"][x.key]) for x in CHEST_CT}
+            known["probabilities"] = {
+                x.key: float(known["probabilities"][x.key])
+                for x in Classes(known["titles"], known["normal"])
+            }
         return cls(**known)
 
 
@@ -198,7 +234,9 @@ def record_of(
         code=" ".join(outcome.flags),
         message=message,
         shown_message=message,
-        probabilities={label.key: outcome.probabilities[label] for label in CHEST_CT},
+        probabilities={label.key: p for label, p in outcome.probabilities.items()},
+        titles=outcome.classes.titles,
+        normal=outcome.classes.normal,
         labels_left=tuple(label.key for label in outcome.prediction_set),
         distance=None if outcome.distance is None else round(outcome.distance, 4),
         burden=_burden(outcome.burden),

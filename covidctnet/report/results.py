@@ -19,7 +19,14 @@ from covidctnet.files import is_leftover, remove_leftovers, table_text, write_wh
 from covidctnet.report.page import render_page
 from covidctnet.report.pictures import draw_picture
 from covidctnet.report.provenance import Answerer, json_bytes, provenance_of, run_key
-from covidctnet.report.record import COLUMNS, Record, StudyLike, fingerprint_of, record_of
+from covidctnet.report.record import (
+    Record,
+    StudyLike,
+    columns,
+    fingerprint_of,
+    labels_in,
+    record_of,
+)
 from covidctnet.report.words import STATUS_WORDS
 from covidctnet.results import Failure, Prediction
 
@@ -210,7 +217,8 @@ class Results:
     def _write_summary(self) -> None:
         started_s = self._clock()
         records = self.records
-        rows = [COLUMNS, *(record.to_row() for record in records)]
+        labels = labels_in(records)
+        rows = [columns(labels), *(record.to_row(labels) for record in records)]
         write_whole(self.folder / "results.csv", table_text(rows))
         write_whole(self.folder / "results.json", json_bytes(self._summary(records), indent=1))
         page = render_page(records, runs=self._runs, picture_of=self._read_picture)

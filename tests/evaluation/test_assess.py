@@ -111,7 +111,7 @@ def test_the_answers_that_are_written_are_read_back(tmp_path):
 def test_the_json_holds_all_that_an_assessment_has():
     plain = as_plain(assessed(simulated(24)))
     elsewhere = {
-        "scores": ("overall", "covid_against_rest", "by_label", "confusion"),
+        "scores": ("overall", "covid19_against_rest", "by_label", "confusion"),
         "roc": ("curves",),
         "precision_recall": ("curves",),
         "reliability": ("curves",),

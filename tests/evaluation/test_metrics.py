@@ -120,15 +120,15 @@ def test_every_figure_is_that_of_scikit_learn(cohort):
             }
         )
     covid = found.by_label[CHEST_CT.COVID19]
-    assert found.covid["sensitivity"] == covid["sensitivity"]
-    assert found.covid["accuracy"].value == pytest.approx(
+    assert found.target["sensitivity"] == covid["sensitivity"]
+    assert found.target["accuracy"].value == pytest.approx(
         ((truth == CHEST_CT.COVID19) == (answer == CHEST_CT.COVID19)).mean()
     )
 
 
 def test_every_figure_lies_in_its_interval(cohort):
     found = score(*cohort, redraw(cohort[0], rng()))
-    figures = [found.overall, found.covid, *found.by_label.values()]
+    figures = [found.overall, found.target, *found.by_label.values()]
     for estimate in (e for group in figures for e in group.values()):
         assert estimate.low <= estimate.value <= estimate.high
         assert estimate.n > 0

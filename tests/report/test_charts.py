@@ -91,7 +91,7 @@ def test_too_few_patients_draw_no_band_and_say_so():
 
 def test_the_confusion_matrix_has_truth_down_and_answers_across():
     matrix = np.array([[7, 2, 1], [0, 0, 0], [3, 4, 5]])
-    svg = charts.confusion(matrix)
+    svg = charts.confusion(matrix, CHEST_CT)
     cells = [
         (float(n.get("y")), float(n.get("x")), int(n.text))
         for n in parts(svg)["text"]

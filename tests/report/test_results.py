@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StorageError, UsageError
-from covidctnet.report import COLUMNS, Results
+from covidctnet.report import Results, columns
 from tests.report.answers import AModel, AStudy, answer, images, refusal
 
 FILES = {"results.csv", "results.json", "index.html", "studies"}
@@ -43,7 +44,7 @@ def names(folder):
 
 def test_the_files_are_there_before_the_first_answer(results, folder):
     assert {path.name for path in folder.iterdir()} == FILES
-    assert (folder / "results.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert (folder / "results.csv").read_text() == ",".join(columns(CHEST_CT)) + "\n"
     assert json.loads((folder / "results.json").read_text())["studies"] == []
 
 
