@@ -1,7 +1,7 @@
 """The lungs by a network that has learned them with disease drawn in.
 
 Density finds lungs that hold air. Consolidation holds none, and what reaches the pleura is left out
-of such a mask (`covidctnet.lungs`); a network that has seen both can take it in again.
+of such a mask (`covidctnet.chest.lungs`); a network that has seen both can take it in again.
 """
 
 from __future__ import annotations
