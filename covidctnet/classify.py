@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 from covidctnet._version import __version__
-from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
-from covidctnet.calibration import soften
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.denoise import (
     DTYPES,
@@ -33,6 +31,8 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
 from covidctnet.segment import add_consolidation
+from covidctnet.trust.appearance import FEATURES, describe_appearance
+from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -46,7 +46,7 @@ class Unlikeness(NamedTuple):
 
     Attributes:
         distance: Over the limit that one valid scan in a hundred exceeds.
-        most: What lies the most standard deviations off, of `covidctnet.appearance.FEATURES`.
+        most: What lies the most standard deviations off, of `covidctnet.trust.appearance.FEATURES`.
     """
 
     distance: float
