@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from covidctnet.models.bcdunet import STRIDE
+from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
 
 __all__ = ["add_consolidation", "shrink_slices"]
 
