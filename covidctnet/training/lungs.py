@@ -20,7 +20,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
 from covidctnet.results import Label
-from covidctnet.segment import shrink_slices
+from covidctnet.systems.covidctnet.segment import shrink_slices
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
 from covidctnet.training.examples import Example, ExampleSettings, draw_example

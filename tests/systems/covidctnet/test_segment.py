@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.segment import add_consolidation, shrink_slices
+from covidctnet.systems.covidctnet.segment import add_consolidation, shrink_slices
 
 
 class Dense(torch.nn.Module):
