@@ -12,9 +12,9 @@ from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.training.lungs import LungData
+from covidctnet.systems.covidctnet.training.tasks import DenoiserTask
 from covidctnet.training.command import start_from
-from covidctnet.training.lungs import LungData
-from covidctnet.training.tasks import DenoiserTask
 from covidctnet.weights import load_weights
 from covidctnet.weights.shipped import presets_root
 from tests.volumes import a_chest

@@ -21,10 +21,16 @@ from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.segment import shrink_slices
+from covidctnet.systems.covidctnet.training.data import (
+    Pair,
+    Slices,
+    WorkFolder,
+    loader,
+    one_preprocessing,
+)
+from covidctnet.systems.covidctnet.training.examples import Example, ExampleSettings, draw_example
+from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask, Schedule
 from covidctnet.training.augment import vary_slices
-from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
-from covidctnet.training.examples import Example, ExampleSettings, draw_example
-from covidctnet.training.tasks import BCDUNetTask, Schedule
 
 __all__ = ["LungData", "LungTask"]
 
