@@ -8,14 +8,14 @@ from pydicom import dcmread
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
+from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StorageError, UsageError
-from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
-from covidctnet.io.cohort import read_cohort
-from covidctnet.io.store import Store
-from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.shipped import presets_root
+from covidctnet.weights.shipped import presets_root
+from covidctnet.workers.isolate import Limits
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
 

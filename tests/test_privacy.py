@@ -13,8 +13,8 @@ from covidctnet import read_volume
 from covidctnet.batch import classify_into
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
+from covidctnet.cohort.splits import SplitSettings
 from covidctnet.errors import StudyError
-from covidctnet.evaluation.splits import SplitSettings
 from covidctnet.io import find_studies
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings

@@ -11,19 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.chest import check_chest, look_for_chest
+from covidctnet.chest.gate import check_chest, look_for_chest
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild
-from covidctnet.io.dicom import Survey, survey
+from covidctnet.io.dicom import (
+    DamagedFileError,
+    Dropped,
+    NotDicomError,
+    Stack,
+    Survey,
+    owners,
+    survey,
+)
 from covidctnet.io.discover import Study, find_studies
-from covidctnet.io.elements import DamagedFileError, NotDicomError
-from covidctnet.io.headers import owners
 from covidctnet.io.read import read_study
-from covidctnet.io.series import Dropped, Stack
-from covidctnet.isolate import ChildError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.volume import Volume
+from covidctnet.workers.isolate import ChildError
 
 __all__ = ["describe", "ids_of", "inspect_paths", "render"]
 
@@ -45,7 +50,7 @@ def describe(
         ``orientation``, ``kernel``, ``chosen``, ``why``), whose files add up to those of the
         study; ``outcome``, ``readable``, or ``refused`` or ``failed`` with ``code`` and
         ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``, what its lungs
-        measure (see `covidctnet.chest.Chest`), None when it was not looked for.
+        measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
     """
     told: dict[str, Any] = {
         "study": study.id,

@@ -38,7 +38,7 @@ def train_classifier(arguments: list[str]) -> int:
 
 def cross_fit(arguments: list[str]) -> int:
     """``covidctnet cross-fit``; returns the exit code."""
-    from covidctnet.training.crossfit import CrossFit, CrossFitSettings
+    from covidctnet.systems.covidctnet.training.crossfit import CrossFit, CrossFitSettings
 
     parser = parser_of("cross-fit")
     parser.add_argument("work", type=str, help="work folder that preprocess filled")
@@ -107,7 +107,7 @@ def weights(arguments: list[str]) -> int:
             raise UsageError(
                 "weights import-keras wants --denoiser FILE --classifier FILE -o FOLDER"
             )
-        from covidctnet.keras_import import import_weights
+        from covidctnet.systems.covidctnet.keras_import import import_weights
 
         denoiser, classifier = map(existing, files[:2])
         made = import_weights(

@@ -24,19 +24,24 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 
-from covidctnet.burden import inner_lungs
-from covidctnet.card import taught_by
 from covidctnet.classes import CHEST_CT, Label
-from covidctnet.classify import CovidCTNet, Prepared
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
 from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
-from covidctnet.io.cohort import read_cohort
 from covidctnet.progress import track
 from covidctnet.results import Prediction
-from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
+from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
+from covidctnet.systems.covidctnet.training.crossfit import (
+    ALL,
+    NO_PATIENT,
+    CrossFit,
+    CrossFitSettings,
+)
 from covidctnet.weights import load_weights
+from covidctnet.weights.card import taught_by
 from pipelines.experiments.command import tell
 
 # Densities of the baselines, HU: ground glass to soft tissue, and consolidation alone.
@@ -203,7 +208,7 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
     """Answer every study of labelled archives that the weights have not learned from.
 
     Args:
-        data: See `covidctnet.io.cohort.read_cohort`.
+        data: See `covidctnet.cohort.archive.read_cohort`.
         model: Answers.
     """
     taught = taught_by(model.weights.card)

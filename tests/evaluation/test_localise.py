@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from covidctnet.burden import inner_lungs
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise, mean_figures
@@ -13,6 +12,7 @@ from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth
 from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.systems.covidctnet.burden import inner_lungs
 from covidctnet.volume import Source, Volume
 
 SPACING = (5.0, 2.0, 2.0)

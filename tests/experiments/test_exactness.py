@@ -3,8 +3,8 @@
 import re
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.classify import CovidCTNet
 from covidctnet.results import Prediction
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.exactness import run
 from tests.small import calibrated_weights, write_chest
 

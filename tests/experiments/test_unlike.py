@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from covidctnet.appearance import FEATURES
 from covidctnet.classes import CHEST_CT
-from covidctnet.classify import CovidCTNet
 from covidctnet.phantom import SCANNERS, make_phantom
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.trust.appearance import FEATURES
 from pipelines.experiments.unlike import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest

@@ -3,8 +3,8 @@ import shutil
 import pytest
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import StorageError, UsageError
-from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import SCANNERS, CohortPlan, cohort, write_cohort
 
 TINY = {"scanners": ("amber", "dune"), "matrix": 24, "spacing_mm": 16.0}

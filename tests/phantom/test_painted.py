@@ -8,8 +8,8 @@ import pytest
 from covidctnet import read_volume
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import UsageError
-from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import PaintPlan, paint_cohort
 from covidctnet.volume import PAINTED_NOTE
 from tests.volumes import a_chest

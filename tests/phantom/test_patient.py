@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, make_phantom, patient
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, NO_LESION, OTHER_LESION
 from covidctnet.volume import SYNTHETIC_NOTE

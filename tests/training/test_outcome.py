@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from covidctnet.cli import main
-from covidctnet.evaluation.splits import Splits
-from covidctnet.training import tasks
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.cohort.splits import Splits
+from covidctnet.systems.covidctnet.training import tasks
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
-from tests.training.conftest import PATIENTS
+from tests.little_work import PATIENTS
 
 DENOISER = ("--model.base=2", "--model.depth=1", "--data.batch_size=2")
 DENOISER += ("--data.validation_slices=4", "--trainer.limit_train_batches=2")
@@ -168,7 +168,7 @@ def test_a_live_start_is_left_alone(little_work, monkeypatch):
 
 def test_a_compiled_network_learns_what_the_plain_one_learns(little_work, monkeypatch):
     # Traces and differentiates as the real one does, but writes no kernels: no compiler is needed.
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
     assert train("denoiser", little_work) == 0
     plain = load_weights(little_work / "weights").denoiser().state_dict()
     shutil.rmtree(little_work / "denoiser")

@@ -25,18 +25,18 @@ import numpy as np
 import yaml
 
 from covidctnet.classes import CHEST_CT, Label
-from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main as covidctnet
-from covidctnet.denoise import denoise_slices
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import auc
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.shipped import presets_root
-from covidctnet.training.noise import NoiseSettings
+from covidctnet.systems.covidctnet.denoise import denoise_slices
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
+from covidctnet.weights.shipped import presets_root
 from pipelines.experiments.ablation.table import render
 from pipelines.experiments.command import tell
 from pipelines.real.slices import score_slices

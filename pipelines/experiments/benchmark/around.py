@@ -14,13 +14,13 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
-from covidctnet.denoise import compile_in_place
-from covidctnet.io.store import Store
-from covidctnet.lungs import lung_mask
-from covidctnet.training.data import Slices, loader
-from covidctnet.training.noise import corrupt
-from covidctnet.training.tasks import DenoiserTask
+from covidctnet.cohort.store import Store
+from covidctnet.systems.covidctnet.denoise import compile_in_place
+from covidctnet.systems.covidctnet.training.data import Slices, loader
+from covidctnet.systems.covidctnet.training.noise import corrupt
+from covidctnet.systems.covidctnet.training.tasks import DenoiserTask
 from pipelines.experiments.benchmark.goals import RESIDENT
 from pipelines.experiments.benchmark.held import watch
 from pipelines.experiments.benchmark.stages import PAPER_WIDTH, Scan

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from covidctnet import perlin
-from covidctnet.classify import CovidCTNet
-from covidctnet.denoise import denoise_slices, place
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.io import read_volume
-from covidctnet.lungs import lung_mask
-from covidctnet.models import BCDUNet
-from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import preprocess
-from covidctnet.residual import DepthPlan
 from covidctnet.results import Prediction
-from covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.systems.covidctnet import perlin
+from covidctnet.systems.covidctnet.denoise import denoise_slices, place
+from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import DepthPlan
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 from pipelines.experiments.benchmark import peers
 from pipelines.experiments.benchmark.goals import OFF

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from covidctnet.card import CALIBRATED
 from covidctnet.classes import CHEST_CT
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.report.svg import Drawing
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights import Weights, save_weights
+from covidctnet.weights.card import CALIBRATED
 from pipelines.experiments.benchmark import long_run
 from pipelines.experiments.benchmark.held import watch
 from pipelines.experiments.benchmark.long_run import Networks
@@ -125,10 +125,10 @@ def stream(
     Args:
         folder: From `write_studies`.
         weights: Shipped name or folder.
-        device: See `covidctnet.denoise.pick_device`.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
         studies: How many.
         cores: How many.
-        precision: See `covidctnet.denoise.pick_precision`.
+        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
         networks: See `pipelines.experiments.benchmark.long_run`.
         matrix: Rows and columns of the studies, to be told.
     """

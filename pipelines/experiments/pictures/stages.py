@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT, Label
-from covidctnet.denoise import denoise_slices
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
-from covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.systems.covidctnet.denoise import denoise_slices
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.weights import Weights
 
 __all__ = ["Stages", "draw_stages", "show_phantoms", "trained_with"]

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covidctnet.chest import look_for_chest
-from covidctnet.classify import CovidCTNet
+from covidctnet.chest.gate import look_for_chest
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies, read_study
 from covidctnet.preprocess import preprocess
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.command import tell
 
 

@@ -1,0 +1,257 @@
+"""The ways to divide a cohort: once by shares, in k folds, or one site after the other."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.cohort.members import Member, check_wishes, split_named
+from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
+from covidctnet.errors import CohortError, UsageError
+
+__all__ = ["NAMED", "SCHEMES", "kfold", "leave_one_site_out", "settings_of"]
+
+# The presets' own numbers, so that preprocess and split agree on who is where.
+NAMED: Mapping[str, SplitSettings] = MappingProxyType(
+    {
+        # CovidCTNet: 67 of 97 Controls for the denoiser, a tenth of the rest held back. The paper
+        # names no patients that choose the checkpoint; here another tenth does, so that those held
+        # back choose nothing.
+        "paper": SplitSettings(denoiser_controls=0.69, validation=0.1, test=0.1),
+        # DeepPneumonia: 60/10/30 by patient, here of those whom the denoiser leaves.
+        "60/10/30": SplitSettings(denoiser_controls=0.6, validation=0.1, test=0.3),
+    }
+)
+SCHEMES = (*NAMED, "shares", "kfold", "leave-one-site-out")
+_CLASSIFIER = ("train", "val")
+
+
+def settings_of(
+    scheme: str,
+    *,
+    folds: int | None = None,
+    denoiser_controls: float | None = None,
+    validation: float | None = None,
+    test: float | None = None,
+    seed: int = 0,
+) -> SplitSettings:
+    """The settings that a scheme's name stands for, with those that were given.
+
+    Args:
+        scheme: One of `SCHEMES`.
+        folds: Of ``kfold``, which wants it; its test share is one of them.
+        denoiser_controls: See `SplitSettings`; the scheme's own by default.
+        validation: The same.
+        test: The same.
+        seed: Of the shuffling.
+
+    Raises:
+        UsageError: If there is no such scheme, it has no folds, or it decides a share itself.
+    """
+    if scheme not in SCHEMES:
+        raise UsageError(f"unknown scheme {scheme!r}; schemes are {', '.join(SCHEMES)}")
+    given = {
+        name: share
+        for name, share in (
+            ("denoiser_controls", denoiser_controls),
+            ("validation", validation),
+            ("test", test),
+        )
+        if share is not None
+    }
+    decided = {"paper": ("denoiser_controls", "validation", "test")}.get(
+        scheme, ("validation", "test") if scheme in NAMED else ("test",)
+    )
+    if scheme != "shares" and (clash := [name for name in decided if name in given]):
+        raise UsageError(
+            f"the scheme {scheme} decides {' and '.join(clash)} itself. Leave it out, or choose "
+            "the scheme shares."
+        )
+    base = NAMED.get(scheme, SplitSettings())
+    if scheme == "kfold":
+        if folds is None or folds < 2:
+            raise UsageError(f"kfold wants 2 folds or more, got {folds or 'none'}")
+        base = replace(base, test=1 / folds)
+    elif folds is not None:
+        raise UsageError(f"folds are of the scheme kfold, {scheme} has none. Leave them out.")
+    elif scheme == "leave-one-site-out":
+        base = replace(base, test=0.0)
+    return replace(base, seed=seed, **given)
+
+
+def kfold(
+    members: Iterable[Member],
+    settings: SplitSettings,
+    folds: int,
+    *,
+    previous: Splits | None = None,
+    earlier: Mapping[str, Splits] = MappingProxyType({}),
+) -> dict[str, Splits]:
+    """Divide a cohort `folds` times, so that every patient is tested on once.
+
+    The denoiser's Controls are the same in all folds and tested on in none, so that one denoiser
+    serves all folds. In every fold, the patients of ``val`` come from those not in ``test``.
+
+    Args:
+        members: The studies; the cohort file may ask for the denoiser's splits only.
+        settings: Shares and seed; the test share becomes one fold's.
+        folds: How many, 2 or more.
+        previous: Splits of the whole cohort; their Controls stay the denoiser's.
+        earlier: What this function gave for a part of the cohort; nobody moves.
+
+    Returns:
+        By name, ``0`` to ``folds - 1``; stratified by label and site.
+
+    Raises:
+        CohortError: If a label has too few patients, or the cohort file places some in splits that
+            change from fold to fold.
+    """
+    members = tuple(sorted(members, key=lambda m: m.study))
+    settings = replace(settings, test=1 / folds)
+    tests = [f"fold {number}" for number in range(folds)]
+    homes = _asked(members)
+    for name, splits in earlier.items():
+        tested = {m.patient: f"fold {name}" for m in splits.members if m.wanted == "test"}
+        homes |= {p: fold for p, fold in tested.items() if p not in homes}
+    for splits in (*earlier.values(), *([previous] if previous else [])):
+        homes = _denoisers(splits) | homes
+    # Whom the whole gave to the classifier stays there; newcomers may become the denoiser's.
+    known = {m.patient for m in previous.members} if previous else set()
+    rotating = known.union(tests)
+    rest = [m for m in members if homes.get(m.patient, m.patient) in rotating]
+    rng = np.random.default_rng(settings.seed)
+    for label in CHEST_CT:
+        shares = settings.shares(label)
+        apart = {name: share for name, share in shares.items() if name.startswith("denoiser")}
+        of_each = dict.fromkeys(tests, (1 - sum(apart.values())) / folds)
+        try:
+            if known:
+                homes |= draw(rest, label, of_each, homes, rng)
+            homes |= draw(members, label, {**apart, **of_each}, homes, rng)
+        except CohortError as error:
+            raise CohortError(f"{error} Or take fewer folds.") from None
+    return {
+        str(number): _fold(members, homes, number, folds, settings, earlier.get(str(number)))
+        for number in range(folds)
+    }
+
+
+def _fold(
+    members: tuple[Member, ...],
+    homes: Mapping[str, str],
+    number: int,
+    folds: int,
+    settings: SplitSettings,
+    earlier: Splits | None,
+) -> Splits:
+    apart = {p: home for p, home in homes.items() if home.startswith("denoiser")}
+    placed = {**apart, **{p: "test" for p, home in homes.items() if home == f"fold {number}"}}
+    for member in earlier.members if earlier else ():
+        if member.wanted in _CLASSIFIER:
+            placed.setdefault(member.patient, member.wanted)
+    others = [m for m in members if placed.get(m.patient, "train") in _CLASSIFIER]
+    shares = {"train": 1 - settings.test - settings.validation, "val": settings.validation}
+    rng = np.random.default_rng([settings.seed, number])
+    for label in CHEST_CT:
+        placed |= draw(others, label, shares, placed, rng)
+    return _told(members, placed, settings, f"{number} of {folds}")
+
+
+def leave_one_site_out(
+    members: Iterable[Member],
+    settings: SplitSettings,
+    *,
+    earlier: Mapping[str, Splits] = MappingProxyType({}),
+) -> dict[str, Splits]:
+    """Divide a cohort once for every site, with all of that site's patients in ``test``.
+
+    That takes in the site's Controls, so that its denoiser has not seen the site either. Who was
+    scanned at several sites is tested on with each of them.
+
+    Args:
+        members: The studies, all with their site; the cohort file may ask for the denoiser's
+            splits only.
+        settings: Shares and seed for the other sites; a test share is not looked at.
+        earlier: What this function gave for a part of the cohort; nobody moves but those whose
+            site has changed.
+
+    Returns:
+        By the site's name, made fit for a folder; stratified by label and site.
+
+    Raises:
+        CohortError: If sites are unknown, there is one only, or the others lack a label.
+    """
+    members = tuple(sorted(members, key=lambda m: m.study))
+    unknown = [m.study for m in members if not m.site]
+    if unknown:
+        raise CohortError(
+            f"leave-one-site-out wants the site of every study, {len(unknown)} of {len(members)} "
+            f"have none (studies {', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}). "
+            "Fill the column site in cohort.csv and preprocess again."
+        )
+    sites = sorted({str(m.site) for m in members})
+    if len(sites) < 2:
+        raise CohortError("leave-one-site-out wants two sites or more, all studies are of one")
+    asked = _asked(members)
+    settings = replace(settings, test=0.0)
+    found: dict[str, Splits] = {}
+    for site in sites:
+        name = _folder_name(site)
+        there = {m.patient for m in members if m.site == site}
+        others = [
+            replace(m, wanted=asked.get(m.patient)) for m in members if m.patient not in there
+        ]
+        try:
+            rest = make_splits(others, settings, previous=_but_test(earlier.get(name)))
+        except CohortError as error:
+            raise CohortError(f"without site {site!r}: {error}") from None
+        homes = {m.patient: str(m.wanted) for m in rest.members} | dict.fromkeys(there, "test")
+        found[name] = _told(members, homes, settings, f"site {site}")
+    return found
+
+
+def _folder_name(site: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "-", site.casefold()).strip("-")
+    # Two sites never share a folder, whatever was left out of their names.
+    return plain if plain == site else f"{plain}-{hashlib.sha256(site.encode()).hexdigest()[:6]}"
+
+
+def _asked(members: Iterable[Member]) -> dict[str, str]:
+    """Home of the patients whom the cohort file gives to the denoiser; it may place no others."""
+    members = tuple(members)
+    check_wishes(members)
+    asked = {m.patient: (m.study, split_named(m.wanted)) for m in members if m.wanted}
+    others = [study for study, home in asked.values() if not home.startswith("denoiser")]
+    if others:
+        raise CohortError(
+            f"cohort.csv places {len(others)} patients in train, val or test (first: study "
+            f"{others[0]}), which change from fold to fold. Empty these cells and preprocess "
+            "again, or choose a scheme without folds."
+        )
+    return {patient: home for patient, (_, home) in asked.items()}
+
+
+def _denoisers(splits: Splits) -> dict[str, str]:
+    found = {m.patient: str(m.wanted) for m in splits.members}
+    return {p: home for p, home in found.items() if home.startswith("denoiser")}
+
+
+def _but_test(splits: Splits | None) -> Splits | None:
+    if splits is None:
+        return None
+    return replace(splits, members=tuple(m for m in splits.members if m.wanted != "test"))
+
+
+def _told(
+    members: Iterable[Member], homes: Mapping[str, str], settings: SplitSettings, fold: str
+) -> Splits:
+    placed = tuple(
+        replace(m, wanted=homes[m.patient], is_asked=m.wanted is not None) for m in members
+    )
+    return Splits(placed, settings.seed, settings, fold)

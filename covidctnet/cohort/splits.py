@@ -1,0 +1,321 @@
+"""Who is trained on and who is tested on: by patient, seeded, written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from covidctnet.classes import CHEST_CT, Label
+from covidctnet.cohort.apportion import place
+from covidctnet.cohort.members import (
+    SPLITS,
+    Member,
+    check_crossings,
+    check_hosts,
+    check_members,
+    check_wishes,
+    split_named,
+)
+from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.files import write_whole
+
+__all__ = [
+    "SPLITS",
+    "Member",
+    "SplitSettings",
+    "Splits",
+    "draw",
+    "make_splits",
+    "studies_of_split",
+]
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How a cohort is divided.
+
+    Attributes:
+        denoiser_controls: Share of the Control patients set aside for the denoiser; they take part
+            in nothing later. (The paper: 67 of 97.)
+        validation: Share of the patients of either part that choose the best checkpoint.
+        test: Share of the remaining patients that nothing is trained or chosen on.
+        seed: Of the shuffling.
+    """
+
+    denoiser_controls: float = 0.6
+    validation: float = 0.15
+    test: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.denoiser_controls < 1 and self.validation > 0 and self.test >= 0):
+            raise UsageError(
+                "shares must be positive (test may be 0) and denoiser_controls below 1, got "
+                f"{self.denoiser_controls}, {self.validation}, {self.test}"
+            )
+        if self.validation + self.test >= 1:
+            raise UsageError(
+                f"validation ({self.validation}) + test ({self.test}) must stay below 1"
+            )
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {self.seed}")
+
+    def shares(self, label: Label) -> Mapping[str, float]:
+        """Share of a label's patients in each split that it takes part in."""
+        denoiser = self.denoiser_controls if label is CHEST_CT.CONTROL else 0.0
+        shares = {
+            "denoiser_train": denoiser * (1 - self.validation),
+            "denoiser_val": denoiser * self.validation,
+            "train": (1 - denoiser) * (1 - self.validation - self.test),
+            "val": (1 - denoiser) * self.validation,
+            "test": (1 - denoiser) * self.test,
+        }
+        return {name: shares[name] for name in SPLITS if shares[name] > 0}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which split every study is in.
+
+    Attributes:
+        members: The studies, with their split in `Member.wanted`.
+        seed: Of the shuffling.
+        settings: What they were drawn by; None if that is not known.
+        fold: Which one of several divisions of the same cohort, such as ``2 of 5``.
+    """
+
+    members: tuple[Member, ...]
+    seed: int = 0
+    settings: SplitSettings | None = None
+    fold: str | None = None
+
+    def __post_init__(self) -> None:
+        check_members(self.members)
+
+    def studies(self, split: str) -> tuple[str, ...]:
+        """Study ids of a split, sorted."""
+        return tuple(sorted(m.study for m in self.members if m.wanted == split))
+
+    @property
+    def assignment(self) -> Mapping[str, str]:
+        """Split of every study id."""
+        return MappingProxyType({m.study: str(m.wanted) for m in self.members})
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any assignment."""
+        # Not over sites and contents: a folder that learns of them later is divided as before.
+        rows = [{k: _to_row(m)[k] for k in _ASSIGNMENT} for m in self._sorted()]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """Patients by split and label title."""
+        seen = {(m.patient, m.wanted, m.label) for m in self.members}
+        return {
+            name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in CHEST_CT}
+            for name in SPLITS
+        }
+
+    def save(self, path: Path) -> None:
+        """Write them as JSON, atomically."""
+        text = json.dumps(
+            {
+                "digest": self.digest,
+                "seed": self.seed,
+                "drawn_by": asdict(self.settings) if self.settings else None,
+                "fold": self.fold,
+                "patients": self.counts(),
+                "studies": [_to_row(m) for m in self._sorted()],
+            },
+            indent=1,
+        )
+        write_whole(path, text + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Splits:
+        """Read them back, and check that nobody edited a patient across a border.
+
+        Raises:
+            UsageError: If there is no such file.
+            CohortError: If it is not what `save` wrote, or contradicts itself.
+        """
+        try:
+            data = json.loads(path.read_text())
+            members = tuple(map(_from_row, data["studies"]))
+            drawn = data.get("drawn_by")
+            settings = SplitSettings(**drawn) if drawn else None
+            splits = cls(members, int(data["seed"]), settings, data.get("fold"))
+        except FileNotFoundError:
+            raise UsageError(f"no {path.name} in the work folder; run preprocess first") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CohortError(
+                f"{path.name} is damaged ({type(error).__name__}). Restore it; or remove it, and "
+                "what was trained from it, and run preprocess again."
+            ) from None
+        if splits.digest != data.get("digest"):
+            raise CohortError(
+                f"{path.name} was changed after it was written (digest {splits.digest}, "
+                f"file says {data.get('digest')}). Undo that. To set splits, fill the column split "
+                "in cohort.csv; covidctnet split --anew draws them again."
+            )
+        return splits
+
+    def _sorted(self) -> list[Member]:
+        return sorted(self.members, key=lambda m: m.study)
+
+
+_ASSIGNMENT = ("study", "patient", "label", "split")
+
+
+def _to_row(member: Member) -> dict[str, Any]:
+    known = {
+        "site": member.site,
+        "content": member.content,
+        "series": list(member.series),
+        "asked": member.is_asked,
+        "host": member.host,
+    }
+    return {
+        "study": member.study,
+        "patient": member.patient,
+        "label": member.label.title,
+        "split": str(member.wanted),
+        **{name: value for name, value in known.items() if value},
+    }
+
+
+def _from_row(row: Mapping[str, Any]) -> Member:
+    return Member(
+        row["study"],
+        row["patient"],
+        CHEST_CT.parse(row["label"]),
+        row["split"],
+        row.get("site"),
+        row.get("content", ""),
+        tuple(row.get("series", ())),
+        bool(row.get("asked", False)),
+        row.get("host", ""),
+    )
+
+
+def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
+    """Preprocessed studies of a split, with the labels that the splits tell.
+
+    Splits are written anew by every run of preprocess, stored volumes only when the images change:
+    a corrected label is in the former.
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled.
+        split: One of `SPLITS`.
+
+    Raises:
+        UsageError: If one has gone missing: figures over the rest would look like figures over all.
+        CohortError: If the splits are damaged, an image is under two patients, or the same lungs
+            are on both sides.
+    """
+    members = Splits.load(work / "splits.json").members
+    wanted = {m.study: m for m in members if m.wanted == split}
+    stored = {study.id: study for study in Store(work / "preprocessed").index()}
+    # The splits may have been written before the contents were known.
+    sources = {study.id: study.source for study in stored.values()}
+    members = tuple(
+        replace(m, content=s.digest or m.content, host=s.host or m.host)
+        if (s := sources.get(m.study))
+        else m
+        for m in members
+    )
+    check_crossings(members)
+    check_hosts(members)
+    missing = sorted(wanted.keys() - stored.keys())
+    if missing:
+        raise UsageError(
+            f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
+            f"(first: {missing[0]}). Run preprocess again."
+        )
+    return [replace(stored[study], label=wanted[study].label) for study in sorted(wanted)]
+
+
+def make_splits(
+    members: Iterable[Member], settings: SplitSettings, *, previous: Splits | None = None
+) -> Splits:
+    """Divide a cohort by patient, stratified by label and site.
+
+    A patient whom the cohort file or an earlier run has placed stays there: adding patients to an
+    archive never moves anybody from training to test.
+
+    Args:
+        members: The studies; `Member.wanted` is obeyed where given.
+        settings: Shares and seed.
+        previous: Splits of an earlier run on a part of the cohort.
+
+    Raises:
+        CohortError: If a label has too few patients for its splits, the wishes contradict, or a
+            scan stands under two patients.
+    """
+    members = tuple(sorted(members, key=lambda m: m.study))
+    check_wishes(members)
+    fixed: dict[str, str] = {m.patient: str(m.wanted) for m in previous.members} if previous else {}
+    for member in members:
+        if member.wanted:
+            wanted = split_named(member.wanted)
+            if fixed.setdefault(member.patient, wanted) != wanted:
+                raise CohortError(
+                    f"patient {member.patient} stands in two splits, {fixed[member.patient]} and "
+                    f"{wanted}. Give all studies of a patient one split."
+                )
+    rng = np.random.default_rng(settings.seed)
+    # A cohort file that places everybody may leave a stage without patients: it is meant so.
+    for label in CHEST_CT if not all(m.wanted for m in members) else ():
+        fixed |= draw(members, label, settings.shares(label), fixed, rng)
+    placed = (replace(m, wanted=fixed[m.patient], is_asked=m.wanted is not None) for m in members)
+    return Splits(tuple(placed), settings.seed, settings)
+
+
+def draw(
+    members: Iterable[Member],
+    label: Label,
+    shares: Mapping[str, float],
+    fixed: Mapping[str, str],
+    rng: np.random.Generator,
+) -> dict[str, str]:
+    """Draw homes for the patients of a label who have none, stratified by site.
+
+    Args:
+        members: The studies.
+        label: Of the patients.
+        shares: Of each home.
+        fixed: Homes of those who are placed.
+        rng: Draws who goes where.
+
+    Returns:
+        Home of each of the others.
+
+    Raises:
+        CohortError: If there are too few for one in each home.
+    """
+    sites: dict[str, str] = {}
+    for member in sorted(members, key=lambda m: m.study):
+        if member.label is label:
+            # Who was scanned at several sites counts where the first study is.
+            sites.setdefault(member.patient, member.site or "")
+    counts = Counter(fixed[p] for p in sites if p in fixed)
+    free_count = len(sites) - counts.total()
+    # Who places every patient may go without a test.
+    lacking = [n for n in shares if not counts[n] and (free_count or n != "test")]
+    if len(sites) < len(shares) and free_count < len(lacking):
+        raise CohortError(
+            f"{label} needs at least {len(shares)} patients (one each for "
+            f"{', '.join(shares)}), got {len(sites)}; none is left for "
+            f"{', '.join(lacking)}. Add patients"
+            + (", or set the test share to 0." if "test" in shares else ".")
+        )
+    return place(sites, shares, fixed, rng)

@@ -1,0 +1,349 @@
+"""A DICOM study to a volume: headers, then the choice of a series, then voxels."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydicom import config
+from pydicom.uid import UID
+
+from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
+from covidctnet.io.canonical import volume_of
+from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.frame import Frame, Identity
+from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, identify, read_frames, series_key
+from covidctnet.io.dicom.series import Dropped, Stack, choose
+from covidctnet.io.dicom.stacks import find_stacks
+from covidctnet.io.dicom.strays import is_stray
+from covidctnet.io.dicom.uids import without_idle_uids
+from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
+from covidctnet.volume import SYNTHETIC_NOTE, Volume
+
+__all__ = ["Survey", "read_dicom", "survey"]
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a study's headers say.
+
+    Attributes:
+        stacks: Images that form volumes, with their faults.
+        dropped: Images that form none.
+        frames: All images.
+        damaged: Files that cannot be read.
+    """
+
+    stacks: tuple[Stack, ...]
+    dropped: tuple[Dropped, ...]
+    frames: tuple[Frame, ...]
+    damaged: int = 0
+
+    def choose(self, series: str | None = None) -> tuple[Stack, tuple[Dropped, ...]]:
+        """The stack to read, and everything that is left out.
+
+        Raises:
+            StudyError: ``NOT_CT``, ``NOT_HU``, ``MIXED_PATIENT``, or what `choose` raises.
+        """
+        if not self.stacks:
+            kinds = "; ".join(f"{d.images} x {d.what}" for d in self.dropped) or "no image"
+            only_colour = any(d.what == "not HU" for d in self.dropped)
+            raise StudyError(
+                "NOT_HU" if only_colour else "NOT_CT",
+                f"wanted CT images in HU, got {kinds}. Give the original CT series.",
+            )
+        _check_patients(self.stacks)
+        best, left_out = choose(self.stacks, series=series)
+        return best, (*self.dropped, *left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Damage:
+    """A file that cannot be read.
+
+    Attributes:
+        file: The file.
+        error: What a stack that may lack it is refused with.
+        known: What its beginning says, where that can be read.
+    """
+
+    file: File
+    error: StudyError
+    known: Identity | None = None
+
+
+def survey(
+    files: Sequence[File],
+    *,
+    series: str | None = None,
+    series_uid: str | None = None,
+    allow_gaps: bool = False,
+    allow_tilt: bool = False,
+) -> Survey:
+    """Read the headers of a study; pixels only to tell copies of slices.
+
+    Args:
+        files: Of the study, in any order.
+        series: Key of a series or a stack, when the caller chooses: nothing else is looked at.
+        series_uid: Digest-free UID when only one series is asked for.
+        allow_gaps: Uneven steps are no fault.
+        allow_tilt: Shear is no fault.
+
+    Raises:
+        StudyError: ``UNKNOWN_SERIES``, ``MIXED_PATIENT``, ``MIXED_STUDY``.
+    """
+    frames: list[Frame] = []
+    damage: list[_Damage] = []
+    for number, file in enumerate(sorted(files, key=str), start=1):
+        # By its number: a file name may carry a patient's name.
+        which = f"file {number} of {len(files)} in the order of names"
+        try:
+            frames += read_frames(file)
+        except DamagedFileError as error:
+            known = _known(file)
+            place = known.position if known else None
+            height = f" (z = {place[2]:.1f})" if place else ""
+            told = StudyError(
+                error.code,
+                f"expected whole slices, {which}{height} is damaged: {error}. "
+                "Export the series again.",
+            )
+            damage.append(_Damage(file, told, known))
+        except NotDicomError:
+            told = StudyError(
+                "CORRUPT_SLICE",
+                f"expected whole slices, {which} holds no DICOM. Move it away if it is no slice; "
+                "else export the series again.",
+            )
+            damage.append(_Damage(file, told))
+        except OSError as error:
+            told = StudyError(
+                "UNREADABLE", f"{which} cannot be read ({error.strerror}). Check its rights."
+            )
+            damage.append(_Damage(file, told))
+    if series_uid is not None:
+        frames = [f for f in frames if f.series_uid == series_uid]
+    series_of = {f.file: f.series_uid for f in frames}
+    frames, notes = without_idle_uids(frames)
+    if series is not None:
+        frames = _only(frames, series)
+    ct = [f for f in frames if f.sop_class == CT_IMAGE or f.sop_class in ENHANCED_CT]
+    _check_study(ct)
+    stacks, dropped = find_stacks(frames, allow_gaps=allow_gaps, allow_tilt=allow_tilt)
+    stacks = [replace(stack, notes=(*notes, *stack.notes)) for stack in stacks]
+    if damage and not stacks and not (frames and dropped):
+        raise damage[0].error
+    stacks = [_beside_damage(_of_one_patient(stack), damage, series_of) for stack in stacks]
+    return Survey(tuple(stacks), tuple(dropped), tuple(frames), len(damage))
+
+
+def _only(frames: Sequence[Frame], series: str) -> list[Frame]:
+    """The frames of one series, by its key or that of one of its stacks."""
+    wanted = series.partition(".")[0]
+    found = [f for f in frames if series_key(f.series_uid) == wanted]
+    if not found:
+        known = sorted({series_key(f.series_uid) for f in frames})
+        raise StudyError(
+            "UNKNOWN_SERIES",
+            f"expected one of the series of this study, {', '.join(known)}, got {series}. "
+            "Take a key that `covidctnet inspect` shows.",
+        )
+    return found
+
+
+def _known(file: File) -> Identity | None:
+    """What the beginning of a damaged file says."""
+    try:
+        return identify(file)
+    except (DamagedFileError, NotDicomError, OSError):
+        return None
+
+
+def _beside_damage(stack: Stack, damage: Sequence[_Damage], series_of: Mapping[File, str]) -> Stack:
+    """The stack, refused where a damaged file may be a slice that it lacks."""
+    own = {series_of[f.file] for f in stack.frames}
+    near = [d for d in damage if not _is_elsewhere(d.known, own, set(series_of.values()))]
+    if not near:
+        return stack
+    if stack.fault:
+        # A hole that a damaged file may fill is that file's.
+        return replace(stack, fault=near[0].error)
+    missing = [
+        d
+        for d in near
+        if d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
+    ]
+    return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
+
+
+def _is_elsewhere(known: Identity | None, own: set[str], series: set[str]) -> bool:
+    """Whether a damaged file belongs to another series: no CT, or one of which images are whole."""
+    if known is None or not known.series_uid or known.series_uid in own:
+        return False
+    if known.sop_class == CT_IMAGE or known.sop_class in ENHANCED_CT:
+        return known.series_uid in series
+    return UID(known.sop_class, config.IGNORE).name.endswith(" Storage")
+
+
+def read_dicom(
+    files: Sequence[File],
+    study: str,
+    *,
+    notes: Sequence[str] = (),
+    series: str | None = None,
+    series_uid: str | None = None,
+    allow_gaps: bool = False,
+    undo_tilt: bool = False,
+) -> Volume:
+    """Read a study's volume.
+
+    Args:
+        files: Of the study, in any order.
+        study: Short id.
+        notes: What was decided about its files.
+        series: Key of the series to read; the rule chooses by default.
+        series_uid: UID of the only series to look at.
+        allow_gaps: Resample uneven slices to even steps, flagged.
+        undo_tilt: Undo the shear of a tilted gantry, flagged.
+
+    Returns:
+        HU, canonical orientation.
+
+    Raises:
+        StudyError: When it cannot be read to the right values in the right place.
+    """
+    seen = survey(
+        files,
+        series=series,
+        series_uid=series_uid,
+        allow_gaps=allow_gaps,
+        allow_tilt=undo_tilt,
+    )
+    stack, dropped = seen.choose(series)
+    placement = stack.placement
+    assert placement is not None  # a stack without geometry has a fault
+    notes = [*notes]
+    notes += [f"{d.images} images left out: {d.what}, series {d.key} ({d.why})" for d in dropped]
+    notes += stack.notes
+    if stack.strays:
+        notes.append(
+            f"{stack.strays} files beside the slices cannot be read; the slices are whole without "
+            "them"
+        )
+    array, more = read_hu(stack.frames)
+    notes += more
+    affine = placement.affine
+    flags = set()
+    if set(more) & set(BITS_NOTES):
+        flags.add("stored_bits")
+    if allow_gaps and not _is_even(stack):
+        array, affine = resample_gaps(array, placement)
+        flags.add("gaps_resampled")
+        notes.append(f"uneven slices resampled to {placement.step_mm:.3g} mm by interpolation")
+    if undo_tilt and _is_tilted(stack):
+        array, affine = untilt(array, affine, placement)
+        flags.add("untilted")
+        notes.append("the shear of a tilted gantry was undone by interpolation")
+    if any(f.is_lossy for f in stack.frames):
+        flags.add("lossy")
+    if stack.strays:
+        flags.add("stray_files")
+    if any(f.has_contrast for f in stack.frames):
+        flags.add("contrast")
+    if all(f.is_synthetic for f in stack.frames):
+        notes.append(SYNTHETIC_NOTE)
+    return volume_of(
+        array,
+        affine,
+        study=study,
+        reader="dicom",
+        notes=tuple(notes),
+        flags=tuple(flags),
+        acquisition=_acquisition(stack),
+        is_patient_order=True,
+    )
+
+
+def _acquisition(stack: Stack) -> tuple[tuple[str, str | float], ...]:
+    """What the header tells of the scanner's settings."""
+    out: list[tuple[str, str | float]] = [("kernel", stack.kernel)]
+    with contextlib.suppress(KeyError, ValueError):  # not told, or no number
+        out.append(("kvp", float(dict(stack.frames[0].marks)["KVP"])))
+    if stack.frames[0].scanner:
+        out.append(("scanner", stack.frames[0].scanner))
+    exposures = [f.exposure_mas for f in stack.frames if f.exposure_mas]
+    if len(exposures) == len(stack.frames):
+        out.append(("exposure_mas", statistics.median(exposures)))
+    return tuple(out)
+
+
+def _is_even(stack: Stack) -> bool:
+    return _passes(stack, allow_gaps=False, allow_tilt=True)
+
+
+def _is_tilted(stack: Stack) -> bool:
+    return not _passes(stack, allow_gaps=True, allow_tilt=False)
+
+
+def _passes(stack: Stack, *, allow_gaps: bool, allow_tilt: bool) -> bool:
+    assert stack.placement is not None
+    try:
+        check_placement(stack.placement, allow_gaps=allow_gaps, allow_tilt=allow_tilt)
+    except StudyError:
+        return False
+    return True
+
+
+def _check_study(frames: Sequence[Frame]) -> None:
+    studies = Counter(f.study_uid for f in frames)
+    if len(studies) < 2:
+        return
+    if bare := studies[""]:
+        raise StudyError(
+            "MIXED_STUDY",
+            f"expected one study, {bare} of {len(frames)} slices name no study and the others do. "
+            "Export the series again, or give these slices its study UID.",
+        )
+    raise StudyError(
+        "MIXED_STUDY",
+        f"expected one study, the slices of a series carry {len(studies)} study UIDs. "
+        "Export the series again.",
+    )
+
+
+_SORT = "Sort the files by patient and give the study UIDs of their own."
+
+
+def _of_one_patient(stack: Stack) -> Stack:
+    """The stack, refused when its slices carry several patients."""
+    for place, what in enumerate(("ids", "names")):
+        found = {f.patient[place] for f in stack.frames} - {""}
+        if len(found) > 1:
+            fault = StudyError(
+                "MIXED_PATIENT",
+                f"expected one patient, the slices of a series carry {len(found)} patient {what}. "
+                + _SORT,
+            )
+            return replace(stack, fault=fault)
+    return stack
+
+
+def _check_patients(stacks: Sequence[Stack]) -> None:
+    """Refuse series of several patients; a name may be spelt otherwise in a derived series."""
+    for stack in stacks:
+        if stack.fault and stack.fault.code == "MIXED_PATIENT":
+            raise stack.fault
+    frames = [f for stack in stacks for f in stack.frames]
+    ids = {f.patient[0] for f in frames} - {""}
+    names = {f.patient[1] for f in frames} - {""}
+    if len(ids) > 1 or (not ids and len(names) > 1):
+        raise StudyError(
+            "MIXED_PATIENT",
+            f"expected one patient, the series of this study carry {max(len(ids), len(names))} "
+            f"patient {'ids' if ids else 'names'}. {_SORT} Or choose a series by its key.",
+        )

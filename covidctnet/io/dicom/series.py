@@ -1,0 +1,182 @@
+"""Stacks of slices, and which of several is read.
+
+The rule: of the stacks that can be a chest CT (CT storage, no localizer, no projection, axial with
+at least eight slices when there is one such, at least four fifths as long as the longest of those)
+the first wins by: whole before faulty; original before derived; thinner slices; more slices;
+standard, then lung, then other kernels. A tie is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from covidctnet.errors import StudyError
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
+from covidctnet.io.dicom.kernels import kernel_kind
+
+__all__ = ["Dropped", "Stack", "choose"]
+
+MIN_COVERAGE = 0.8
+_KERNEL_RANK = {"standard": 0, "lung": 1}
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Images that are not read.
+
+    Attributes:
+        key: Opaque key of their series.
+        what: What they are, a few words.
+        images: How many.
+        why: Why they are left out.
+        files: How many files hold them.
+    """
+
+    key: str
+    what: str
+    images: int
+    why: str
+    files: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Images that form a volume, or would if nothing was wrong.
+
+    Attributes:
+        key: Opaque; `covidctnet.read_volume` takes it as ``series``.
+        series: Key of the series it is part of.
+        frames: Its images.
+        placement: Where they lie; None without geometry.
+        fault: Why it cannot be read.
+        notes: What was decided on the way.
+        beside: Images that lie where this stack would go on and do not fit it.
+        beyond: Other stacks that go on where this one ends, by series, and how many of their
+            images do.
+        strays: Files among its own that hold no image and that it does not lack.
+    """
+
+    key: str
+    series: str
+    frames: tuple[Frame, ...]
+    placement: Placement | None
+    fault: StudyError | None = None
+    notes: tuple[str, ...] = ()
+    beside: int = 0
+    beyond: tuple[tuple[str, int], ...] = ()
+    strays: int = 0
+
+    @property
+    def extent_mm(self) -> float:
+        """From the first slice to the last."""
+        return self.placement.extent_mm if self.placement else 0.0
+
+    @property
+    def direction(self) -> str:
+        """``axial``, ``coronal``, ``sagittal`` or ``unknown``."""
+        return self.placement.direction if self.placement else "unknown"
+
+    @property
+    def is_original(self) -> bool:
+        """Not computed from other images."""
+        return "DERIVED" not in self.frames[0].image_type
+
+    @property
+    def kernel(self) -> str:
+        """What its kernel is for."""
+        return kernel_kind(self.frames[0].kernel)
+
+    @property
+    def rank(self) -> tuple[bool, bool, float, int, int]:
+        """Smaller is better; see the module's rule."""
+        step = self.placement.step_mm if self.placement else 1e3
+        return (
+            self.fault is not None,
+            not self.is_original,
+            round(step, 2),
+            -len(self.frames),
+            _KERNEL_RANK.get(self.kernel, 2),
+        )
+
+
+def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack, list[Dropped]]:
+    """The stack to read, by the module's rule.
+
+    Args:
+        stacks: Of one study, at least one.
+        series: Key of a series or a stack, when the caller chooses.
+
+    Raises:
+        StudyError: ``UNKNOWN_SERIES``; ``AMBIGUOUS_SERIES`` for a tie; the fault of the best stack
+            when none can be read.
+    """
+    wanted = [s for s in stacks if series is None or series in (s.key, s.series)]
+    if not wanted:
+        known = ", ".join(sorted(s.key for s in stacks))
+        raise StudyError("UNKNOWN_SERIES", f"wanted series {series}, this study has {known}.")
+    axial = [s for s in wanted if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
+    wanted = axial or wanted
+    longest = max(s.extent_mm for s in wanted)
+    long = [s for s in wanted if s.extent_mm >= MIN_COVERAGE * longest]
+    if all(s.fault for s in long):
+        # A fragment must not stand in for a volume that is broken.
+        best = min(long, key=lambda s: s.rank)
+        assert best.fault is not None
+        if best.fault.code == "TOO_FEW_SLICES" and len(stacks) > 1:
+            images = sum(len(s.frames) for s in stacks)
+            raise StudyError(
+                "TOO_FEW_SLICES",
+                f"expected at least {MIN_SLICES} slices in a series, got {images} CT images in "
+                f"{len(stacks)} series, {len(best.frames)} in the largest. Give all slices of one "
+                "scan; if they are one scan, give them one series UID.",
+            )
+        raise best.fault
+    ranked = sorted(long, key=lambda s: s.rank)
+    best = ranked[0]
+    # The caller who names a stack means it; who names a series means all of its stacks.
+    beyond = sum(n for key, n in best.beyond if series in (None, key)) if series != best.key else 0
+    if (best.beside or beyond) and series != best.key and not best.fault:
+        raise StudyError(
+            "SLICE_GAP",
+            f"expected one whole scan, got {best.beside + beyond} images of another acquisition, "
+            f"series or format where the scan of {len(best.frames)} slices goes on; without them "
+            "it is cut. Export them as one series, or choose the part with "
+            f'read_volume(..., series="{best.key}").',
+        )
+    ties = [s.key for s in ranked if s.rank == best.rank]
+    if len(ties) > 1:
+        raise StudyError(
+            "AMBIGUOUS_SERIES",
+            f"{len(ties)} series are equally good: {', '.join(sorted(ties))}. "
+            "Choose one with read_volume(..., series=KEY).",
+        )
+    if best.fault:
+        raise best.fault
+    dropped = [
+        Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest))
+        for s in stacks
+        if s is not best
+    ]
+    return best, dropped
+
+
+def _reason(stack: Stack, best: Stack, longest: float) -> str:
+    if stack.fault:
+        return stack.fault.code
+    if stack.direction != best.direction:
+        return f"not {best.direction}"
+    if stack.extent_mm < MIN_COVERAGE * longest:
+        return "shorter than the longest"
+    words = (
+        "faulty",
+        "derived",
+        "thicker slices",
+        "fewer slices",
+        "another kernel",
+    )
+    for ours, other, word in zip(best.rank, stack.rank, words, strict=True):
+        if ours != other:
+            return word
+    return "not chosen"

@@ -1,0 +1,412 @@
+"""DICOM pixels to Hounsfield units, bit by bit."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
+from covidctnet.io.dicom.codecs import DECODERS
+from covidctnet.io.dicom.elements import DEFLATED, PIXELS, DamagedFileError, inflated
+from covidctnet.io.dicom.frame import Frame, PixelFormat
+from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
+from covidctnet.io.dicom.rescale import check_rescale
+from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
+
+__all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
+
+# Files are read and native pixels converted by this many threads: both release the lock.
+THREADS = 2
+# A declared padding value that is this close to air, or above everything, needs no second look.
+CREDIBLE_PADDING_HU = (-900.0, 3000.0)
+
+# Where more stands in pixels than BitsStored says: marks above the bits leave the tissue as it is,
+# a number that was cut makes jumps of this size at its border.
+MARK_JUMP_HU = 200.0
+# Metal reaches this; what is beyond is no number that was meant.
+MAX_METAL_HU = 31743.0
+# No more pixels of a slice than this are metal or bone that needs more bits.
+MAX_WIDE_SHARE = 0.5
+MIN_NEGATIVE = 1e-3
+WIDER_NOTE = "pixels hold numbers of more bits than BitsStored says: they were read whole"
+MARKS_NOTE = "marks above the stored bits were left out"
+BITS_NOTES = (WIDER_NOTE, MARKS_NOTE)
+
+_NATIVE = (
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.2",
+    DEFLATED,
+)
+ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
+SYNTAXES = frozenset({*_NATIVE, ENCAPSULATED_NATIVE, *DECODERS})
+_INT16 = np.iinfo(np.int16)
+_SHORT = (np.dtype(np.int16), np.dtype(np.uint16))
+
+
+def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode frames and rescale each with its own slope and intercept.
+
+    Args:
+        frames: Of one matrix, in the order wanted.
+
+    Returns:
+        HU, shape (frame, row, column), int16 when exact and float32 else; notes.
+
+    Raises:
+        StudyError: ``CORRUPT_SLICE`` with the number of the slice; ``NO_RESCALE`` if the rescaling
+            of a slice contradicts its neighbours.
+    """
+    first = frames[0].pixels
+    shape = (len(frames), first.rows, first.columns)
+    is_whole = all(
+        float(f.slope or 0).is_integer() and float(f.intercept or 0).is_integer() for f in frames
+    ) and all(f.pixels.tag == PIXELS for f in frames)
+    out = np.empty(shape, dtype=np.int16 if is_whole else np.float32)
+    padding = _padding_of(frames)
+    # Where slices store their numbers in different ways, no bit may go unused: one whose way was
+    # changed would lose some.
+    strict = len({_layout(f.pixels) for f in frames}) > 1
+    places: dict[File, list[int]] = {}
+    for i, frame in enumerate(frames):
+        places.setdefault(frame.file, []).append(i)
+
+    odd: list[File] = []
+    whole = False
+
+    def fill(place: list[int]) -> int:
+        try:
+            stored = _decode([frames[i] for i in place], strict=strict, odd=odd, whole=whole)
+        except DamagedFileError as error:
+            # A file name may carry a patient's name; the number and the place do not.
+            where = frames[place[0]].position
+            height = f" (z = {where[2]:.1f})" if where else ""
+            raise StudyError(
+                "CORRUPT_SLICE",
+                f"wanted whole slices, slice {place[0] + 1} of {len(frames)}{height} is damaged: "
+                f"{error}. Export the series again.",
+            ) from None
+        return sum(
+            _rescale(raw, frames[i], padding, out[i]) for i, raw in zip(place, stored, strict=True)
+        )
+
+    def fill_all() -> int:
+        nonlocal out
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                return sum(pool.map(fill, places.values()))
+            except OverflowError:
+                out = np.empty(shape, dtype=np.float32)
+                return sum(pool.map(fill, places.values()))
+
+    padded = fill_all()
+    notes: tuple[str, ...] = ()
+    if odd:
+        found = set(odd)
+        note = _beyond_bits([f for f in frames if f.file in found])
+        notes = (note,) if note else ()
+        if note == WIDER_NOTE:
+            whole = True
+            padded = fill_all()
+    check_rescale(frames, out)
+    return out, (*notes, *((f"{padded} padding voxels set to -1024 HU",) if padded else ()))
+
+
+def _beyond_bits(frames: Sequence[Frame]) -> str:
+    """What stands above the stored bits: nothing that matters, marks, or the rest of numbers.
+
+    By the standard anything may stand there, and the stored bits are the truth. Exporters that
+    write other numbers and leave BitsStored as it was need the bits above.
+
+    Args:
+        frames: Those with pixels that do not fit.
+
+    Returns:
+        A note; empty when the stored bits alone are meant.
+
+    Raises:
+        StudyError: ``NOT_HU`` when neither reading makes sense.
+    """
+    jumps: list[np.ndarray] = []
+    is_wide = is_possible = True
+    for frame in frames:
+        (kept,), (whole,) = _decode([frame]), _decode([frame], whole=True)
+        more = kept != whole
+        # Without a negative number the sign was never extended.
+        is_wide &= not frame.pixels.is_signed or float((whole < 0).mean()) >= MIN_NEGATIVE
+        is_wide &= float(more.mean()) <= MAX_WIDE_SHARE
+        slope, intercept = float(frame.slope or 1), float(frame.intercept or 0)
+        is_possible &= float(whole[more].max()) * slope + intercept <= MAX_METAL_HU
+        hu = kept.astype(np.float32) * np.float32(slope)
+        for axis in (0, 1):
+            border = np.diff(more.astype(np.int8), axis=axis) != 0
+            jumps.append(np.abs(np.diff(hu, axis=axis))[border])
+    border_jumps = np.concatenate(jumps)
+    if not is_wide or not border_jumps.size:
+        return ""
+    if float(np.median(border_jumps)) < MARK_JUMP_HU:
+        return MARKS_NOTE
+    if is_possible:
+        return WIDER_NOTE
+    raise StudyError(
+        "NOT_HU",
+        f"expected pixels of {frames[0].pixels.bits_stored} bits, as BitsStored says, got numbers "
+        f"that need more in {len(frames)} slices. Export the original series, or correct "
+        "BitsStored.",
+    )
+
+
+def same_pixels(one: Frame, other: Frame) -> bool:
+    """Whether two frames hold the same stored values, whatever their transfer syntax."""
+    if (one.slope, one.intercept) != (other.slope, other.intercept):
+        return False
+    try:
+        (a,), (b,) = _decode([one]), _decode([other])
+    except DamagedFileError:
+        # A damaged slice is no copy; reading its stack will tell.
+        return False
+    return a.shape == b.shape and bool((a == b).all())
+
+
+def _padding_of(frames: Sequence[Frame]) -> bool:
+    """Whether the declared padding value is to be believed.
+
+    A value amid the tissues that no corner shows is a header's default, not padding.
+    """
+    declared = [f for f in frames if f.pixels.padding is not None and f.pixels.tag == PIXELS]
+    if not declared:
+        return False
+    low, high = CREDIBLE_PADDING_HU
+    doubtful = [
+        f
+        for f in declared
+        if low < (f.pixels.padding or (0, 0))[0] * f.slope + f.intercept < high  # type: ignore[operator]
+    ]
+    if not doubtful:
+        return True
+    try:
+        (stored,) = _decode([doubtful[len(doubtful) // 2]])
+    except DamagedFileError:
+        # It is refused when its turn comes.
+        return False
+    first, last = doubtful[len(doubtful) // 2].pixels.padding or (0, 0)
+    corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return bool(((corners >= first) & (corners <= last)).any())
+
+
+def _rescale(raw: np.ndarray, frame: Frame, has_padding: bool, out: np.ndarray) -> int:
+    """Stored values to HU into `out`; returns how many voxels were padding."""
+    slope, intercept = frame.slope, frame.intercept
+    assert slope is not None and intercept is not None  # the series was refused otherwise
+    low, high = sorted((float(raw.min()) * slope, float(raw.max()) * slope))
+    limits = frame.pixels.padding if has_padding else None
+    has_low = low + intercept < PADDING_BELOW_HU
+    padding = None
+    if limits is not None:
+        padding = (raw >= limits[0]) & (raw <= limits[1])
+    if has_low:
+        thin = raw * slope + intercept < PADDING_BELOW_HU
+        padding = thin if padding is None else padding | thin
+    if out.dtype == np.int16:
+        if low + intercept < _INT16.min or high + intercept > _INT16.max:
+            if padding is None or not padding.any():
+                raise OverflowError
+            measured = raw[~padding]
+            if measured.size and measured.max() * slope + intercept > _INT16.max:
+                raise OverflowError
+        # Wrapping is harmless: what is in range comes out right, the rest is padding.
+        if slope == 1 and raw.dtype in _SHORT and _INT16.min <= intercept <= _INT16.max:
+            np.add(raw.view(np.int16), np.int16(intercept), out=out)
+        elif slope == 1:
+            np.add(raw, np.int64(intercept), out=out, casting="unsafe", dtype=np.int64)
+        else:
+            out[...] = raw.astype(np.int64) * int(slope) + int(intercept)
+    else:
+        out[...] = raw.astype(np.float64) * slope + intercept
+    if padding is None:
+        return 0
+    out[padding] = AIR_HU
+    return int(padding.sum())
+
+
+def _layout(pixels: PixelFormat) -> tuple[int, int, bool]:
+    return pixels.bits_stored, pixels.high_bit, pixels.is_signed
+
+
+def _decode(
+    frames: Sequence[Frame],
+    *,
+    strict: bool = False,
+    odd: list[File] | None = None,
+    whole: bool = False,
+) -> list[np.ndarray]:
+    """Stored values of frames of one file, as signed or unsigned numbers, shape (row, column).
+
+    Args:
+        frames: Of one file.
+        strict: Nothing may stand beside the stored bits.
+        odd: Gets the file when something does.
+        whole: Take the bits above the stored ones for a part of the number.
+
+    Raises:
+        DamagedFileError: If they cannot be read.
+    """
+    pixels, path = frames[0].pixels, frames[0].file
+    bits = _Bits(strict, whole)
+    try:
+        with path.open("rb") as file:
+            arrays = _stored(file, pixels, [frame.index for frame in frames], bits)
+    except OSError as error:
+        raise DamagedFileError(error.strerror or type(error).__name__) from None
+    if odd is not None and bits.are_odd:
+        odd.append(path)
+    return arrays
+
+
+@dataclass
+class _Bits:
+    """How bits beside the stored ones are taken, and whether some were set."""
+
+    strict: bool
+    whole: bool
+    are_odd: bool = False
+
+
+def _stored(
+    file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int], bits: _Bits
+) -> list[np.ndarray]:
+    if pixels.tag == 0:
+        raise DamagedFileError("it has no pixels")
+    if pixels.length == ENCAPSULATED_LENGTH:
+        encoded = _encapsulated_frames(file, pixels)
+        if pixels.syntax == ENCAPSULATED_NATIVE:
+            return [_native(encoded[i], pixels, bits) for i in wanted]
+        return [_decompressed(encoded[i], pixels, bits) for i in wanted]
+    if pixels.syntax not in _NATIVE:
+        raise DamagedFileError("its pixels are not in the syntax that the header names")
+    if pixels.syntax == DEFLATED:
+        file = inflated(file)
+    size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
+    needed, row = size * pixels.frames, size // pixels.rows
+    # Some bytes behind the last row are harmless; a whole row tells of another matrix.
+    if not needed <= pixels.length < needed + row:
+        raise DamagedFileError(
+            f"it declares {pixels.length} bytes of pixels, its matrix needs {needed}"
+        )
+    arrays = []
+    for index in wanted:
+        file.seek(pixels.start + index * size)
+        arrays.append(_native(file.read(size), pixels, bits))
+    return arrays
+
+
+def _native(content: bytes, pixels: PixelFormat, bits: _Bits) -> np.ndarray:
+    """Uncompressed bytes as numbers."""
+    if pixels.tag != PIXELS:
+        kind = {32: "f4", 64: "f8"}.get(pixels.bits_allocated)
+    else:
+        kind = {16: "u2", 32: "u4"}.get(pixels.bits_allocated)
+    if kind is None:
+        raise DamagedFileError(f"{pixels.bits_allocated} bits a pixel are not read")
+    dtype = np.dtype(kind).newbyteorder(">" if pixels.is_big_endian else "<")
+    size = pixels.rows * pixels.columns * dtype.itemsize
+    if len(content) < size:
+        raise DamagedFileError(f"it ends after {len(content)} of {size} bytes of pixels")
+    array = np.frombuffer(content, dtype, count=pixels.rows * pixels.columns)
+    array = array.reshape(pixels.rows, pixels.columns)
+    if pixels.is_big_endian:
+        array = array.astype(dtype.newbyteorder("="))
+    if pixels.tag != PIXELS:
+        if not np.isfinite(array).all():
+            raise DamagedFileError("it holds numbers that are not finite")
+        return array
+    return _significant(array, pixels, pixels.bits_stored, pixels.high_bit, bits)
+
+
+def _significant(
+    array: np.ndarray, pixels: PixelFormat, bits: int, high_bit: int, taken: _Bits
+) -> np.ndarray:
+    """The stored bits alone, sign extended: above them anything may stand."""
+    container = array.dtype.itemsize * 8
+    if not 0 < bits <= container or not bits - 1 <= high_bit < container:
+        raise DamagedFileError(f"{bits} bits up to bit {high_bit} do not fit in {container}")
+    if pixels.is_signed:
+        array = array.view(f"i{array.dtype.itemsize}")
+    if bits == container or (taken.whole and high_bit == bits - 1):
+        return array
+    kept = np.right_shift(np.left_shift(array, container - 1 - high_bit), container - bits)
+    if high_bit == bits - 1 and not (kept == array).all():
+        taken.are_odd = True
+    if taken.strict and not (kept == array).all():
+        raise DamagedFileError(
+            f"it says {bits} bits up to bit {high_bit}, other slices of the series differ, and "
+            "more stands in its pixels"
+        )
+    return kept
+
+
+def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
+    """The compressed stream of every frame, put together from its fragments.
+
+    Source: DICOM PS3.5, A.4.
+    """
+    file.seek(pixels.start)
+    fragments: list[bytes] = []
+    starts: list[int] = []
+    offset = 0
+    while True:
+        head = file.read(8)
+        if len(head) < 8:
+            raise DamagedFileError("it ends amid its pixels")
+        if head[:4] == b"\xfe\xff\xdd\xe0":
+            break
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] != b"\xfe\xff\x00\xe0" or length == ENCAPSULATED_LENGTH:
+            raise DamagedFileError("its compressed pixels are broken")
+        content = file.read(length)
+        if len(content) < length:
+            raise DamagedFileError("it ends amid its pixels")
+        fragments.append(content)
+        starts.append(offset)
+        offset += 8 + length
+    if len(fragments) < 2:
+        raise DamagedFileError("its compressed pixels are empty")
+    table, fragments = fragments[0], fragments[1:]
+    if pixels.frames == 1:
+        return [b"".join(fragments)]
+    if len(fragments) == pixels.frames:
+        return fragments
+    offsets = np.frombuffer(table[: len(table) // 4 * 4], "<u4").tolist()
+    places = [start - starts[1] for start in starts[1:]]
+    if len(offsets) != pixels.frames or not set(offsets) <= set(places) or offsets[0] != 0:
+        raise DamagedFileError(f"{len(fragments)} fragments for {pixels.frames} frames, no table")
+    firsts = [places.index(offset) for offset in offsets]
+    ends = [*firsts[1:], len(fragments)]
+    return [b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True)]
+
+
+def _decompressed(stream: bytes, pixels: PixelFormat, taken: _Bits) -> np.ndarray:
+    try:
+        decoded = DECODERS[pixels.syntax](stream, pixels)
+    # The codecs tell of broken streams with these.
+    except (RuntimeError, ValueError, LookupError, TypeError, MemoryError, struct.error) as e:
+        raise DamagedFileError(
+            f"its compressed pixels cannot be decoded ({type(e).__name__})"
+        ) from None
+    count = pixels.rows * pixels.columns
+    width = len(decoded.content) // count
+    if width not in (1, 2, 4) or len(decoded.content) != width * count:
+        raise DamagedFileError(
+            f"its compressed pixels are {len(decoded.content)} bytes, wanted {count} numbers"
+        )
+    if decoded.is_signed and not pixels.is_signed:
+        raise DamagedFileError("its compressed pixels are signed, its header says unsigned")
+    array = np.frombuffer(decoded.content, f"<u{width}").reshape(pixels.rows, pixels.columns)
+    bits = min(pixels.bits_stored, decoded.precision)
+    return _significant(array, pixels, bits, bits - 1, taken)

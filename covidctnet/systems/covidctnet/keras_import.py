@@ -1,0 +1,337 @@
+"""Original Keras weights (``.h5``, ``.hdf5``, ``.weights.h5``) into the networks of this package.
+
+Kinds, order and shapes of the layers tell the network; see the module `keras_file` for how they are
+found. Arrays are channels-last in Keras and channels-first in torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from covidctnet._version import __version__
+from covidctnet.classes import CHEST_CT
+from covidctnet.errors import WeightsError
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.keras_file import KerasFile, KerasLayer, read_keras, shown
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.cnn3d import LEVELS
+from covidctnet.systems.covidctnet.networks.convlstm import Gates
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.weights import Weights, save_weights
+from covidctnet.weights.card import CARD
+from covidctnet.weights.shipped import presets_root
+
+__all__ = ["import_keras", "import_weights"]
+
+PUBLISHED_DEPTH = 50
+
+# Place in the torch module of every array of a kind, and how to turn it: (row, column, in, out) to
+# (out, in, row, column), and (row, column, out, in) to (in, out, row, column) without a flip. The
+# gates of a ConvLSTM stay in the order i, f, c, o.
+_IMAGE, _VOLUME, _MATRIX, _VECTOR = (3, 2, 0, 1), (4, 3, 0, 1, 2), (1, 0), (0,)
+_BIAS = ("bias", _VECTOR)
+_CELL = (("input.weight", _IMAGE), ("recurrent.weight", _IMAGE), ("input.bias", _VECTOR))
+_SLOTS: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "Conv2D": (("weight", _IMAGE), _BIAS),
+    "Conv2DTranspose": (("weight", _IMAGE), _BIAS),
+    "Conv3D": (("weight", _VOLUME), _BIAS),
+    "Dense": (("weight", _MATRIX), _BIAS),
+    "BatchNormalization": tuple(
+        (name, _VECTOR) for name in ("weight", "bias", "running_mean", "running_var")
+    ),
+    "ConvLSTM2D": tuple((f"backward_lstm.{name}", turn) for name, turn in _CELL),
+    "Bidirectional": tuple(
+        (f"{way}_lstm.{name}", turn) for way in ("forward", "backward") for name, turn in _CELL
+    ),
+}
+# What our ConvLSTMs do and shapes do not show; a file that tells its settings must agree.
+_LSTM = {"activation": "tanh", "return_sequences": False}
+
+
+def import_keras(
+    path: str | Path,
+    *,
+    gates: Gates | None = None,
+    depth: int | None = None,
+    size: int | None = None,
+) -> BCDUNet | CNN3D:
+    """The denoiser or the classifier that a Keras file holds, whatever its layers are called.
+
+    Args:
+        path: HDF5 file of weights or of a whole model, of Keras 2 or 3.
+        gates: Denoiser: activation of the ConvLSTM gates. By default what the file tells, else
+            that of its Keras: ``hard_sigmoid`` for 2, ``sigmoid`` for 3.
+        depth: Classifier: slices of a residual; 50 as published, by default.
+        size: Classifier: rows and columns; the weights do not tell them, as poolings round.
+
+    Returns:
+        In evaluation mode, on the CPU: a `BCDUNet` that reads backward only or both ways, as wide
+        and deep as the file says, or a `CNN3D`.
+
+    Raises:
+        WeightsError: If h5py is not installed, the file cannot be read, holds another network, or
+            contradicts what was asked.
+    """
+    saved = read_keras(Path(path))
+    if saved.of("Conv3D"):
+        return _classifier(saved, depth, size)
+    if saved.of("ConvLSTM2D", "Bidirectional"):
+        return _denoiser(saved, gates)
+    raise WeightsError(
+        f"{saved.name} holds {_counted(Counter(layer.kind for layer in saved.layers))}, expected a "
+        "BCDU-Net (Conv2D and ConvLSTM2D) or a 3D CNN (Conv3D). Give one of the two."
+    )
+
+
+def import_weights(
+    denoiser: Path,
+    classifier: Path,
+    folder: Path,
+    *,
+    preset: str = "upstream",
+    gates: Gates | None = None,
+) -> Weights:
+    """Make a folder of weights from the two files of a training in Keras.
+
+    Args:
+        denoiser: Keras file of the BCDU-Net.
+        classifier: Keras file of the 3D CNN.
+        folder: Created when needed; must not hold weights yet.
+        preset: Whose preprocessing and residual they were trained with.
+        gates: See `import_keras`.
+
+    Raises:
+        WeightsError: If a file is not what it is given for or does not fit the preset, the preset
+            is unknown or of two channels, or the folder holds weights.
+    """
+    if (folder / CARD).exists():
+        raise WeightsError(f"{folder.name!r} holds weights already. Give another folder.")
+    preprocessing, residual = _preset(preset)
+    if residual.channels != 1:
+        raise WeightsError(
+            f"preset {preset!r} gives the classifier {residual.channels} channels, expected one as "
+            "in the published network. Give the --preset the weights were trained with."
+        )
+    cleaner = _denoiser(read_keras(denoiser), gates)
+    judge = _classifier(read_keras(classifier), None, preprocessing.size)
+    card = {
+        "architecture": {
+            "denoiser": {
+                "base": cleaner.encoder1[0].out_channels,
+                "depth": 1 if cleaner.dense2 is None else 3,
+                "bidirectional": cleaner.decoder1.forward_lstm is not None,
+                "gates": cleaner.decoder1.backward_lstm.gates,
+            },
+            "classifier": {
+                "base": judge.features[0].out_channels,
+                "depth": judge.input_shape[1],
+                "size": judge.input_shape[2],
+                "dense": judge.classify[0].out_features,
+            },
+        },
+        "preprocessing": asdict(preprocessing),
+        "residual": residual.deciding(),
+        "synthetic_only": False,
+        "training": {
+            kind: {"command": "imported from Keras", "sha256": _sha256(path), "preset": preset}
+            for kind, path in (("denoiser", denoiser), ("classifier", classifier))
+        },
+        "metrics": {},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "covidctnet": __version__,
+        "torch": torch.__version__,
+        "licence": "that of the imported files",
+    }
+    return save_weights(folder, {"denoiser": cleaner, "classifier": judge}, card=card)
+
+
+_RESIDUAL = {field.name for field in fields(ResidualSettings)}
+
+
+def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
+    """What a preset does to a scan and to a residual."""
+    known = {file.parent.name: file.parent for file in presets_root().glob("*/preprocess.yaml")}
+    if name not in known:
+        raise WeightsError(f"unknown preset {name!r}, expected one of {', '.join(sorted(known))}.")
+    told = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
+    training = known[name] / "train-classifier.yaml"
+    data = yaml.safe_load(training.read_text(encoding="utf-8")) if training.is_file() else {}
+    residual = {k: v for k, v in data.get("data", {}).items() if k in _RESIDUAL}
+    return PreprocessSettings(**told["settings"]), ResidualSettings(**residual)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _denoiser(saved: KerasFile, gates: Gates | None) -> BCDUNet:
+    both_ways, is_deep = bool(saved.of("Bidirectional")), len(saved.of("Conv2D")) != 16
+    lstm = "Bidirectional" if both_ways else "ConvLSTM2D"
+    each = {"Conv2DTranspose": 3, "BatchNormalization": 3, lstm: 3}
+    _expect(saved, "BCDU-Net", {"Conv2D": 20, **each}, {"Conv2D": 16, **each})
+    base = len(saved.of("Conv2D")[0].arrays[1])
+    if base < 2 or base % 2:
+        raise WeightsError(
+            f"{saved.name} starts with {base} filters, expected an even count. "
+            "Give a file of a BCDU-Net."
+        )
+    depth: Literal[1, 3] = 3 if is_deep else 1
+    with torch.device("meta"):
+        network = BCDUNet(base, depth, both_ways, _gates(saved, gates))
+    bottom = ["dense1", "dense2", "dense3"] if is_deep else ["dense1"]
+    decoders = ["decoder3", "decoder2", "decoder1"]
+    blocks = ["encoder1", "encoder2", "encoder3", *bottom, *(f"{d}.convs" for d in decoders)]
+    places = {
+        "Conv2D": [f"{block}.{i}." for block in (*blocks, "head") for i in (0, 2)],
+        "Conv2DTranspose": [f"{decoder}.up." for decoder in decoders],
+        "BatchNormalization": [f"{decoder}.norm." for decoder in decoders],
+        lstm: [f"{decoder}." for decoder in decoders],
+    }
+    _check_lstms(saved)
+    _fill(saved, network, places)
+    return network.eval()
+
+
+def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
+    """The activation that the file tells, else the one asked for, else that of its Keras."""
+    if asked not in (None, *get_args(Gates)):
+        raise WeightsError(f"gates must be one of {', '.join(get_args(Gates))}, got {asked!r}")
+    lstms = saved.of("ConvLSTM2D", "Bidirectional")
+    told = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
+    if len(told) > 1 or not told <= set(get_args(Gates)):
+        raise WeightsError(
+            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, told)))}, expected "
+            f"one of {', '.join(get_args(Gates))}. Give a file of the published network."
+        )
+    if told == {"hard_sigmoid"} and saved.keras == 3:
+        raise WeightsError(
+            f"{saved.name} has the hard_sigmoid gates of Keras 3, clip(x / 6 + 0.5, 0, 1), "
+            "expected sigmoid or those of Keras 2, clip(0.2 x + 0.5, 0, 1). Train with one."
+        )
+    if told and asked not in (None, *told):
+        raise WeightsError(
+            f"{saved.name} was trained with {told.pop()} gates, {asked} were asked for. "
+            "Leave the gates to the file."
+        )
+    by_version: dict[int, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
+    gates = told.pop() if told else asked or by_version.get(saved.keras or 0)
+    if gates is None:
+        raise WeightsError(
+            f"{saved.name} does not tell whether Keras 2 or 3 trained it, and their ConvLSTM gates "
+            "differ. Say gates hard_sigmoid (Keras 2) or sigmoid (Keras 3)."
+        )
+    return cast(Gates, gates)
+
+
+def _check_lstms(saved: KerasFile) -> None:
+    """Refuse ConvLSTMs of the right shapes that compute something else."""
+    for layer in saved.of("ConvLSTM2D", "Bidirectional"):
+        for key, value in {**_LSTM, "go_backwards": layer.kind == "ConvLSTM2D"}.items():
+            if (found := _setting(layer, key)) not in (None, value):
+                raise WeightsError(
+                    f"{saved.name}: {layer.kind} {shown(layer.name)} has {key} "
+                    f"{shown(found)}, expected {value!r}: ConvLSTMs read backward only, or both "
+                    "ways, and give their last state. Give a file of the published network."
+                )
+
+
+def _setting(layer: KerasLayer, key: str) -> Any:
+    """A setting as Keras 2 writes it; newer ones wrap names of functions in mappings."""
+    value = layer.settings.get(key)
+    while isinstance(value, dict) and "config" in value:
+        value = value["config"]
+    return value if value is None or isinstance(value, bool) else str(value)
+
+
+def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
+    _expect(saved, "3D CNN", {"Conv3D": 2 * LEVELS, "Dense": 2})
+    base = len(saved.of("Conv3D")[0].arrays[1])
+    first, last = saved.of("Dense")
+    features, hidden = first.arrays[0].shape
+    classes = len(last.arrays[1])
+    if classes != len(CHEST_CT):
+        raise WeightsError(
+            f"{saved.name} tells {classes} classes apart, expected "
+            f"{', '.join(label.title for label in CHEST_CT)} in this order. Train with these."
+        )
+    depth = depth or PUBLISHED_DEPTH
+    if size is None:
+        raise WeightsError(
+            f"{saved.name} does not tell how large its slices were. Give the size, or the --preset "
+            "that the weights were trained with."
+        )
+    try:
+        with torch.device("meta"):
+            network = CNN3D(depth, size, base=base, dense=hidden)
+    except ValueError as error:
+        raise WeightsError(f"{saved.name}: {error}. Give the settings of the weights.") from None
+    expected = math.prod(network.grid) * (base << (LEVELS - 1))
+    if expected != features:
+        raise WeightsError(
+            f"{saved.name} has a first dense layer that reads {features} numbers, expected "
+            f"{expected} for {depth} slices of {size} x {size}. Give weights and settings "
+            "(--preset) that belong together."
+        )
+    # Keras flattens (slice, row, column, channel), torch (channel, slice, row, column).
+    kernel = first.arrays[0].reshape(*network.grid, -1, hidden)
+    kernel = np.moveaxis(kernel, -2, 0).reshape(features, hidden)
+    turned = replace(first, arrays=(kernel, first.arrays[1]))
+    saved = replace(saved, layers=[turned if layer is first else layer for layer in saved.layers])
+    convs = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
+    layers = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
+    _fill(saved, network, layers)
+    return network.eval()
+
+
+def _expect(saved: KerasFile, network: str, *expected: Mapping[str, int]) -> None:
+    found = Counter(layer.kind for layer in saved.layers)
+    if found not in expected:
+        # The nearest explains the difference best.
+        near = min(map(Counter, expected), key=lambda w: ((found - w) + (w - found)).total())
+        raise WeightsError(
+            f"{saved.name} holds {_counted(found)}, expected {_counted(near)} as in a {network}. "
+            f"Give a whole file of a {network}."
+        )
+
+
+def _fill(saved: KerasFile, network: nn.Module, places: Mapping[str, Sequence[str]]) -> None:
+    """Turn every array and put it where it belongs, in the order of each kind's layers."""
+    own = network.state_dict()
+    # Keras does not count batches, and with a fixed momentum torch does not use the count.
+    state = {name: torch.tensor(0) for name in own if name.endswith("num_batches_tracked")}
+    for kind, prefixes in places.items():
+        for layer, prefix in zip(saved.of(kind), prefixes, strict=True):
+            for array, (name, turn) in zip(layer.arrays, _SLOTS[kind], strict=True):
+                shape = dict(zip(turn, own[prefix + name].shape, strict=True))
+                expected = tuple(shape[axis] for axis in range(len(turn)))
+                if array.shape != expected:
+                    raise WeightsError(
+                        f"{saved.name}: {kind} {shown(layer.name)} holds an array of "
+                        f"{array.shape}, expected {expected} at {prefix}{name}. "
+                        "Give an untouched file of the published network."
+                    )
+                values = np.ascontiguousarray(array.transpose(turn), dtype=np.float32)
+                if not np.isfinite(values).all() or (name == "running_var" and values.min() < 0):
+                    raise WeightsError(
+                        f"{saved.name}: {kind} {shown(layer.name)} holds impossible numbers, "
+                        f"expected finite ones at {prefix}{name}. Train it anew."
+                    )
+                state[prefix + name] = torch.from_numpy(values)
+    network.load_state_dict(state, assign=True)
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds)) or "no layers"

@@ -1,0 +1,378 @@
+"""The whole chain on one scan: Hounsfield units in, three probabilities out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from covidctnet._version import __version__
+from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
+from covidctnet.classes import CHEST_CT, Label
+from covidctnet.cohort.store import StoredStudy
+from covidctnet.errors import StudyError
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.results import Burden, Prediction
+from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
+from covidctnet.systems.covidctnet.denoise import (
+    DTYPES,
+    Shown,
+    ct_volume,
+    pick_device,
+    pick_precision,
+    place,
+    residual_volume,
+)
+from covidctnet.systems.covidctnet.gradcam import grad_cam
+from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
+from covidctnet.trust.appearance import FEATURES, describe_appearance
+from covidctnet.trust.calibration import soften
+from covidctnet.volume import Volume
+from covidctnet.weights import Weights, load_weights
+
+__all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
+
+PICTURE_SLICES = 3
+
+
+class Unlikeness(NamedTuple):
+    """How unlike the scans of the training one is.
+
+    Attributes:
+        distance: Over the limit that one valid scan in a hundred exceeds.
+        most: What lies the most standard deviations off, of `covidctnet.trust.appearance.FEATURES`.
+    """
+
+    distance: float
+    most: str
+
+
+class Prepared(NamedTuple):
+    """A scan on its way to the networks.
+
+    Attributes:
+        unit: Preprocessed.
+        lungs: Mask of its shape, bool.
+        flags: Of the reader, of the look for a chest and of the likeness.
+        seconds: By stage.
+        unlikeness: To the scans of the training; None where the weights cannot tell.
+    """
+
+    unit: Volume
+    lungs: np.ndarray
+    flags: tuple[str, ...]
+    seconds: Mapping[str, float]
+    unlikeness: Unlikeness | None = None
+
+
+class CovidCTNet:
+    """Preprocessing, denoiser, residual and classifier with one set of weights.
+
+    Args:
+        weights: Loaded weights; their card brings the preprocessing they were trained with.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
+        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
+        compiled: See `covidctnet.systems.covidctnet.denoise.place`.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compiled: bool = False,
+    ) -> None:
+        self.weights = weights
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.settings = PreprocessSettings(**weights.card["preprocessing"])
+        self.residual = ResidualSettings(**weights.card.get("residual", {}))
+        self.denoiser = place(weights.denoiser(), self.device, self.precision, compiled=compiled)
+        classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
+        self.classifier = classifier.to(self.device)
+        segmenter = weights.segmenter()
+        self.segmenter = (
+            None if segmenter is None else place(segmenter, self.device, self.precision)
+        )
+        self.calibration = weights.calibration
+        self.likeness = weights.likeness()
+        self.depth: int = weights.card["architecture"]["classifier"]["depth"]
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path = "compact",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        compiled: bool = False,
+    ) -> CovidCTNet:
+        """Load shipped weights by name, or one's own from a folder.
+
+        Args:
+            name: ``compact``, or a folder with a ``card.json``.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+            precision: ``auto``, ``32`` or ``bf16``; probabilities differ by less than 0.01.
+            compiled: Let `torch.compile` write kernels, which takes a minute or so at the first
+                scan.
+
+        Raises:
+            WeightsError: If they are missing, incomplete or not what their card says.
+            UsageError: If there is no such device or precision.
+        """
+        return cls(load_weights(name), device=device, precision=precision, compiled=compiled)
+
+    @property
+    def weights_digest(self) -> str:
+        """Twelve hexadecimal digits that name the weights and their settings."""
+        return self.weights.digest
+
+    @property
+    def caveat(self) -> str:
+        """See `covidctnet.weights.Weights.caveat`."""
+        return self.weights.caveat
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What a result must carry to be repeated."""
+        return {
+            "covidctnet": __version__,
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "precision": self.precision,
+            "weights": self.weights.name,
+            "weights_digest": self.weights.digest,
+            "card": dict(self.weights.card),
+        }
+
+    @property
+    def window_hu(self) -> tuple[float, float]:
+        """What 0 and 1 of a preprocessed scan are."""
+        return self.settings.window_hu
+
+    def prepare(self, volume: Volume, *, lungs: np.ndarray | None = None) -> Prepared:
+        """What can be done of a scan while the networks work on another; safe in any thread.
+
+        Args:
+            volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
+                settings as these weights.
+            lungs: Mask of a volume in ``unit``, bool, from the same preprocessing; needed
+                where the settings crop to the lungs, as they cannot be found again in the crop.
+
+        Raises:
+            StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``.
+        """
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "preprocess"):
+            unit, found, chest, _ = self._prepared(volume, lungs)
+        with _timed(seconds, "gate"):
+            flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
+            unlikeness = self.unlikeness(unit, found)
+            unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
+        return Prepared(unit, found, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+
+    def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
+        """The lungs of a study in a work folder, as these weights find them.
+
+        Args:
+            study: Preprocessed with the settings of these weights.
+
+        Returns:
+            A mask for `prepare`; None where `prepare` finds them again.
+        """
+        if self.settings.field == "scan":
+            return None
+        if self.segmenter is None:
+            return study.lungs
+        return complete_lungs(study, self.segmenter)
+
+    @torch.inference_mode()
+    def unlikeness(self, unit: Volume, lungs: np.ndarray) -> Unlikeness | None:
+        """How unlike the scans that these weights have learned from a preprocessed one is.
+
+        Args:
+            unit: In ``unit``, preprocessed with the settings of these weights.
+            lungs: Mask of its shape; it may be empty.
+
+        Returns:
+            None where the weights cannot tell.
+        """
+        if self.likeness is None:
+            return None
+        described = describe_appearance(unit, lungs, window_hu=self.window_hu)
+        features = torch.from_numpy(described)[None].float()
+        distance = float(self.likeness(features)) / self.weights.distance_limit
+        return Unlikeness(distance, FEATURES[int(self.likeness.strangest(features))])
+
+    def __call__(
+        self,
+        volume: Volume | Prepared,
+        *,
+        lungs: np.ndarray | None = None,
+        images: bool = False,
+        residual: bool = False,
+    ) -> Prediction:
+        """Classify one scan.
+
+        Args:
+            volume: As for `prepare`, or what it gave.
+            lungs: As for `prepare`.
+            images: Keep the slices with the largest residual for a picture. The denoiser then runs
+                even for a classifier that sees the CT alone, whose answer stays the same.
+            residual: Keep all of the residual, a `Volume`, and the lungs at its depth, bool, as
+                ``residual_volume`` and ``lungs`` in `Prediction.images`; likewise.
+
+        Raises:
+            StudyError: See `prepare`.
+        """
+        prepared = self.prepare(volume, lungs=lungs) if isinstance(volume, Volume) else volume
+        unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
+        seconds = dict(prepared.seconds)
+        with _timed(seconds, "denoise"):
+            seen = self._look(unit, lungs, denoised=images or residual)
+        with _timed(seconds, "classify"), torch.inference_mode():
+            tensor = torch.from_numpy(seen.composed)[None].to(self.device)
+            # On the CPU: not every device has float64.
+            probabilities = torch.softmax(self.classifier(tensor).cpu().double(), dim=1).numpy()
+            left: tuple[Label, ...] = ()
+            if self.calibration is not None:
+                probabilities = soften(probabilities, self.calibration.temperature)
+                is_left = self.calibration.sets.sets(probabilities)[0]
+                left = tuple(label for label in CHEST_CT if is_left[label])
+        kept: dict[str, object] = {}
+        if images:
+            with _timed(seconds, "picture"):
+                label = CHEST_CT[int(probabilities[0].argmax())]
+                attention = grad_cam(self.classifier, tensor, label)
+                for axis in (1, 2):
+                    attention = attention.repeat(self.residual.shrink, axis)
+                kept |= _pictures(seen, attention)
+        if residual:
+            kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
+        return Prediction(
+            study=unit.source.study,
+            probabilities={label: float(probabilities[0, label]) for label in CHEST_CT},
+            flags=tuple(dict.fromkeys(prepared.flags)),
+            seconds=seconds,
+            prediction_set=left,
+            distance=None if unlikeness is None else unlikeness.distance,
+            burden=seen.burden,
+            acquisition=unit.source.acquisition,
+            weights=self.weights.digest,
+            notes=(*unit.source.notes, *_told(unlikeness), *seen.steps),
+            images=kept or None,
+        )
+
+    def _prepared(self, volume: Volume, lungs: np.ndarray | None) -> ChestScan:
+        if volume.units == "unit":
+            scan = known_chest(volume, lungs, self.settings)
+        else:
+            # On the CPU sparse products are faster than torch.
+            device = None if self.device.type == "cpu" else self.device
+            complete = None
+            if self.segmenter is not None:
+                complete = partial(add_consolidation, network=self.segmenter)
+            scan = prepare_chest(volume, self.settings, device=device, complete=complete)
+        if scan.unit.shape[1:] != (self.settings.size, self.settings.size):
+            raise StudyError(
+                "WRONG_SIZE",
+                f"these weights want slices of {self.settings.size} x {self.settings.size}, "
+                f"got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
+                study=volume.source.study,
+            )
+        return scan
+
+    def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
+        """What the classifier reads of a scan, and what is told and shown beside it."""
+        how, steps = self.residual, list(unit.steps)
+        ct = residual = shown = inside = burden = None
+        if how.has_residual or denoised:
+            residual, shown = residual_volume(
+                unit, self.denoiser, depth=self.depth, settings=how, lungs=lungs
+            )
+            # The notes tell what the classifier saw, not what a picture shows.
+            steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
+            inside = how.plan(len(lungs), self.depth).mask(lungs)
+            if self.weights.burden_threshold is not None:
+                burden = lung_burden(residual, inside, threshold=self.weights.burden_threshold)
+        if how.has_ct:
+            ct = ct_volume(unit, depth=self.depth, settings=how, lungs=lungs)
+            steps += ct.steps[len(unit.steps) :]
+        composed = how.compose(
+            residual=None if residual is None else residual.array,
+            ct=None if ct is None else ct.array,
+        )
+        return _Seen(composed, residual, shown, inside, burden, tuple(steps))
+
+
+class _Seen(NamedTuple):
+    """What the classifier reads of a scan, and what it was made of.
+
+    Attributes:
+        composed: What it reads, float32 (channel, depth, row, column).
+        residual: At the classifier's depth; None when nothing was denoised, as what follows it.
+        shown: What the residual is the difference of.
+        inside: The lungs at that depth, bool.
+        burden: Where the card has a threshold.
+        steps: What was done, a sentence each.
+    """
+
+    composed: np.ndarray
+    residual: Volume | None
+    shown: Shown | None
+    inside: np.ndarray | None
+    burden: Burden | None
+    steps: tuple[str, ...]
+
+
+def _told(unlikeness: Unlikeness | None) -> tuple[str, ...]:
+    """What is strange about a scan, where it is too strange."""
+    if unlikeness is None or unlikeness.distance <= 1:
+        return ()
+    return (f"unlike the training data, most of all: {unlikeness.most}",)
+
+
+def _pictures(seen: _Seen, attention: np.ndarray) -> Mapping[str, object]:
+    """The slices with the most residual within the lungs, feet to head."""
+    residual, shown, inside = seen.residual, seen.shown, seen.inside
+    assert residual is not None and shown is not None and inside is not None
+    lesions = None
+    if seen.burden is not None:
+        inner = inner_lungs(inside, residual.spacing)
+        lesions = lesion_mask(residual, inner, threshold=seen.burden.threshold)
+    score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
+    chosen: list[int] = []
+    # Neighbours show the same lesion: keep the chosen ones apart.
+    apart = max(1, len(residual.array) // 12)
+    for index in np.argsort(-score, kind="stable").tolist():
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+        if len(chosen) == PICTURE_SLICES:
+            break
+    chosen.sort()
+    height_mm = [float((residual.affine @ [index, 0, 0, 1])[2]) for index in chosen]
+    return {
+        "input": shown.given[chosen],
+        "denoised": shown.denoised[chosen],
+        "residual": residual.array[chosen].copy(),
+        "attention": attention[chosen].copy(),
+        "lesions": None if lesions is None else lesions[chosen],
+        "slice_mm": height_mm,
+    }
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start

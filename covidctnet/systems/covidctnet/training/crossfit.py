@@ -1,0 +1,555 @@
+"""Networks for scans that they have never seen: a denoiser and a classifier for every fold.
+
+The Controls of a work folder are divided by site into folds. For every fold a denoiser and a lung
+network learn from the Controls of the other folds; examples drawn from a Control are then looked at
+by the networks of its own fold, which never saw it; and the classifier of a fold learns from the
+examples of the other folds. So every Control is answered by networks that it did not teach. One
+more set of networks, ``all``, learns from everybody: the one to use.
+
+What the examples of one fold look like depends on denoisers that have seen the Controls of others,
+as always in cross-fitting: networks that answer a Control have not seen it, but the denoisers that
+made their classifier's examples have.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import torch
+import yaml
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.cohort.members import Member
+from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.files import claim_folder, make_folder
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.systems.covidctnet.denoise import Precision, pick_device
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import complete_lungs
+from covidctnet.systems.covidctnet.training.bank import (
+    Bank,
+    BankedExample,
+    ExampleJob,
+    InputMaker,
+    fill_bank,
+    write_list,
+)
+from covidctnet.systems.covidctnet.training.calibrate import add_calibration, fit_over_scans
+from covidctnet.systems.covidctnet.training.examples import ExampleSettings
+from covidctnet.trust.appearance import describe_appearance
+from covidctnet.trust.calibration import Calibration
+from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
+from covidctnet.weights import load_weights, save_weights
+from covidctnet.weights.shipped import presets_root
+
+__all__ = ["ALL", "NO_PATIENT", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
+
+_LOG = logging.getLogger(__name__)
+# Notes of scans that are no patient's as they are.
+NO_PATIENT = frozenset({SYNTHETIC_NOTE, PAINTED_NOTE})
+# The fold that holds nobody back.
+ALL = "all"
+# Synthetic Controls that choose a denoiser's checkpoint, and those that teach it; the others are
+# the classifier's. Without any, one real Control in so many chooses.
+VALIDATION_PHANTOMS, TEACHING_PHANTOMS = 8, 20
+VALIDATION_EVERY = 8
+
+
+@dataclass(frozen=True)
+class CrossFitSettings:
+    """How a work folder is cross-fitted.
+
+    Attributes:
+        folds: Groups of sites.
+        examples: Drawn from every Control, of each class.
+        copies: Varied copies of every synthetic patient.
+        validation: Share of the examples that choose the classifier's checkpoint.
+        depth: Slices that the classifier reads.
+        drawing: How examples are drawn.
+        residual: What the classifier reads.
+        precision: Of the networks that look at examples.
+        seed: Of everything random.
+    """
+
+    folds: int = 3
+    examples: int = 40
+    copies: int = 6
+    validation: float = 0.1
+    depth: int = 50
+    drawing: ExampleSettings = field(default_factory=ExampleSettings)
+    residual: ResidualSettings = field(
+        default_factory=lambda: ResidualSettings("nearest", within="lungs")
+    )
+    precision: Precision = "32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or self.examples < 1 or self.copies < 0:
+            raise UsageError(
+                "folds must be 2 or more, examples 1 or more and copies 0 or more, got "
+                f"{self.folds}, {self.examples} and {self.copies}"
+            )
+        if not 0 < self.validation <= 0.5 or self.examples * self.validation < 1:
+            raise UsageError(
+                "validation must lie above 0 and up to 0.5, and take an example of every class "
+                f"and scan, got {self.validation} of {self.examples} examples"
+            )
+        if self.residual.depth_resize != "nearest":
+            # An example is one slice for each that the classifier reads.
+            raise UsageError(
+                f"residual.depth_resize must be nearest, got {self.residual.depth_resize}"
+            )
+
+
+def group_sites(sites: Iterable[str], folds: int) -> dict[str, tuple[str, ...]]:
+    """Sites in groups of about as many patients each.
+
+    Args:
+        sites: Of every patient.
+        folds: Groups.
+
+    Returns:
+        By the fold's name, ``1`` for the group of the largest site.
+
+    Raises:
+        CohortError: If there are fewer sites than folds.
+    """
+    counts = Counter(sites)
+    if len(counts) < folds:
+        raise CohortError(
+            f"expected Controls of {folds} sites or more for {folds} folds, got {len(counts)}. "
+            "Name sites in cohort.csv, or ask for fewer folds."
+        )
+    groups: list[list[str]] = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for site, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        smallest = sizes.index(min(sizes))
+        groups[smallest].append(site)
+        sizes[smallest] += count
+    return {str(number): tuple(group) for number, group in enumerate(groups, start=1)}
+
+
+def fold_splits(
+    given: Sequence[Member],
+    synthetic: frozenset[str],
+    settings: CrossFitSettings,
+    *,
+    kept_out: frozenset[str] = frozenset(),
+    earlier: Mapping[str, Splits] = MappingProxyType({}),
+) -> dict[str, Splits]:
+    """Who teaches and who is held back in every fold.
+
+    Args:
+        given: The studies of a work folder.
+        synthetic: Ids of those that are phantoms.
+        settings: How many folds.
+        kept_out: Ids of those that may teach nothing, whatever they are.
+        earlier: Splits by fold of an earlier run; nobody moves.
+
+    Returns:
+        Splits by fold: real Controls in ``denoiser_train``, or ``test`` in the fold of their site;
+        real ill patients and those kept out always in ``test``; phantoms in ``denoiser_val`` and
+        ``train``, some of the Controls among them in ``denoiser_train``.
+
+    Raises:
+        CohortError: If the Controls are of too few sites, or an earlier run would have to change.
+    """
+    members = [m for m in given if m.study not in kept_out]
+    apart = [m for m in given if m.study in kept_out]
+    real = [m for m in members if m.label is CHEST_CT.CONTROL and m.study not in synthetic]
+    if nowhere := sum(not m.site for m in real):
+        raise CohortError(
+            f"expected the site of every Control, {nowhere} of {len(real)} have none. Name it in "
+            "cohort.csv (column site) and run preprocess again."
+        )
+    groups = group_sites([str(m.site) for m in real], settings.folds)
+    held_back = {m.study: name for name, sites in groups.items() for m in real if m.site in sites}
+    phantoms = sorted(
+        m.study for m in members if m.label is CHEST_CT.CONTROL and m.study in synthetic
+    )
+    last = VALIDATION_PHANTOMS + TEACHING_PHANTOMS
+    drawn_homes = {
+        **dict.fromkeys((m.study for m in members if m.study in synthetic), "train"),
+        **dict.fromkeys(phantoms[VALIDATION_PHANTOMS:last], "denoiser_train"),
+        **dict.fromkeys(phantoms[:VALIDATION_PHANTOMS], "denoiser_val"),
+    }
+    choosing: set[str] = set()
+    if not phantoms:
+        choosing = {m.study for m in sorted(real, key=lambda m: m.study)[::VALIDATION_EVERY]}
+    found = {}
+    for name in (*groups, ALL):
+        before = earlier[name].assignment if name in earlier else {}
+        told = [replace(member, wanted="test", is_asked=True) for member in apart]
+        for member in members:
+            if member.study in held_back:
+                home = "test" if held_back[member.study] == name else "denoiser_train"
+            elif member.study in synthetic:
+                # Phantoms that came later are the classifier's: they change nobody's place.
+                home = before.get(member.study, "train" if before else drawn_homes[member.study])
+            else:
+                home = "test"
+            if member.study in choosing and home != "test":
+                home = "denoiser_val"
+            if before.get(member.study, home) != home:
+                raise CohortError(
+                    f"study {member.study} would move from {before[member.study]} to {home} in "
+                    f"fold {name}: the sites are grouped otherwise than before. Start again in a "
+                    "new work folder."
+                )
+            told.append(replace(member, wanted=home, is_asked=False))
+        what = "everybody" if name == ALL else f"without {', '.join(groups[name])}"
+        found[name] = Splits(tuple(told), settings.seed, None, what)
+    return found
+
+
+class CrossFit:
+    """A work folder with networks for every fold.
+
+    Args:
+        work: Folder that `covidctnet preprocess` filled; receives ``folds/`` and ``examples/``.
+        settings: How.
+    """
+
+    def __init__(self, work: Path, settings: CrossFitSettings) -> None:
+        self.work = Path(work)
+        self.settings = settings
+        self.store = Store(self.work / "preprocessed")
+        self.bank = Bank(
+            self.work / "examples",
+            settings.drawing,
+            settings.residual,
+            settings.depth,
+            settings.seed,
+            settings.precision,
+        )
+        self.studies = {study.id: study for study in self.store.index()}
+        # Whom the cohort file holds back teaches nothing, and no site of theirs counts.
+        self.kept_out = frozenset(
+            m.study
+            for m in Splits.load(self.work / "splits.json").members
+            if m.is_asked and m.wanted == "test"
+        )
+        self.root = self.work / "cross-fit"
+        self.splits = self._divide()
+        self._folds = {
+            study: name
+            for name, splits in self.splits.items()
+            for study, home in splits.assignment.items()
+            if name != ALL and home == "test" and self._is_host(study)
+        }
+
+    def folder(self, fold: str) -> Path:
+        """The work folder of a fold."""
+        return self.root / fold
+
+    def fold_of(self, study: str) -> str:
+        """The fold whose networks have not seen a study; ``all`` for those that none has seen."""
+        return self._folds.get(study, ALL)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Ids of the real Controls that teach, each in all folds but its own."""
+        return frozenset(study for study in self.studies if self._is_host(study))
+
+    def networks(self, fold: str) -> Path:
+        """Folder of a fold's denoiser and lung network."""
+        return self.folder(fold) / "networks"
+
+    def train_networks(self, preset: str, more: Sequence[str] = ()) -> None:
+        """Train the denoiser and the lung network of every fold; finished ones stay.
+
+        Args:
+            preset: Folder of settings, such as ``compact``.
+            more: Further flags of training, such as ``--device cuda``.
+        """
+        from covidctnet.training.run import train_denoiser, train_lungs
+
+        self._claim(preset)
+        for fold in self.splits:
+            if (self.networks(fold) / "card.json").is_file():
+                continue
+            _LOG.info("fold %s: denoiser", fold)
+            train_denoiser(self._arguments(fold, preset, "train-denoiser", more), program=_PROGRAM)
+            _LOG.info("fold %s: lungs", fold)
+            train_lungs(self._arguments(fold, preset, "train-lungs", more), program=_PROGRAM)
+            self._join(fold)
+
+    def jobs(self) -> list[ExampleJob]:
+        """Every example that is wanted, in the order in which classes and scans take turns."""
+        jobs = []
+        for study in sorted(self.studies.values(), key=lambda s: s.id):
+            networks = self.networks(self.fold_of(study.id))
+            if self._is_host(study.id):
+                labels, count = tuple(CHEST_CT), self.settings.examples
+            elif SYNTHETIC_NOTE in study.notes and self._teaches(study.id):
+                assert study.label is not None
+                labels, count = (study.label,), self.settings.copies
+            else:
+                continue
+            jobs += [
+                ExampleJob(study.id, label, number, networks)
+                for number in range(count)
+                for label in labels
+            ]
+        return sorted(jobs, key=lambda job: job.number)
+
+    def draw_examples(
+        self,
+        *,
+        workers: int = 1,
+        device: str = "cpu",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Draw the examples that are missing, and list those of every fold.
+
+        Args:
+            workers: Processes, each on one core.
+            device: Where the networks run that look at them.
+            progress: Called with (done, total).
+        """
+        jobs = self.jobs()
+        for done in fill_bank(self.bank, self.store, jobs, workers=workers, device=device):
+            if progress:
+                progress(done, len(jobs))
+        drawn = [(job, example) for job in jobs if (example := self.bank.read(job))]
+        for fold in self.splits:
+            teaching: dict[str, list[BankedExample]] = {"train": [], "val": []}
+            for job, example in drawn:
+                if fold != ALL and self.fold_of(job.study) == fold:
+                    continue
+                # Evenly over the numbers: every scan and class gives its share.
+                share = self.settings.validation
+                is_val = int((job.number + 1) * share) > int(job.number * share)
+                teaching["val" if is_val else "train"].append(example)
+            write_list(self.folder(fold) / "examples.json", self.bank, teaching)
+
+    def train_classifiers(self, preset: str, more: Sequence[str] = ()) -> None:
+        """Train the classifier of every fold; finished ones stay.
+
+        Args:
+            preset: Folder of settings, such as ``compact``.
+            more: Further flags of training.
+        """
+        from covidctnet.training.run import train_classifier
+
+        self._claim(preset)
+        for fold in self.splits:
+            if self._has_classifier(fold):
+                continue
+            _LOG.info("fold %s: classifier", fold)
+            residual = self.settings.residual
+            told = [
+                "--data.denoiser",
+                str(self.networks(fold)),
+                "--data.examples",
+                str(self.folder(fold) / "examples.json"),
+                f"--data.depth={self.settings.depth}",
+                f"--data.shrink={residual.shrink}",
+                f"--data.within={residual.within}",
+                f"--data.depth_resize={residual.depth_resize}",
+                f"--data.signed={str(residual.signed).lower()}",
+                f"--data.classifier_input={residual.classifier_input}",
+                f"--data.precision={self.settings.precision}",
+            ]
+            arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
+            train_classifier(arguments, program=_PROGRAM)
+
+    def calibrate(self, *, device: str = "cpu") -> None:
+        """Fit what is fitted once the classifiers are there, on scans that taught them nothing.
+
+        Temperature, prediction sets and the limit of the out-of-distribution score of a fold come
+        from examples of the other folds' Controls, each answered by the networks of its own fold;
+        those of ``all`` from all Controls. The lesion threshold likewise, from the Controls as they
+        are. Examples of one Control count together as one patient.
+
+        The networks of other folds that answer these examples have learned from the Controls of the
+        fold that is calibrated; its own networks have not.
+
+        Args:
+            device: Where the networks run.
+        """
+        answered = [
+            (job, example)
+            for job in self.jobs()
+            if self._is_host(job.study) and (example := self.bank.read(job))
+        ]
+        probabilities = self._answer(answered, pick_device(device))
+        residuals, plain = self._plain_controls(pick_device(device))
+        for fold in self.splits:
+            kept = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) != fold]
+            truth = np.array([int(answered[i][0].label) for i in kept])
+            looks = np.array([answered[i][1].appearance for i in kept])
+            scans = np.array([answered[i][0].study for i in kept])
+            values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
+            calibration = Calibration.fit(truth, probabilities[kept], scans=scans)
+            likeness, limit = fit_over_scans(looks, truth, scans, plain)
+            told = {
+                "calibration": {**calibration.to_card(), "examples": len(kept)},
+                "burden": {"threshold": burden_threshold(values), "patients": len(values)},
+            }
+            folder = self.folder(fold) / "weights"
+            add_calibration(load_weights(folder), folder, told, likeness, limit)
+
+    def _answer(
+        self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device
+    ) -> np.ndarray:
+        """Probabilities of examples, each by the classifier of its scan's fold, (n, label)."""
+        out = np.full((len(answered), len(CHEST_CT)), np.nan)
+        for fold in self.splits:
+            own = [i for i, (job, _) in enumerate(answered) if self.fold_of(job.study) == fold]
+            if not own:
+                continue
+            classifier = load_weights(self.folder(fold) / "weights").classifier().to(device)
+            with torch.inference_mode():
+                for i in own:
+                    logits = classifier(answered[i][1].load()[None].to(device)).cpu()
+                    out[i] = torch.softmax(logits[0].double(), dim=0).numpy()
+        return out
+
+    def _plain_controls(
+        self, device: torch.device
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Every Control as it is, by the networks of its fold, which have not seen it.
+
+        Returns:
+            Residuals within the lungs, and what the scans look like, by study.
+        """
+        residuals, looks = {}, {}
+        for fold in self.splits:
+            own = [s for s in self.studies.values() if self._is_host(s.id)]
+            own = [s for s in own if self.fold_of(s.id) == fold]
+            if not own:
+                continue
+            maker = InputMaker(
+                load_weights(self.networks(fold)),
+                self.settings.residual,
+                device=device,
+                precision=self.settings.precision,
+            )
+            for study in own:
+                volume = study.volume()
+                lungs = np.array(study.lungs, dtype=bool)
+                if maker.segmenter is not None:
+                    lungs = complete_lungs(study, maker.segmenter)
+                window = PreprocessSettings(**study.settings).window_hu
+                looks[study.id] = describe_appearance(volume, lungs, window_hu=window)
+                needed = self.settings.residual.plan(study.shape[0], self.settings.depth).needed
+                unit = np.array(volume.array[needed], dtype=np.float32)
+                inner = inner_lungs(lungs[needed], volume.spacing)
+                residuals[study.id] = maker.residual_of(unit, lungs[needed])[inner]
+        return residuals, looks
+
+    def _arguments(self, fold: str, preset: str, stage: str, more: Sequence[str]) -> list[str]:
+        config = presets_root() / preset / f"{stage}.yaml"
+        work = str(self.folder(fold))
+        start = ["--config", str(config), "--data.work", work, "--ckpt_path", "last"]
+        return [*start, *more]
+
+    def _claim(self, preset: str) -> None:
+        """Write who teaches what, in a folder of these very settings.
+
+        Raises:
+            UsageError: If the folder was cross-fitted with other settings, or the preset lacks one
+                of the stages.
+        """
+        files = [presets_root() / preset / f"{stage}.yaml" for stage in _STAGES]
+        missing = [file.name for file in files if not file.is_file()]
+        if missing:
+            raise UsageError(f"the preset {preset!r} has no {', '.join(missing)}")
+        painted = yaml.safe_load(files[1].read_text(encoding="utf-8")).get("data", {})
+        if not painted.get("painted"):
+            raise UsageError(
+                f"expected a preset whose train-lungs.yaml sets data.painted, {preset!r} does not: "
+                "the lungs would not learn consolidation. Use compact or wide."
+            )
+        told = {
+            "settings": asdict(self.settings),
+            "networks": [file.read_text(encoding="utf-8") for file in files],
+        }
+        claim_folder(self.root, "cross-fit.json", told, what="cross-fitted work folder")
+        for name, splits in self.splits.items():
+            folder = self.folder(name)
+            make_folder(folder)
+            link = folder / "preprocessed"
+            if not link.is_symlink():
+                link.symlink_to(Path("../../preprocessed"), target_is_directory=True)
+            splits.save(folder / "splits.json")
+
+    def _join(self, fold: str) -> None:
+        """The denoiser and the lung network of a fold as one set of weights."""
+        denoiser = load_weights(self.folder(fold) / "weights")
+        lungs = load_weights(self.folder(fold) / "lungs" / "weights")
+        card = {
+            **denoiser.card,
+            "architecture": {
+                "denoiser": denoiser.card["architecture"]["denoiser"],
+                "lungs": lungs.card["architecture"]["lungs"],
+            },
+            "segmentation": lungs.card["segmentation"],
+            "training": {**denoiser.card["training"], **lungs.card["training"]},
+            "metrics": {**denoiser.card["metrics"], **lungs.card["metrics"]},
+        }
+        networks = {"denoiser": denoiser.denoiser(), "lungs": lungs.lungs()}
+        save_weights(self.networks(fold), networks, card=card)
+
+    def _has_classifier(self, fold: str) -> bool:
+        folder = self.folder(fold) / "weights"
+        return (folder / "card.json").is_file() and "classifier" in load_weights(folder).card[
+            "architecture"
+        ]
+
+    def _is_host(self, study: str) -> bool:
+        held = self.studies[study]
+        if study in self.kept_out:
+            return False
+        return held.label is CHEST_CT.CONTROL and not NO_PATIENT & set(held.notes)
+
+    def _teaches(self, study: str) -> bool:
+        return self.splits[ALL].assignment[study] == "train"
+
+    def _divide(self) -> dict[str, Splits]:
+        members = [_member(study) for study in self.studies.values()]
+        if not members:
+            raise UsageError(
+                f"the work folder {self.work.name!r} has no studies; run covidctnet preprocess "
+                "first"
+            )
+        if painted := [s.id for s in self.studies.values() if PAINTED_NOTE in s.notes]:
+            raise CohortError(
+                f"expected scans as they are, {len(painted)} have lesions painted in (study "
+                f"{painted[0]} for one). Cross-fitting draws its own; preprocess without them."
+            )
+        synthetic = frozenset(s.id for s in self.studies.values() if SYNTHETIC_NOTE in s.notes)
+        files = sorted(self.root.glob("*/splits.json"))
+        earlier = {file.parent.name: Splits.load(file) for file in files}
+        return fold_splits(
+            members, synthetic, self.settings, kept_out=self.kept_out, earlier=earlier
+        )
+
+
+_PROGRAM = "covidctnet cross-fit"
+_STAGES = ("train-denoiser", "train-lungs", "train-classifier")
+
+
+def _member(study: StoredStudy) -> Member:
+    if study.label is None or not study.patient:
+        raise CohortError(
+            f"study {study.id} is stored without label or patient. Run preprocess again."
+        )
+    return Member(
+        study.id,
+        study.patient,
+        study.label,
+        site=study.site,
+        content=study.source.digest,
+        host=study.source.host,
+    )

@@ -1,0 +1,368 @@
+"""What the two networks learn, as Lightning modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.errors import UsageError
+from covidctnet.systems.covidctnet.denoise import compile_in_place
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
+from covidctnet.systems.covidctnet.training.losses import DenoiserLoss, slice_loss
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.training.augment import (
+    VariationSettings,
+    cut_patches,
+    vary_residuals,
+    vary_slices,
+)
+
+__all__ = ["BCDUNetTask", "ClassifierTask", "DenoiserTask", "Schedule"]
+
+# Share of the steps over which the learning rate rises from a tenth.
+WARM_UP_SHARE = 0.03
+# A voxel counts as painted when it was changed by this much of the window (42 HU).
+PAINTED = 0.03
+# A network whose output is one constant after so many steps stays there. Lungs that spread by
+# less than this share of the window (0.14 HU) are a constant.
+DEAD_AFTER_STEPS = 200
+DEAD_SPREAD = 1e-4
+
+Schedule = Literal["constant", "cosine"]
+
+
+class SeededTask(pl.LightningModule):
+    """A task whose every random draw is a function of seed, step and rank.
+
+    Dropout, augmentation and noise therefore repeat exactly when a run is resumed, wherever it
+    was interrupted, and differ between the processes of a distributed run.
+    """
+
+    def __init__(self, seed: int, learning_rate: float, schedule: Schedule) -> None:
+        super().__init__()
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.schedule: Schedule = schedule
+        # Sums of the validation figures by their names, and cases, of this process and epoch.
+        self._scores: dict[tuple[str, ...], tuple[torch.Tensor, int]] = {}
+
+    def generator(self, stage: int, step: int) -> torch.Generator:
+        """A fresh generator on this module's device for one step of a stage."""
+        rank = self.trainer.global_rank if self._trainer is not None else 0
+        mixed = hash((self.seed, stage, step, rank)) % 2**63
+        return torch.Generator(device=self.device).manual_seed(mixed)
+
+    def moment(self, batch_idx: int) -> int:
+        """A number that no other training batch of the run has.
+
+        `global_step` counts the optimizer's steps, which may take several batches each.
+        """
+        batches = self.trainer.accumulate_grad_batches if self._trainer is not None else 1
+        return self.global_step * batches + batch_idx % batches
+
+    def add_scores(self, scores: Mapping[str, torch.Tensor], count: int) -> None:
+        """Take the validation figures of a batch into those of the epoch.
+
+        Args:
+            scores: Means over the batch, by name.
+            count: Cases of the batch.
+        """
+        batch = torch.stack([value.detach().float() * count for value in scores.values()])
+        before, cases = self._scores.get(tuple(scores), (torch.zeros_like(batch), 0))
+        self._scores[tuple(scores)] = (before + batch, cases + count)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over all cases of all processes.
+
+        Lightning's own mean over processes counts shares of unequal size alike, in whole numbers.
+        """
+        for names, (sums, cases) in self._scores.items():
+            totals = torch.cat([sums, sums.new_tensor([float(cases)])])
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(totals)
+            means = totals[:-1] / totals[-1]
+            # The same on all processes: their mean is the value, and Lightning asks for it.
+            told = dict(zip(names, means, strict=True))
+            self.log_dict(told, prog_bar=True, sync_dist=True)
+        self._scores.clear()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what draws from the global generator, such as dropout."""
+        torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the figures of the weights beside them."""
+        # The card tells the figures of the weights it comes with, which are seldom the last ones.
+        metrics = self.trainer.callback_metrics.items()
+        checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}
+
+    def configure_optimizers(self) -> Any:
+        """Adam, and the fall of its learning rate."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        if self.schedule == "constant":
+            return optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        warm_up = max(1, round(WARM_UP_SHARE * steps))
+
+        def factor(step: int) -> float:
+            rise = min(1.0, 0.1 + 0.9 * step / warm_up)
+            fall = 0.5 * (1 + torch.cos(torch.tensor(min(step / steps, 1.0) * torch.pi)).item())
+            return rise * fall
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+class BCDUNetTask(SeededTask):
+    """A task whose network is a BCDU-Net; see `BCDUNet` for what is built."""
+
+    def build(
+        self,
+        base: int,
+        depth: Literal[1, 3],
+        bidirectional: bool,
+        gates: Literal["sigmoid", "hard_sigmoid"],
+    ) -> None:
+        """Make the network, and what a card says of it."""
+        self.architecture = {
+            "base": base,
+            "depth": depth,
+            "bidirectional": bidirectional,
+            "gates": gates,
+        }
+        network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        """Run the network on a batch (batch, 1, row, column), in the layout it is fastest in."""
+        out: torch.Tensor = self.network(slices.contiguous(memory_format=torch.channels_last))
+        return out.float()
+
+
+class DenoiserTask(BCDUNetTask):
+    """BCDU-Net learns to give back the healthy slice under the noise.
+
+    Args:
+        base: Width of the first level; 64 in the original.
+        depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
+        bidirectional: Let the ConvLSTMs read both ways.
+        gates: Gate activation of the ConvLSTMs.
+        learning_rate: Of Adam, at its highest.
+        schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
+        loss: ``l1``; ``l1_ssim`` adds what structure differs; ``bce`` is the published code's.
+        lungs_weight: Weight of the mean loss within the lungs beside that over the slice.
+        noise: The noise recipe.
+        augment: Vary the slices.
+        variation: How far.
+        patch: Rows and columns of a patch around a point of the lungs that a step trains on, a
+            multiple of 8; 0 takes whole slices. The network is convolutional: patches cost less
+            and are lung for the most part.
+        compiled: Let `torch.compile` write kernels for the network; worth its minute on a GPU.
+        seed: Of everything random in a step.
+    """
+
+    def __init__(
+        self,
+        base: int = 16,
+        depth: Literal[1, 3] = 3,
+        bidirectional: bool = True,
+        gates: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
+        learning_rate: float = 1e-3,
+        schedule: Schedule = "cosine",
+        loss: DenoiserLoss = "l1",
+        lungs_weight: float = 1.0,
+        noise: NoiseSettings = NoiseSettings(),  # noqa: B008  (frozen)
+        augment: bool = True,
+        variation: VariationSettings = VariationSettings(),  # noqa: B008  (frozen)
+        patch: int = 0,
+        compiled: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, learning_rate, schedule)
+        if patch < 0 or patch % STRIDE:
+            raise UsageError(f"patch must be 0 or a multiple of {STRIDE}, got {patch}")
+        self.build(base, depth, bidirectional, gates)
+        self.loss: DenoiserLoss = loss
+        self.patch = patch
+        self.lungs_weight = lungs_weight
+        self.noise = noise
+        self.augment = augment
+        self.variation = variation
+        self.compiled = compiled
+        # The card of the weights that it started from; what those have seen, it has seen.
+        self.start: Mapping[str, Any] = MappingProxyType({})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the weights started from: a resumed run is not told it again."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["start"] = dict(self.start)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what the weights started from.
+
+        Raises:
+            UsageError: If the run was told to start from other weights.
+        """
+        if "start" not in checkpoint:  # older than this entry
+            return
+        if self.start and dict(self.start) != checkpoint["start"]:
+            raise UsageError(
+                "the run to resume did not start from the weights that --init names. Leave --init "
+                "out."
+            )
+        self.start = MappingProxyType(checkpoint["start"])
+
+    def on_fit_start(self) -> None:
+        """Compile here, behind the loading of other weights, whose names stay as they are."""
+        if self.compiled:
+            compile_in_place(self.network, self.device)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Paint noise onto healthy slices and have it taken off."""
+        loss = self.loss_of(batch, self.generator(1, self.moment(batch_idx)))
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def loss_of(
+        self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
+    ) -> torch.Tensor:
+        """The loss of a batch, with noise and variations drawn from `generator`."""
+        clean, lungs = batch
+        if self.augment:
+            clean, lungs = vary_slices(clean, lungs, generator=generator, settings=self.variation)
+        if self.patch:
+            clean, lungs = cut_patches(clean, lungs, self.patch, generator=generator)
+        noisy, _ = corrupt(clean, lungs, self.noise, generator=generator)
+        return self._loss(self(noisy), clean, lungs)
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Loss, and how well painted and healthy lung are told apart."""
+        clean, lungs = batch
+        # The same noise in every epoch: the curve shows the network, not the dice.
+        noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))
+        output = self(noisy)
+        residual = noisy - output
+        painted = (noise.abs() > PAINTED) & (lungs > 0.5)
+        healthy = (noise.abs() <= PAINTED) & (lungs > 0.5)
+        scores = {
+            "val_loss": self._loss(output, clean, lungs),
+            "val_residual_painted": _mean_where(residual, painted),
+            "val_residual_healthy": _mean_where(residual.abs(), healthy),
+            # A network that never leaves a constant shows it here.
+            "val_output_spread": output.std(),
+            "val_lungs_spread": _spread_where(output, lungs > 0.5),
+        }
+        self.add_scores(scores, len(clean))
+
+    def on_validation_end(self) -> None:
+        """Notice a dead start.
+
+        Raises:
+            UsageError: If the output within the lungs is still one constant.
+        """
+        spread = float(self.trainer.callback_metrics.get("val_lungs_spread", 1.0))
+        if self.global_step >= DEAD_AFTER_STEPS and spread < DEAD_SPREAD:
+            raise UsageError(
+                f"the denoiser's output within the lungs is one constant after {self.global_step} "
+                f"steps (spread {spread:.1e}): a dead start, which more steps do not mend. Train "
+                "with another --seed_everything, a larger --model.base or a smaller "
+                "--model.learning_rate."
+            )
+
+    def _loss(self, output: torch.Tensor, clean: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
+        return slice_loss(output, clean, lungs, kind=self.loss, lungs_weight=self.lungs_weight)
+
+
+class ClassifierTask(SeededTask):
+    """The 3D CNN learns the class from the residual of the frozen denoiser.
+
+    Args:
+        base: Filters of the first two layers; 8 in the paper.
+        depth: Slices of the residual.
+        size: Rows and columns of it.
+        learning_rate: Of Adam, at its highest.
+        schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
+        augment: Vary the residuals (mirror, shift, scale).
+        channels: Of the input; 2 where the CT stands beside the residual.
+        seed: Of everything random in a step.
+    """
+
+    def __init__(
+        self,
+        base: int = 8,
+        depth: int = 50,
+        size: int = 240,
+        learning_rate: float = 1e-4,
+        schedule: Schedule = "cosine",
+        augment: bool = True,
+        channels: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed, learning_rate, schedule)
+        self.architecture = {"base": base, "depth": depth, "size": size}
+        if channels != 1:
+            # Cards of one channel stay what they were before there were more.
+            self.architecture["channels"] = channels
+        self.network = CNN3D(**self.architecture, classes=len(CHEST_CT))
+        # Nearly twice as fast on a CPU.
+        layout = torch.channels_last_3d
+        self.network = self.network.to(memory_format=layout)  # type: ignore[call-overload, unused-ignore]
+        self.augment = augment
+        self.criterion = nn.CrossEntropyLoss()
+
+    def forward(self, residual: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, label) of residuals (batch, channel, slice, row, column)."""
+        return self.network(residual)
+
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
+        """Cross-entropy of the class."""
+        residual, label = batch
+        if self.augment:
+            generator = self.generator(1, self.moment(batch_idx))
+            residual = vary_residuals(residual, generator=generator)
+        logits = self._classify(residual)
+        loss = self.criterion(logits, label)
+        self.log("train_loss", loss, prog_bar=True)
+        accuracy = _accuracy(logits, label)
+        self.log("train_accuracy", accuracy, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+        """Cross-entropy and accuracy on the validation patients."""
+        residual, label = batch
+        logits = self._classify(residual)
+        scores = {
+            "val_loss": self.criterion(logits, label),
+            "val_accuracy": _accuracy(logits, label),
+        }
+        self.add_scores(scores, len(label))
+
+    def _classify(self, residual: torch.Tensor) -> torch.Tensor:
+        return self.network(residual.contiguous(memory_format=torch.channels_last_3d)).float()
+
+
+def _accuracy(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    return (logits.argmax(dim=1) == label).float().mean()
+
+
+def _spread_where(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    # Slices above and below the lungs have none.
+    return values[where].std() if where.sum() > 1 else values.std()
+
+
+def _mean_where(values: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    return (values * where).sum() / where.sum().clamp_min(1)

@@ -1,0 +1,370 @@
+"""Weights as safetensors with a JSON card that says what they are, and proves it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.errors import WeightsError
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.convlstm import Gates
+from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.likeness import Likeness
+from covidctnet.weights.card import (
+    CARD,
+    CARD_VERSION,
+    PATIENTS,
+    SEGMENTATION,
+    compare_channels,
+    digest,
+    read_card,
+)
+from covidctnet.weights.shipped import weights_root
+
+__all__ = [
+    "Weights",
+    "import_keras",
+    "list_weights",
+    "load_weights",
+    "save_weights",
+    "verify_weights",
+]
+
+_NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet, "likeness": Likeness}
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A card and the bytes it vouches for.
+
+    Attributes:
+        name: Of the folder.
+        card: Architecture, preprocessing, classes, training data, metrics, hashes.
+        digest: Twelve hexadecimal digits that change with any weight or setting.
+    """
+
+    name: str
+    card: Mapping[str, Any]
+    digest: str
+    _files: Mapping[str, bytes] = field(repr=False)
+
+    def denoiser(self) -> BCDUNet:
+        """The denoiser, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If the weights do not fit the card's architecture.
+        """
+        network = self._build("denoiser")
+        assert isinstance(network, BCDUNet)
+        return network
+
+    def classifier(self) -> CNN3D:
+        """The classifier, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If there is none yet, or it does not fit the card's architecture.
+        """
+        network = self._build("classifier")
+        assert isinstance(network, CNN3D)
+        return network
+
+    def likeness(self) -> Likeness | None:
+        """The distance from the training data, if it was fitted; `distance_limit` belongs to it.
+
+        Raises:
+            WeightsError: If it does not fit the card.
+        """
+        if "likeness" not in self.card["architecture"]:
+            return None
+        network = self._build("likeness")
+        assert isinstance(network, Likeness)
+        return network
+
+    def segmenter(self) -> BCDUNet | None:
+        """The network that adds consolidation to the lungs.
+
+        None where the card does not ask for it in inference.
+
+        Raises:
+            WeightsError: If the card asks for it and it is missing, or does not fit the card.
+        """
+        return self.lungs() if self.card.get(SEGMENTATION) else None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Temperature and prediction sets, if they were fitted."""
+        entry = self.card.get("calibration")
+        return Calibration.from_card(entry) if entry else None
+
+    @property
+    def distance_limit(self) -> float:
+        """The distance that one in a hundred valid scans exceeds; infinite if none was fitted."""
+        return float(self.card.get("likeness", {}).get("limit", math.inf))
+
+    @property
+    def burden_threshold(self) -> float | None:
+        """The residual from which a voxel counts as unusual, if it was fitted."""
+        entry = self.card.get("burden")
+        return float(entry["threshold"]) if entry else None
+
+    @property
+    def seen(self) -> str:
+        """What the networks were trained on, in words."""
+        if self.card["synthetic_only"]:
+            return "synthetic patients (phantoms) only"
+        stages = [
+            (stage, kind)
+            for stage in self.card.get("training", {})
+            for kind in self._studies(stage)
+        ]
+        kinds = [
+            # The denoiser's patients are Controls, whoever wrote the card.
+            "real Controls" if stage.endswith("denoiser") and kind == PATIENTS else kind
+            for stage, kind in sorted(stages, key=_order)
+        ]
+        return ", ".join(dict.fromkeys(kinds)) or "what the card does not describe"
+
+    @property
+    def caveat(self) -> str:
+        """What must be said beside every answer; empty where nothing must."""
+        nothing = "the probabilities mean nothing for real patients."
+        if self.card["synthetic_only"]:
+            return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"
+        found = self._studies("classifier")
+        if found and PATIENTS not in found:
+            return (
+                "These weights have seen no real patient with Covid-19 or pneumonia, only "
+                f"phantoms and lesions drawn into real lungs: {nothing}"
+            )
+        return ""
+
+    def _studies(self, stage: str) -> Mapping[str, int]:
+        """Studies by kind that a stage was trained on, as far as the card tells."""
+        data = self.card.get("training", {}).get(stage, {}).get("data", {})
+        found: Mapping[str, int] = data.get("studies_by_kind", {})
+        return found
+
+    def lungs(self) -> BCDUNet:
+        """The segmentation of the lungs that a denoiser may start from, likewise.
+
+        Raises:
+            WeightsError: If there is none, or it does not fit the card's architecture.
+        """
+        network = self._build("lungs")
+        assert isinstance(network, BCDUNet)
+        return network
+
+    def network(self, kind: str) -> nn.Module:
+        """A network by its kind in the card, in evaluation mode, on the CPU.
+
+        Raises:
+            WeightsError: If there is none, or it does not fit the card's architecture.
+        """
+        return self._build(kind)
+
+    def _build(self, kind: str) -> nn.Module:
+        architecture = self.card["architecture"].get(kind)
+        if architecture is None:
+            held = " and ".join(self.card["architecture"]) or "nothing"
+            raise WeightsError(
+                f"weights {self.name!r} hold {held}, "
+                f"wanted a network named {kind}. Run covidctnet train-{kind} first."
+            )
+        try:
+            network = _outline(kind, architecture)
+            state = load_safetensors(self._files[f"{kind}.safetensors"])
+            network.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in state.items()},
+                strict=True,
+                assign=True,
+            )
+        except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            line = " ".join(str(error).split())[:200]
+            raise WeightsError(
+                f"{kind} of weights {self.name!r} is not the architecture its card names "
+                f"({line}). Get the folder anew."
+            ) from None
+        return network.eval()
+
+
+def _order(stage_and_kind: tuple[str, str]) -> tuple[bool, bool]:
+    """The classifier last, what a network started from before it."""
+    stage, _ = stage_and_kind
+    return stage.endswith("classifier"), not stage.startswith("start")
+
+
+def load_weights(name: str | Path) -> Weights:
+    """Read weights and check every hash before any weights are parsed.
+
+    Args:
+        name: Name of shipped weights, or a folder with a ``card.json``.
+
+    Raises:
+        WeightsError: If the folder or a file is missing, a hash is wrong, the card is of another
+            version or damaged, or the classes stand in another order than ours.
+    """
+    folder = _find(name)
+    card = read_card(folder)
+    files: dict[str, bytes] = {}
+    for file, entry in card["files"].items():
+        try:
+            files[file] = (folder / file).read_bytes()
+        except OSError as error:
+            raise WeightsError(
+                f"weights {folder.name!r} lack a readable {file}, which their card names "
+                f"({type(error).__name__}). Get the folder anew."
+            ) from None
+        found = hashlib.sha256(files[file]).hexdigest()
+        if found != entry["sha256"]:
+            raise WeightsError(
+                f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
+                f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Get the folder anew."
+            )
+    return Weights(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))
+
+
+def verify_weights(name: str | Path) -> Weights:
+    """Load weights and build both networks: everything that can be wrong with them.
+
+    Args:
+        name: Name of shipped weights, or a folder.
+
+    Raises:
+        WeightsError: Whatever is wrong.
+    """
+    weights = load_weights(name)
+    for kind in weights.card["architecture"]:
+        weights._build(kind)
+    return weights
+
+
+def list_weights() -> tuple[Weights, ...]:
+    """The shipped weights, by name."""
+    return tuple(load_weights(folder) for folder in _shipped())
+
+
+def save_weights(
+    folder: Path, networks: Mapping[str, nn.Module], *, card: Mapping[str, Any]
+) -> Weights:
+    """Write weights and their card, each whole or not at all, the card last.
+
+    A folder whose writing was cut off between two files is refused by `load_weights`: its card
+    vouches for other bytes.
+
+    Args:
+        folder: Created when needed; weights that are there are replaced.
+        networks: By name: ``denoiser``, ``classifier``, ``lungs``; those that there are.
+        card: Everything about them but version, classes and hashes, which are filled in.
+
+    Returns:
+        What was written, read back.
+
+    Raises:
+        WeightsError: If the card names another architecture than the networks have.
+        OSError: If the disk is full or not ours; nothing half-written stays.
+    """
+    _compare(networks, card["architecture"])
+    compare_channels(folder.name, card, hint="Describe the network that is saved.")
+    blobs = {
+        f"{kind}.safetensors": save_safetensors(
+            {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        )
+        for kind, network in networks.items()
+    }
+    files = {
+        file: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
+        for file, blob in blobs.items()
+    }
+    full = {
+        **card,
+        "card_version": CARD_VERSION,
+        "classes": [label.title for label in CHEST_CT],
+        "files": files,
+    }
+    text = json.dumps(full, indent=1, sort_keys=True) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[tuple[Path, Path]] = []
+    try:
+        for file, blob in {**blobs, CARD: text.encode()}.items():
+            part = folder / f".{file}.{os.getpid()}.part"
+            parts.append((part, folder / file))
+            part.write_bytes(blob)
+        for part, final in parts:
+            part.replace(final)
+    finally:
+        for part, _ in parts:
+            part.unlink(missing_ok=True)
+    for kind in _NETWORKS.keys() - networks.keys():
+        # Weights that the new card does not know are no part of it any more.
+        (folder / f"{kind}.safetensors").unlink(missing_ok=True)
+    return load_weights(folder)
+
+
+def import_keras(
+    path: str | Path,
+    *,
+    gates: Gates | None = None,
+    depth: int | None = None,
+    size: int | None = None,
+) -> BCDUNet | CNN3D:
+    """A network from a file of Keras, see `covidctnet.systems.covidctnet.keras_import`."""
+    from covidctnet.systems.covidctnet import keras_import
+
+    return keras_import.import_keras(path, gates=gates, depth=depth, size=size)
+
+
+def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:
+    """Refuse to write a card that its own weights would contradict."""
+    if architecture.keys() != networks.keys():
+        raise WeightsError(
+            f"the card describes {', '.join(architecture) or 'no network'}, the networks given "
+            f"are {', '.join(networks)}. Describe each network that is saved, and no other."
+        )
+    for kind, network in networks.items():
+        wanted = {k: v.shape for k, v in _outline(kind, architecture[kind]).state_dict().items()}
+        if wanted != {k: v.shape for k, v in network.state_dict().items()}:
+            raise WeightsError(
+                f"the {kind} is not the architecture that the card names "
+                f"({dict(architecture[kind])}). Describe the network that is saved."
+            )
+
+
+def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
+    """A network without memory: no time goes into starting weights that are replaced at once."""
+    with torch.device("meta"):
+        return _NETWORKS[kind](**architecture)
+
+
+def _find(name: str | Path) -> Path:
+    """A shipped folder by its name, else a folder by its path."""
+    for folder in _shipped():
+        if folder.name == str(name):
+            return folder
+    folder = Path(name)
+    if not folder.is_dir():
+        known = ", ".join(f.name for f in _shipped()) or "none"
+        raise WeightsError(
+            f"no weights {folder.name!r}: neither shipped ({known}) nor a folder with a {CARD}"
+        )
+    return folder
+
+
+def _shipped() -> list[Path]:
+    root = weights_root()
+    return sorted(f for f in root.iterdir() if (f / CARD).is_file()) if root.is_dir() else []

@@ -1,0 +1,279 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.cohort.store import Store
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.phantom import SCANNERS, make_phantom
+from covidctnet.preprocess import preprocess
+from covidctnet.systems.covidctnet.denoise import residual_volume
+from covidctnet.systems.covidctnet.networks import CNN3D
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.trust.appearance import FEATURES, describe_appearance
+from covidctnet.weights import save_weights
+from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights
+from tests.volumes import a_chest, a_volume
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return CovidCTNet.load(
+        tiny_weights(tmp_path_factory.mktemp("weights") / "tiny"), device="cpu", precision="32"
+    )
+
+
+@pytest.fixture(scope="module")
+def chest():
+    volume, _ = a_chest((25, 50, 60), 6.0)
+    return volume
+
+
+def test_the_answer_is_the_stages_one_after_another(model, chest):
+    residual, _ = residual_volume(
+        preprocess(chest, model.settings), model.denoiser, depth=model.depth
+    )
+    with torch.inference_mode():
+        logits = model.classifier(torch.from_numpy(residual.array.copy())[None, None])
+    expected = torch.softmax(logits[0], dim=0).tolist()
+    prediction = model(chest)
+    assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert prediction.label is max(CHEST_CT, key=lambda label: expected[label])
+    assert prediction.weights == model.weights_digest
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A model whose card asks for the residual as nobody does by default."""
+    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "published")
+    card = json.loads((folder / "card.json").read_text())
+    card["residual"] = {"depth_resize": "antialiased", "signed": False}
+    card["preprocessing"] |= {"interpolation": "cubic", "above_window": "air", "resize": "gaussian"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return CovidCTNet.load(folder, device="cpu", precision="32")
+
+
+def test_the_card_says_how_scans_and_residuals_are_made(published, model, chest):
+    settings = ResidualSettings("antialiased", signed=False)
+    unit = preprocess(chest, published.settings)
+    residual, _ = residual_volume(unit, published.denoiser, depth=DEPTH, settings=settings)
+    with torch.inference_mode():
+        logits = published.classifier(torch.from_numpy(residual.array.copy())[None, None])
+    prediction = published(chest)
+    expected = torch.softmax(logits[0], dim=0).tolist()
+    assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert prediction.notes[-4:] == residual.steps
+    assert "cubic" in residual.steps[0]
+    assert "absolute value" in residual.steps[-1]
+    assert "absolute value" not in model(chest).notes[-1]
+
+
+def test_a_picture_shows_the_denoised_slice_where_the_residual_lost_its_sign(published, chest):
+    images = published(chest, images=True).images
+    difference = np.abs(images["input"] - images["denoised"])
+    # Less where neighbours of opposite sign cancelled in what is shown, never more.
+    assert (difference <= images["residual"] + 1e-6).all()
+    assert (images["input"] < images["denoised"]).any()
+
+
+@pytest.fixture(scope="module")
+def of_cts(tmp_path_factory):
+    """A model whose classifier sees the CT alone."""
+    folder = tiny_weights(tmp_path_factory.mktemp("weights") / "cts")
+    card = json.loads((folder / "card.json").read_text())
+    card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "ct"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return CovidCTNet.load(folder, device="cpu", precision="32")
+
+
+def test_a_classifier_of_cts_denoises_for_pictures_only(of_cts, chest):
+    ran = []
+    watch = of_cts.denoiser.register_forward_pre_hook(lambda *_: ran.append(True))
+    blind = of_cts(chest)
+    assert not ran
+    seen = of_cts(chest, images=True)
+    watch.remove()
+    assert ran
+    assert seen.probabilities == blind.probabilities
+    assert seen.notes == blind.notes
+    assert blind.notes[-1].startswith("CT brought from ")
+    assert not any("residual" in note for note in blind.notes)
+    assert np.abs(seen.images["residual"]).max() > 0
+    assert list(blind.seconds) == ["preprocess", "gate", "denoise", "classify"]
+
+
+def test_a_classifier_of_both_tells_both(model, chest, tmp_path):
+    torch.manual_seed(0)
+    card = dict(model.weights.card)
+    architecture = {**card["architecture"]["classifier"], "channels": 2}
+    card["architecture"] = {**card["architecture"], "classifier": architecture}
+    card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "both"}
+    networks = {"denoiser": model.weights.denoiser(), "classifier": CNN3D(**architecture)}
+    save_weights(tmp_path / "both", networks, card=card)
+    prediction = CovidCTNet.load(tmp_path / "both", device="cpu")(chest)
+    assert prediction.notes[:-1] == model(chest).notes
+    assert prediction.notes[-1].startswith("CT brought from ")
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_preprocessed_volume_gets_the_same_answer(model, chest):
+    assert model(preprocess(chest, model.settings)).probabilities == model(chest).probabilities
+
+
+def test_a_stored_volume_gets_nearly_the_same_answer(model, chest, tmp_path):
+    unit = preprocess(chest, model.settings)
+    stored = Store(tmp_path).put(unit, content_key="c", settings={}, settings_digest="s")
+    wanted = list(model(chest).probabilities.values())
+    assert list(model(stored.volume()).probabilities.values()) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_asking_twice_gets_the_same_answer(model, chest):
+    assert model(chest).probabilities == model(chest).probabilities
+
+
+def test_every_stage_tells_its_seconds(model, chest):
+    seconds = model(chest).seconds
+    assert list(seconds) == ["preprocess", "gate", "denoise", "classify"]
+    assert min(seconds.values()) >= 0
+
+
+def test_pictures_are_the_slices_with_the_largest_residual_in_the_lungs(model, chest):
+    images = model(chest, images=True).images
+    for kind in ("input", "denoised", "residual"):
+        assert images[kind].shape == (3, SIZE, SIZE)
+    assert np.allclose(images["input"] - images["denoised"], images["residual"], atol=1e-6)
+    assert sorted(images["slice_mm"]) == images["slice_mm"]
+    assert model(chest).images is None
+
+
+def test_what_is_no_chest_is_refused(model):
+    head = a_volume(array=np.full((30, 50, 60), 40, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
+    with pytest.raises(StudyError, match=r"NOT_CHEST.*Give a CT of the whole chest"):
+        model(head)
+
+
+@pytest.mark.parametrize("hu", [-1000, 0])
+def test_a_scan_of_nothing_is_refused(model, hu):
+    empty = a_volume(array=np.full((30, 50, 60), hu, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
+    with pytest.raises(StudyError, match="NOT_CHEST") as told:
+        model(empty)
+    assert told.value.study == empty.source.study
+
+
+def test_the_answer_carries_the_readers_flags_and_those_of_the_gate(model, chest):
+    half = chest.then("cut", chest.array[:16], source=replace(chest.source, flags=("lossy",)))
+    prediction = model(half)
+    assert prediction.flags == ("lossy", "lungs_cut")
+    assert prediction.status == "flagged"
+    assert model(chest).flags == ()
+
+
+def test_a_residual_is_no_scan(model, chest):
+    with pytest.raises(StudyError, match="WRONG_UNITS"):
+        model(chest.then("subtracted", chest.array, units="residual"))
+
+
+def test_another_size_is_refused_by_name(model, chest):
+    other = preprocess(chest, model.settings)
+    with pytest.raises(StudyError, match="WRONG_SIZE"):
+        model(other.then("cropped", other.array[:, :32, :32]))
+
+
+def test_a_missing_device_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(UsageError, match="cuda:7"):
+        CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cuda:7")
+
+
+def test_cuda_without_cuda_is_wrong_usage(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match=r"'cuda' is not on this machine.*--device auto"):
+        CovidCTNet.load(tiny_weights(tmp_path / "tiny"), device="cuda")
+
+
+def test_the_provenance_names_weights_and_settings(model):
+    told = model.provenance
+    assert told["weights_digest"] == model.weights_digest
+    assert told["card"]["preprocessing"]["size"] == SIZE
+    assert model.depth == DEPTH
+    assert "only ever seen synthetic patients (phantoms)" in model.caveat
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A model whose card has everything that is fitted once the classifier is there."""
+    folder = calibrated_weights(tmp_path_factory.mktemp("weights") / "calibrated")
+    return CovidCTNet.load(folder, device="cpu", precision="32")
+
+
+def test_the_temperature_softens_and_keeps_the_label(calibrated, model, chest):
+    hard, soft = model(chest), calibrated(chest)
+    roots = np.sqrt(list(hard.probabilities.values()))
+    assert list(soft.probabilities.values()) == pytest.approx(roots / roots.sum(), abs=1e-5)
+    assert soft.label is hard.label
+    assert soft.weights != hard.weights
+
+
+def test_labels_above_the_threshold_are_left_open(calibrated, chest):
+    answer = calibrated(chest)
+    likely = {label for label, p in answer.probabilities.items() if p >= 0.3}
+    assert set(answer.prediction_set) == likely | {answer.label}
+    assert (answer.status == "abstained") == (len(answer.prediction_set) > 1)
+
+
+def test_a_scan_beyond_the_limit_is_flagged(calibrated, model, chest):
+    answer = calibrated(chest)
+    assert answer.distance > 1
+    assert "unlike_training" in answer.flags
+    assert [note for note in answer.notes if note.startswith("unlike the training data, most")]
+    assert model(chest).distance is None
+
+
+def test_a_scan_like_the_others_is_not_flagged_and_what_moved_is_named(calibrated, chest):
+    unit, lungs = calibrated.prepare(chest)[:2]
+    likeness = calibrated.likeness
+    kept = {name: buffer.clone() for name, buffer in likeness.state_dict().items()}
+    looks = describe_appearance(unit, lungs, window_hu=calibrated.window_hu)
+    likeness.whitening.copy_(1e-7 * torch.eye(len(FEATURES)))
+    try:
+        likeness.means.copy_(torch.from_numpy(looks))
+        answer = calibrated(chest)
+        assert answer.distance < 1 and "unlike_training" not in answer.flags
+        assert not [note for note in answer.notes if note.startswith("unlike")]
+        likeness.means[:, FEATURES.index("noise")] += 100
+        answer = calibrated(chest)
+        assert answer.distance == pytest.approx(10, rel=1e-2)
+        assert "unlike the training data, most of all: noise" in answer.notes
+    finally:
+        likeness.load_state_dict(kept)
+
+
+def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
+    answer = calibrated(chest, images=True)
+    assert len(answer.burden.regions) == 6
+    assert answer.burden == calibrated(chest).burden
+    assert answer.images["lesions"].shape == answer.images["input"].shape
+    assert answer.images["attention"].shape == answer.images["input"].shape
+    outside = answer.images["residual"] <= 0
+    assert not answer.images["lesions"][outside].any()
+
+
+@pytest.mark.parametrize(
+    ("label", "scanner"),
+    [(CHEST_CT.CAP, "birch"), (CHEST_CT.COVID19, "dune"), (CHEST_CT.CONTROL, "unseen-a")],
+)
+def test_eight_bits_give_a_phantom_the_answer_of_all_bits(label, scanner):
+    phantom = make_phantom(label, 3, scanner=SCANNERS[scanner], matrix=96, spacing_mm=8.0)
+    exact, rounded = (
+        CovidCTNet.load("compact", device="cpu", precision=precision)(phantom.volume)
+        for precision in ("32", "bf16")
+    )
+    assert rounded.label is exact.label
+    for one, other in zip(
+        exact.probabilities.values(), rounded.probabilities.values(), strict=True
+    ):
+        assert 0 < abs(one - other) < 0.01
+    assert rounded.distance == exact.distance is not None
