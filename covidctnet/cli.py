@@ -90,7 +90,9 @@ def _run(arguments: list[str]) -> int:
     rest = [argument for argument in rest if argument != "--verbose"]
     _configure_logging(verbose)
     try:
-        return _VERBS[name].run(_with_preset(name, rest))
+        # Presets of `train SYSTEM STAGE` are those of its stage.
+        verb = f"train-{rest[1]}" if name == "train" and len(rest) > 1 else name
+        return _VERBS[name].run(_with_preset(verb, rest))
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:

@@ -8,14 +8,14 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.splits import Member, SplitSettings, make_splits
 from covidctnet.cohort.store import Store
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume
 
 SHAPE = (20, 40, 40)
-PATIENTS = {Label.CONTROL: 9, Label.COVID19: 4, Label.CAP: 4}
+PATIENTS = {CHEST_CT.CONTROL: 9, CHEST_CT.COVID19: 4, CHEST_CT.CAP: 4}
 
 
 def put_study(

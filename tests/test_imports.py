@@ -15,6 +15,7 @@ PACKAGE = ROOT / "covidctnet"
 LIGHTNING_HOMES = ("training/*", "systems/*/training/*")
 TORCH_HOMES = (
     *LIGHTNING_HOMES,
+    "devices.py",
     "systems/*/networks/*",
     "systems/*/predictor.py",
     "systems/covidctnet/denoise.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 import pickle
 from collections import Counter
 from collections.abc import Callable
@@ -17,11 +16,10 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
+from covidctnet.devices import pick_device
 from covidctnet.errors import UsageError
-from covidctnet.systems.covidctnet.denoise import pick_device
-from covidctnet.weights import load_weights
 
-__all__ = ["ClassifierCLI", "DenoiserCLI", "LungsCLI", "TrainCLI", "start_from"]
+__all__ = ["TrainCLI", "checkpoint_of", "start_from"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,6 +61,10 @@ class TrainCLI(LightningCLI):
     def needed(self) -> dict[str, str]:
         """Files of the work folder that training starts from, and the verbs that write them."""
         return {"splits.json": "preprocess"}
+
+    def weights_folder(self) -> Path:
+        """Where the trained weights go."""
+        return Path(self.config.data.work) / "weights"
 
     def before_instantiate_classes(self) -> None:
         """Check what the run starts from before anything is written."""
@@ -153,80 +155,6 @@ def _checkpoint(folder: Path, name: str, monitor: str | None = None) -> ModelChe
         monitor=monitor,
         enable_version_counter=False,
     )
-
-
-class DenoiserCLI(TrainCLI):
-    """Of ``train-denoiser``."""
-
-    stage = "denoiser"
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The options beyond those of task, data and trainer."""
-        super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--init",
-            type=str | None,
-            default=None,
-            help="weights to start from, as of train-lungs: what fits is taken, the rest is told",
-        )
-
-    def instantiate_classes(self) -> None:
-        """Task and data; the network starts from ``--init`` where that is given."""
-        super().instantiate_classes()
-        if not self.config.init:
-            return
-        weights = load_weights(self.config.init)
-        self.model.start = weights.card
-        # A resumed run has its weights from the checkpoint.
-        if not self.config.ckpt_path:
-            is_lungs = "lungs" in weights.card["architecture"]
-            start_from(self.model.network, weights.lungs() if is_lungs else weights.denoiser())
-
-
-class ClassifierCLI(TrainCLI):
-    """Of ``train-classifier``."""
-
-    stage = "classifier"
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The options beyond those of task, data and trainer."""
-        super().add_arguments_to_parser(parser)
-        parser.link_arguments("data.depth", "model.depth")
-        for name in ("size", "channels"):
-            parser.link_arguments(
-                "data", f"model.{name}", operator.attrgetter(name), apply_on="instantiate"
-            )
-
-    def needed(self) -> dict[str, str]:
-        """See `TrainCLI.needed`."""
-        own = {} if self.config.data.denoiser else {"weights/card.json": "train-denoiser"}
-        return {**super().needed(), **own}
-
-    def before_instantiate_classes(self) -> None:
-        """Check what the run starts from before anything is written."""
-        super().before_instantiate_classes()
-        if self.config.device:
-            self.config.data.device = self.config.device
-
-
-class LungsCLI(TrainCLI):
-    """Of ``train-lungs``."""
-
-    stage = "lungs"
-
-    def needed(self) -> dict[str, str]:
-        """See `TrainCLI.needed`."""
-        return {} if self.config.data.pairs else super().needed()
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The options beyond those of task, data and trainer."""
-        super().add_arguments_to_parser(parser)
-        parser.add_argument(
-            "--output",
-            type=str | None,
-            default=None,
-            help="folder for the weights; lungs/weights in the work folder by default",
-        )
 
 
 def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:

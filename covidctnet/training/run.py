@@ -12,26 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
-from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
-from covidctnet.systems.covidctnet.training.export import (
-    export_classifier,
-    export_denoiser,
-    export_lungs,
-)
-from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
-from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
-from covidctnet.training.command import ClassifierCLI, DenoiserCLI, LungsCLI, TrainCLI
+from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
+from covidctnet.training.recipe import Export, Recipe
 from covidctnet.weights.shipped import presets_root
 
-__all__ = ["train_classifier", "train_denoiser", "train_lungs"]
+__all__ = ["shareable_command", "train"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,56 +45,26 @@ _ADVICE = (
 )
 
 
-def train_lungs(arguments: Sequence[str], *, program: str) -> Path:
-    """Train the denoiser's network to segment lungs, for a denoiser to start from.
+def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
+    """Train one stage of a system.
 
     Args:
-        arguments: Command-line flags (``--data.work``, ``--data.pairs`` ...).
-        program: Name shown in the help.
-
-    Returns:
-        The weights folder, with ``lungs.safetensors`` and its card.
-    """
-    cli = _fit(LungsCLI, LungTask, LungData, arguments, program)
-    folder = cli.config.output or cli.datamodule.work.path / "lungs" / "weights"
-    return _export(cli, export_lungs, shareable_command(program, arguments), Path(folder))
-
-
-def train_denoiser(arguments: Sequence[str], *, program: str) -> Path:
-    """Train the denoiser on the Control patients set aside for it.
-
-    Args:
+        stage: What to train.
         arguments: Command-line flags (``--data.work``, ``--trainer.devices`` ...).
         program: Name shown in the help.
 
     Returns:
-        The weights folder, with ``denoiser.safetensors`` and its card.
+        The weights folder, with the trained network and its card.
+
+    Raises:
+        UsageError: For wrong flags or data; ``--help`` of the stage tells the right ones.
     """
-    cli = _fit(DenoiserCLI, DenoiserTask, SliceData, arguments, program)
-    return _export(cli, export_denoiser, shareable_command(program, arguments))
+    recipe = stage.recipe()
+    cli = _fit(recipe, stage.name, arguments, program)
+    return _export(cli, recipe.export, shareable_command(program, arguments), stage.name)
 
 
-def train_classifier(arguments: Sequence[str], *, program: str) -> Path:
-    """Train the classifier on the residuals of the frozen denoiser.
-
-    Args:
-        arguments: Command-line flags.
-        program: Name shown in the help.
-
-    Returns:
-        The weights folder, complete now.
-    """
-    cli = _fit(ClassifierCLI, ClassifierTask, ResidualData, arguments, program)
-    return _export(cli, export_classifier, shareable_command(program, arguments))
-
-
-def _fit(
-    cli_class: type[TrainCLI],
-    task: type[pl.LightningModule],
-    data: type[pl.LightningDataModule],
-    arguments: Sequence[str],
-    program: str,
-) -> TrainCLI:
+def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> TrainCLI:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         # It announces every seed and device, and advertises in between; its warnings still come.
         for chatty in ("pytorch_lightning", "lightning_fabric"):
@@ -110,16 +73,17 @@ def _fit(
         for advice in _ADVICE:
             warnings.filterwarnings("ignore", message=advice)
         try:
+            cli_class = type(recipe.cli.__name__, (recipe.cli,), {"stage": stage})
             cli = cli_class(
-                task,
-                data,
+                recipe.task,
+                recipe.data,
                 args=list(arguments),
                 run=False,
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={
                     "prog": program,
-                    "description": (task.__doc__ or "").partition("\n")[0],
+                    "description": (recipe.task.__doc__ or "").partition("\n")[0],
                     "exit_on_error": False,
                 },
                 trainer_defaults={
@@ -146,14 +110,14 @@ def _fit(
     return cli
 
 
-def _export(cli: TrainCLI, export: Any, command: str, folder: Path | None = None) -> Path:
+def _export(cli: TrainCLI, export: Export, command: str, stage: str) -> Path:
     """The best network as weights with a card; one process writes, all know where.
 
     Raises:
         UsageError: If no epoch was validated, or none with a finite loss; the weights stay what
             they were.
     """
-    target = folder or cli.datamodule.work.weights
+    target = cli.weights_folder()
     if cli.config.trainer.fast_dev_run:
         _LOG.info("a trial run of a few batches: no weights written")
         return target
@@ -192,8 +156,8 @@ def _export(cli: TrainCLI, export: Any, command: str, folder: Path | None = None
             config=_plain(cli.config),
             attribution=cli.config.attribution,
         )
-        write_curve(Path(cli.config.trainer.default_root_dir), target / "curves", cli.stage)
-        _LOG.info("wrote %s weights from epoch %d", cli.stage, state["epoch"])
+        write_curve(Path(cli.config.trainer.default_root_dir), target / "curves", stage)
+        _LOG.info("wrote %s weights from epoch %d", stage, state["epoch"])
     cli.trainer.strategy.barrier()
     return target
 

@@ -31,6 +31,7 @@ VERBS: Mapping[str, Verb] = {
     "split": Verb(
         "divide a preprocessed cohort by patient: by shares, in folds, site by site", cohorts.split
     ),
+    "train": Verb("train a stage of any system", training.train),
     "train-lungs": Verb(
         "train the BCDU-Net on lungs, to start a denoiser from", training.train_lungs
     ),

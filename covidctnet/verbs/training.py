@@ -9,30 +9,46 @@ from covidctnet.errors import UsageError
 from covidctnet.progress import bar
 from covidctnet.verbs.common import EXIT_OK, existing, parser_of
 
-__all__ = ["cross_fit", "train_classifier", "train_denoiser", "train_lungs", "weights"]
+__all__ = ["cross_fit", "train", "train_classifier", "train_denoiser", "train_lungs", "weights"]
+
+
+def train(arguments: list[str]) -> int:
+    """``covidctnet train SYSTEM STAGE``; returns the exit code."""
+    from covidctnet.registry import find_system, system_names
+
+    if len(arguments) < 2 or any(a.startswith("-") for a in arguments[:2]):
+        known = "; ".join(
+            f"{name}: {', '.join(stage.name for stage in find_system(name).stages)}"
+            for name in system_names()
+        )
+        raise UsageError(f"expected covidctnet train SYSTEM STAGE, with one of {known}")
+    system, stage, *rest = arguments
+    return _train(system, stage, rest, f"covidctnet train {system} {stage}")
 
 
 def train_lungs(arguments: list[str]) -> int:
     """``covidctnet train-lungs``; returns the exit code."""
-    from covidctnet.training.run import train_lungs
-
-    train_lungs(_with_work(arguments), program="covidctnet train-lungs")
-    return EXIT_OK
+    return _train("covidctnet", "lungs", arguments, "covidctnet train-lungs")
 
 
 def train_denoiser(arguments: list[str]) -> int:
     """``covidctnet train-denoiser``; returns the exit code."""
-    from covidctnet.training.run import train_denoiser
-
-    train_denoiser(_with_work(arguments), program="covidctnet train-denoiser")
-    return EXIT_OK
+    return _train("covidctnet", "denoiser", arguments, "covidctnet train-denoiser")
 
 
 def train_classifier(arguments: list[str]) -> int:
     """``covidctnet train-classifier``; returns the exit code."""
-    from covidctnet.training.run import train_classifier
+    return _train("covidctnet", "classifier", arguments, "covidctnet train-classifier")
 
-    train_classifier(_with_work(arguments), program="covidctnet train-classifier")
+
+def _train(system: str, stage: str, arguments: list[str], program: str) -> int:
+    from covidctnet.registry import find_system
+
+    chosen = find_system(system).stage(stage)
+    # After the names: a misspelt one is told before the seconds that Lightning takes.
+    from covidctnet.training.run import train
+
+    train(chosen, _with_work(arguments), program=program)
     return EXIT_OK
 
 

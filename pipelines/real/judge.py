@@ -28,11 +28,11 @@ import numpy as np
 from covidctnet import read_volume
 from covidctnet.chest.gate import prepare_chest
 from covidctnet.classes import CHEST_CT, Label
+from covidctnet.devices import pick_device
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.systems.covidctnet.denoise import pick_device
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.training.bank import InputMaker
@@ -103,7 +103,7 @@ def judge(
         folder: See the module.
         weights: Their denoiser is judged.
         beside: More weights whose answers are told.
-        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
+        device: See `covidctnet.devices.pick_device`.
 
     Raises:
         UsageError: If there is none.

@@ -20,20 +20,21 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from covidctnet.chest import ChestScan, prepare_chest
+from covidctnet.chest.gate import ChestScan, prepare_chest
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
-from covidctnet.denoise import pick_device, pick_precision, place
+from covidctnet.cohort.archive import read_cohort
+from covidctnet.devices import pick_device, pick_precision
 from covidctnet.errors import UsageError
 from covidctnet.io import read_study
-from covidctnet.io.cohort import read_cohort
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.segment import add_consolidation
-from covidctnet.training.crossfit import ALL, CrossFit
-from covidctnet.training.lungs import fill_bases
+from covidctnet.systems.covidctnet.denoise import place
+from covidctnet.systems.covidctnet.segment import add_consolidation
+from covidctnet.systems.covidctnet.training.crossfit import ALL, CrossFit
+from covidctnet.systems.covidctnet.training.lungs import fill_bases
 from covidctnet.volume import Volume
 from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell

@@ -12,8 +12,9 @@ import yaml
 
 from covidctnet.cli import main
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.system import SYSTEM
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
-from covidctnet.training.run import shareable_command, train_denoiser
+from covidctnet.training.run import shareable_command, train
 from covidctnet.weights import load_weights
 from covidctnet.weights.shipped import presets_root
 from tests.small import DEPTH, PREPROCESSING, write_cohort
@@ -256,5 +257,5 @@ def test_the_command_on_the_card_can_be_pasted_with_an_attribution_in_it():
 
 def test_training_is_a_function_too(work):
     arguments = ["--data.work", str(work), *DENOISER, "--trainer.max_epochs=1"]
-    folder = train_denoiser(arguments, program="test")
+    folder = train(SYSTEM.stage("denoiser"), arguments, program="test")
     assert list(load_weights(folder).card["files"]) == ["denoiser.safetensors"]

@@ -17,19 +17,13 @@ from covidctnet._version import __version__
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.store import StoredStudy
+from covidctnet.contract import PredictorInfo
+from covidctnet.devices import DTYPES, pick_device, pick_precision
 from covidctnet.errors import StudyError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Burden, Prediction
 from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
-from covidctnet.systems.covidctnet.denoise import (
-    DTYPES,
-    Shown,
-    ct_volume,
-    pick_device,
-    pick_precision,
-    place,
-    residual_volume,
-)
+from covidctnet.systems.covidctnet.denoise import Shown, ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.residual import ResidualSettings
@@ -79,8 +73,8 @@ class CovidCTNet:
 
     Args:
         weights: Loaded weights; their card brings the preprocessing they were trained with.
-        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
-        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
+        device: See `covidctnet.devices.pick_device`.
+        precision: See `covidctnet.devices.pick_precision`.
         compiled: See `covidctnet.systems.covidctnet.denoise.place`.
     """
 
@@ -131,6 +125,18 @@ class CovidCTNet:
             UsageError: If there is no such device or precision.
         """
         return cls(load_weights(name), device=device, precision=precision, compiled=compiled)
+
+    @property
+    def info(self) -> PredictorInfo:
+        """What this predictor is."""
+        return PredictorInfo(
+            system="covidctnet",
+            weights=self.weights.name,
+            digest=self.weights.digest,
+            classes=CHEST_CT,
+            caveat=self.weights.caveat,
+            provenance=self.provenance,
+        )
 
     @property
     def weights_digest(self) -> str:

@@ -100,9 +100,9 @@ def benchmark(
 
     Args:
         weights: Shipped name or folder.
-        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
+        device: See `covidctnet.devices.pick_device`.
         repeats: Runs of every way; medians are told.
-        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
+        precision: See `covidctnet.devices.pick_precision`.
         compiled: Measure what `torch.compile` makes of the networks as well.
         scan: A DICOM series; a phantom by default.
         only: Names in `STAGES`.

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.devices import Precision
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.systems.covidctnet.denoise import Precision, denoise_slices, place
+from covidctnet.systems.covidctnet.denoise import denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
 from covidctnet.weights import load_weights

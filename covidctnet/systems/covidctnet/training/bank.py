@@ -26,10 +26,11 @@ from safetensors.numpy import save as save_arrays
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.systems.covidctnet.denoise import Precision, pick_device, place, residual_volume
+from covidctnet.systems.covidctnet.denoise import place, residual_volume
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.examples import Example, ExampleSettings, draw_example

@@ -28,13 +28,14 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
-from covidctnet.systems.covidctnet.denoise import Precision, pick_device
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
+from covidctnet.systems.covidctnet.system import CLASSIFIER, DENOISER, LUNGS
 from covidctnet.systems.covidctnet.training.bank import (
     Bank,
     BankedExample,
@@ -271,16 +272,16 @@ class CrossFit:
             preset: Folder of settings, such as ``compact``.
             more: Further flags of training, such as ``--device cuda``.
         """
-        from covidctnet.training.run import train_denoiser, train_lungs
+        from covidctnet.training.run import train
 
         self._claim(preset)
         for fold in self.splits:
             if (self.networks(fold) / "card.json").is_file():
                 continue
             _LOG.info("fold %s: denoiser", fold)
-            train_denoiser(self._arguments(fold, preset, "train-denoiser", more), program=_PROGRAM)
+            train(DENOISER, self._arguments(fold, preset, "train-denoiser", more), program=_PROGRAM)
             _LOG.info("fold %s: lungs", fold)
-            train_lungs(self._arguments(fold, preset, "train-lungs", more), program=_PROGRAM)
+            train(LUNGS, self._arguments(fold, preset, "train-lungs", more), program=_PROGRAM)
             self._join(fold)
 
     def jobs(self) -> list[ExampleJob]:
@@ -339,7 +340,7 @@ class CrossFit:
             preset: Folder of settings, such as ``compact``.
             more: Further flags of training.
         """
-        from covidctnet.training.run import train_classifier
+        from covidctnet.training.run import train
 
         self._claim(preset)
         for fold in self.splits:
@@ -361,7 +362,7 @@ class CrossFit:
                 f"--data.precision={self.settings.precision}",
             ]
             arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
-            train_classifier(arguments, program=_PROGRAM)
+            train(CLASSIFIER, arguments, program=_PROGRAM)
 
     def calibrate(self, *, device: str = "cpu") -> None:
         """Fit what is fitted once the classifiers are there, on scans that taught them nothing.

@@ -16,16 +16,11 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.cohort.splits import studies_of_split
 from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.systems.covidctnet.denoise import (
-    Precision,
-    ct_volume,
-    pick_device,
-    place,
-    residual_volume,
-)
+from covidctnet.systems.covidctnet.denoise import ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.residual import (
     ClassifierInput,
     DepthResize,

@@ -1,0 +1,151 @@
+"""What every system brings: its classes, its stages of training, and a predictor.
+
+The command line, training, evaluation and reports know systems by this contract alone. A system is
+a folder of code with a `System` in it (see `covidctnet.registry`) and a folder of presets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from covidctnet.classes import Classes
+from covidctnet.errors import UsageError
+from covidctnet.results import Prediction
+from covidctnet.volume import Volume
+
+if TYPE_CHECKING:
+    from covidctnet.training.recipe import Recipe
+    from covidctnet.weights import Weights
+
+__all__ = ["Modality", "Predictor", "PredictorInfo", "RunSettings", "Stage", "System"]
+
+Modality = Literal["ct", "radiograph"]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class PredictorInfo:
+    """What a predictor is, as results have to say.
+
+    Attributes:
+        system: Name of its system.
+        weights: Name of its weights.
+        digest: Twelve hexadecimal digits that change with any weight or setting.
+        classes: That it tells apart.
+        caveat: What must be said with every answer; empty where nothing must.
+        provenance: What a result must carry to be repeated.
+    """
+
+    system: str
+    weights: str
+    digest: str
+    classes: Classes
+    caveat: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Predictor(Protocol):
+    """Turns a scan into an answer, in two steps, so that scans can overlap."""
+
+    @property
+    def info(self) -> PredictorInfo:
+        """What it is."""
+
+    def prepare(self, volume: Volume, /) -> Any:
+        """What can be done while another study is answered, in any thread.
+
+        Raises:
+            StudyError: If the scan cannot be answered.
+        """
+
+    def __call__(self, prepared: Any, /, *, images: bool = False) -> Prediction:
+        """Answer what `prepare` gave.
+
+        Args:
+            prepared: From `prepare`.
+            images: Keep slices for a picture in the answer.
+
+        Raises:
+            StudyError: If the scan cannot be answered.
+        """
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the networks of a predictor run.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        precision: ``auto``, ``32`` or ``bf16``.
+        compiled: Let `torch.compile` write kernels.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run of a system.
+
+    Attributes:
+        name: Of the command (``covidctnet train SYSTEM STAGE``) and of the preset's file.
+        summary: What it trains, in a line.
+        recipe: Gives what trains it; called when it is needed, as it imports Lightning.
+    """
+
+    name: str
+    summary: str
+    recipe: Callable[[], Recipe]
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of the source papers, or of somebody else.
+
+    Attributes:
+        name: Of its folder, of its presets and in cards: lower-case letters, digits and ``_``.
+        title: Name that people read.
+        modality: What it reads.
+        classes: That its weights tell apart, unless their card says otherwise.
+        networks: Kinds of networks that its cards may describe.
+        check: Refuses a card whose settings it cannot use, with `WeightsError`; called with the
+            name of the weights and the card.
+        load: Makes a predictor of weights.
+        stages: Training runs, in their order.
+    """
+
+    name: str
+    title: str
+    modality: Modality
+    classes: Classes
+    networks: frozenset[str]
+    check: Callable[[str, Mapping[str, Any]], None]
+    load: Callable[[Weights, RunSettings], Predictor]
+    stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                "expected a system's name of lower-case letters, digits and _, got "
+                f"{self.name!r:.80}"
+            )
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise UsageError(f"expected stages with names of their own, got {', '.join(names)}")
+
+    def stage(self, name: str) -> Stage:
+        """A stage by its name.
+
+        Raises:
+            UsageError: If it has no such stage.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        known = ", ".join(stage.name for stage in self.stages) or "none"
+        raise UsageError(f"the system {self.name} has no stage {name!r:.80}; its stages: {known}")
