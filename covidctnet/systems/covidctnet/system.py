@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from covidctnet.training.recipe import Recipe
     from covidctnet.weights import Weights
 
-__all__ = ["CLASSIFIER", "DENOISER", "LUNGS", "SYSTEM"]
+__all__ = ["SYSTEM"]
 
 
 def _lungs() -> Recipe:
@@ -45,10 +45,6 @@ def _load(weights: Weights, how: RunSettings) -> Predictor:
     return CovidCTNet(weights, device=how.device, precision=how.precision, compiled=how.compiled)
 
 
-LUNGS = Stage("lungs", "the BCDU-Net on lungs, to start a denoiser from", _lungs)
-DENOISER = Stage("denoiser", "the BCDU-Net on the Controls set aside for it", _denoiser)
-CLASSIFIER = Stage("classifier", "the 3D CNN on the denoiser's residuals", _classifier)
-
 SYSTEM = System(
     name="covidctnet",
     title="CovidCTNet",
@@ -57,5 +53,9 @@ SYSTEM = System(
     networks=frozenset({"denoiser", "classifier", "lungs", "likeness"}),
     check=_check,
     load=_load,
-    stages=(LUNGS, DENOISER, CLASSIFIER),
+    stages=(
+        Stage("lungs", "the BCDU-Net on lungs, to start a denoiser from", _lungs),
+        Stage("denoiser", "the BCDU-Net on the Controls set aside for it", _denoiser),
+        Stage("classifier", "the 3D CNN on the denoiser's residuals", _classifier),
+    ),
 )

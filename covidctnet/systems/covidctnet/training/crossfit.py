@@ -32,10 +32,10 @@ from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.registry import find_system
 from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
-from covidctnet.systems.covidctnet.system import CLASSIFIER, DENOISER, LUNGS
 from covidctnet.systems.covidctnet.training.bank import (
     Bank,
     BankedExample,
@@ -274,14 +274,25 @@ class CrossFit:
         """
         from covidctnet.training.run import train
 
+        # Asked of the registry: stages import this module.
+        system = find_system("covidctnet")
+
         self._claim(preset)
         for fold in self.splits:
             if (self.networks(fold) / "card.json").is_file():
                 continue
             _LOG.info("fold %s: denoiser", fold)
-            train(DENOISER, self._arguments(fold, preset, "train-denoiser", more), program=_PROGRAM)
+            train(
+                system.stage("denoiser"),
+                self._arguments(fold, preset, "train-denoiser", more),
+                program=_PROGRAM,
+            )
             _LOG.info("fold %s: lungs", fold)
-            train(LUNGS, self._arguments(fold, preset, "train-lungs", more), program=_PROGRAM)
+            train(
+                system.stage("lungs"),
+                self._arguments(fold, preset, "train-lungs", more),
+                program=_PROGRAM,
+            )
             self._join(fold)
 
     def jobs(self) -> list[ExampleJob]:
@@ -342,6 +353,9 @@ class CrossFit:
         """
         from covidctnet.training.run import train
 
+        # Asked of the registry: stages import this module.
+        system = find_system("covidctnet")
+
         self._claim(preset)
         for fold in self.splits:
             if self._has_classifier(fold):
@@ -362,7 +376,7 @@ class CrossFit:
                 f"--data.precision={self.settings.precision}",
             ]
             arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
-            train(CLASSIFIER, arguments, program=_PROGRAM)
+            train(system.stage("classifier"), arguments, program=_PROGRAM)
 
     def calibrate(self, *, device: str = "cpu") -> None:
         """Fit what is fitted once the classifiers are there, on scans that taught them nothing.
