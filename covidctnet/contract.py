@@ -17,6 +17,8 @@ from covidctnet.results import Prediction
 from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from covidctnet.training.recipe import Recipe
     from covidctnet.weights import Weights
 
@@ -115,6 +117,9 @@ class System:
         networks: Kinds of networks that its cards may describe.
         check: Refuses a card whose settings it cannot use, with `WeightsError`; called with the
             name of the weights and the card.
+        deciding: The settings of a card that decide an answer, by name: the digest is of these.
+        build: A network by its kind and by what the card says of its architecture.
+        weights: Gives the type of its weights; called when they are loaded, as it imports torch.
         load: Makes a predictor of weights.
         stages: Training runs, in their order.
     """
@@ -125,6 +130,9 @@ class System:
     classes: Classes
     networks: frozenset[str]
     check: Callable[[str, Mapping[str, Any]], None]
+    deciding: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    build: Callable[[str, Mapping[str, Any]], nn.Module]
+    weights: Callable[[], type[Weights]]
     load: Callable[[Weights, RunSettings], Predictor]
     stages: tuple[Stage, ...] = ()
 

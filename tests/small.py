@@ -1,5 +1,6 @@
 """Patients and weights that are small enough to train and classify in a test."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import load_weights, save_weights
+from covidctnet.weights.card import ENVELOPE
 from tests.io.series import an_affine, write
 from tests.volumes import a_chest
 
@@ -87,3 +89,18 @@ def write_cohort(root: Path, controls: int = 8, others: int = 4) -> Path:
             name = f"{label.lower()}{number}"
             write_chest(root / label / name, name, sick=label != "control")
     return root
+
+
+def flat_card(folder):
+    """The card of a folder with its settings side by side with the rest."""
+    card = json.loads((folder / "card.json").read_text())
+    classes, settings = card.pop("classes"), card.pop("settings")
+    return {**card, **settings, "classes": classes["titles"], "normal": classes["normal"]}
+
+
+def put_card(folder, card):
+    """Write a card as `flat_card` gave it, whatever was changed in it."""
+    top = {k: v for k, v in card.items() if k in ENVELOPE}
+    top["classes"] = {"titles": card["classes"], "normal": card.get("normal", "Control")}
+    top["settings"] = {k: v for k, v in card.items() if k not in (*ENVELOPE, "normal", "settings")}
+    (folder / "card.json").write_text(json.dumps(top))

@@ -18,6 +18,7 @@ TORCH_HOMES = (
     "devices.py",
     "systems/*/networks/*",
     "systems/*/predictor.py",
+    "systems/*/weights.py",
     "systems/covidctnet/denoise.py",
     "systems/covidctnet/gradcam.py",
     "systems/covidctnet/keras_import.py",

@@ -19,6 +19,9 @@ def a_system(name="toy", **more):
         classes=Classes(("Normal", "Ill"), normal="Normal"),
         networks=frozenset({"classifier"}),
         check=lambda name, card: None,
+        deciding=dict,
+        build=lambda kind, architecture: None,
+        weights=lambda: None,
         load=lambda weights, how: None,
         **more,
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from covidctnet.weights.bundle import (
         Weights,
-        import_keras,
         list_weights,
         load_weights,
         save_weights,
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Weights",
-    "import_keras",
     "list_weights",
     "load_weights",
     "save_weights",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,35 +16,19 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import Classes
 from covidctnet.errors import WeightsError
-from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
-from covidctnet.systems.covidctnet.networks.convlstm import Gates
-from covidctnet.trust.calibration import Calibration
-from covidctnet.trust.likeness import Likeness
-from covidctnet.weights.card import (
-    CARD,
-    CARD_VERSION,
-    PATIENTS,
-    SEGMENTATION,
-    compare_channels,
-    digest,
-    read_card,
-)
+from covidctnet.registry import find_system
+from covidctnet.weights.card import CARD, PATIENTS, card_text, classes_of, digest, read_card
 from covidctnet.weights.shipped import weights_root
 
 __all__ = [
     "Weights",
-    "import_keras",
     "list_weights",
     "load_weights",
     "save_weights",
     "verify_weights",
 ]
-
-_NETWORKS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {"denoiser": BCDUNet, "classifier": CNN3D, "lungs": BCDUNet, "likeness": Likeness}
-)
 
 
 @dataclass(frozen=True)
@@ -64,64 +46,10 @@ class Weights:
     digest: str
     _files: Mapping[str, bytes] = field(repr=False)
 
-    def denoiser(self) -> BCDUNet:
-        """The denoiser, in evaluation mode, on the CPU.
-
-        Raises:
-            WeightsError: If the weights do not fit the card's architecture.
-        """
-        network = self._build("denoiser")
-        assert isinstance(network, BCDUNet)
-        return network
-
-    def classifier(self) -> CNN3D:
-        """The classifier, in evaluation mode, on the CPU.
-
-        Raises:
-            WeightsError: If there is none yet, or it does not fit the card's architecture.
-        """
-        network = self._build("classifier")
-        assert isinstance(network, CNN3D)
-        return network
-
-    def likeness(self) -> Likeness | None:
-        """The distance from the training data, if it was fitted; `distance_limit` belongs to it.
-
-        Raises:
-            WeightsError: If it does not fit the card.
-        """
-        if "likeness" not in self.card["architecture"]:
-            return None
-        network = self._build("likeness")
-        assert isinstance(network, Likeness)
-        return network
-
-    def segmenter(self) -> BCDUNet | None:
-        """The network that adds consolidation to the lungs.
-
-        None where the card does not ask for it in inference.
-
-        Raises:
-            WeightsError: If the card asks for it and it is missing, or does not fit the card.
-        """
-        return self.lungs() if self.card.get(SEGMENTATION) else None
-
     @property
-    def calibration(self) -> Calibration | None:
-        """Temperature and prediction sets, if they were fitted."""
-        entry = self.card.get("calibration")
-        return Calibration.from_card(entry) if entry else None
-
-    @property
-    def distance_limit(self) -> float:
-        """The distance that one in a hundred valid scans exceeds; infinite if none was fitted."""
-        return float(self.card.get("likeness", {}).get("limit", math.inf))
-
-    @property
-    def burden_threshold(self) -> float | None:
-        """The residual from which a voxel counts as unusual, if it was fitted."""
-        entry = self.card.get("burden")
-        return float(entry["threshold"]) if entry else None
+    def classes(self) -> Classes:
+        """The classes that they tell apart."""
+        return classes_of(self.card)
 
     @property
     def seen(self) -> str:
@@ -160,34 +88,21 @@ class Weights:
         found: Mapping[str, int] = data.get("studies_by_kind", {})
         return found
 
-    def lungs(self) -> BCDUNet:
-        """The segmentation of the lungs that a denoiser may start from, likewise.
-
-        Raises:
-            WeightsError: If there is none, or it does not fit the card's architecture.
-        """
-        network = self._build("lungs")
-        assert isinstance(network, BCDUNet)
-        return network
-
     def network(self, kind: str) -> nn.Module:
         """A network by its kind in the card, in evaluation mode, on the CPU.
 
         Raises:
             WeightsError: If there is none, or it does not fit the card's architecture.
         """
-        return self._build(kind)
-
-    def _build(self, kind: str) -> nn.Module:
         architecture = self.card["architecture"].get(kind)
         if architecture is None:
             held = " and ".join(self.card["architecture"]) or "nothing"
             raise WeightsError(
                 f"weights {self.name!r} hold {held}, "
-                f"wanted a network named {kind}. Run covidctnet train-{kind} first."
+                f"expected a network named {kind}. Train that stage first."
             )
         try:
-            network = _outline(kind, architecture)
+            network = _outline(self.card["system"], kind, architecture)
             state = load_safetensors(self._files[f"{kind}.safetensors"])
             network.load_state_dict(
                 {k: v.float() if v.is_floating_point() else v for k, v in state.items()},
@@ -198,7 +113,7 @@ class Weights:
             line = " ".join(str(error).split())[:200]
             raise WeightsError(
                 f"{kind} of weights {self.name!r} is not the architecture its card names "
-                f"({line}). Get the folder anew."
+                f"({line}). Copy the folder again."
             ) from None
         return network.eval()
 
@@ -228,15 +143,16 @@ def load_weights(name: str | Path) -> Weights:
         except OSError as error:
             raise WeightsError(
                 f"weights {folder.name!r} lack a readable {file}, which their card names "
-                f"({type(error).__name__}). Get the folder anew."
+                f"({type(error).__name__}). Copy the folder again."
             ) from None
         found = hashlib.sha256(files[file]).hexdigest()
         if found != entry["sha256"]:
             raise WeightsError(
                 f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
-                f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Get the folder anew."
+                f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Copy the folder again."
             )
-    return Weights(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))
+    kind = find_system(card["system"]).weights()
+    return kind(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))
 
 
 def verify_weights(name: str | Path) -> Weights:
@@ -250,7 +166,7 @@ def verify_weights(name: str | Path) -> Weights:
     """
     weights = load_weights(name)
     for kind in weights.card["architecture"]:
-        weights._build(kind)
+        weights.network(kind)
     return weights
 
 
@@ -279,8 +195,14 @@ def save_weights(
         WeightsError: If the card names another architecture than the networks have.
         OSError: If the disk is full or not ours; nothing half-written stays.
     """
-    _compare(networks, card["architecture"])
-    compare_channels(folder.name, card, hint="Describe the network that is saved.")
+    system = find_system(card.get("system", "covidctnet"))
+    classes = system.classes
+    card = {
+        "system": system.name, "classes": list(classes.titles), "normal": classes.normal,
+        **card,
+    }
+    _compare(system.name, networks, card["architecture"])
+    system.check(folder.name, card)
     blobs = {
         f"{kind}.safetensors": save_safetensors(
             {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -291,13 +213,7 @@ def save_weights(
         file: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
         for file, blob in blobs.items()
     }
-    full = {
-        **card,
-        "card_version": CARD_VERSION,
-        "classes": [label.title for label in CHEST_CT],
-        "files": files,
-    }
-    text = json.dumps(full, indent=1, sort_keys=True) + "\n"
+    text = card_text({**card, "files": files})
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[Path, Path]] = []
     try:
@@ -310,26 +226,15 @@ def save_weights(
     finally:
         for part, _ in parts:
             part.unlink(missing_ok=True)
-    for kind in _NETWORKS.keys() - networks.keys():
+    for kind in system.networks - networks.keys():
         # Weights that the new card does not know are no part of it any more.
         (folder / f"{kind}.safetensors").unlink(missing_ok=True)
     return load_weights(folder)
 
 
-def import_keras(
-    path: str | Path,
-    *,
-    gates: Gates | None = None,
-    depth: int | None = None,
-    size: int | None = None,
-) -> BCDUNet | CNN3D:
-    """A network from a file of Keras, see `covidctnet.systems.covidctnet.keras_import`."""
-    from covidctnet.systems.covidctnet import keras_import
-
-    return keras_import.import_keras(path, gates=gates, depth=depth, size=size)
-
-
-def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]) -> None:
+def _compare(
+    system: str, networks: Mapping[str, nn.Module], architecture: Mapping[str, Any]
+) -> None:
     """Refuse to write a card that its own weights would contradict."""
     if architecture.keys() != networks.keys():
         raise WeightsError(
@@ -337,7 +242,9 @@ def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any])
             f"are {', '.join(networks)}. Describe each network that is saved, and no other."
         )
     for kind, network in networks.items():
-        wanted = {k: v.shape for k, v in _outline(kind, architecture[kind]).state_dict().items()}
+        wanted = {
+            k: v.shape for k, v in _outline(system, kind, architecture[kind]).state_dict().items()
+        }
         if wanted != {k: v.shape for k, v in network.state_dict().items()}:
             raise WeightsError(
                 f"the {kind} is not the architecture that the card names "
@@ -345,10 +252,10 @@ def _compare(networks: Mapping[str, nn.Module], architecture: Mapping[str, Any])
             )
 
 
-def _outline(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
+def _outline(system: str, kind: str, architecture: Mapping[str, Any]) -> nn.Module:
     """A network without memory: no time goes into starting weights that are replaced at once."""
     with torch.device("meta"):
-        return _NETWORKS[kind](**architecture)
+        return find_system(system).build(kind, architecture)
 
 
 def _find(name: str | Path) -> Path:

@@ -1,179 +1,189 @@
-"""The card beside weights: what it must say, and what it says they have seen."""
+"""The card of weights: what it must say, and what it says they have seen.
+
+A card is an envelope that every system has (system, classes, files with their hashes, training,
+metrics) and the settings of its system, which that system checks. On disk the settings lie in an
+entry of their own; in memory all entries stand side by side. Cards of version 1 are those of
+CovidCTNet, and have no envelope.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.errors import UsageError, WeightsError
-from covidctnet.preprocess import PreprocessSettings
-from covidctnet.systems.covidctnet.residual import ResidualSettings
-from covidctnet.trust.appearance import FEATURES, VERSION
-from covidctnet.trust.calibration import Calibration
+from covidctnet.registry import find_system
 
 __all__ = [
-    "CALIBRATED",
     "CARD",
     "CARD_VERSION",
-    "NETWORKS",
     "PATIENTS",
-    "SEGMENTATION",
-    "compare_channels",
+    "card_text",
+    "classes_of",
     "digest",
     "read_card",
     "taught_by",
 ]
 
 CARD = "card.json"
-CARD_VERSION = 1
-# What a card may describe.
-NETWORKS = frozenset({"denoiser", "classifier", "lungs", "likeness"})
-# How the network ``lungs`` takes part in inference; without it, a denoiser may start from it.
-SEGMENTATION = "segmentation"
-# Entries of a card that are fitted once the classifier is there; each may be missing.
-CALIBRATED = ("calibration", "likeness", "burden")
-# What a card must say of its parts; a default in its place would be a guess. Except for what came
-# later: cards that do not name it are older than any other choice.
-_DECIDING: Mapping[str, set[str]] = {
-    "preprocessing": set(PreprocessSettings().deciding()),
-    "residual": set(ResidualSettings().deciding()),
-    "denoiser": {"base", "depth", "bidirectional", "gates"},
-    "lungs": {"base", "depth", "bidirectional", "gates"},
-    "classifier": {"base", "depth", "size"},
-    "likeness": {"features", "classes"},
-}
+CARD_VERSION = 2
+# What every card has, whatever its system.
+ENVELOPE = (
+    "card_version",
+    "system",
+    "classes",
+    "architecture",
+    "files",
+    "training",
+    "metrics",
+    "synthetic_only",
+    "created",
+    "covidctnet",
+    "torch",
+    "commit",
+    "licence",
+)
 # What a card calls studies that are neither phantoms nor painted.
 PATIENTS = "patients"
 # What a card must hold before anything else is looked at.
-_REQUIRED = ("card_version", "architecture", "preprocessing", "classes", "synthetic_only", "files")
+_REQUIRED = ("architecture", "classes", "synthetic_only", "files")
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a folder, if it is one of ours."""
+    """The card of a folder, if it is one of ours.
+
+    Args:
+        folder: Of weights.
+
+    Returns:
+        The envelope, the settings of the system beside it, and ``normal``, the title of the normal
+        class; ``classes`` are the titles.
+
+    Raises:
+        WeightsError: If it is missing, damaged, of a newer version or of an unknown system, or the
+            system refuses its settings.
+    """
     label = folder.name
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"weights {label!r} have no readable {CARD} ({type(error).__name__}). "
-            "Get the folder anew."
+            "Copy the folder again."
         ) from None
-    missing = [key for key in _REQUIRED if not isinstance(card, dict) or key not in card]
-    if missing:
+    if not isinstance(card, dict) or "card_version" not in card:
         raise WeightsError(
-            f"the card of weights {label!r} lacks {', '.join(missing)}. Get the folder anew."
+            f"the card of weights {label!r} lacks card_version. Copy the folder again."
         )
-    if card["card_version"] != CARD_VERSION:
+    card = _side_by_side(label, card)
+    if missing := [key for key in _REQUIRED if key not in card]:
         raise WeightsError(
-            f"the card of weights {label!r} is version {card['card_version']}, this package reads "
-            f"{CARD_VERSION}. Install the package that wrote it."
+            f"the card of weights {label!r} lacks {', '.join(missing)}. Copy the folder again."
         )
-    wanted = [k.title for k in CHEST_CT]
-    if card["classes"] != wanted:
-        raise WeightsError(
-            f"weights {label!r} tell {card['classes']} apart, wanted {wanted} in this order. "
-            "Train the classifier anew with this package."
-        )
-    architecture, files = card["architecture"], card["files"]
-    if not all(isinstance(entry, dict) for entry in (architecture, files, card["preprocessing"])):
-        raise WeightsError(
-            f"the card of weights {label!r} wants mappings for architecture, files and "
-            "preprocessing, got something else. Get the folder anew."
-        )
-    named = {f"{kind}.safetensors" for kind in architecture.keys() & NETWORKS}
-    if files.keys() != named or architecture.keys() - NETWORKS:
-        raise WeightsError(
-            f"the card of weights {label!r} wants one known file a network, got networks "
-            f"{', '.join(sorted(architecture)) or 'none'} and files "
-            f"{', '.join(sorted(files)) or 'none'}. Get the folder anew."
-        )
-    parts = {**architecture, **{k: card[k] for k in ("preprocessing", "residual") if k in card}}
-    for what, names in _DECIDING.items():
-        held = parts.get(what, dict.fromkeys(names))
-        if not isinstance(held, dict) or names - held.keys():
-            raise WeightsError(
-                f"the card of weights {label!r} lacks some of {', '.join(sorted(names))} of its "
-                f"{what}. Get the folder anew."
-            )
+    _check_envelope(label, card)
     try:
-        PreprocessSettings(**card["preprocessing"])
-        ResidualSettings(**card.get("residual", {}))
-    except (TypeError, UsageError) as error:
-        raise WeightsError(
-            f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
-            "Get the folder anew."
-        ) from None
-    size, shrink = card["preprocessing"]["size"], card.get("residual", {}).get("shrink", 1)
-    reads = architecture.get("classifier", {}).get("size", size / shrink)
-    if reads * shrink != size or not isinstance(card["synthetic_only"], bool):
-        raise WeightsError(
-            f"the card of weights {label!r} contradicts itself: slices of "
-            f"{size}, shrunk {shrink} times, for a classifier of {reads}, synthetic_only "
-            f"{card['synthetic_only']!r}. Get the folder anew."
-        )
-    compare_channels(label, card, hint="Get the folder anew.")
-    segmentation = card.get(SEGMENTATION)
-    if segmentation not in (None, "coarse") or (
-        segmentation and card["preprocessing"].get("field") != "lungs"
-    ):
-        raise WeightsError(
-            f"the card of weights {label!r} has an impossible segmentation: expected 'coarse' and "
-            f"scans cropped to the lungs, got {segmentation!r:.80}. Copy the folder again."
-        )
-    _check_calibrated(label, card)
-    if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
-        raise WeightsError(
-            f"the card of weights {label!r} lacks the SHA-256 of a file. Get the folder anew."
-        )
+        system = find_system(card["system"])
+    except UsageError as error:
+        raise WeightsError(f"weights {label!r}: {error}") from None
+    _check_files(label, card, system.networks)
+    system.check(label, card)
     return card
 
 
-def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
-    """Refuse a card whose fitted entries are not what we write."""
-    try:
-        if "calibration" in card:
-            Calibration.from_card(card["calibration"])
-        for entry, name in (("likeness", "limit"), ("burden", "threshold")):
-            if entry in card and not 0 <= float(card[entry][name]) < math.inf:
-                raise ValueError(f"{name} {card[entry][name]}")
-        if ("likeness" in card) != ("likeness" in card["architecture"]):
-            raise ValueError("likeness without its network, or the other way round")
-        if "likeness" in card:
-            _check_likeness(label, card)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+def card_text(card: Mapping[str, Any]) -> str:
+    """A card as it is written.
+
+    Args:
+        card: As `read_card` gives it.
+    """
+    envelope = {name: card[name] for name in ENVELOPE if name in card}
+    envelope |= {
+        "card_version": CARD_VERSION,
+        "classes": {"titles": list(card["classes"]), "normal": card["normal"]},
+        "settings": {k: v for k, v in card.items() if k not in (*ENVELOPE, "normal")},
+    }
+    return json.dumps(envelope, indent=1, sort_keys=True) + "\n"
+
+
+def classes_of(card: Mapping[str, Any]) -> Classes:
+    """The classes that weights tell apart.
+
+    Args:
+        card: From `read_card`.
+    """
+    classes = Classes(tuple(card["classes"]), card["normal"])
+    # With the other names of its classes, where they are those of this package.
+    return CHEST_CT if classes == CHEST_CT else classes
+
+
+def _side_by_side(label: str, card: dict[str, Any]) -> dict[str, Any]:
+    """A card of any version as this package uses it."""
+    version = card["card_version"]
+    if version == 1:
+        return {**card, "system": "covidctnet", "normal": CHEST_CT.normal}
+    if version != CARD_VERSION:
         raise WeightsError(
-            f"the card of weights {label!r} has an impossible calibration "
-            f"({type(error).__name__}: {error}). Get the folder anew."
+            f"the card of weights {label!r} is version {version!r:.20}, this package reads 1 to "
+            f"{CARD_VERSION}. Install the version of covidctnet that wrote it, or a newer one."
+        )
+    settings, classes = card.get("settings"), card.get("classes")
+    is_whole = isinstance(settings, dict) and isinstance(card.get("system"), str)
+    if not is_whole or not isinstance(classes, dict) or {"titles", "normal"} - classes.keys():
+        raise WeightsError(
+            f"the card of weights {label!r} lacks a system, its settings, or its classes with "
+            "titles and normal. Copy the folder again."
+        )
+    assert isinstance(settings, dict)
+    if twice := sorted(settings.keys() & {*ENVELOPE, "normal"}):
+        raise WeightsError(
+            f"the card of weights {label!r} names {', '.join(twice)} twice. Copy the folder again."
+        )
+    envelope = {k: v for k, v in card.items() if k != "settings"}
+    return {**envelope, **settings, "classes": classes["titles"], "normal": classes["normal"]}
+
+
+def _check_envelope(label: str, card: Mapping[str, Any]) -> None:
+    if not all(isinstance(card[name], dict) for name in ("architecture", "files")):
+        raise WeightsError(
+            f"the card of weights {label!r}: expected mappings for architecture and files, got "
+            "something else. Copy the folder again."
+        )
+    if not isinstance(card["synthetic_only"], bool):
+        raise WeightsError(
+            f"the card of weights {label!r}: expected true or false for synthetic_only, got "
+            f"{card['synthetic_only']!r:.40}. Copy the folder again."
+        )
+    titles = card["classes"]
+    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
+        raise WeightsError(
+            f"the card of weights {label!r}: expected a list of class names, got {titles!r:.80}. "
+            "Copy the folder again."
+        )
+    try:
+        classes_of(card)
+    except UsageError as error:
+        raise WeightsError(
+            f"the card of weights {label!r} has impossible classes ({error}). Copy the folder "
+            "again."
         ) from None
 
 
-def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
-    """Refuse a distance between numbers that mean something else today."""
-    entry, width = card["likeness"], card["architecture"]["likeness"]["features"]
-    if float(entry["limit"]) == 0:
-        raise ValueError("limit 0 of the likeness")
-    if (entry.get("version"), width) != (VERSION, len(FEATURES)):
+def _check_files(label: str, card: Mapping[str, Any], networks: frozenset[str]) -> None:
+    architecture, files = card["architecture"], card["files"]
+    named = {f"{kind}.safetensors" for kind in architecture.keys() & networks}
+    if files.keys() != named or architecture.keys() - networks:
         raise WeightsError(
-            f"weights {label!r} describe a scan by {width} numbers (version "
-            f"{entry.get('version')}), this program by {len(FEATURES)} (version {VERSION}). Train "
-            "the classifier again, or use the program that they were trained with."
+            f"the card of weights {label!r}: expected one known file a network, got networks "
+            f"{', '.join(sorted(architecture)) or 'none'} and files "
+            f"{', '.join(sorted(files)) or 'none'}. Copy the folder again."
         )
-
-
-def compare_channels(label: str, card: Mapping[str, Any], *, hint: str) -> None:
-    """Refuse a card whose classifier reads more or fewer channels than it is given."""
-    settings = ResidualSettings(**card.get("residual", {}))
-    classifier = card["architecture"].get("classifier")
-    if classifier is not None and classifier.get("channels", 1) != settings.channels:
+    if not all(isinstance(entry, dict) and "sha256" in entry for entry in files.values()):
         raise WeightsError(
-            f"the card of weights {label!r} contradicts itself: classifier_input "
-            f"{settings.classifier_input} has {settings.channels} channels, its classifier reads "
-            f"{classifier.get('channels', 1)}. {hint}"
+            f"the card of weights {label!r} lacks the SHA-256 of a file. Copy the folder again."
         )
 
 
@@ -193,11 +203,14 @@ def taught_by(card: Mapping[str, Any], kind: str = "") -> Mapping[str, str]:
 
 
 def digest(card: Mapping[str, Any]) -> str:
-    """Of everything that decides an answer: the weights, their architecture, the preprocessing."""
-    deciding = {k: card[k] for k in ("architecture", "classes") if k in card}
-    if "residual" in card:
-        deciding["residual"] = ResidualSettings(**card["residual"]).deciding()
-    deciding["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
-    deciding |= {name: card[name] for name in (*CALIBRATED, SEGMENTATION) if name in card}
-    deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
-    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
+    """Of everything that decides an answer: the weights, their architecture, the settings.
+
+    Args:
+        card: From `read_card`; the digest is that of the same card of version 1.
+    """
+    parts = {k: card[k] for k in ("architecture", "classes") if k in card}
+    if card["system"] != "covidctnet" or card["normal"] != CHEST_CT.normal:
+        parts |= {k: card[k] for k in ("system", "normal")}
+    parts |= find_system(card["system"]).deciding(card)
+    parts["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,7 +7,7 @@ in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans wi
 get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
 with the labels, beside density alone within the same mask.
 
-Weights with a classifier tell their answers too, and so do those given as ``--beside``.
+CovidWeights with a classifier tell their answers too, and so do those given as ``--beside``.
 
 One patient is one patient: intervals tell how sure the figure is for that patient's slices, and
 nothing of other patients.
@@ -36,8 +36,8 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.training.bank import InputMaker
+from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.volume import Volume
-from covidctnet.weights import Weights, load_weights
 from pipelines.experiments.command import tell
 from pipelines.real.slices import SliceScores, blocked_auc, score_slices
 
@@ -95,7 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def judge(
-    folder: Path, weights: Weights, beside: Sequence[Weights] = (), *, device: str = "auto"
+    folder: Path,
+    weights: CovidWeights,
+    beside: Sequence[CovidWeights] = (),
+    *,
+    device: str = "auto",
 ) -> list[Judged]:
     """Score every scan below `folder`.
 
@@ -180,7 +184,7 @@ def _step_mm(unit: Volume, index: np.ndarray) -> float:
     return float(np.median(np.diff(index))) * unit.spacing[0]
 
 
-def table(judged: Sequence[Judged], weights: Weights, *, command: str) -> str:
+def table(judged: Sequence[Judged], weights: CovidWeights, *, command: str) -> str:
     """The figures in Markdown."""
     lines = [
         "# The denoiser on real scans",

@@ -35,8 +35,8 @@ from covidctnet.systems.covidctnet.denoise import place
 from covidctnet.systems.covidctnet.segment import add_consolidation
 from covidctnet.systems.covidctnet.training.crossfit import ALL, CrossFit
 from covidctnet.systems.covidctnet.training.lungs import fill_bases
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.volume import Volume
-from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
 from pipelines.strangers.run import settings_of
 

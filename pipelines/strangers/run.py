@@ -40,7 +40,7 @@ from covidctnet.systems.covidctnet.training.crossfit import (
     CrossFit,
     CrossFitSettings,
 )
-from covidctnet.weights import load_weights
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
 from pipelines.experiments.command import tell
 

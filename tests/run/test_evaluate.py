@@ -13,7 +13,15 @@ from covidctnet.run.prepare import prepare
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import PAINTED_INTO, Source
 from tests.io.series import an_affine
-from tests.small import PREPROCESSING, SPACING, tiny_weights, write_chest, write_cohort
+from tests.small import (
+    PREPROCESSING,
+    SPACING,
+    flat_card,
+    put_card,
+    tiny_weights,
+    write_chest,
+    write_cohort,
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +102,8 @@ def with_masks(root, masks):
 def thresholded(tmp_path):
     """A model that counts every voxel with a positive residual as lesion."""
     folder = tiny_weights(tmp_path / "thresholded")
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | {"burden": {"threshold": 0.0}}))
+    card = flat_card(folder)
+    put_card(folder, card | {"burden": {"threshold": 0.0}})
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
@@ -183,9 +191,9 @@ def test_a_folder_preprocessed_otherwise_is_refused(archive, model, tmp_path):
 def taught(folder, **data):
     """Weights whose card tells so of what their classifier learned from."""
     tiny_weights(folder)
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["training"] = {"classifier": {"data": data}}
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import getpass
-import json
 import shutil
 import signal
 
@@ -15,6 +14,7 @@ from covidctnet.systems.covidctnet.training import tasks
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
 from tests.little_work import PATIENTS
+from tests.small import flat_card
 
 DENOISER = ("--model.base=2", "--model.depth=1", "--data.batch_size=2")
 DENOISER += ("--data.validation_slices=4", "--trainer.limit_train_batches=2")
@@ -28,7 +28,7 @@ def train(stage, work, *options, epochs=1):
 
 
 def card(work):
-    return json.loads((work / "weights" / "card.json").read_text())
+    return flat_card(work / "weights")
 
 
 def checkpoint(work, stage, name):

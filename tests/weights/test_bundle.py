@@ -1,17 +1,20 @@
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import WeightsError
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet import weights as ours
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.system import SYSTEM
 from covidctnet.weights import bundle as module
+from covidctnet.weights import card as card_module
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
-from covidctnet.weights.card import NETWORKS
-from tests.small import calibrated_weights, tiny_weights
+from tests.small import calibrated_weights, flat_card, put_card, tiny_weights
 
 ARCHITECTURE = {
     "denoiser": {"base": 2, "depth": 1, "bidirectional": True, "gates": "sigmoid"},
@@ -41,8 +44,8 @@ def folder(tmp_path):
 
 
 def edit(folder, **changes):
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**card, **changes}))
+    card = flat_card(folder)
+    put_card(folder, {**card, **changes})
 
 
 def test_saved_networks_come_back_bit_for_bit(folder):
@@ -62,7 +65,7 @@ def test_one_flipped_bit_is_noticed(folder):
     blob[-1] ^= 1
     file.write_bytes(blob)
     with pytest.raises(
-        WeightsError, match=r"is not what its card vouches for.*Get the folder anew"
+        WeightsError, match=r"is not what its card vouches for.*Copy the folder again"
     ):
         load_weights(folder)
 
@@ -138,14 +141,14 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
     save_weights(tmp_path / "half", {"denoiser": networks()[0]}, card=card)
     weights = load_weights(tmp_path / "half")
     assert weights.denoiser()
-    with pytest.raises(WeightsError, match=r"hold denoiser, wanted .*classifier.*train-classifier"):
+    with pytest.raises(WeightsError, match=r"hold denoiser, expected .* classifier\. Train"):
         weights.classifier()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"card_version": 99}, "version 99, this package reads 1"),
+        ({"card_version": 99}, "version 99, this package reads 1 to 2"),
         ({"classes": ["CAP", "Control", "Covid-19"]}, "in this order"),
         ({"files": {"evil.pkl": {"sha256": ""}}}, "one known file a network"),
         ({"files": {"../x.safetensors": {"sha256": ""}}}, "one known file a network"),
@@ -155,10 +158,18 @@ def test_a_denoiser_alone_can_be_saved_and_says_what_is_missing(tmp_path):
             {"files": {"denoiser.safetensors": {}, "classifier.safetensors": {}}},
             "lacks the SHA-256",
         ),
-        ({"architecture": []}, "wants mappings"),
-        ({"preprocessing": "none"}, "wants mappings"),
+        ({"architecture": []}, "expected mappings"),
+        ({"preprocessing": "none"}, "lacks preprocessing"),
         ({"preprocessing": asdict(PreprocessSettings(size=48))}, "contradicts itself"),
-        ({"synthetic_only": "no"}, "contradicts itself"),
+        ({"synthetic_only": "no"}, "expected true or false for synthetic_only"),
+        (
+            {"system": "nonesuch"},
+            "no system named 'nonesuch'; the systems are .*covid",
+        ),
+        ({"system": 3}, "lacks a system"),
+        ({"classes": ["Control", "Control"]}, "impossible classes"),
+        ({"classes": "Control"}, "expected a list of class names"),
+        ({"normal": "None"}, "impossible classes"),
         ({"preprocessing": {}}, "lacks some of .* preprocessing"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"size": 41}}, "impossible prepro"),
         ({"preprocessing": asdict(PreprocessSettings()) | {"colour": 1}}, "impossible prepro"),
@@ -193,9 +204,9 @@ def test_a_card_that_is_not_ours_is_refused(folder, changes, message):
 
 
 def test_weights_of_another_architecture_are_refused(folder):
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["architecture"]["denoiser"]["base"] = 4
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     with pytest.raises(WeightsError, match="not the architecture its card names"):
         verify_weights(folder)
 
@@ -368,8 +379,8 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
 )
 def test_an_impossible_calibration_is_refused(tmp_path, entry):
     folder = tiny_weights(tmp_path / "tiny")
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | entry))
+    card = flat_card(folder)
+    put_card(folder, card | entry)
     with pytest.raises(WeightsError, match="impossible calibration"):
         load_weights(folder)
 
@@ -385,9 +396,9 @@ def test_an_impossible_calibration_is_refused(tmp_path, entry):
 def test_a_likeness_of_other_numbers_is_refused(tmp_path, change, said):
     folder = calibrated_weights(tmp_path / "calibrated")
     assert load_weights(folder).likeness() is not None
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["likeness"] |= change
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     with pytest.raises(WeightsError, match=said):
         load_weights(folder)
 
@@ -401,15 +412,15 @@ def test_what_the_weights_started_from_had_seen_is_seen(tmp_path):
 
 
 def test_every_network_that_can_be_built_may_stand_in_a_card():
-    assert module._NETWORKS.keys() == NETWORKS
+    assert ours._NETWORKS.keys() == SYSTEM.networks
 
 
 # The network looks at whole scans: a card of scans that are not cropped cannot ask for it.
 @pytest.mark.parametrize("wrong", [{"shrink": 2}, [], "fine", {}, 1, "coarse"])
 def test_an_impossible_segmentation_is_refused_in_one_line(tmp_path, wrong):
     folder = tiny_weights(tmp_path / "w")
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps({**card, "segmentation": wrong}))
+    card = flat_card(folder)
+    put_card(folder, {**card, "segmentation": wrong})
     with pytest.raises(WeightsError, match="impossible segmentation") as caught:
         load_weights(folder)
     assert "\n" not in str(caught.value)
@@ -417,8 +428,46 @@ def test_an_impossible_segmentation_is_refused_in_one_line(tmp_path, wrong):
 
 def test_a_card_that_asks_for_a_lung_network_must_have_one(tmp_path):
     folder = tiny_weights(tmp_path / "w")
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["preprocessing"]["field"] = "lungs"
-    (folder / "card.json").write_text(json.dumps({**card, "segmentation": "coarse"}))
+    put_card(folder, {**card, "segmentation": "coarse"})
     with pytest.raises(WeightsError, match="network named lungs"):
         load_weights(folder).segmenter()
+
+
+def test_a_card_has_an_envelope_of_every_system_and_settings_of_its_own(folder):
+    card = json.loads((folder / "card.json").read_text())
+    assert card["card_version"] == 2
+    assert card["system"] == "covidctnet"
+    assert card["classes"] == {"titles": ["Control", "Covid-19", "CAP"], "normal": "Control"}
+    assert card["settings"].keys() == {"preprocessing"}
+    assert load_weights(folder).classes is CHEST_CT
+
+
+def test_settings_that_name_the_envelope_again_are_refused(folder):
+    card = json.loads((folder / "card.json").read_text())
+    card["settings"]["files"] = {}
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="names files twice"):
+        load_weights(folder)
+
+
+def test_a_card_of_version_1_is_the_same_weights(folder):
+    flat = flat_card(folder)
+    new = load_weights(folder)
+    old = {k: v for k, v in flat.items() if k not in ("system", "normal")}
+    (folder / "card.json").write_text(json.dumps({**old, "card_version": 1}))
+    again = load_weights(folder)
+    assert again.digest == new.digest
+    assert again.card.keys() == new.card.keys()
+    assert again.classes is CHEST_CT
+
+
+def test_weights_of_another_system_are_told_apart(folder, monkeypatch):
+    other = replace(SYSTEM, name="other", weights=lambda: module.Weights)
+    monkeypatch.setattr(module, "find_system", lambda name: other if name == "other" else SYSTEM)
+    monkeypatch.setattr(card_module, "find_system", lambda name: other)
+    put_card(folder, {**flat_card(folder), "system": "other"})
+    assert load_weights(folder).card["system"] == "other"
+    with pytest.raises(WeightsError, match="expected weights of the system covidctnet, got 'mine'"):
+        ours.load_weights(folder)

@@ -29,7 +29,7 @@ from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.systems.covidctnet.networks.cnn3d import LEVELS
 from covidctnet.systems.covidctnet.networks.convlstm import Gates
 from covidctnet.systems.covidctnet.residual import ResidualSettings
-from covidctnet.weights import Weights, save_weights
+from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
 from covidctnet.weights.card import CARD
 from covidctnet.weights.shipped import presets_root
 
@@ -102,7 +102,7 @@ def import_weights(
     *,
     preset: str = "upstream",
     gates: Gates | None = None,
-) -> Weights:
+) -> CovidWeights:
     """Make a folder of weights from the two files of a training in Keras.
 
     Args:

@@ -28,10 +28,10 @@ from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
+from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
-from covidctnet.weights import Weights, load_weights
 
 __all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
 
@@ -80,7 +80,7 @@ class CovidCTNet:
 
     def __init__(
         self,
-        weights: Weights,
+        weights: CovidWeights,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -145,7 +145,7 @@ class CovidCTNet:
 
     @property
     def caveat(self) -> str:
-        """See `covidctnet.weights.Weights.caveat`."""
+        """See `covidctnet.weights.CovidWeights.caveat`."""
         return self.weights.caveat
 
     @property

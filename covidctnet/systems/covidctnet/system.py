@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.contract import Predictor, RunSettings, Stage, System
+from covidctnet.systems.covidctnet.card import check_card, deciding
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from covidctnet.training.recipe import Recipe
     from covidctnet.weights import Weights
 
@@ -33,15 +36,23 @@ def _classifier() -> Recipe:
     return stages.CLASSIFIER
 
 
-def _check(name: str, card: Mapping[str, Any]) -> None:
-    from covidctnet.systems.covidctnet.card import check_card
+def _build(kind: str, architecture: Mapping[str, Any]) -> nn.Module:
+    from covidctnet.systems.covidctnet.weights import build
 
-    check_card(name, card)
+    return build(kind, architecture)
+
+
+def _weights() -> type[Weights]:
+    from covidctnet.systems.covidctnet.weights import CovidWeights
+
+    return CovidWeights
 
 
 def _load(weights: Weights, how: RunSettings) -> Predictor:
     from covidctnet.systems.covidctnet.predictor import CovidCTNet
+    from covidctnet.systems.covidctnet.weights import CovidWeights
 
+    assert isinstance(weights, CovidWeights)
     return CovidCTNet(weights, device=how.device, precision=how.precision, compiled=how.compiled)
 
 
@@ -51,7 +62,10 @@ SYSTEM = System(
     modality="ct",
     classes=CHEST_CT,
     networks=frozenset({"denoiser", "classifier", "lungs", "likeness"}),
-    check=_check,
+    check=check_card,
+    deciding=deciding,
+    build=_build,
+    weights=_weights,
     load=_load,
     stages=(
         Stage("lungs", "the BCDU-Net on lungs, to start a denoiser from", _lungs),

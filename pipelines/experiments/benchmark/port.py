@@ -9,8 +9,8 @@ import torch
 
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.weights import CovidWeights
 from covidctnet.volume import Volume
-from covidctnet.weights import Weights
 from pipelines.experiments.benchmark.peers import scipy_preprocess, simpleitk_read
 
 __all__ = ["port"]
@@ -19,7 +19,9 @@ BATCH = 4
 
 
 @torch.inference_mode()
-def port(weights: Weights, folder: Path, like: Volume, *, slices: int | None = None) -> np.ndarray:
+def port(
+    weights: CovidWeights, folder: Path, like: Volume, *, slices: int | None = None
+) -> np.ndarray:
     """Probabilities of one scan, from its folder.
 
     Args:

@@ -24,9 +24,9 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.report.svg import Drawing
+from covidctnet.systems.covidctnet.card import CALIBRATED
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
-from covidctnet.weights import Weights, save_weights
-from covidctnet.weights.card import CALIBRATED
+from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
 from pipelines.experiments.benchmark import long_run
 from pipelines.experiments.benchmark.held import watch
 from pipelines.experiments.benchmark.long_run import Networks
@@ -76,7 +76,7 @@ class Stream:
         return float(np.polyfit(at, settled, 1)[0])
 
 
-def narrow_weights(folder: Path, like: Weights) -> None:
+def narrow_weights(folder: Path, like: CovidWeights) -> None:
     """The narrowest networks there are, with all else of others: the same work around them."""
     torch.manual_seed(0)
     architecture = {

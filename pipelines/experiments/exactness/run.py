@@ -26,8 +26,8 @@ from covidctnet.io.child import ReadingChild
 from covidctnet.results import Prediction
 from covidctnet.run.classify import DEFAULT_LIMITS
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.volume import SYNTHETIC_NOTE
-from covidctnet.weights import load_weights
 from covidctnet.workers.isolate import ChildError
 from pipelines.experiments.command import tell
 

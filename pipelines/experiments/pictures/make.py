@@ -15,7 +15,7 @@ from pathlib import Path
 
 from covidctnet.errors import CovidCTNetError
 from covidctnet.files import make_folder, write_whole
-from covidctnet.weights import load_weights
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.weights.shipped import weights_root
 from pipelines.experiments.pictures.curves import draw_curves, read_curves
 from pipelines.experiments.pictures.stages import draw_stages, show_phantoms

@@ -17,7 +17,7 @@ from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
 from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
-from covidctnet.weights import Weights
+from covidctnet.systems.covidctnet.weights import CovidWeights
 
 __all__ = ["Stages", "draw_stages", "show_phantoms", "trained_with"]
 
@@ -51,7 +51,7 @@ class Stages:
 
 
 def show_phantoms(
-    weights: Weights, *, matrix: int | None = None, spacing_mm: float | None = None
+    weights: CovidWeights, *, matrix: int | None = None, spacing_mm: float | None = None
 ) -> list[Stages]:
     """Put a phantom of every class through the denoiser.
 
@@ -86,7 +86,7 @@ def fullest_slice(phantom: Phantom) -> int:
     return int((ill if ill.any() else lung).argmax())
 
 
-def trained_with(weights: Weights) -> NoiseSettings:
+def trained_with(weights: CovidWeights) -> NoiseSettings:
     """The noise that a denoiser learned to take off, on every slice instead of a share of them."""
     config = weights.card.get("training", {}).get("denoiser", {}).get("config", {})
     told = config.get("model", {}).get("noise", {})

@@ -29,7 +29,7 @@ from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.systems.covidctnet.denoise import denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
-from covidctnet.weights import load_weights
+from covidctnet.systems.covidctnet.weights import load_weights
 from pipelines.experiments.benchmark.machine import ceilings, describe
 from pipelines.experiments.benchmark.run import Benchmark, Row, around_marks, put_into, render
 from pipelines.experiments.benchmark.timing import by_turns

@@ -11,7 +11,6 @@ from covidctnet.errors import WeightsError
 from covidctnet.systems.covidctnet import keras_file
 from covidctnet.systems.covidctnet.keras_import import import_keras
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
-from covidctnet.weights import import_keras as from_weights
 
 h5py = pytest.importorskip("h5py")
 
@@ -180,7 +179,6 @@ def test_a_classifier_comes_back_and_reads_the_flattened_features_alike(tmp_path
     write_newer(tmp_path / "b.weights.h5", named(network, first=3))
     for file in ("a.h5", "b.weights.h5"):
         assert_same(network, import_keras(tmp_path / file, depth=66, size=34))
-        assert_same(network, from_weights(tmp_path / file, depth=66, size=34))
 
 
 def test_ten_follows_nine_in_the_newer_layout_and_two_names_are_no_order(tmp_path):

@@ -14,6 +14,7 @@ from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.verbs import VERBS
 from covidctnet.weights import verify_weights
 from covidctnet.weights.shipped import presets_root
+from tests.small import flat_card
 from tests.systems.covidctnet.test_keras_import import (
     a_denoiser,
     assert_same,
@@ -58,7 +59,7 @@ def test_the_verb_makes_a_folder_that_can_be_loaded(tmp_path, capsys, preset, fi
     assert_same(classifier, model.classifier)
     assert model.settings == PreprocessSettings(size=128, spacing_mm=2.0)
     assert not model.caveat
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     assert card["metrics"] == {}
     for kind, path in (("denoiser", bcdu), ("classifier", cnn)):
         told = card["training"][kind]

@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.weights import save_weights
-from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights
+from tests.small import DEPTH, SIZE, calibrated_weights, flat_card, put_card, tiny_weights
 from tests.volumes import a_chest, a_volume
 
 
@@ -50,10 +49,10 @@ def test_the_answer_is_the_stages_one_after_another(model, chest):
 def published(tmp_path_factory):
     """A model whose card asks for the residual as nobody does by default."""
     folder = tiny_weights(tmp_path_factory.mktemp("weights") / "published")
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["residual"] = {"depth_resize": "antialiased", "signed": False}
     card["preprocessing"] |= {"interpolation": "cubic", "above_window": "air", "resize": "gaussian"}
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
@@ -84,9 +83,9 @@ def test_a_picture_shows_the_denoised_slice_where_the_residual_lost_its_sign(pub
 def of_cts(tmp_path_factory):
     """A model whose classifier sees the CT alone."""
     folder = tiny_weights(tmp_path_factory.mktemp("weights") / "cts")
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["residual"] = {"depth_resize": "linear", "signed": True, "classifier_input": "ct"}
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 

@@ -34,9 +34,9 @@ from covidctnet.systems.covidctnet.denoise import place, residual_volume
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.examples import Example, ExampleSettings, draw_example
+from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.volume import Source, Volume
-from covidctnet.weights import Weights, load_weights
 
 __all__ = [
     "Bank",
@@ -162,7 +162,7 @@ class InputMaker:
 
     def __init__(
         self,
-        weights: Weights,
+        weights: CovidWeights,
         residual: ResidualSettings,
         *,
         device: torch.device,
@@ -389,8 +389,8 @@ def read_list(
 
 
 @cache
-def load_cached(folder: Path) -> Weights:
-    """Weights, read once a process."""
+def load_cached(folder: Path) -> CovidWeights:
+    """CovidWeights, read once a process."""
     return load_weights(folder)
 
 

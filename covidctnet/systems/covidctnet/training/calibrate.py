@@ -15,13 +15,13 @@ from torch import nn
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.systems.covidctnet.card import CALIBRATED
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.systems.covidctnet.training.data import ResidualData
+from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.trust.calibration import Calibration
 from covidctnet.trust.likeness import Likeness
-from covidctnet.weights import Weights, save_weights
-from covidctnet.weights.card import CALIBRATED
 
 __all__ = [
     "Appearances",
@@ -199,7 +199,7 @@ def fit_over_scans(
 
 
 def add_calibration(
-    weights: Weights,
+    weights: CovidWeights,
     folder: Path,
     card: Mapping[str, Mapping[str, Any]],
     likeness: Likeness,

@@ -46,10 +46,10 @@ from covidctnet.systems.covidctnet.training.bank import (
 )
 from covidctnet.systems.covidctnet.training.calibrate import add_calibration, fit_over_scans
 from covidctnet.systems.covidctnet.training.examples import ExampleSettings
+from covidctnet.systems.covidctnet.weights import load_weights, save_weights
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.trust.calibration import Calibration
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
-from covidctnet.weights import load_weights, save_weights
 from covidctnet.weights.shipped import presets_root
 
 __all__ = ["ALL", "NO_PATIENT", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]

@@ -29,8 +29,8 @@ from covidctnet.systems.covidctnet.residual import (
 )
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.bank import BankedExample, read_list
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.volume import SYNTHETIC_NOTE
-from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
 
 __all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
@@ -163,7 +163,7 @@ class ResidualData(pl.LightningDataModule):
 
     Args:
         work: Folder that `covidctnet preprocess` filled and the denoiser was trained in.
-        denoiser: Weights folder or name; the one in the work folder by default.
+        denoiser: CovidWeights folder or name; the one in the work folder by default.
         depth: Slices of the residual.
         batch_size: Scans a step and process.
         workers: Loader processes.

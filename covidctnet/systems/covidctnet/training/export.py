@@ -16,6 +16,7 @@ from covidctnet._version import __version__
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import StoredStudy
+from covidctnet.systems.covidctnet.card import CALIBRATED
 from covidctnet.systems.covidctnet.training.calibrate import Beside, calibrate
 from covidctnet.systems.covidctnet.training.data import (
     ResidualData,
@@ -26,9 +27,8 @@ from covidctnet.systems.covidctnet.training.data import (
 )
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.systems.covidctnet.weights import save_weights
 from covidctnet.volume import PAINTED_NOTE
-from covidctnet.weights import save_weights
-from covidctnet.weights.card import CALIBRATED
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 

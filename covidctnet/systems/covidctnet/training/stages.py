@@ -15,9 +15,9 @@ from covidctnet.systems.covidctnet.training.export import (
 )
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.training.command import TrainCLI, start_from
 from covidctnet.training.recipe import Recipe
-from covidctnet.weights import load_weights
 
 __all__ = ["CLASSIFIER", "DENOISER", "LUNGS"]
 

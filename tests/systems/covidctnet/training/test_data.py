@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from covidctnet.systems.covidctnet.training.tasks import ClassifierTask
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
 from tests.little_work import SHAPE, put_study
-from tests.small import DEPTH, tiny_weights
+from tests.small import DEPTH, flat_card, put_card, tiny_weights
 
 
 @pytest.fixture
@@ -324,17 +323,17 @@ def test_an_unknown_input_or_precision_is_refused(denoised, options, message):
 
 def test_a_classifier_is_not_taught_by_what_its_denoiser_started_from(little_work):
     folder = tiny_weights(little_work / "weights")
-    card = json.loads((folder / "card.json").read_text())
+    card = flat_card(folder)
     card["preprocessing"] |= {"spacing_mm": 1.0}
     study = ResidualData(little_work, depth=DEPTH, device="cpu").work.studies("train")[0]
     told = {"data": {"seen": f"ab {study.source.mark} cd"}}
     # Lungs may be learned from any patient, whatever else has seen them.
     card["training"] = {"start: denoiser": told, "start: start: lungs": told}
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     with pytest.raises(CohortError, match=f"{study.id} for one"):
         ResidualData(little_work, depth=DEPTH, device="cpu").prepare_data()
     card["training"] = {"start: lungs": told}
-    (folder / "card.json").write_text(json.dumps(card))
+    put_card(folder, card)
     ResidualData(little_work, depth=DEPTH, device="cpu").prepare_data()
 
 

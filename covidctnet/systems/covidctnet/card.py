@@ -1,0 +1,140 @@
+"""What a card of CovidCTNet must say, and which of it decides an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.errors import UsageError, WeightsError
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.trust.appearance import FEATURES, VERSION
+from covidctnet.trust.calibration import Calibration
+
+__all__ = ["CALIBRATED", "SEGMENTATION", "check_card", "compare_channels", "deciding"]
+
+# How the network ``lungs`` takes part in inference; without it, a denoiser may start from it.
+SEGMENTATION = "segmentation"
+# Entries of a card that are fitted once the classifier is there; each may be missing.
+CALIBRATED = ("calibration", "likeness", "burden")
+# What a card must say of its parts; a default in its place would be a guess. Except for what came
+# later: cards that do not name it are older than any other choice.
+_DECIDING: Mapping[str, set[str]] = {
+    "preprocessing": set(PreprocessSettings().deciding()),
+    "residual": set(ResidualSettings().deciding()),
+    "denoiser": {"base", "depth", "bidirectional", "gates"},
+    "lungs": {"base", "depth", "bidirectional", "gates"},
+    "classifier": {"base", "depth", "size"},
+    "likeness": {"features", "classes"},
+}
+
+
+def check_card(label: str, card: Mapping[str, Any]) -> None:
+    """Refuse a card that these networks cannot be run by.
+
+    Args:
+        label: Name of the weights.
+        card: Its settings beside what every card has.
+
+    Raises:
+        WeightsError: If something is missing, impossible, or contradicts the rest.
+    """
+    if card["classes"] != list(CHEST_CT.titles):
+        raise WeightsError(
+            f"weights {label!r} tell {card['classes']} apart, expected {list(CHEST_CT.titles)} in "
+            "this order. Train the classifier again with this package."
+        )
+    if not isinstance(card.get("preprocessing"), dict):
+        raise WeightsError(
+            f"the card of weights {label!r} lacks preprocessing. Copy the folder again."
+        )
+    architecture = card["architecture"]
+    parts = {**architecture, **{k: card[k] for k in ("preprocessing", "residual") if k in card}}
+    for what, names in _DECIDING.items():
+        held = parts.get(what, dict.fromkeys(names))
+        if not isinstance(held, dict) or names - held.keys():
+            raise WeightsError(
+                f"the card of weights {label!r} lacks some of {', '.join(sorted(names))} of its "
+                f"{what}. Copy the folder again."
+            )
+    try:
+        PreprocessSettings(**card["preprocessing"])
+        ResidualSettings(**card.get("residual", {}))
+    except (TypeError, UsageError) as error:
+        raise WeightsError(
+            f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
+            "Copy the folder again."
+        ) from None
+    size, shrink = card["preprocessing"]["size"], card.get("residual", {}).get("shrink", 1)
+    reads = architecture.get("classifier", {}).get("size", size / shrink)
+    if reads * shrink != size or not isinstance(card["synthetic_only"], bool):
+        raise WeightsError(
+            f"the card of weights {label!r} contradicts itself: slices of "
+            f"{size}, shrunk {shrink} times, for a classifier of {reads}, synthetic_only "
+            f"{card['synthetic_only']!r}. Copy the folder again."
+        )
+    compare_channels(label, card, hint="Copy the folder again.")
+    segmentation = card.get(SEGMENTATION)
+    if segmentation not in (None, "coarse") or (
+        segmentation and card["preprocessing"].get("field") != "lungs"
+    ):
+        raise WeightsError(
+            f"the card of weights {label!r} has an impossible segmentation: expected 'coarse' and "
+            f"scans cropped to the lungs, got {segmentation!r:.80}. Copy the folder again."
+        )
+    _check_calibrated(label, card)
+
+
+def deciding(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a card that decide an answer, by name."""
+    out: dict[str, Any] = {}
+    if "residual" in card:
+        out["residual"] = ResidualSettings(**card["residual"]).deciding()
+    out["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
+    return out | {name: card[name] for name in (*CALIBRATED, SEGMENTATION) if name in card}
+
+
+def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
+    """Refuse a card whose fitted entries are not what we write."""
+    try:
+        if "calibration" in card:
+            Calibration.from_card(card["calibration"])
+        for entry, name in (("likeness", "limit"), ("burden", "threshold")):
+            if entry in card and not 0 <= float(card[entry][name]) < math.inf:
+                raise ValueError(f"{name} {card[entry][name]}")
+        if ("likeness" in card) != ("likeness" in card["architecture"]):
+            raise ValueError("likeness without its network, or the other way round")
+        if "likeness" in card:
+            _check_likeness(label, card)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"the card of weights {label!r} has an impossible calibration "
+            f"({type(error).__name__}: {error}). Copy the folder again."
+        ) from None
+
+
+def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
+    """Refuse a distance between numbers that mean something else today."""
+    entry, width = card["likeness"], card["architecture"]["likeness"]["features"]
+    if float(entry["limit"]) == 0:
+        raise ValueError("limit 0 of the likeness")
+    if (entry.get("version"), width) != (VERSION, len(FEATURES)):
+        raise WeightsError(
+            f"weights {label!r} describe a scan by {width} numbers (version "
+            f"{entry.get('version')}), this program by {len(FEATURES)} (version {VERSION}). Train "
+            "the classifier again, or use the program that they were trained with."
+        )
+
+
+def compare_channels(label: str, card: Mapping[str, Any], *, hint: str) -> None:
+    """Refuse a card whose classifier reads more or fewer channels than it is given."""
+    settings = ResidualSettings(**card.get("residual", {}))
+    classifier = card["architecture"].get("classifier")
+    if classifier is not None and classifier.get("channels", 1) != settings.channels:
+        raise WeightsError(
+            f"the card of weights {label!r} contradicts itself: classifier_input "
+            f"{settings.classifier_input} has {settings.channels} channels, its classifier reads "
+            f"{classifier.get('channels', 1)}. {hint}"
+        )
