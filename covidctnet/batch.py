@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
-from covidctnet.isolate import ChildError, Limits, StartError
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.volume import Volume
+from covidctnet.workers.isolate import ChildError, Limits, StartError
 
 if TYPE_CHECKING:
     from covidctnet.report import Results

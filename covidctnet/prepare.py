@@ -26,10 +26,10 @@ from covidctnet.io.discover import study_id
 from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.headers import identify
 from covidctnet.io.store import Store, content_key
-from covidctnet.isolate import Child, ChildError, Limits, Reply
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure, Label
 from covidctnet.volume import Source
+from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
 
 __all__ = ["Prepared", "prepare"]
 

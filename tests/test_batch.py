@@ -21,9 +21,9 @@ from covidctnet.batch import (
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
-from covidctnet.isolate import Limits, StartError
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
+from covidctnet.workers.isolate import Limits, StartError
 from tests.catalogue.steps import deflated_bomb
 from tests.io.series import a_scan, an_affine, write
 

@@ -5,8 +5,8 @@ import pytest
 
 from covidctnet.errors import WeightsError
 from covidctnet.io import keras_file
-from covidctnet.isolate import ChildError
 from covidctnet.keras_import import import_keras
+from covidctnet.workers.isolate import ChildError
 from tests.test_keras_import import (
     a_classifier,
     a_config,
@@ -247,5 +247,5 @@ class TestElsewhere:
         def ask(self, request, *, files_bytes):
             raise ChildError(what, "of the child")
 
-        monkeypatch.setattr("covidctnet.isolate.Child.ask", ask)
+        monkeypatch.setattr("covidctnet.workers.isolate.Child.ask", ask)
         assert f"cannot be read as HDF5 ({what})" in refusal(good)

@@ -11,11 +11,11 @@ from covidctnet.errors import CohortError, StorageError, UsageError
 from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import Store
-from covidctnet.isolate import Limits
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.shipped import presets_root
+from covidctnet.workers.isolate import Limits
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
 

@@ -24,13 +24,13 @@ from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.cohort import read_cohort
 from covidctnet.io.store import StoredStudy
-from covidctnet.isolate import Limits
 from covidctnet.prepare import pseudonym
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Source, Volume
+from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared

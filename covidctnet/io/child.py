@@ -11,14 +11,16 @@ import numpy as np
 from covidctnet.io.archive import Member
 from covidctnet.io.discover import Study
 from covidctnet.io.read import read_study
-from covidctnet.isolate import Child, Limits, Reply
 from covidctnet.volume import Volume, source_of
+from covidctnet.workers.isolate import Child, Limits, Reply
 
 __all__ = ["ReadingChild", "bytes_of", "packed", "unpacked"]
 
 
 class ReadingChild:
-    """Reads studies in a child process, one after the other; see `covidctnet.isolate.Child`.
+    """Reads studies in a child process, one after the other.
+
+    See `covidctnet.workers.isolate.Child`.
 
     Args:
         limits: What a study may cost.

@@ -21,9 +21,9 @@ from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.headers import owners
 from covidctnet.io.read import read_study
 from covidctnet.io.series import Dropped, Stack
-from covidctnet.isolate import ChildError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.volume import Volume
+from covidctnet.workers.isolate import ChildError
 
 __all__ = ["describe", "ids_of", "inspect_paths", "render"]
 

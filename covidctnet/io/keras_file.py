@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from covidctnet.errors import WeightsError
-from covidctnet.isolate import Child, ChildError, Limits, Reply
+from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
 
 __all__ = ["KerasFile", "KerasLayer", "read_keras", "shown", "work"]
 

@@ -15,8 +15,8 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from covidctnet.isolate import Child, ChildError, Limits
 from covidctnet.progress import bar
+from covidctnet.workers.isolate import Child, ChildError, Limits
 from tests.fuzz.trial import FORMATS
 
 TASK = "tests.fuzz.trial:work"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from covidctnet import read_volume
 from covidctnet.errors import StudyError
-from covidctnet.isolate import Limits
+from covidctnet.workers.isolate import Limits
 from tests.fuzz.__main__ import run, table
 from tests.fuzz.trial import FORMATS, base_of, mutant, work
 from tests.io import series

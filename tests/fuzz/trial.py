@@ -24,8 +24,8 @@ from covidctnet import read_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.headers import read_frames
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.isolate import Reply
 from covidctnet.volume import Volume
+from covidctnet.workers.isolate import Reply
 from tests.catalogue.steps import big_endian, compressed
 from tests.fuzz.mutate import damaged, retagged
 from tests.io import series

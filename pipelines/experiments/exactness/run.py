@@ -23,10 +23,10 @@ from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies
 from covidctnet.io.child import ReadingChild
-from covidctnet.isolate import ChildError
 from covidctnet.results import Label, Prediction
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
+from covidctnet.workers.isolate import ChildError
 from pipelines.experiments.command import tell
 
 PLAIN = "as trained, float32"

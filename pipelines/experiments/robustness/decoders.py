@@ -24,7 +24,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
 
-from covidctnet.isolate import Child, ChildError, Limits, Reply
+from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
 from tests.fuzz.mutate import damaged
 
 REPEATS = 5

@@ -63,7 +63,7 @@ try:
     spec = spec_from_file_location("covidctnet", os.path.join(home, "covidctnet", "__init__.py"))
     sys.modules["covidctnet"] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules["covidctnet"])
-    from covidctnet.isolate import start
+    from covidctnet.workers.isolate import start
     serve = start(task, int(memory_mb))
 except BaseException as error:
     os.write(out, f"{type(error).__name__}: {error}".encode(errors="replace"))
@@ -273,7 +273,7 @@ def _isolated() -> list[str]:
 
 def _folders() -> list[str]:
     """Where this package lies, and where the packages that it needs were found."""
-    home = str(Path(__file__).resolve().parents[1])
+    home = str(Path(__file__).resolve().parents[2])
     found = [home]
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from covidctnet.errors import StudyError
-from covidctnet.isolate import Child, ChildError, Limits, StartError
+from covidctnet.workers.isolate import Child, ChildError, Limits, StartError
 from tests.io.series import write
 
 # As the console script has it.
@@ -128,7 +128,7 @@ def test_a_package_that_the_parent_alone_finds_is_found_behind_those_of_the_chil
     (tmp_path / "lent" / "__init__.py").write_text("VALUE = 7\n")
     (tmp_path / "json.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("covidctnet.isolate._PACKAGES", ("numpy", "lent"))
+    monkeypatch.setattr("covidctnet.workers.isolate._PACKAGES", ("numpy", "lent"))
     with Child("tests.poison:work", limits=HASTY) as child:
         assert ask(child, "lend")[0] == {"value": 7}
 
@@ -189,7 +189,7 @@ def test_helpers_of_multiprocessing_execute_no_file_of_the_working_folder(hostil
 def test_a_child_that_hangs_ends_without_its_parent(tmp_path):
     code = (
         "import os, threading, time\n"
-        "from covidctnet.isolate import Child, Limits\n"
+        "from covidctnet.workers.isolate import Child, Limits\n"
         "child = Child('tests.poison:work', limits=Limits(seconds=8.0))\n"
         "child.ask({'deed': 'nothing'})\n"
         "print(child._process.pid, flush=True)\n"
