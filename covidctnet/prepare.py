@@ -22,9 +22,8 @@ from covidctnet.files import make_folder, table_text, unwritable, write_whole
 from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.cohort import CohortStudy, read_cohort
+from covidctnet.io.dicom import DamagedFileError, NotDicomError, identify
 from covidctnet.io.discover import study_id
-from covidctnet.io.elements import DamagedFileError, NotDicomError
-from covidctnet.io.headers import identify
 from covidctnet.io.store import Store, content_key
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure, Label

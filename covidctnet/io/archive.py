@@ -17,9 +17,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from covidctnet.io.elements import DamagedFileError
-
-__all__ = ["BadArchiveError", "File", "Member", "is_archive", "members"]
+__all__ = ["BadArchiveError", "DamagedFileError", "File", "Member", "is_archive", "members"]
 
 MAX_ENTRIES = 200_000
 MAX_MEMBER_BYTES = 2 * 2**30
@@ -30,6 +28,12 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 64 * 2**20
 _LOCAL_HEADER = 30
 _ENCRYPTED = 1
+
+
+class DamagedFileError(Exception):
+    """A file, or an archive of files, is broken."""
+
+    code = "CORRUPT_SLICE"
 
 
 class BadArchiveError(DamagedFileError):

@@ -14,12 +14,20 @@ from typing import Literal
 
 from covidctnet.errors import UsageError
 from covidctnet.io.archive import BadArchiveError, File, is_archive, members
-from covidctnet.io.elements import DamagedFileError, NotDicomError, looks_like_dicom
-from covidctnet.io.frame import Identity
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, series_key
+from covidctnet.io.dicom import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    DamagedFileError,
+    Group,
+    Identity,
+    NotDicomError,
+    group,
+    identify,
+    looks_like_dicom,
+    series_key,
+)
 from covidctnet.io.itk import data_file_of, looks_like_itk
 from covidctnet.io.nifti import looks_like_nifti
-from covidctnet.io.uids import Group, group
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 
@@ -116,11 +124,11 @@ def content_id(path: File) -> str:
 def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool = False) -> Found:
     """Find the studies under some paths.
 
-    DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.uids` for those
-    whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file that it
-    names are one. A zip archive counts as a folder; one within another is not opened. Other files
-    are passed over and counted, and so are pipes and devices, which are never opened. Links to
-    files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
+    DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.dicom.uids` for
+    those whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file that
+    it names are one. A zip archive counts as a folder; one within another is not opened. Other
+    files are passed over and counted, and so are pipes and devices, which are never opened. Links
+    to files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
     folder, which is refused when it is read; in a folder of no study or of several it becomes a
     study of its own, and that is refused.
 

@@ -15,12 +15,17 @@ from covidctnet.chest import check_chest, look_for_chest
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild
-from covidctnet.io.dicom import Survey, survey
+from covidctnet.io.dicom import (
+    DamagedFileError,
+    Dropped,
+    NotDicomError,
+    Stack,
+    Survey,
+    owners,
+    survey,
+)
 from covidctnet.io.discover import Study, find_studies
-from covidctnet.io.elements import DamagedFileError, NotDicomError
-from covidctnet.io.headers import owners
 from covidctnet.io.read import read_study
-from covidctnet.io.series import Dropped, Stack
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError

@@ -19,7 +19,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
-from covidctnet.io.geometry import MIN_SLICES
+from covidctnet.io.dicom import MIN_SLICES
 from covidctnet.volume import Volume
 
 __all__ = ["data_file_of", "looks_like_itk", "read_itk"]

@@ -18,7 +18,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
-from covidctnet.io.geometry import MIN_SLICES
+from covidctnet.io.dicom import MIN_SLICES
 from covidctnet.volume import PAINTED_INTO, PAINTED_MARK, PAINTED_NOTE, Volume
 
 __all__ = ["looks_like_nifti", "ras_to_lps", "read_nifti"]

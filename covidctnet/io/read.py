@@ -6,9 +6,8 @@ from pathlib import Path
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.archive import members
-from covidctnet.io.dicom import read_dicom
+from covidctnet.io.dicom import DamagedFileError, read_dicom
 from covidctnet.io.discover import Study, find_studies
-from covidctnet.io.elements import DamagedFileError
 from covidctnet.io.itk import read_itk
 from covidctnet.io.nifti import read_nifti
 from covidctnet.volume import Volume
@@ -24,7 +23,7 @@ def read_study(
     Args:
         study: From `find_studies`.
         series: Key of the DICOM series to read (`describe` shows them); the rule in
-            `covidctnet.io.series` chooses by default.
+            `covidctnet.io.dicom.series` chooses by default.
         allow_gaps: Resample unevenly spaced slices to even steps, flagged ``gaps_resampled``.
         untilt: Undo the shear of a tilted gantry, flagged ``untilted``.
 

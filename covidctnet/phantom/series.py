@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from covidctnet.io.headers import PHANTOM_MANUFACTURER
+from covidctnet.io.dicom import PHANTOM_MANUFACTURER
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom.patient import Phantom
 

@@ -16,7 +16,7 @@ from pydicom.uid import (
     VLWholeSlideMicroscopyImageStorage,
 )
 
-from covidctnet.io.headers import series_key
+from covidctnet.io.dicom.headers import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import both, compressed, file, on, patched, put, put_object, setting
 from tests.catalogue.steps import stored as stored_as

@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from covidctnet import read_volume
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.io.headers import read_frames
+from covidctnet.io.dicom.headers import read_frames
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import Reply

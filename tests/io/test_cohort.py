@@ -7,8 +7,7 @@ import pytest
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.io.cohort import read_cohort
 from covidctnet.results import Label
-
-from . import series
+from tests.io import series
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io import find_studies, read_study, read_volume
 from covidctnet.io.discover import study_id
-
-from . import series
+from tests.io import series
 
 
 def test_studies_are_grouped_over_nested_folders(tmp_path):

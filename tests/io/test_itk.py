@@ -6,8 +6,7 @@ import SimpleITK
 
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_volume
-
-from . import series
+from tests.io import series
 
 
 @pytest.fixture(params=[".mha", ".nrrd"])

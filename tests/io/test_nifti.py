@@ -13,8 +13,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io import read_volume
 from covidctnet.io.canonical import canonical
 from covidctnet.io.nifti import ras_to_lps
-
-from . import series
+from tests.io import series
 
 XYZ = [2, 1, 0, 3]
 

@@ -7,9 +7,9 @@ from pydicom import dcmread
 
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_study, read_volume
-from covidctnet.io.headers import read_frames
+from covidctnet.io.dicom.headers import read_frames
+from covidctnet.io.dicom.voxels import read_hu
 from covidctnet.io.hu import as_hu, check_hu
-from covidctnet.io.voxels import read_hu
 
 PATIENTS = [
     "covid_ct_md/COVID-19/P002",

@@ -15,8 +15,7 @@ from covidctnet.io import find_studies
 from covidctnet.io.store import STEPS_PER_UNIT, Store, content_key
 from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
-
-from . import series
+from tests.io import series
 
 KEYS = {"content_key": "c" * 64, "settings": {"size": 16}, "settings_digest": "s" * 12}
 

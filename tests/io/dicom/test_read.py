@@ -23,8 +23,7 @@ from pydicom.uid import (
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_volume
 from covidctnet.volume import SYNTHETIC_NOTE
-
-from . import series
+from tests.io import series
 
 
 def refused(folder, code, **options):
@@ -536,7 +535,7 @@ def test_absurd_sizes_are_refused_from_the_header(tmp_path, values):
 
 
 def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidctnet.io.elements.MAX_INFLATED_BYTES", 1000)
+    monkeypatch.setattr("covidctnet.io.dicom.elements.MAX_INFLATED_BYTES", 1000)
     series.write(tmp_path, syntax=DeflatedExplicitVRLittleEndian)
     refused(tmp_path, "ABSURD_SIZE")
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
-from covidctnet.io.codecs import DECODERS
-from covidctnet.io.elements import DEFLATED, PIXELS, DamagedFileError, inflated
-from covidctnet.io.frame import Frame, PixelFormat
-from covidctnet.io.headers import ENCAPSULATED_LENGTH
+from covidctnet.io.dicom.codecs import DECODERS
+from covidctnet.io.dicom.elements import DEFLATED, PIXELS, DamagedFileError, inflated
+from covidctnet.io.dicom.frame import Frame, PixelFormat
+from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
+from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
-from covidctnet.io.rescale import check_rescale
 
 __all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
 

@@ -17,8 +17,8 @@ from pydicom.uid import UID
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
-from covidctnet.io.frame import Frame
-from covidctnet.io.geometry import (
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.geometry import (
     MIN_SLICES,
     STEP_TOLERANCE,
     STEP_TOLERANCE_MM,
@@ -27,9 +27,9 @@ from covidctnet.io.geometry import (
     has_geometry,
     place,
 )
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, series_key
-from covidctnet.io.series import Dropped, Stack
-from covidctnet.io.voxels import SYNTAXES, same_pixels
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, series_key
+from covidctnet.io.dicom.series import Dropped, Stack
+from covidctnet.io.dicom.voxels import SYNTAXES, same_pixels
 
 __all__ = ["find_stacks"]
 

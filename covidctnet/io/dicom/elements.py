@@ -20,6 +20,8 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from covidctnet.io.archive import DamagedFileError
+
 __all__ = [
     "DEFLATED",
     "PARSE_ERRORS",
@@ -71,12 +73,6 @@ _LOCK = threading.RLock()
 
 class NotDicomError(Exception):
     """The content is something else."""
-
-
-class DamagedFileError(Exception):
-    """The content is DICOM, and broken."""
-
-    code = "CORRUPT_SLICE"
 
 
 class AbsurdFileError(DamagedFileError):

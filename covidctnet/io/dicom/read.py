@@ -14,15 +14,15 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
-from covidctnet.io.elements import DamagedFileError, NotDicomError
-from covidctnet.io.frame import Frame, Identity
-from covidctnet.io.geometry import check_placement, resample_gaps, untilt
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, read_frames, series_key
-from covidctnet.io.series import Dropped, Stack, choose
-from covidctnet.io.stacks import find_stacks
-from covidctnet.io.strays import is_stray
-from covidctnet.io.uids import without_idle_uids
-from covidctnet.io.voxels import BITS_NOTES, read_hu
+from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.frame import Frame, Identity
+from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, identify, read_frames, series_key
+from covidctnet.io.dicom.series import Dropped, Stack, choose
+from covidctnet.io.dicom.stacks import find_stacks
+from covidctnet.io.dicom.strays import is_stray
+from covidctnet.io.dicom.uids import without_idle_uids
+from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
 __all__ = ["Survey", "read_dicom", "survey"]

@@ -89,7 +89,8 @@ class Frame:
         index: Which frame of the file, from 0.
         pixels: How the file stores them.
         study_uid: StudyInstanceUID, or empty.
-        series_uid: SeriesInstanceUID, or empty; see `covidctnet.io.uids` for UIDs that say nothing.
+        series_uid: SeriesInstanceUID, or empty; see `covidctnet.io.dicom.uids` for UIDs that say
+            nothing.
         sop_uid: SOPInstanceUID.
         sop_class: SOP class UID.
         series_number: SeriesNumber as it is written.

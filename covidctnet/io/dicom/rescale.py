@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.frame import Frame
+from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.hu import AIR_HU
 
 __all__ = ["check_rescale"]

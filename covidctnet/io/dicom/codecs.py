@@ -15,8 +15,8 @@ from types import MappingProxyType
 import numpy as np
 from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegsof3_decode
 
-from covidctnet.io.elements import DamagedFileError
-from covidctnet.io.frame import PixelFormat
+from covidctnet.io.dicom.elements import DamagedFileError
+from covidctnet.io.dicom.frame import PixelFormat
 
 __all__ = ["DECODERS", "Decoded"]
 

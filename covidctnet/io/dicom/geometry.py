@@ -10,7 +10,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
-from covidctnet.io.frame import Frame
+from covidctnet.io.dicom.frame import Frame
 
 __all__ = ["Placement", "check_placement", "has_geometry", "place", "resample_gaps", "untilt"]
 

@@ -6,7 +6,7 @@ import re
 
 from pydicom.dataset import Dataset
 
-from covidctnet.io.values import items, tag_of, text
+from covidctnet.io.dicom.values import items, tag_of, text
 
 __all__ = ["CONTRAST_KEYWORDS", "has_contrast", "says_contrast"]
 

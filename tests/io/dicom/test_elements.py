@@ -6,8 +6,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from covidctnet.io.elements import DamagedFileError, NotDicomError
-from covidctnet.io.headers import identify, read_frames
+from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.headers import identify, read_frames
 from tests.io.series import write
 
 ENOUGH, FROM_THE_FILE = 16 * 2**10, 160
@@ -38,7 +38,7 @@ def test_a_file_cut_anywhere_says_the_same_however_much_is_looked_at_first(
         path.write_bytes(content[:end])
         every = []
         for size in (FROM_THE_FILE, end // 2, end - 1, end, end + 1, ENOUGH):
-            monkeypatch.setattr("covidctnet.io.elements.HEAD_BYTES", max(size, FROM_THE_FILE))
+            monkeypatch.setattr("covidctnet.io.dicom.elements.HEAD_BYTES", max(size, FROM_THE_FILE))
             every.append(outcome(read, path))
         assert every == every[:1] * len(every), f"cut at {end}"
         said.append(every[0])
@@ -84,6 +84,6 @@ def test_an_element_without_length_may_lie_across_what_is_looked_at_first(
     assert not (isinstance(whole, tuple) and isinstance(whole[0], type)), whole
     sizes = range(FROM_THE_FILE, path.stat().st_size + 8, 11)
     for size in sizes:
-        monkeypatch.setattr("covidctnet.io.elements.HEAD_BYTES", size)
+        monkeypatch.setattr("covidctnet.io.dicom.elements.HEAD_BYTES", size)
         assert outcome(read, path) == whole, size
     assert len(sizes) > 100

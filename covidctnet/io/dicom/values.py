@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
-from covidctnet.io.elements import DamagedFileError, quiet
+from covidctnet.io.dicom.elements import DamagedFileError, quiet
 
 __all__ = [
     "binary",

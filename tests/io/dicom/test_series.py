@@ -6,11 +6,10 @@ import pytest
 from covidctnet.cli import main
 from covidctnet.errors import StudyError
 from covidctnet.io import describe, find_studies, read_study, read_volume
+from covidctnet.io.dicom.kernels import kernel_kind
 from covidctnet.io.inspect import inspect_paths, render
-from covidctnet.io.kernels import kernel_kind
+from tests.io import series
 from tests.volumes import a_chest
-
-from . import series
 
 
 def test_localizers_are_dropped_and_noted(tmp_path):

@@ -8,8 +8,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from covidctnet.io.archive import File
-from covidctnet.io.contrast import CONTRAST_KEYWORDS, has_contrast
-from covidctnet.io.elements import (
+from covidctnet.io.dicom.contrast import CONTRAST_KEYWORDS, has_contrast
+from covidctnet.io.dicom.elements import (
     DEFLATED,
     PARSE_ERRORS,
     AbsurdFileError,
@@ -18,8 +18,8 @@ from covidctnet.io.elements import (
     PixelElement,
     parse,
 )
-from covidctnet.io.frame import Frame, Identity, PixelFormat
-from covidctnet.io.values import (
+from covidctnet.io.dicom.frame import Frame, Identity, PixelFormat
+from covidctnet.io.dicom.values import (
     binary,
     comparable,
     digest,

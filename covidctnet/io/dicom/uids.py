@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.io.archive import File
-from covidctnet.io.frame import Frame, Identity
-from covidctnet.io.geometry import MIN_SLICES, STEP_TOLERANCE, STEP_TOLERANCE_MM, usual_step
-from covidctnet.io.headers import CT_IMAGE, LOCALIZER_TYPES
+from covidctnet.io.dicom.frame import Frame, Identity
+from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE, STEP_TOLERANCE_MM, usual_step
+from covidctnet.io.dicom.headers import CT_IMAGE, LOCALIZER_TYPES
 
 __all__ = ["Group", "group", "without_idle_uids"]
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from covidctnet.errors import StudyError
-from covidctnet.io.frame import Frame
-from covidctnet.io.geometry import MIN_SLICES, Placement
-from covidctnet.io.kernels import kernel_kind
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
+from covidctnet.io.dicom.kernels import kernel_kind
 
 __all__ = ["Dropped", "Stack", "choose"]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from covidctnet.io.archive import File
-from covidctnet.io.frame import Frame, Identity
+from covidctnet.io.dicom.frame import Frame, Identity
 
 __all__ = ["is_stray"]
 

@@ -1,0 +1,38 @@
+"""DICOM files to volumes: headers, the choice of a series, geometry, voxels."""
+
+from covidctnet.io.archive import DamagedFileError
+from covidctnet.io.dicom.elements import NotDicomError, looks_like_dicom
+from covidctnet.io.dicom.frame import Identity
+from covidctnet.io.dicom.geometry import MIN_SLICES
+from covidctnet.io.dicom.headers import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    PHANTOM_MANUFACTURER,
+    identify,
+    owners,
+    series_key,
+)
+from covidctnet.io.dicom.read import Survey, read_dicom, survey
+from covidctnet.io.dicom.series import Dropped, Stack
+from covidctnet.io.dicom.uids import Group, group
+
+__all__ = [
+    "CT_IMAGE",
+    "ENHANCED_CT",
+    "MIN_SLICES",
+    "PHANTOM_MANUFACTURER",
+    "DamagedFileError",
+    "Dropped",
+    "Group",
+    "Identity",
+    "NotDicomError",
+    "Stack",
+    "Survey",
+    "group",
+    "identify",
+    "looks_like_dicom",
+    "owners",
+    "read_dicom",
+    "series_key",
+    "survey",
+]
