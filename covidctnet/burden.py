@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import ndimage
 
+from covidctnet.chest.lungs import lungs_apart
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.lungs import lungs_apart
 from covidctnet.results import Burden, Region
 from covidctnet.volume import Volume
 
@@ -101,8 +101,8 @@ def lung_burden(residual: Volume, lungs: np.ndarray, *, threshold: float) -> Bur
         UsageError: If the threshold is negative or no number.
         ValueError: If the shapes differ.
 
-    Differs from a count of lesions in: consolidation that `covidctnet.lungs.lung_mask` leaves out
-    of the lungs is in neither volume, and what hugs the pleura lies in the rim.
+    Differs from a count of lesions in: consolidation that `covidctnet.chest.lungs.lung_mask` leaves
+    out of the lungs is in neither volume, and what hugs the pleura lies in the rim.
     """
     lungs = np.asarray(lungs, dtype=bool)
     inner = inner_lungs(lungs, residual.spacing)

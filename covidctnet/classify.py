@@ -17,7 +17,7 @@ from covidctnet._version import __version__
 from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.calibration import soften
-from covidctnet.chest import ChestScan, check_chest, known_chest, prepare_chest
+from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.denoise import (
     DTYPES,
     Shown,

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from covidctnet.chest import check_chest, prepare_chest
+from covidctnet.chest.gate import check_chest, prepare_chest
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.members import Member, find_crossings
 from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits

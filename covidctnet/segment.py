@@ -1,7 +1,7 @@
 """The lungs by a network that has learned them with disease drawn in.
 
 Density finds lungs that hold air. Consolidation holds none, and what reaches the pleura is left out
-of such a mask (`covidctnet.lungs`). A network that has seen both looks at the whole scan on a
+of such a mask (`covidctnet.chest.lungs`). A network that has seen both looks at the whole scan on a
 coarse grid, before the scan is cropped to its lungs: a consolidated base would lie below the crop.
 """
 
@@ -15,8 +15,8 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
+from covidctnet.chest.lungs import CoarseScan
 from covidctnet.io.store import Store, StoredStudy
-from covidctnet.lungs import CoarseScan
 from covidctnet.models.bcdunet import STRIDE
 
 __all__ = ["add_consolidation", "complete_lungs", "pad_slices"]

@@ -70,7 +70,7 @@ def test_every_error_that_stops_everything_is_told():
 
 def test_every_flag_is_told_and_no_other():
     raised = set()
-    others = (TREE / f"covidctnet/{name}.py" for name in ("chest", "classify"))
+    others = (TREE / f"covidctnet/{name}.py" for name in ("chest/gate", "classify"))
     for module in [*(TREE / "covidctnet/io").rglob("*.py"), *others]:
         text = module.read_text()
         raised |= set(re.findall(r"(?:flags|found)\.add\(\"([a-z_]+)\"\)", text))

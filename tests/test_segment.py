@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.chest import prepare_chest
-from covidctnet.lungs import CoarseScan
+from covidctnet.chest.gate import prepare_chest
+from covidctnet.chest.lungs import CoarseScan
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.segment import add_consolidation, complete_lungs, pad_slices
 from covidctnet.volume import Source, Volume

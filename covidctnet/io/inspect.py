@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.chest import check_chest, look_for_chest
+from covidctnet.chest.gate import check_chest, look_for_chest
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild
@@ -50,7 +50,7 @@ def describe(
         ``orientation``, ``kernel``, ``chosen``, ``why``), whose files add up to those of the
         study; ``outcome``, ``readable``, or ``refused`` or ``failed`` with ``code`` and
         ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``, what its lungs
-        measure (see `covidctnet.chest.Chest`), None when it was not looked for.
+        measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
     """
     told: dict[str, Any] = {
         "study": study.id,

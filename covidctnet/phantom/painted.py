@@ -10,12 +10,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.io.read import read_study
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom.painter import Painted, paint_lesions
 from covidctnet.results import Label
 from covidctnet.volume import PAINTED_MARK, Volume

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
+from covidctnet.chest.lungs import lung_mask, lungs_apart
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask, lungs_apart
 from covidctnet.phantom.build import Build
 from covidctnet.phantom.fields import Grid, SlabSampler
 from covidctnet.phantom.findings import plan_lesions

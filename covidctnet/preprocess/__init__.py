@@ -34,7 +34,7 @@ def preprocess(
     Interpolation to `spacing_mm` along all three axes from the first voxel centre on; the window
     mapped to [0, 1]; antialiased linear resizing in the plane. All slices stay. How each of them is
     done is for the settings to say. A crop to the lungs (`PreprocessSettings.field`) comes before:
-    `covidctnet.chest.prepare_chest` does both.
+    `covidctnet.chest.gate.prepare_chest` does both.
 
     Args:
         volume: In HU, canonical orientation, shape (slice, row, column).
@@ -55,7 +55,7 @@ def preprocess(
     if settings.field != "scan":
         raise UsageError(
             "these settings crop to the lungs, which have to be found first: call "
-            "covidctnet.chest.prepare_chest"
+            "covidctnet.chest.gate.prepare_chest"
         )
     volume.expect("HU", by="preprocess")
     check_extent(volume)

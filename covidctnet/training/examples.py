@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from covidctnet.chest.lungs import AIR_BELOW_HU, close_lungs
 from covidctnet.errors import UsageError
 from covidctnet.io.store import StoredStudy
-from covidctnet.lungs import AIR_BELOW_HU, close_lungs
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
@@ -80,8 +80,8 @@ class Example(NamedTuple):
     def found_by_density(self) -> np.ndarray:
         """The lungs that density alone finds, bool: without most of what is consolidated.
 
-        Air, closed and filled as `covidctnet.lungs.lung_mask` does, but slice by slice: at the
-        classifier's depth slices lie too far apart for more.
+        Air, closed and filled as `covidctnet.chest.lungs.lung_mask` does, but slice by slice: at
+        the classifier's depth slices lie too far apart for more.
         """
         return close_lungs(self.lungs & (self.unit < self.air_below), self.spacing_mm) & self.lungs
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet import read_volume
-from covidctnet.chest import prepare_chest
+from covidctnet.chest.gate import prepare_chest
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError

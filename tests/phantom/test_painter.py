@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.errors import StudyError
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import paint_lesions
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.results import Label

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.errors import UsageError
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, make_phantom, patient
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, NO_LESION, OTHER_LESION
 from covidctnet.results import Label

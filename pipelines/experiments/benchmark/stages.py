@@ -15,10 +15,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from covidctnet import perlin
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, place
 from covidctnet.io import read_volume
-from covidctnet.lungs import lung_mask
 from covidctnet.models import BCDUNet
 from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import preprocess

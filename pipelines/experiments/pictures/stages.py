@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from covidctnet.chest.lungs import lung_mask
 from covidctnet.denoise import denoise_slices
-from covidctnet.lungs import lung_mask
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual

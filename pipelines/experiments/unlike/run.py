@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covidctnet.chest import look_for_chest
+from covidctnet.chest.gate import look_for_chest
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from covidctnet.chest.lungs import close_lungs, lung_mask
 from covidctnet.errors import StudyError
-from covidctnet.lungs import close_lungs, lung_mask
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from tests.volumes import a_chest, a_volume
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from covidctnet.chest.lungs import CoarseScan, box_around, coarse_scan, lung_mask, lungs_apart
 from covidctnet.errors import StudyError
-from covidctnet.lungs import CoarseScan, box_around, coarse_scan, lung_mask, lungs_apart
 from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.volume import Volume
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from covidctnet import read_volume
-from covidctnet.chest import Chest, check_chest, known_chest, look_for_chest, prepare_chest
+from covidctnet.chest.gate import Chest, check_chest, known_chest, look_for_chest, prepare_chest
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from tests.volumes import a_chest, a_volume
@@ -216,7 +216,7 @@ def test_the_whole_scan_is_prepared_as_before():
 
 
 def test_preprocessing_alone_refuses_to_crop_to_lungs_that_nobody_has_found():
-    with pytest.raises(UsageError, match=r"call covidctnet\.chest\.prepare_chest"):
+    with pytest.raises(UsageError, match=r"call covidctnet\.chest\.gate\.prepare_chest"):
         preprocess(a_chest()[0], LUNGS)
 
 
