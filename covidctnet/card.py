@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from covidctnet.appearance import FEATURES, VERSION
-from covidctnet.calibration import Calibration
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.trust.appearance import FEATURES, VERSION
+from covidctnet.trust.calibration import Calibration
 
 __all__ = [
     "CALIBRATED",

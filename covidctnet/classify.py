@@ -14,9 +14,7 @@ import numpy as np
 import torch
 
 from covidctnet._version import __version__
-from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
-from covidctnet.calibration import soften
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.denoise import (
     DTYPES,
@@ -35,6 +33,8 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
 from covidctnet.segment import add_consolidation, complete_lungs
+from covidctnet.trust.appearance import FEATURES, describe_appearance
+from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -48,7 +48,7 @@ class Unlikeness(NamedTuple):
 
     Attributes:
         distance: Over the limit that one valid scan in a hundred exceeds.
-        most: What lies the most standard deviations off, of `covidctnet.appearance.FEATURES`.
+        most: What lies the most standard deviations off, of `covidctnet.trust.appearance.FEATURES`.
     """
 
     distance: float

@@ -18,7 +18,6 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.calibration import Calibration
 from covidctnet.card import (
     CARD,
     CARD_VERSION,
@@ -29,10 +28,12 @@ from covidctnet.card import (
     read_card,
 )
 from covidctnet.errors import WeightsError
-from covidctnet.models import CNN3D, BCDUNet, Likeness
+from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.models.convlstm import Gates
 from covidctnet.results import Label
 from covidctnet.shipped import weights_root
+from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.likeness import Likeness
 
 __all__ = [
     "Weights",

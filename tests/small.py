@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.appearance import FEATURES, VERSION
 from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.likeness import Likeness
+from covidctnet.trust.appearance import FEATURES, VERSION
+from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import load_weights, save_weights
 from tests.io.series import an_affine, write
 from tests.volumes import a_chest

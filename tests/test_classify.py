@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.appearance import FEATURES, describe_appearance
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
@@ -15,6 +14,7 @@ from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.weights import save_weights
 from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights
 from tests.volumes import a_chest, a_volume

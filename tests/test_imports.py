@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "covidctnet"
 # Where torch may be loaded at import; elsewhere only inside a function.
 TORCH_HOMES = {"models", "weights", "keras_import", "denoise", "classify", "gradcam", "segment"}
-TORCH_HOMES |= {"training"}
+TORCH_HOMES |= {"training", "trust"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

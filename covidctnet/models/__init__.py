@@ -3,6 +3,5 @@
 from covidctnet.models.bcdunet import BCDUNet
 from covidctnet.models.cnn3d import CNN3D
 from covidctnet.models.convlstm import ConvLSTMPair
-from covidctnet.models.likeness import Likeness
 
-__all__ = ["CNN3D", "BCDUNet", "ConvLSTMPair", "Likeness"]
+__all__ = ["CNN3D", "BCDUNet", "ConvLSTMPair"]

@@ -24,7 +24,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
-from covidctnet.appearance import describe_appearance
 from covidctnet.denoise import Precision, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
@@ -34,6 +33,7 @@ from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.segment import complete_lungs
 from covidctnet.training.examples import Example, ExampleSettings, draw_example
+from covidctnet.trust.appearance import describe_appearance
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights, load_weights
 
@@ -82,7 +82,7 @@ class BankedExample:
         label: Its class.
         lesion_ml: Volume of what was drawn.
         outside_ml: Of it, what lies outside the lungs that the networks look at.
-        appearance: `covidctnet.appearance.FEATURES` of the example.
+        appearance: `covidctnet.trust.appearance.FEATURES` of the example.
     """
 
     path: Path

@@ -13,13 +13,14 @@ import torch
 from scipy import stats
 from torch import nn
 
-from covidctnet.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
-from covidctnet.calibration import Calibration
 from covidctnet.card import CALIBRATED
-from covidctnet.models import CNN3D, Likeness
+from covidctnet.models import CNN3D
 from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
+from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
+from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import Weights, save_weights
 
 __all__ = [
@@ -59,7 +60,7 @@ class Appearances(NamedTuple):
 
     Attributes:
         truth: `Label` values, shape (n,).
-        features: `covidctnet.appearance.FEATURES`, shape (n, 15).
+        features: `covidctnet.trust.appearance.FEATURES`, shape (n, 15).
     """
 
     truth: np.ndarray

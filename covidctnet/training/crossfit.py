@@ -24,9 +24,7 @@ import numpy as np
 import torch
 import yaml
 
-from covidctnet.appearance import describe_appearance
 from covidctnet.burden import burden_threshold, inner_lungs
-from covidctnet.calibration import Calibration
 from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.members import Member
@@ -48,6 +46,8 @@ from covidctnet.training.bank import (
 )
 from covidctnet.training.calibrate import add_calibration, fit_over_scans
 from covidctnet.training.examples import ExampleSettings
+from covidctnet.trust.appearance import describe_appearance
+from covidctnet.trust.calibration import Calibration
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 from covidctnet.weights import load_weights, save_weights
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covidctnet.calibration import Calibration, PredictionSets, fit_temperature, soften
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.calibration import (
     calibration_error,
@@ -11,6 +10,7 @@ from covidctnet.evaluation.calibration import (
     risk_coverage,
 )
 from covidctnet.evaluation.intervals import redraw
+from covidctnet.trust.calibration import Calibration, PredictionSets, fit_temperature, soften
 
 
 def rng(seed=0):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from covidctnet.calibration import soften
 from covidctnet.classify import CovidCTNet
+from covidctnet.trust.calibration import soften
 from pipelines.experiments.coverage.run import expected, main, render
 from tests.small import tiny_weights
 

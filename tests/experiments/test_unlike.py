@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from covidctnet.appearance import FEATURES
 from covidctnet.classify import CovidCTNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.results import Label
+from covidctnet.trust.appearance import FEATURES
 from pipelines.experiments.unlike import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest

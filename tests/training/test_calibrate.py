@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.appearance import describe_appearance
 from covidctnet.burden import inner_lungs
 from covidctnet.classify import CovidCTNet
 from covidctnet.io.store import Store
@@ -19,6 +18,7 @@ from covidctnet.training.calibrate import (
     fit_likeness,
 )
 from covidctnet.training.data import ResidualData
+from covidctnet.trust.appearance import describe_appearance
 from covidctnet.weights import load_weights, save_weights
 from tests.small import ARCHITECTURE, DEPTH, tiny_weights
 from tests.training.conftest import fill

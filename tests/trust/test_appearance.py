@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covidctnet.appearance import FEATURES, GRAIN, describe_appearance
+from covidctnet.trust.appearance import FEATURES, GRAIN, describe_appearance
 from tests.volumes import a_chest
 
 WINDOW = (-1000.0, 400.0)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.spatial.distance import mahalanobis
 
-from covidctnet.models import Likeness
+from covidctnet.trust.likeness import Likeness
 
 
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():
