@@ -174,7 +174,7 @@ def _common_options(verb: str) -> str:
 
 def _presets(verb: str) -> list[str]:
     """Names of the presets that hold settings for a verb."""
-    from covidctnet.shipped import presets_root
+    from covidctnet.weights.shipped import presets_root
 
     return sorted(file.parent.name for file in presets_root().glob(f"*/{verb}.yaml"))
 
@@ -196,7 +196,7 @@ def _with_preset(verb: str, arguments: list[str]) -> list[str]:
             raise UsageError(f"there are no presets for {verb}; leave --preset out")
         if value not in known:
             raise UsageError(f"unknown preset {value!r} for {verb}; presets are {', '.join(known)}")
-        from covidctnet.shipped import presets_root
+        from covidctnet.weights.shipped import presets_root
 
         # In front, so that files and flags of the caller win.
         out = ["--config", str(presets_root() / value / f"{verb}.yaml"), *out]

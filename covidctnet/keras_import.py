@@ -21,7 +21,6 @@ import yaml
 from torch import nn
 
 from covidctnet._version import __version__
-from covidctnet.card import CARD
 from covidctnet.errors import WeightsError
 from covidctnet.io.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.models import CNN3D, BCDUNet
@@ -30,8 +29,9 @@ from covidctnet.models.convlstm import Gates
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
-from covidctnet.shipped import presets_root
 from covidctnet.weights import Weights, save_weights
+from covidctnet.weights.card import CARD
+from covidctnet.weights.shipped import presets_root
 
 __all__ = ["import_keras", "import_weights"]
 

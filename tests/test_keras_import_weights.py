@@ -11,9 +11,9 @@ from covidctnet.errors import UsageError, WeightsError
 from covidctnet.keras_import import import_weights
 from covidctnet.models import CNN3D
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.shipped import presets_root
 from covidctnet.verbs import VERBS
 from covidctnet.weights import verify_weights
+from covidctnet.weights.shipped import presets_root
 from tests.test_keras_import import a_denoiser, assert_same, named, scrambled, write_legacy
 
 pytest.importorskip("h5py")

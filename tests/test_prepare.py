@@ -14,7 +14,7 @@ from covidctnet.io.store import Store
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
-from covidctnet.shipped import presets_root
+from covidctnet.weights.shipped import presets_root
 from covidctnet.workers.isolate import Limits
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort

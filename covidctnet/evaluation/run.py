@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
-from covidctnet.card import taught_by
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
@@ -30,6 +29,7 @@ from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
 from covidctnet.volume import Source, Volume
+from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from scipy import stats
 from torch import nn
 
 from covidctnet.burden import burden_threshold, inner_lungs
-from covidctnet.card import CALIBRATED
 from covidctnet.models import CNN3D
 from covidctnet.results import Label
 from covidctnet.training.data import ResidualData
@@ -22,6 +21,7 @@ from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appea
 from covidctnet.trust.calibration import Calibration
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import Weights, save_weights
+from covidctnet.weights.card import CALIBRATED
 
 __all__ = [
     "Appearances",
@@ -210,7 +210,7 @@ def add_calibration(
     Args:
         weights: As they are; earlier calibrations are replaced.
         folder: Where they go.
-        card: Entries of `covidctnet.card.CALIBRATED` but the distance.
+        card: Entries of `covidctnet.weights.card.CALIBRATED` but the distance.
         likeness: Network of the distance.
         limit: Of it; the distance is left out where it is no number.
     """

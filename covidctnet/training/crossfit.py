@@ -35,7 +35,6 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
 from covidctnet.segment import complete_lungs
-from covidctnet.shipped import presets_root
 from covidctnet.training.bank import (
     Bank,
     BankedExample,
@@ -50,6 +49,7 @@ from covidctnet.trust.appearance import describe_appearance
 from covidctnet.trust.calibration import Calibration
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 from covidctnet.weights import load_weights, save_weights
+from covidctnet.weights.shipped import presets_root
 
 __all__ = ["ALL", "NO_PATIENT", "CrossFit", "CrossFitSettings", "fold_splits", "group_sites"]
 

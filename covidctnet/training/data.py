@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from covidctnet.card import taught_by
 from covidctnet.denoise import Precision, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.splits import studies_of_split
@@ -26,6 +25,7 @@ from covidctnet.segment import complete_lungs
 from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
+from covidctnet.weights.card import taught_by
 
 __all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
 

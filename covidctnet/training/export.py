@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from covidctnet._version import __version__
-from covidctnet.card import CALIBRATED
 from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import StoredStudy
 from covidctnet.results import Label
@@ -29,6 +28,7 @@ from covidctnet.training.lungs import LungData, LungTask
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
 from covidctnet.weights import save_weights
+from covidctnet.weights.card import CALIBRATED
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 

@@ -25,7 +25,6 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 
 from covidctnet.burden import inner_lungs
-from covidctnet.card import taught_by
 from covidctnet.classify import CovidCTNet, Prepared
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
@@ -36,6 +35,7 @@ from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
 from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
 from covidctnet.weights import load_weights
+from covidctnet.weights.card import taught_by
 from pipelines.experiments.command import tell
 
 # Densities of the baselines, HU: ground glass to soft tissue, and consolidation alone.

@@ -19,10 +19,10 @@ from covidctnet import CovidCTNet, Label, Volume, read_volume
 from covidctnet.cli import main
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import make_phantom
-from covidctnet.shipped import weights_root
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import save_weights
+from covidctnet.weights.shipped import weights_root
 from tests.small import write_cohort
 
 SHIPPED = "compact"

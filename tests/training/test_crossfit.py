@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 
-from covidctnet.card import taught_by
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
@@ -16,7 +15,6 @@ from covidctnet.evaluation.splits import Splits
 from covidctnet.io.store import Store
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label, Prediction
-from covidctnet.shipped import presets_root
 from covidctnet.training.bank import read_list
 from covidctnet.training.crossfit import (
     ALL,
@@ -27,6 +25,8 @@ from covidctnet.training.crossfit import (
 )
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
+from covidctnet.weights.card import taught_by
+from covidctnet.weights.shipped import presets_root
 from pipelines.strangers.run import (
     MODEL,
     Answered,

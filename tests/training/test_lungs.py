@@ -12,11 +12,11 @@ from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.models import BCDUNet
-from covidctnet.shipped import presets_root
 from covidctnet.training.command import start_from
 from covidctnet.training.lungs import LungData, fill_bases
 from covidctnet.training.tasks import DenoiserTask
 from covidctnet.weights import load_weights
+from covidctnet.weights.shipped import presets_root
 from tests.training.conftest import fill
 from tests.volumes import a_chest
 

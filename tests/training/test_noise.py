@@ -6,8 +6,8 @@ import yaml
 from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
-from covidctnet.shipped import presets_root
 from covidctnet.training.noise import RIM, NoiseSettings, corrupt, nearness_to_border
+from covidctnet.weights.shipped import presets_root
 
 PUBLISHED = NoiseSettings.published()
 RECIPES = {

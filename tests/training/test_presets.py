@@ -8,7 +8,7 @@ import yaml
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
-from covidctnet.shipped import presets_root
+from covidctnet.weights.shipped import presets_root
 from pipelines.strangers.run import settings_of
 
 PRESETS = sorted(p.parent.name for p in presets_root().glob("*/preprocess.yaml"))

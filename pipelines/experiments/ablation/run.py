@@ -34,9 +34,9 @@ from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
-from covidctnet.shipped import presets_root
 from covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
+from covidctnet.weights.shipped import presets_root
 from pipelines.experiments.ablation.table import render
 from pipelines.experiments.command import tell
 from pipelines.real.slices import score_slices

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from covidctnet.card import CALIBRATED
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.report.svg import Drawing
 from covidctnet.results import Label
 from covidctnet.weights import Weights, save_weights
+from covidctnet.weights.card import CALIBRATED
 from pipelines.experiments.benchmark import long_run
 from pipelines.experiments.benchmark.held import watch
 from pipelines.experiments.benchmark.long_run import Networks

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from covidctnet.errors import CovidCTNetError
 from covidctnet.files import make_folder, write_whole
-from covidctnet.shipped import weights_root
 from covidctnet.weights import load_weights
+from covidctnet.weights.shipped import weights_root
 from pipelines.experiments.pictures.curves import draw_curves, read_curves
 from pipelines.experiments.pictures.stages import draw_stages, show_phantoms
 

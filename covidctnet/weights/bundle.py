@@ -18,7 +18,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
-from covidctnet.card import (
+from covidctnet.errors import WeightsError
+from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.models.convlstm import Gates
+from covidctnet.results import Label
+from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.likeness import Likeness
+from covidctnet.weights.card import (
     CARD,
     CARD_VERSION,
     PATIENTS,
@@ -27,13 +33,7 @@ from covidctnet.card import (
     digest,
     read_card,
 )
-from covidctnet.errors import WeightsError
-from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.convlstm import Gates
-from covidctnet.results import Label
-from covidctnet.shipped import weights_root
-from covidctnet.trust.calibration import Calibration
-from covidctnet.trust.likeness import Likeness
+from covidctnet.weights.shipped import weights_root
 
 __all__ = [
     "Weights",

@@ -19,6 +19,6 @@ def weights_root() -> Path:
 
 def _root(packaged: str, in_tree: str) -> Path:
     """Inside the installed package, or at the top of the source tree."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / packaged
     return installed if installed.is_dir() else package.parent / in_tree

@@ -5,12 +5,12 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from covidctnet import weights as module
-from covidctnet.card import NETWORKS
 from covidctnet.errors import WeightsError
 from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.weights import bundle as module
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
+from covidctnet.weights.card import NETWORKS
 from tests.small import calibrated_weights, tiny_weights
 
 ARCHITECTURE = {
