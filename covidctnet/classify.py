@@ -16,6 +16,7 @@ import torch
 from covidctnet._version import __version__
 from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
+from covidctnet.cohort.store import StoredStudy
 from covidctnet.denoise import (
     DTYPES,
     Shown,
@@ -27,7 +28,6 @@ from covidctnet.denoise import (
 )
 from covidctnet.errors import StudyError
 from covidctnet.gradcam import grad_cam
-from covidctnet.io.store import StoredStudy
 from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings

@@ -15,16 +15,16 @@ from queue import SimpleQueue
 from typing import Any
 
 from covidctnet.chest.gate import check_chest, prepare_chest
+from covidctnet.cohort.archive import CohortStudy, read_cohort
+from covidctnet.cohort.members import Member, find_crossings
+from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
+from covidctnet.cohort.store import Store, content_key
 from covidctnet.errors import CohortError, StudyError, UsageError
-from covidctnet.evaluation.members import Member, find_crossings
-from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits
 from covidctnet.files import make_folder, table_text, unwritable, write_whole
 from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
-from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.dicom import DamagedFileError, NotDicomError, identify
 from covidctnet.io.discover import study_id
-from covidctnet.io.store import Store, content_key
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure, Label
 from covidctnet.volume import Source
@@ -70,7 +70,7 @@ def prepare(
     that stand under two patients are named in ``crossings.csv``, and nothing is divided.
 
     Args:
-        data: The archive, or several (see `covidctnet.io.cohort.read_cohort`).
+        data: The archive, or several (see `covidctnet.cohort.archive.read_cohort`).
         work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv`` and ``crossings.csv``.
         settings: How to preprocess.
         split: How to divide. Where an earlier run tells how it did, newcomers are drawn like that.

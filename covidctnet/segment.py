@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from covidctnet.chest.lungs import CoarseScan
-from covidctnet.io.store import Store, StoredStudy
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.models.bcdunet import STRIDE
 
 __all__ = ["add_consolidation", "complete_lungs", "pad_slices"]

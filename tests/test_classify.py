@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from covidctnet.classify import CovidCTNet
+from covidctnet.cohort.store import Store
 from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.io.store import Store
 from covidctnet.models import CNN3D
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess

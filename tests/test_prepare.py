@@ -7,10 +7,10 @@ import yaml
 from pydicom import dcmread
 
 from covidctnet.cli import main
+from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StorageError, UsageError
-from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
-from covidctnet.io.cohort import read_cohort
-from covidctnet.io.store import Store
 from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label

@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 from covidctnet import read_volume
 from covidctnet.batch import classify_into
 from covidctnet.cli import main
+from covidctnet.cohort.splits import SplitSettings
 from covidctnet.errors import StudyError
-from covidctnet.evaluation.splits import SplitSettings
 from covidctnet.io import find_studies
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS, answers
+from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.splits import Splits, studies_of_split
+from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.sheets import predictions_table, sheets
-from covidctnet.evaluation.splits import Splits, studies_of_split
 from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder, table_text, write_whole
-from covidctnet.io.cohort import read_cohort
-from covidctnet.io.store import StoredStudy
 from covidctnet.prepare import pseudonym
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
@@ -120,7 +120,7 @@ def evaluate_data(
     """Evaluate on a labelled folder, from the original files on.
 
     Args:
-        data: The folder, or several; see `covidctnet.io.cohort.read_cohort`.
+        data: The folder, or several; see `covidctnet.cohort.archive.read_cohort`.
         model: What is evaluated.
         output: See `evaluate_work`.
         seed: Of the bootstrap.

@@ -93,7 +93,7 @@ def write_cohort(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a cohort that `covidctnet.io.cohort.read_cohort` reads.
+    """Write a cohort that `covidctnet.cohort.archive.read_cohort` reads.
 
     A folder a class with a DICOM folder a patient, ``truth/`` with a folder a patient (see
     `covidctnet.phantom.series.write_truth`), and ``cohort.csv`` with the scanner as site and the

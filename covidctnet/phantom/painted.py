@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 
 from covidctnet.chest.lungs import lung_mask
+from covidctnet.cohort.archive import CohortStudy, read_cohort
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import claim_folder, table_text, unwritable, write_whole
-from covidctnet.io.cohort import CohortStudy, read_cohort
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.io.read import read_study
 from covidctnet.phantom.painter import Painted, paint_lesions
@@ -63,7 +63,7 @@ def paint_cohort(
     interrupted run goes on where it was.
 
     Args:
-        archive: See `covidctnet.io.cohort.read_cohort`; only its Control studies are used.
+        archive: See `covidctnet.cohort.archive.read_cohort`; only its Control studies are used.
         output: A new folder, or one of an earlier run with the same plan.
         plan: What is painted.
         progress: Called with (done, total).

@@ -25,12 +25,12 @@ import torch
 import yaml
 
 from covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.cohort.members import Member
+from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.members import Member
-from covidctnet.evaluation.splits import Splits
 from covidctnet.files import claim_folder, make_folder
-from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label

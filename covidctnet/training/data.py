@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from covidctnet.cohort.splits import studies_of_split
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.denoise import Precision, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.splits import studies_of_split
-from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from covidctnet.chest.lungs import AIR_BELOW_HU, close_lungs
+from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
-from covidctnet.io.store import StoredStudy
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from covidctnet._version import __version__
-from covidctnet.evaluation.splits import Splits
-from covidctnet.io.store import StoredStudy
+from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.store import StoredStudy
 from covidctnet.results import Label
 from covidctnet.training.calibrate import Beside, calibrate
 from covidctnet.training.data import (

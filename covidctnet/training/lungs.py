@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.lung_pairs import LungPair, find_lung_pairs
-from covidctnet.io.store import Store, StoredStudy
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track

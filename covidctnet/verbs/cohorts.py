@@ -11,7 +11,7 @@ from covidctnet.progress import bar
 from covidctnet.verbs.common import EXIT_OK, EXIT_SOME_FAILED, existing, parser_of
 
 if TYPE_CHECKING:
-    from covidctnet.evaluation.splits import Splits
+    from covidctnet.cohort.splits import Splits
 
 __all__ = ["paint", "phantom", "preprocess", "split"]
 
@@ -94,7 +94,7 @@ def paint(arguments: list[str]) -> int:
 
 def preprocess(arguments: list[str]) -> int:
     """``covidctnet preprocess``; returns the exit code."""
-    from covidctnet.evaluation.splits import SplitSettings
+    from covidctnet.cohort.splits import SplitSettings
     from covidctnet.preprocess import PreprocessSettings
 
     parser = parser_of("preprocess")
@@ -130,7 +130,7 @@ def preprocess(arguments: list[str]) -> int:
 
 def split(arguments: list[str]) -> int:
     """``covidctnet split``; returns the exit code."""
-    from covidctnet.evaluation.schemes import SCHEMES, settings_of
+    from covidctnet.cohort.schemes import SCHEMES, settings_of
 
     parser = parser_of("split")
     parser.add_argument("work", type=str, help="work folder that preprocess filled")
@@ -181,7 +181,7 @@ def split(arguments: list[str]) -> int:
         seed=given.seed,
     )
 
-    from covidctnet.evaluation.divide import divide, divide_in_folds
+    from covidctnet.cohort.divide import divide, divide_in_folds
 
     if given.scheme not in ("kfold", "leave-one-site-out"):
         splits = divide(work, settings, anew=given.anew)

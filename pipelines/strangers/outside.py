@@ -22,10 +22,10 @@ from scipy import ndimage
 
 from covidctnet.chest.gate import ChestScan, prepare_chest
 from covidctnet.chest.lungs import lung_mask
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.denoise import pick_device, pick_precision, place
 from covidctnet.errors import UsageError
 from covidctnet.io import read_study
-from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings

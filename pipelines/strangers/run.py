@@ -26,11 +26,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from covidctnet.burden import inner_lungs
 from covidctnet.classify import CovidCTNet, Prepared
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
 from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
-from covidctnet.io.cohort import read_cohort
 from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
 from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
@@ -202,7 +202,7 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
     """Answer every study of labelled archives that the weights have not learned from.
 
     Args:
-        data: See `covidctnet.io.cohort.read_cohort`.
+        data: See `covidctnet.cohort.archive.read_cohort`.
         model: Answers.
     """
     taught = taught_by(model.weights.card)

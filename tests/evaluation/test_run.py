@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from covidctnet.classify import CovidCTNet
+from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.run import Unseen, evaluate_data, evaluate_work
-from covidctnet.evaluation.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.volume import PAINTED_INTO, Source

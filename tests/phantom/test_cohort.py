@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import StorageError, UsageError
-from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import SCANNERS, CohortPlan, cohort, write_cohort
 from covidctnet.results import Label
 

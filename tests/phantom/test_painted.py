@@ -7,8 +7,8 @@ import pytest
 
 from covidctnet import read_volume
 from covidctnet.cli import main
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import UsageError
-from covidctnet.io.cohort import read_cohort
 from covidctnet.phantom import PaintPlan, paint_cohort
 from covidctnet.results import Label
 from covidctnet.volume import PAINTED_NOTE

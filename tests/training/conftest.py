@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from covidctnet.evaluation.splits import Member, SplitSettings, make_splits
-from covidctnet.io.store import Store
+from covidctnet.cohort.splits import Member, SplitSettings, make_splits
+from covidctnet.cohort.store import Store
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.volume import SYNTHETIC_NOTE, Source, Volume

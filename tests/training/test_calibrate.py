@@ -7,7 +7,7 @@ import torch
 
 from covidctnet.burden import inner_lungs
 from covidctnet.classify import CovidCTNet
-from covidctnet.io.store import Store
+from covidctnet.cohort.store import Store
 from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
 from covidctnet.training.calibrate import (

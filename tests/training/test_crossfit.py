@@ -8,11 +8,11 @@ import yaml
 
 from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main
+from covidctnet.cohort.members import Member
+from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.intervals import auc
-from covidctnet.evaluation.members import Member
-from covidctnet.evaluation.splits import Splits
-from covidctnet.io.store import Store
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label, Prediction
 from covidctnet.training.bank import read_list

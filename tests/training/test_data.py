@@ -7,9 +7,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 from covidctnet.classify import CovidCTNet
+from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.splits import Splits
-from covidctnet.io.store import Store
 from covidctnet.models import BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label

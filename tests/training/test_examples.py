@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from covidctnet.cohort.store import Store
 from covidctnet.errors import UsageError
-from covidctnet.io.store import Store
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.results import Label
 from covidctnet.training.augment import VariationSettings

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from covidctnet.cli import main
-from covidctnet.evaluation.splits import Splits
+from covidctnet.cohort.splits import Splits
 from covidctnet.training import tasks
 from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights

@@ -15,8 +15,8 @@ from torch.utils.data import ConcatDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from covidctnet.chest.lungs import lung_mask
+from covidctnet.cohort.store import Store
 from covidctnet.denoise import compile_in_place
-from covidctnet.io.store import Store
 from covidctnet.results import Label
 from covidctnet.training.data import Slices, loader
 from covidctnet.training.noise import corrupt

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from covidctnet.cohort.store import STEPS_PER_UNIT, Store, content_key
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io import find_studies
-from covidctnet.io.store import STEPS_PER_UNIT, Store, content_key
 from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
 from tests.io import series
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_former_study_and_nothing_else(tmp_path, monkeypa
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr("covidctnet.io.store.os.fsync", full)
+    monkeypatch.setattr("covidctnet.cohort.store.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         store.put(a_unit(1), lungs=some_lungs(1), **{**KEYS, "settings_digest": "t" * 12})
     assert sorted(p.name for p in tmp_path.iterdir()) == before

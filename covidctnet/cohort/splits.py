@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.apportion import place
-from covidctnet.evaluation.members import (
+from covidctnet.cohort.apportion import place
+from covidctnet.cohort.members import (
     SPLITS,
     Member,
     check_crossings,
@@ -24,8 +23,9 @@ from covidctnet.evaluation.members import (
     check_wishes,
     split_named,
 )
+from covidctnet.cohort.store import Store, StoredStudy
+from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import write_whole
-from covidctnet.io.store import Store, StoredStudy
 from covidctnet.results import Label
 
 __all__ = [

@@ -22,10 +22,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
-from covidctnet.errors import StudyError, UsageError
-from covidctnet.io.discover import Study
-from covidctnet.io.nifti import ras_to_lps
-from covidctnet.io.stored import (
+from covidctnet.cohort.stored import (
     OFFSET,
     STEPS_PER_UNIT,
     StoredStudy,
@@ -33,6 +30,9 @@ from covidctnet.io.stored import (
     is_whole,
     to_record,
 )
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.io.discover import Study
+from covidctnet.io.nifti import ras_to_lps
 from covidctnet.results import Label
 from covidctnet.volume import Volume
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from covidctnet.cohort.splits import SPLITS, Member, Splits, SplitSettings, make_splits
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.splits import SPLITS, Member, Splits, SplitSettings, make_splits
 from covidctnet.results import Label
 
 

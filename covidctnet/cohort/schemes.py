@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from covidctnet.cohort.members import Member, check_wishes, split_named
+from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.members import Member, check_wishes, split_named
-from covidctnet.evaluation.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.results import Label
 
 __all__ = ["NAMED", "SCHEMES", "kfold", "leave_one_site_out", "settings_of"]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from covidctnet.cli import main
+from covidctnet.cohort.divide import divide, divide_in_folds, members_of
+from covidctnet.cohort.schemes import NAMED, settings_of
+from covidctnet.cohort.splits import SPLITS, Splits, SplitSettings, studies_of_split
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StorageError, UsageError
-from covidctnet.evaluation.divide import divide, divide_in_folds, members_of
-from covidctnet.evaluation.schemes import NAMED, settings_of
-from covidctnet.evaluation.splits import SPLITS, Splits, SplitSettings, studies_of_split
-from covidctnet.io.store import Store
 from covidctnet.results import Label
 from covidctnet.volume import Source, Volume
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.apportion import apportion, place, spread
-from covidctnet.evaluation.schemes import (
+from covidctnet.cohort.apportion import apportion, place, spread
+from covidctnet.cohort.schemes import (
     NAMED,
     SCHEMES,
     kfold,
     leave_one_site_out,
     settings_of,
 )
-from covidctnet.evaluation.splits import SPLITS, Member, SplitSettings, make_splits
+from covidctnet.cohort.splits import SPLITS, Member, SplitSettings, make_splits
+from covidctnet.errors import CohortError, UsageError
 from covidctnet.results import Label
 
 SITES = ("amber", "dune", "fjord")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.io.cohort import read_cohort
 from covidctnet.results import Label
 from tests.io import series
 

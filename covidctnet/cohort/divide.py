@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from covidctnet.cohort.members import Member
+from covidctnet.cohort.schemes import kfold, leave_one_site_out
+from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.members import Member
-from covidctnet.evaluation.schemes import kfold, leave_one_site_out
-from covidctnet.evaluation.splits import Splits, SplitSettings, make_splits
 from covidctnet.files import make_folder, unwritable
-from covidctnet.io.store import Store
 
 __all__ = ["divide", "divide_in_folds", "members_of"]
 

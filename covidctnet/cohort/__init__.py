@@ -1,0 +1,1 @@
+"""Who is in the data: labelled archives, preprocessed studies, and who belongs to which split."""
