@@ -28,11 +28,11 @@ from covidctnet.denoise import (
 )
 from covidctnet.errors import StudyError
 from covidctnet.gradcam import grad_cam
-from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Burden, Label, Prediction
 from covidctnet.segment import add_consolidation, complete_lungs
+from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume

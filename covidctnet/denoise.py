@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from covidctnet.errors import UsageError
-from covidctnet.models import BCDUNet
-from covidctnet.models.bcdunet import STRIDE
-from covidctnet.models.fused import FusedBCDUNet
 from covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
+from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
 from covidctnet.volume import Volume
 
 __all__ = [
@@ -121,7 +121,8 @@ def place(
     """A denoiser made ready for inference on a device.
 
     Args:
-        denoiser: In evaluation mode; a `BCDUNet` is rewritten (`covidctnet.models.fused`).
+        denoiser: In evaluation mode; a `BCDUNet` is rewritten, see
+            `covidctnet.systems.covidctnet.networks.fused`.
         device: Where it will run.
         precision: Of a `BCDUNet`. With ``bf16`` a voxel of a phantom's slices is off by 0.02 at
             most, 0.001 on average.

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from covidctnet.models.cnn3d import CNN3D, LEVELS
 from covidctnet.preprocess.grid import linear_matrix
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks.cnn3d import CNN3D, LEVELS
 
 __all__ = ["grad_cam"]
 

@@ -23,12 +23,12 @@ from torch import nn
 from covidctnet._version import __version__
 from covidctnet.errors import WeightsError
 from covidctnet.io.keras_file import KerasFile, KerasLayer, read_keras, shown
-from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.cnn3d import LEVELS
-from covidctnet.models.convlstm import Gates
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.cnn3d import LEVELS
+from covidctnet.systems.covidctnet.networks.convlstm import Gates
 from covidctnet.weights import Weights, save_weights
 from covidctnet.weights.card import CARD
 from covidctnet.weights.shipped import presets_root

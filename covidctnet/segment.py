@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from covidctnet.chest.lungs import CoarseScan
 from covidctnet.cohort.store import Store, StoredStudy
-from covidctnet.models.bcdunet import STRIDE
+from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
 
 __all__ = ["add_consolidation", "complete_lungs", "pad_slices"]
 

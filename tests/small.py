@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import load_weights, save_weights

@@ -15,8 +15,8 @@ from covidctnet.denoise import (
     residual_volume,
 )
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.models import BCDUNet
 from covidctnet.residual import DepthPlan, ResidualSettings
+from covidctnet.systems.covidctnet.networks import BCDUNet
 from tests.volumes import a_volume
 
 

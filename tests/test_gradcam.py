@@ -5,8 +5,8 @@ from scipy import ndimage
 from torch.nn import functional as F
 
 from covidctnet.gradcam import grad_cam
-from covidctnet.models import CNN3D
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D
 
 
 @pytest.fixture

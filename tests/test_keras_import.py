@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from covidctnet.errors import WeightsError
 from covidctnet.io import keras_file
 from covidctnet.keras_import import import_keras
-from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights import import_keras as from_weights
 
 h5py = pytest.importorskip("h5py")

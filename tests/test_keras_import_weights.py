@@ -9,8 +9,8 @@ import torch
 from covidctnet.classify import CovidCTNet
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.keras_import import import_weights
-from covidctnet.models import CNN3D
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.verbs import VERBS
 from covidctnet.weights import verify_weights
 from covidctnet.weights.shipped import presets_root

@@ -9,7 +9,7 @@ import torch
 
 from covidctnet.errors import WeightsError
 from covidctnet.keras_import import import_keras
-from covidctnet.models import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 
 pytest.importorskip("h5py")
 

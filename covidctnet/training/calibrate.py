@@ -14,8 +14,8 @@ from scipy import stats
 from torch import nn
 
 from covidctnet.burden import burden_threshold, inner_lungs
-from covidctnet.models import CNN3D
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.trust.calibration import Calibration

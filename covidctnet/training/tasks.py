@@ -12,9 +12,9 @@ from torch import nn
 
 from covidctnet.denoise import compile_in_place
 from covidctnet.errors import UsageError
-from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.bcdunet import STRIDE
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
 from covidctnet.training.augment import (
     VariationSettings,
     cut_patches,

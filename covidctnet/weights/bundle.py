@@ -19,9 +19,9 @@ from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from covidctnet.errors import WeightsError
-from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.convlstm import Gates
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.convlstm import Gates
 from covidctnet.trust.calibration import Calibration
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights.card import (

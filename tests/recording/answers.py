@@ -17,8 +17,8 @@ import torch
 
 from covidctnet import CovidCTNet, Label, Volume, read_volume
 from covidctnet.cli import main
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import make_phantom
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.likeness import Likeness
 from covidctnet.weights import save_weights

@@ -10,9 +10,9 @@ from covidctnet.classify import CovidCTNet
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.models import BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.training import data as training_data
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
 from covidctnet.training.tasks import ClassifierTask

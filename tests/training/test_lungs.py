@@ -11,7 +11,7 @@ from PIL import Image
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
-from covidctnet.models import BCDUNet
+from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.training.command import start_from
 from covidctnet.training.lungs import LungData, fill_bases
 from covidctnet.training.tasks import DenoiserTask

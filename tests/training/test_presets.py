@@ -5,9 +5,9 @@ from dataclasses import asdict
 import pytest
 import yaml
 
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights.shipped import presets_root
 from pipelines.strangers.run import settings_of
 

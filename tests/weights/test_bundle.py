@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from covidctnet.errors import WeightsError
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights import bundle as module
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
 from covidctnet.weights.card import NETWORKS

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights
 from pipelines.experiments.benchmark.peers import scipy_preprocess, simpleitk_read

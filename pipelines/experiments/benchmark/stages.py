@@ -19,11 +19,11 @@ from covidctnet.chest.lungs import lung_mask
 from covidctnet.classify import CovidCTNet
 from covidctnet.denoise import denoise_slices, place
 from covidctnet.io import read_volume
-from covidctnet.models import BCDUNet
-from covidctnet.models.fused import fused_cnn3d
 from covidctnet.preprocess import preprocess
 from covidctnet.residual import DepthPlan
 from covidctnet.results import Prediction
+from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 from pipelines.experiments.benchmark import peers

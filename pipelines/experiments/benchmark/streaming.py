@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from covidctnet.models import CNN3D, BCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.report.svg import Drawing
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights import Weights, save_weights
 from covidctnet.weights.card import CALIBRATED
 from pipelines.experiments.benchmark import long_run

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from covidctnet.denoise import Precision, denoise_slices, place
-from covidctnet.models import BCDUNet
-from covidctnet.models.fused import FusedBCDUNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
 from covidctnet.weights import load_weights
 from pipelines.experiments.benchmark.machine import ceilings, describe
 from pipelines.experiments.benchmark.run import Benchmark, Row, around_marks, put_into, render

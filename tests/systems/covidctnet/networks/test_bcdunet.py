@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from covidctnet.models import BCDUNet, ConvLSTMPair
+from covidctnet.systems.covidctnet.networks import BCDUNet, ConvLSTMPair
 
 
 def keras_count(network):

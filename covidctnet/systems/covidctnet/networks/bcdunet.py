@@ -16,8 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from covidctnet.models.convlstm import ConvLSTMPair, Gates
-from covidctnet.models.initialise import he_normal_
+from covidctnet.systems.covidctnet.networks.convlstm import ConvLSTMPair, Gates
+from covidctnet.systems.covidctnet.networks.initialise import he_normal_
 
 __all__ = ["BCDUNet"]
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from covidctnet.models.initialise import he_normal_
+from covidctnet.systems.covidctnet.networks.initialise import he_normal_
 
 __all__ = ["ConvLSTMPair", "Gates"]
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from covidctnet.models import ConvLSTMPair
+from covidctnet.systems.covidctnet.networks import ConvLSTMPair
 
 
 def hard_sigmoid_of_keras_2(x):

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from covidctnet.models import CNN3D, BCDUNet
-from covidctnet.models.fused import FusedBCDUNet, fused_cnn3d
+from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet, fused_cnn3d
 
 
 def trained(base=4, depth=3, bidirectional=False, gates="sigmoid"):

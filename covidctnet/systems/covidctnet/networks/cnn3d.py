@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from covidctnet.models.initialise import he_uniform_
+from covidctnet.systems.covidctnet.networks.initialise import he_uniform_
 
 __all__ = ["CNN3D"]
 

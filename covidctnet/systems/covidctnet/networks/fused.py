@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from covidctnet.models.bcdunet import BCDUNet, _Decoder
-from covidctnet.models.cnn3d import CNN3D
-from covidctnet.models.convlstm import ConvLSTMPair
+from covidctnet.systems.covidctnet.networks.bcdunet import BCDUNet, _Decoder
+from covidctnet.systems.covidctnet.networks.cnn3d import CNN3D
+from covidctnet.systems.covidctnet.networks.convlstm import ConvLSTMPair
 
 __all__ = ["FusedBCDUNet", "fused_cnn3d"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from covidctnet.models import CNN3D
+from covidctnet.systems.covidctnet.networks import CNN3D
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from covidctnet.models.initialise import he_normal_, he_uniform_
+from covidctnet.systems.covidctnet.networks.initialise import he_normal_, he_uniform_
 
 
 @pytest.mark.parametrize("draw", [he_normal_, he_uniform_])

@@ -1,0 +1,1 @@
+"""Systems: from a volume to an answer, one folder each."""
