@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from covidctnet.batch import classify_studies
-    from covidctnet.classify import CovidCTNet
     from covidctnet.errors import (
         CohortError,
         CovidCTNetError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Burden, Failure, Label, Prediction, Region
+    from covidctnet.systems.covidctnet.predictor import CovidCTNet
     from covidctnet.volume import Source, Volume
 
 __all__ = [
@@ -58,7 +58,6 @@ __all__ = [
 
 _HOMES = {
     "batch": ("classify_studies",),
-    "classify": ("CovidCTNet",),
     "errors": (
         "CohortError",
         "CovidCTNetError",
@@ -70,6 +69,7 @@ _HOMES = {
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
     "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
+    "systems.covidctnet.predictor": ("CovidCTNet",),
     "volume": ("Source", "Volume"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

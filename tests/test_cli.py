@@ -241,11 +241,13 @@ def test_somebody_elses_folder_is_no_place_for_results(run, chest, weights, tmp_
 def test_weights_are_loaded_once_whatever_the_number_of_studies(
     run, chest, weights, tmp_path, monkeypatch
 ):
-    import covidctnet.classify
+    from covidctnet.systems.covidctnet import predictor
 
-    loaded, real = [], covidctnet.classify.load_weights
+    loaded, real = [], predictor.load_weights
     monkeypatch.setattr(
-        covidctnet.classify, "load_weights", lambda name: loaded.append(name) or real(name)
+        predictor,
+        "load_weights",
+        lambda name: loaded.append(name) or real(name),
     )
     for name in "ab":
         write_chest(tmp_path / "inbox" / name, name)

@@ -13,12 +13,12 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from covidctnet.burden import inner_lungs, lesion_mask
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw
 from covidctnet.io.canonical import check_size
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
+from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask
 from covidctnet.volume import Volume
 
 __all__ = ["Localisation", "lesion_truth", "localise", "mean_figures"]
@@ -70,7 +70,7 @@ def localise(
         residual: Units ``residual``.
         lesions: The truth, bool, the residual's shape; see `lesion_truth`.
         lungs: bool, the same shape; their rim is left out here.
-        threshold: See `covidctnet.burden.burden_threshold`.
+        threshold: See `covidctnet.systems.covidctnet.burden.burden_threshold`.
 
     Returns:
         Dice, sensitivity and precision count all lesions, also those that the rim or the lung mask

@@ -33,7 +33,7 @@ from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:
-    from covidctnet.classify import CovidCTNet, Prepared
+    from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
 
 __all__ = ["Evaluation", "Unseen", "evaluate_data", "evaluate_work"]
 

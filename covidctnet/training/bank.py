@@ -25,13 +25,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from covidctnet.cohort.store import Store, StoredStudy
-from covidctnet.denoise import Precision, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
-from covidctnet.segment import complete_lungs
+from covidctnet.systems.covidctnet.denoise import Precision, pick_device, place, residual_volume
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.volume import Source, Volume

@@ -13,8 +13,8 @@ import torch
 from scipy import stats
 from torch import nn
 
-from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance

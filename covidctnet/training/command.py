@@ -17,8 +17,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
-from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
+from covidctnet.systems.covidctnet.denoise import pick_device
 from covidctnet.weights import load_weights
 
 __all__ = ["ClassifierCLI", "DenoiserCLI", "LungsCLI", "TrainCLI", "start_from"]

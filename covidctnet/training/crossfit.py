@@ -24,17 +24,17 @@ import numpy as np
 import torch
 import yaml
 
-from covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store, StoredStudy
-from covidctnet.denoise import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
-from covidctnet.segment import complete_lungs
+from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.systems.covidctnet.denoise import Precision, pick_device
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.training.bank import (
     Bank,
     BankedExample,

@@ -16,12 +16,23 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from covidctnet.cohort.splits import studies_of_split
 from covidctnet.cohort.store import Store, StoredStudy
-from covidctnet.denoise import Precision, ct_volume, pick_device, place, residual_volume
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
-from covidctnet.residual import ClassifierInput, DepthResize, ResidualSettings, Within
-from covidctnet.segment import complete_lungs
+from covidctnet.systems.covidctnet.denoise import (
+    Precision,
+    ct_volume,
+    pick_device,
+    place,
+    residual_volume,
+)
+from covidctnet.systems.covidctnet.residual import (
+    ClassifierInput,
+    DepthResize,
+    ResidualSettings,
+    Within,
+)
+from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
@@ -162,12 +173,12 @@ class ResidualData(pl.LightningDataModule):
         batch_size: Scans a step and process.
         workers: Loader processes.
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        depth_resize: See `covidctnet.residual.ResidualSettings`; goes into the card.
+        depth_resize: See `covidctnet.systems.covidctnet.residual.ResidualSettings`; goes into the card.
         signed: The same.
         within: The same.
         classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
-        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.denoise.place`.
-        shrink: See `covidctnet.residual.ResidualSettings`; goes into the card.
+        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.systems.covidctnet.denoise.place`.
+        shrink: See `covidctnet.systems.covidctnet.residual.ResidualSettings`; goes into the card.
         examples: List of drawn examples (`covidctnet.training.bank.write_list`) to learn from in
             place of the work folder's patients.
         seed: Of the shuffling.

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-from covidctnet import perlin
 from covidctnet.errors import UsageError
+from covidctnet.systems.covidctnet import perlin
 from covidctnet.training.augment import in_full_precision
 
 __all__ = ["NoiseSettings", "corrupt", "nearness_to_border"]

@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from covidctnet.denoise import compile_in_place
 from covidctnet.errors import UsageError
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import compile_in_place
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
 from covidctnet.training.augment import (

@@ -10,7 +10,7 @@ from covidctnet.errors import UsageError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from covidctnet.classify import CovidCTNet
+    from covidctnet.systems.covidctnet.predictor import CovidCTNet
 
 __all__ = [
     "EXIT_ERROR",
@@ -67,7 +67,7 @@ def add_network(parser: ArgumentParser) -> None:
 
 def load_network(given: Namespace) -> CovidCTNet:
     """The network that the options of `add_network` name."""
-    from covidctnet.classify import CovidCTNet
+    from covidctnet.systems.covidctnet.predictor import CovidCTNet
 
     return CovidCTNet.load(
         given.weights, device=given.device, precision=given.precision, compiled=given.compiled

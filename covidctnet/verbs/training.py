@@ -107,7 +107,7 @@ def weights(arguments: list[str]) -> int:
             raise UsageError(
                 "weights import-keras wants --denoiser FILE --classifier FILE -o FOLDER"
             )
-        from covidctnet.keras_import import import_weights
+        from covidctnet.systems.covidctnet.keras_import import import_weights
 
         denoiser, classifier = map(existing, files[:2])
         made = import_weights(

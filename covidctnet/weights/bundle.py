@@ -323,8 +323,8 @@ def import_keras(
     depth: int | None = None,
     size: int | None = None,
 ) -> BCDUNet | CNN3D:
-    """A network from a file of Keras: `covidctnet.keras_import.import_keras`, which see."""
-    from covidctnet import keras_import  # which writes with `save_weights`
+    """A network from a file of Keras, see `covidctnet.systems.covidctnet.keras_import`."""
+    from covidctnet.systems.covidctnet import keras_import
 
     return keras_import.import_keras(path, gates=gates, depth=depth, size=size)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.calibration import Calibration
 

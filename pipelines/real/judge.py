@@ -27,14 +27,14 @@ import numpy as np
 
 from covidctnet import read_volume
 from covidctnet.chest.gate import prepare_chest
-from covidctnet.classify import CovidCTNet
-from covidctnet.denoise import pick_device
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import pick_device
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.training.bank import InputMaker
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
@@ -103,7 +103,7 @@ def judge(
         folder: See the module.
         weights: Their denoiser is judged.
         beside: More weights whose answers are told.
-        device: See `covidctnet.denoise.pick_device`.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
 
     Raises:
         UsageError: If there is none.

@@ -23,7 +23,6 @@ from scipy import ndimage
 from covidctnet.chest.gate import ChestScan, prepare_chest
 from covidctnet.chest.lungs import lung_mask
 from covidctnet.cohort.archive import read_cohort
-from covidctnet.denoise import pick_device, pick_precision, place
 from covidctnet.errors import UsageError
 from covidctnet.io import read_study
 from covidctnet.phantom import make_phantom
@@ -31,7 +30,8 @@ from covidctnet.phantom.painter import paint_lesions
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.progress import track
 from covidctnet.results import Label
-from covidctnet.segment import add_consolidation
+from covidctnet.systems.covidctnet.denoise import pick_device, pick_precision, place
+from covidctnet.systems.covidctnet.segment import add_consolidation
 from covidctnet.training.crossfit import ALL, CrossFit
 from covidctnet.training.lungs import fill_bases
 from covidctnet.volume import Volume

@@ -24,8 +24,6 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 
-from covidctnet.burden import inner_lungs
-from covidctnet.classify import CovidCTNet, Prepared
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
@@ -33,6 +31,8 @@ from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
+from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
 from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
 from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by

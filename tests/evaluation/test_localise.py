@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from covidctnet.burden import inner_lungs
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise, mean_figures
 from covidctnet.io.nifti import ras_to_lps
@@ -13,6 +12,7 @@ from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.burden import inner_lungs
 from covidctnet.volume import Source, Volume
 
 SPACING = (5.0, 2.0, 2.0)

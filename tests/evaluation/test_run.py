@@ -5,12 +5,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.run import Unseen, evaluate_data, evaluate_work
 from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import PAINTED_INTO, Source
 from tests.io.series import an_affine
 from tests.small import PREPROCESSING, SPACING, tiny_weights, write_chest, write_cohort

@@ -142,7 +142,7 @@ def test_the_whole_chain_stands_beside_a_straight_port(tiny):
 
 def test_compiled_networks_stand_beside_the_others_where_they_are_asked_for(tiny, monkeypatch):
     # Kernels would take minutes to write; that the rows are there is what is asked.
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
     only = ["denoise", "whole", "train"]
     rows = benchmark(tiny, "cpu", 1, only=only, matrix=64, compiled=True).rows
     compiled = [row for row in rows if "compiled" in row.by]
@@ -210,7 +210,7 @@ def test_a_long_run_of_nothing_known_is_refused():
 
 
 def test_a_long_run_may_be_compiled(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
     write_chest(tmp_path / "inbox" / "one", "1")
     write_chest(tmp_path / "inbox" / "two", "2")
     inbox = [str(tmp_path / "inbox" / name) for name in ("one", "two")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covidctnet.classify import CovidCTNet
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.trust.calibration import soften
 from pipelines.experiments.coverage.run import expected, main, render
 from tests.small import tiny_weights

@@ -2,8 +2,8 @@
 
 import re
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.results import Label, Prediction
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.exactness import run
 from tests.small import calibrated_weights, write_chest
 

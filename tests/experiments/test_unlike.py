@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.trust.appearance import FEATURES
 from pipelines.experiments.unlike import run
 from tests.io.series import an_affine, write

@@ -11,9 +11,9 @@ import pytest
 import SimpleITK
 
 from covidctnet import read_volume
-from covidctnet.classify import CovidCTNet
 from covidctnet.io.canonical import canonical
 from covidctnet.io.nifti import ras_to_lps
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from tests.small import tiny_weights
 
 SCANS = [

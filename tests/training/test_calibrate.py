@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.burden import inner_lungs
-from covidctnet.classify import CovidCTNet
 from covidctnet.cohort.store import Store
-from covidctnet.residual import DepthPlan
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import DepthPlan
 from covidctnet.training.calibrate import (
     appearances,
     calibrate,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import yaml
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.intervals import auc
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label, Prediction
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.training.bank import read_list
 from covidctnet.training.crossfit import (
     ALL,

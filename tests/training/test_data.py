@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.training import data as training_data
 from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
 from covidctnet.training.tasks import ClassifierTask
@@ -262,7 +262,7 @@ def test_training_and_inference_give_the_classifier_the_same(
     denoised, classified, monkeypatch, which, way
 ):
     # Boxes of noise are no chest, which is beside the point.
-    monkeypatch.setattr("covidctnet.classify.check_chest", lambda *_, **__: ())
+    monkeypatch.setattr("covidctnet.systems.covidctnet.predictor.check_chest", lambda *_, **__: ())
     data = residuals(denoised, classifier_input=which, depth_resize=way)
     model = classified(data)
     seen = []

@@ -168,7 +168,7 @@ def test_a_live_start_is_left_alone(little_work, monkeypatch):
 
 def test_a_compiled_network_learns_what_the_plain_one_learns(little_work, monkeypatch):
     # Traces and differentiates as the real one does, but writes no kernels: no compiler is needed.
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
     assert train("denoiser", little_work) == 0
     plain = load_weights(little_work / "weights").denoiser().state_dict()
     shutil.rmtree(little_work / "denoiser")

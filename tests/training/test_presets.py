@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.weights.shipped import presets_root
 from pipelines.strangers.run import settings_of
 

@@ -24,9 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.cli import main as covidctnet
-from covidctnet.denoise import denoise_slices
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import auc
 from covidctnet.files import write_whole
@@ -34,6 +32,8 @@ from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import denoise_slices
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
 from covidctnet.weights.shipped import presets_root

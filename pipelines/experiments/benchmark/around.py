@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from covidctnet.chest.lungs import lung_mask
 from covidctnet.cohort.store import Store
-from covidctnet.denoise import compile_in_place
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import compile_in_place
 from covidctnet.training.data import Slices, loader
 from covidctnet.training.noise import corrupt
 from covidctnet.training.tasks import DenoiserTask

@@ -11,7 +11,7 @@ import torch
 from torch.autograd.profiler import profile as profile_cpu
 from torch.profiler import DeviceType, ProfilerActivity, profile
 
-from covidctnet.denoise import denoise_slices
+from covidctnet.systems.covidctnet.denoise import denoise_slices
 from pipelines.experiments.benchmark.around import step_of
 from pipelines.experiments.benchmark.stages import Scan
 from pipelines.experiments.benchmark.timing import Row

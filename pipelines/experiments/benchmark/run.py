@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 from covidctnet.batch import usable_cores
-from covidctnet.classify import CovidCTNet
 from covidctnet.errors import UsageError
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.progress import track
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.benchmark import around, stages
 from pipelines.experiments.benchmark.goals import goals
 from pipelines.experiments.benchmark.machine import ceilings, describe
@@ -100,9 +100,9 @@ def benchmark(
 
     Args:
         weights: Shipped name or folder.
-        device: See `covidctnet.denoise.pick_device`.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
         repeats: Runs of every way; medians are told.
-        precision: See `covidctnet.denoise.pick_precision`.
+        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
         compiled: Measure what `torch.compile` makes of the networks as well.
         scan: A DICOM series; a phantom by default.
         only: Names in `STAGES`.

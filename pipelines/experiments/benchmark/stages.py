@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from covidctnet import perlin
 from covidctnet.chest.lungs import lung_mask
-from covidctnet.classify import CovidCTNet
-from covidctnet.denoise import denoise_slices, place
 from covidctnet.io import read_volume
 from covidctnet.preprocess import preprocess
-from covidctnet.residual import DepthPlan
 from covidctnet.results import Prediction
+from covidctnet.systems.covidctnet import perlin
+from covidctnet.systems.covidctnet.denoise import denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import DepthPlan
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 from pipelines.experiments.benchmark import peers

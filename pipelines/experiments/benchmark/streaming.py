@@ -125,10 +125,10 @@ def stream(
     Args:
         folder: From `write_studies`.
         weights: Shipped name or folder.
-        device: See `covidctnet.denoise.pick_device`.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
         studies: How many.
         cores: How many.
-        precision: See `covidctnet.denoise.pick_precision`.
+        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
         networks: See `pipelines.experiments.benchmark.long_run`.
         matrix: Rows and columns of the studies, to be told.
     """

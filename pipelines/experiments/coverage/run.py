@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.calibration import calibration_error
 from covidctnet.evaluation.intervals import redraw, wilson
@@ -29,6 +28,7 @@ from covidctnet.files import make_folder, write_whole
 from covidctnet.phantom import SCANNERS, TRAINING_SCANNERS, make_phantom
 from covidctnet.progress import track
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.trust.calibration import Calibration, soften
 from pipelines.experiments.command import tell
 

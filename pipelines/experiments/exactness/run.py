@@ -4,7 +4,8 @@
 
 The plain path runs the networks as they were trained, in float32. Beside it stand the networks
 rewritten for inference, in float32 and in bfloat16, and compiled where one asks for it. Everything
-before the networks is the same; `tests/test_denoise.py` sets lazy slices beside all.
+before the networks is the same; `tests/systems/covidctnet/test_denoise.py` sets lazy slices beside
+all.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.batch import DEFAULT_LIMITS
-from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies
 from covidctnet.io.child import ReadingChild
 from covidctnet.results import Label, Prediction
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 from covidctnet.workers.isolate import ChildError

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from covidctnet.chest.lungs import lung_mask
-from covidctnet.denoise import denoise_slices
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.weights import Weights
 

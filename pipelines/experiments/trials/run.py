@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from covidctnet.denoise import Precision, denoise_slices, place
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import Precision, denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
 from covidctnet.weights import load_weights

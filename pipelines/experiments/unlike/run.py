@@ -21,11 +21,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from covidctnet.chest.gate import look_for_chest
-from covidctnet.classify import CovidCTNet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies, read_study
 from covidctnet.preprocess import preprocess
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.command import tell
 
 

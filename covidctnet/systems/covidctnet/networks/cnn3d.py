@@ -30,7 +30,7 @@ class CNN3D(nn.Module):
         channels: Of the input: the residual, or more beside it.
 
     Features are flattened in torch's order (channel, slice, row, column). Keras flattens (slice,
-    row, column, channel): `covidctnet.keras_import` permutes the dense kernel instead.
+    row, column, channel): the module `keras_import` permutes the dense kernel instead.
 
     Raises:
         ValueError: If the input is too small for five levels, or has no channel.

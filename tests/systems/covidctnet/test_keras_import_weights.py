@@ -6,15 +6,21 @@ import json
 import pytest
 import torch
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.errors import UsageError, WeightsError
-from covidctnet.keras_import import import_weights
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.keras_import import import_weights
 from covidctnet.systems.covidctnet.networks import CNN3D
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.verbs import VERBS
 from covidctnet.weights import verify_weights
 from covidctnet.weights.shipped import presets_root
-from tests.test_keras_import import a_denoiser, assert_same, named, scrambled, write_legacy
+from tests.systems.covidctnet.test_keras_import import (
+    a_denoiser,
+    assert_same,
+    named,
+    scrambled,
+    write_legacy,
+)
 
 pytest.importorskip("h5py")
 
@@ -25,7 +31,9 @@ def preset(tmp_path, monkeypatch):
     folder = tmp_path / "presets" / "upstream"
     folder.mkdir(parents=True)
     (folder / "preprocess.yaml").write_text("settings: {size: 128, spacing_mm: 2.0}\n")
-    monkeypatch.setattr("covidctnet.keras_import.presets_root", lambda: folder.parent)
+    monkeypatch.setattr(
+        "covidctnet.systems.covidctnet.keras_import.presets_root", lambda: folder.parent
+    )
     return folder
 
 

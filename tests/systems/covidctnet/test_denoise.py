@@ -3,7 +3,8 @@ import pytest
 import torch
 from skimage.transform import resize
 
-from covidctnet.denoise import (
+from covidctnet.errors import StudyError, UsageError
+from covidctnet.systems.covidctnet.denoise import (
     CONTEXT,
     ct_volume,
     denoise,
@@ -14,9 +15,8 @@ from covidctnet.denoise import (
     place,
     residual_volume,
 )
-from covidctnet.errors import StudyError, UsageError
-from covidctnet.residual import DepthPlan, ResidualSettings
 from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.residual import DepthPlan, ResidualSettings
 from tests.volumes import a_volume
 
 
@@ -260,7 +260,7 @@ def test_an_older_torch_that_tells_nothing_is_not_guessed_at(monkeypatch):
 
 def test_a_compiled_denoiser_gives_what_the_plain_one_gives(monkeypatch):
     # Traces as the real one does, but writes no kernels: no compiler is needed.
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", "aot_eager")
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
     torch.manual_seed(0)
     trained = BCDUNet(base=2).eval()
     slices = np.random.default_rng(0).random((5, 24, 32), dtype=np.float32)
@@ -278,7 +278,7 @@ def test_a_machine_that_cannot_compile_says_so_before_any_study(monkeypatch):
     def no_compiler(graph, example_inputs):
         raise RuntimeError("g++ not found in /opt/doe")
 
-    monkeypatch.setattr("covidctnet.denoise.COMPILER", no_compiler)
+    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", no_compiler)
     torch._dynamo.reset()
     with pytest.raises(UsageError, match=r"leave --compiled out") as told:
         place(BCDUNet(base=2).eval(), torch.device("cpu"), compiled=True)

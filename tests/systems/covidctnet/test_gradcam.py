@@ -4,8 +4,8 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F
 
-from covidctnet.gradcam import grad_cam
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks import CNN3D
 
 

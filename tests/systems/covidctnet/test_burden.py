@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from covidctnet.burden import (
+from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.systems.covidctnet.burden import (
     RIM_MM,
     burden_threshold,
     inner_lungs,
@@ -12,7 +13,6 @@ from covidctnet.burden import (
     lung_burden,
     top_slices,
 )
-from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.volume import Source, Volume
 from tests.volumes import a_chest
 

@@ -1,7 +1,7 @@
 """Original Keras weights (``.h5``, ``.hdf5``, ``.weights.h5``) into the networks of this package.
 
-Kinds, order and shapes of the layers tell the network; see `covidctnet.io.keras_file` for how they
-are found. Arrays are channels-last in Keras and channels-first in torch.
+Kinds, order and shapes of the layers tell the network; see the module `keras_file` for how they are
+found. Arrays are channels-last in Keras and channels-first in torch.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from torch import nn
 
 from covidctnet._version import __version__
 from covidctnet.errors import WeightsError
-from covidctnet.io.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.systems.covidctnet.networks.cnn3d import LEVELS
 from covidctnet.systems.covidctnet.networks.convlstm import Gates
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.weights import Weights, save_weights
 from covidctnet.weights.card import CARD
 from covidctnet.weights.shipped import presets_root

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from skimage.transform import resize
 
 from covidctnet.errors import UsageError
-from covidctnet.residual import DepthPlan, ResidualSettings
+from covidctnet.systems.covidctnet.residual import DepthPlan, ResidualSettings
 
 
 @settings(max_examples=60, deadline=None)

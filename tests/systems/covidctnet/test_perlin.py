@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from covidctnet.perlin import fields
-from tests.perlin2 import perlin2
+from covidctnet.systems.covidctnet.perlin import fields
+from tests.systems.covidctnet.perlin2 import perlin2
 
 noise = pytest.importorskip("noise")
 

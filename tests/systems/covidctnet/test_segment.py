@@ -7,7 +7,7 @@ import torch
 from covidctnet.chest.gate import prepare_chest
 from covidctnet.chest.lungs import CoarseScan
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.segment import add_consolidation, complete_lungs, pad_slices
+from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs, pad_slices
 from covidctnet.volume import Source, Volume
 
 

@@ -1,14 +1,22 @@
 """One field of Perlin noise with the bits of `pnoise2` of the package ``noise`` 1.2.2.
 
-It is the oracle of `covidctnet.perlin.fields`: proven against the package point by point, and fast
-enough to compare whole fields with. The package itself takes a tenth of a second a field.
+It is the oracle of `covidctnet.systems.covidctnet.perlin.fields`: proven against the package point
+by point, and fast enough to compare whole fields with. The package itself takes a tenth of a second
+a field.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from covidctnet.perlin import _ALONG_COLUMNS, _ALONG_ROWS, _HASH, LATTICE, _check, _frequencies
+from covidctnet.systems.covidctnet.perlin import (
+    _ALONG_COLUMNS,
+    _ALONG_ROWS,
+    _HASH,
+    LATTICE,
+    _check,
+    _frequencies,
+)
 
 __all__ = ["perlin2"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from covidctnet.errors import WeightsError
-from covidctnet.keras_import import import_keras
+from covidctnet.systems.covidctnet.keras_import import import_keras
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 
 pytest.importorskip("h5py")

@@ -14,10 +14,13 @@ import numpy as np
 import torch
 
 from covidctnet._version import __version__
-from covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.cohort.store import StoredStudy
-from covidctnet.denoise import (
+from covidctnet.errors import StudyError
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.results import Burden, Label, Prediction
+from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
+from covidctnet.systems.covidctnet.denoise import (
     DTYPES,
     Shown,
     ct_volume,
@@ -26,13 +29,10 @@ from covidctnet.denoise import (
     place,
     residual_volume,
 )
-from covidctnet.errors import StudyError
-from covidctnet.gradcam import grad_cam
-from covidctnet.preprocess import PreprocessSettings
-from covidctnet.residual import ResidualSettings
-from covidctnet.results import Burden, Label, Prediction
-from covidctnet.segment import add_consolidation, complete_lungs
+from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
+from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
@@ -78,9 +78,9 @@ class CovidCTNet:
 
     Args:
         weights: Loaded weights; their card brings the preprocessing they were trained with.
-        device: See `covidctnet.denoise.pick_device`.
-        precision: See `covidctnet.denoise.pick_precision`.
-        compiled: See `covidctnet.denoise.place`.
+        device: See `covidctnet.systems.covidctnet.denoise.pick_device`.
+        precision: See `covidctnet.systems.covidctnet.denoise.pick_precision`.
+        compiled: See `covidctnet.systems.covidctnet.denoise.place`.
     """
 
     def __init__(

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from covidctnet.errors import UsageError
-from covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
 from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.volume import Volume
 
 __all__ = [

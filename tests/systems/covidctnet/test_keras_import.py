@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from covidctnet.errors import WeightsError
-from covidctnet.io import keras_file
-from covidctnet.keras_import import import_keras
+from covidctnet.systems.covidctnet import keras_file
+from covidctnet.systems.covidctnet.keras_import import import_keras
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.weights import import_keras as from_weights
 

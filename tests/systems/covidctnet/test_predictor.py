@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.classify import CovidCTNet
 from covidctnet.cohort.store import Store
-from covidctnet.denoise import residual_volume
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
-from covidctnet.residual import ResidualSettings
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.denoise import residual_volume
 from covidctnet.systems.covidctnet.networks import CNN3D
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
+from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.weights import save_weights
 from tests.small import DEPTH, SIZE, calibrated_weights, tiny_weights

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from covidctnet.errors import WeightsError
-from covidctnet.io import keras_file
-from covidctnet.keras_import import import_keras
+from covidctnet.systems.covidctnet import keras_file
+from covidctnet.systems.covidctnet.keras_import import import_keras
 from covidctnet.workers.isolate import ChildError
-from tests.test_keras_import import (
+from tests.systems.covidctnet.test_keras_import import (
     a_classifier,
     a_config,
     a_denoiser,
