@@ -1,0 +1,1 @@
+"""Training from the command line: trainer, options, checkpoints, curves, variations."""

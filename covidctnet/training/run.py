@@ -19,12 +19,16 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.errors import UsageError
+from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
+from covidctnet.systems.covidctnet.training.export import (
+    export_classifier,
+    export_denoiser,
+    export_lungs,
+)
+from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.training.command import ClassifierCLI, DenoiserCLI, LungsCLI, TrainCLI
 from covidctnet.training.curves import write_curve
-from covidctnet.training.data import ResidualData, SliceData
-from covidctnet.training.export import export_classifier, export_denoiser, export_lungs
-from covidctnet.training.lungs import LungData, LungTask
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights.shipped import presets_root
 
 __all__ = ["train_classifier", "train_denoiser", "train_lungs"]

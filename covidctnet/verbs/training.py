@@ -38,7 +38,7 @@ def train_classifier(arguments: list[str]) -> int:
 
 def cross_fit(arguments: list[str]) -> int:
     """``covidctnet cross-fit``; returns the exit code."""
-    from covidctnet.training.crossfit import CrossFit, CrossFitSettings
+    from covidctnet.systems.covidctnet.training.crossfit import CrossFit, CrossFitSettings
 
     parser = parser_of("cross-fit")
     parser.add_argument("work", type=str, help="work folder that preprocess filled")

@@ -35,7 +35,7 @@ from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import pick_device
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
-from covidctnet.training.bank import InputMaker
+from covidctnet.systems.covidctnet.training.bank import InputMaker
 from covidctnet.volume import Volume
 from covidctnet.weights import Weights, load_weights
 from pipelines.experiments.command import tell

@@ -32,8 +32,8 @@ from covidctnet.progress import track
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import pick_device, pick_precision, place
 from covidctnet.systems.covidctnet.segment import add_consolidation
-from covidctnet.training.crossfit import ALL, CrossFit
-from covidctnet.training.lungs import fill_bases
+from covidctnet.systems.covidctnet.training.crossfit import ALL, CrossFit
+from covidctnet.systems.covidctnet.training.lungs import fill_bases
 from covidctnet.volume import Volume
 from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell

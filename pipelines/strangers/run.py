@@ -33,7 +33,12 @@ from covidctnet.progress import track
 from covidctnet.results import Label, Prediction
 from covidctnet.systems.covidctnet.burden import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
-from covidctnet.training.crossfit import ALL, NO_PATIENT, CrossFit, CrossFitSettings
+from covidctnet.systems.covidctnet.training.crossfit import (
+    ALL,
+    NO_PATIENT,
+    CrossFit,
+    CrossFitSettings,
+)
 from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
 from pipelines.experiments.command import tell

@@ -11,10 +11,10 @@ import torch
 
 from covidctnet.cli import main
 from covidctnet.cohort.splits import Splits
-from covidctnet.training import tasks
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.systems.covidctnet.training import tasks
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
-from tests.training.conftest import PATIENTS
+from tests.little_work import PATIENTS
 
 DENOISER = ("--model.base=2", "--model.depth=1", "--data.batch_size=2")
 DENOISER += ("--data.validation_slices=4", "--trainer.limit_train_batches=2")

@@ -12,8 +12,8 @@ import yaml
 
 from covidctnet.cli import main
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.training.run import shareable_command, train_denoiser
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
 from covidctnet.weights.shipped import presets_root
 from tests.small import DEPTH, PREPROCESSING, write_cohort

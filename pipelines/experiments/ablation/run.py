@@ -34,7 +34,7 @@ from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
-from covidctnet.training.noise import NoiseSettings
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings
 from covidctnet.volume import Source, Volume
 from covidctnet.weights.shipped import presets_root
 from pipelines.experiments.ablation.table import render

@@ -18,9 +18,9 @@ from covidctnet.chest.lungs import lung_mask
 from covidctnet.cohort.store import Store
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import compile_in_place
-from covidctnet.training.data import Slices, loader
-from covidctnet.training.noise import corrupt
-from covidctnet.training.tasks import DenoiserTask
+from covidctnet.systems.covidctnet.training.data import Slices, loader
+from covidctnet.systems.covidctnet.training.noise import corrupt
+from covidctnet.systems.covidctnet.training.tasks import DenoiserTask
 from pipelines.experiments.benchmark.goals import RESIDENT
 from pipelines.experiments.benchmark.held import watch
 from pipelines.experiments.benchmark.stages import PAPER_WIDTH, Scan

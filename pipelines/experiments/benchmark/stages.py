@@ -24,7 +24,7 @@ from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import DepthPlan
-from covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 from pipelines.experiments.benchmark import peers
 from pipelines.experiments.benchmark.goals import OFF

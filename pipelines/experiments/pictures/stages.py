@@ -16,7 +16,7 @@ from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import denoise_slices
-from covidctnet.training.noise import NoiseSettings, corrupt
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.weights import Weights
 
 __all__ = ["Stages", "draw_stages", "show_phantoms", "trained_with"]

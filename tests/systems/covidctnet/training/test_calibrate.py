@@ -10,18 +10,18 @@ from covidctnet.results import Label
 from covidctnet.systems.covidctnet.burden import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import DepthPlan
-from covidctnet.training.calibrate import (
+from covidctnet.systems.covidctnet.training.calibrate import (
     appearances,
     calibrate,
     describe,
     distance_limit,
     fit_likeness,
 )
-from covidctnet.training.data import ResidualData
+from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.weights import load_weights, save_weights
+from tests.little_work import fill
 from tests.small import ARCHITECTURE, DEPTH, tiny_weights
-from tests.training.conftest import fill
 from tests.volumes import a_chest
 
 

@@ -32,7 +32,7 @@ from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import Precision, pick_device, place, residual_volume
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
-from covidctnet.training.examples import Example, ExampleSettings, draw_example
+from covidctnet.systems.covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights, load_weights

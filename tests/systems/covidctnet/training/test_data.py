@@ -13,13 +13,18 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
-from covidctnet.training import data as training_data
-from covidctnet.training.data import ResidualData, SliceData, WorkFolder, is_synthetic
-from covidctnet.training.tasks import ClassifierTask
+from covidctnet.systems.covidctnet.training import data as training_data
+from covidctnet.systems.covidctnet.training.data import (
+    ResidualData,
+    SliceData,
+    WorkFolder,
+    is_synthetic,
+)
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
+from tests.little_work import SHAPE, put_study
 from tests.small import DEPTH, tiny_weights
-from tests.training.conftest import SHAPE, put_study
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from covidctnet.systems.covidctnet.residual import (
     Within,
 )
 from covidctnet.systems.covidctnet.segment import complete_lungs
-from covidctnet.training.bank import BankedExample, read_list
+from covidctnet.systems.covidctnet.training.bank import BankedExample, read_list
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
@@ -173,14 +173,14 @@ class ResidualData(pl.LightningDataModule):
         batch_size: Scans a step and process.
         workers: Loader processes.
         device: Where the denoiser runs: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        depth_resize: See `covidctnet.systems.covidctnet.residual.ResidualSettings`; goes into the card.
+        depth_resize: See `ResidualSettings`; goes into the card.
         signed: The same.
         within: The same.
         classifier_input: The same: ``residual``, ``ct`` (no denoiser runs) or ``both``.
-        precision: Of the denoiser: ``32``, or ``bf16``; see `covidctnet.systems.covidctnet.denoise.place`.
-        shrink: See `covidctnet.systems.covidctnet.residual.ResidualSettings`; goes into the card.
-        examples: List of drawn examples (`covidctnet.training.bank.write_list`) to learn from in
-            place of the work folder's patients.
+        precision: Of the denoiser: ``32``, or ``bf16``; see `place` of the denoiser.
+        shrink: See `ResidualSettings`; goes into the card.
+        examples: List of drawn examples, as `bank.write_list` writes it, to learn from in place of
+            the work folder's patients.
         seed: Of the shuffling.
     """
 

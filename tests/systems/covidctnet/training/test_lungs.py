@@ -12,12 +12,12 @@ from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.systems.covidctnet.networks import BCDUNet
+from covidctnet.systems.covidctnet.training.lungs import LungData, fill_bases
+from covidctnet.systems.covidctnet.training.tasks import DenoiserTask
 from covidctnet.training.command import start_from
-from covidctnet.training.lungs import LungData, fill_bases
-from covidctnet.training.tasks import DenoiserTask
 from covidctnet.weights import load_weights
 from covidctnet.weights.shipped import presets_root
-from tests.training.conftest import fill
+from tests.little_work import fill
 from tests.volumes import a_chest
 
 LUNGS = ("--model.base=2", "--model.depth=1", "--data.batch_size=2", "--data.validation_slices=4")

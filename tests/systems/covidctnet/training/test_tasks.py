@@ -3,8 +3,8 @@ import socket
 import pytest
 import torch
 
-from covidctnet.training.noise import NoiseSettings
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask, SeededTask
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask, SeededTask
 
 
 def seeded(seed=0):

@@ -15,8 +15,8 @@ from covidctnet.evaluation.intervals import auc
 from covidctnet.results import Label, Prediction
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
-from covidctnet.training.bank import read_list
-from covidctnet.training.crossfit import (
+from covidctnet.systems.covidctnet.training.bank import read_list
+from covidctnet.systems.covidctnet.training.crossfit import (
     ALL,
     CrossFit,
     CrossFitSettings,
@@ -36,7 +36,7 @@ from pipelines.strangers.run import (
     settings_of,
 )
 from pipelines.strangers.run import main as strangers
-from tests.training.conftest import put_study
+from tests.little_work import put_study
 
 SITES = ("north", "north", "south", "south", "east")
 
@@ -180,7 +180,7 @@ def tiny_preset(tmp_path_factory):
     for stage, told in stages.items():
         (folder / f"{stage}.yaml").write_text(yaml.safe_dump({**told, "trainer": few}))
     patch = pytest.MonkeyPatch()
-    patch.setattr("covidctnet.training.crossfit.presets_root", lambda: root)
+    patch.setattr("covidctnet.systems.covidctnet.training.crossfit.presets_root", lambda: root)
     yield
     patch.undo()
 

@@ -6,7 +6,12 @@ import yaml
 from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
-from covidctnet.training.noise import RIM, NoiseSettings, corrupt, nearness_to_border
+from covidctnet.systems.covidctnet.training.noise import (
+    RIM,
+    NoiseSettings,
+    corrupt,
+    nearness_to_border,
+)
 from covidctnet.weights.shipped import presets_root
 
 PUBLISHED = NoiseSettings.published()

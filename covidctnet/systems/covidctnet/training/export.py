@@ -16,16 +16,16 @@ from covidctnet._version import __version__
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.results import Label
-from covidctnet.training.calibrate import Beside, calibrate
-from covidctnet.training.data import (
+from covidctnet.systems.covidctnet.training.calibrate import Beside, calibrate
+from covidctnet.systems.covidctnet.training.data import (
     ResidualData,
     SliceData,
     WorkFolder,
     is_synthetic,
     one_preprocessing,
 )
-from covidctnet.training.lungs import LungData, LungTask
-from covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.volume import PAINTED_NOTE
 from covidctnet.weights import save_weights
 from covidctnet.weights.card import CALIBRATED
@@ -150,7 +150,7 @@ def export_lungs(
 def _origin() -> dict[str, Any]:
     """When, with what and from which commit; the commit only in a checkout of this project."""
     commit = None
-    here = Path(__file__).resolve().parents[2]
+    here = Path(__file__).resolve().parents[4]
     if (here / ".git").exists():
         found = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],

@@ -35,7 +35,7 @@ from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.denoise import Precision, pick_device
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
-from covidctnet.training.bank import (
+from covidctnet.systems.covidctnet.training.bank import (
     Bank,
     BankedExample,
     ExampleJob,
@@ -43,8 +43,8 @@ from covidctnet.training.bank import (
     fill_bank,
     write_list,
 )
-from covidctnet.training.calibrate import add_calibration, fit_over_scans
-from covidctnet.training.examples import ExampleSettings
+from covidctnet.systems.covidctnet.training.calibrate import add_calibration, fit_over_scans
+from covidctnet.systems.covidctnet.training.examples import ExampleSettings
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.trust.calibration import Calibration
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE

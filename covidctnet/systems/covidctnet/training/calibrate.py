@@ -16,7 +16,7 @@ from torch import nn
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.networks import CNN3D
-from covidctnet.training.data import ResidualData
+from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.trust.calibration import Calibration
 from covidctnet.trust.likeness import Likeness

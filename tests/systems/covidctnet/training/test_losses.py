@@ -2,7 +2,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity as by_skimage
 
-from covidctnet.training.losses import slice_loss, structural_similarity
+from covidctnet.systems.covidctnet.training.losses import slice_loss, structural_similarity
 
 
 @pytest.fixture

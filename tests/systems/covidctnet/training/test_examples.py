@@ -7,9 +7,13 @@ from covidctnet.cohort.store import Store
 from covidctnet.errors import UsageError
 from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.results import Label
+from covidctnet.systems.covidctnet.training.examples import (
+    ExampleSettings,
+    _choose_slices,
+    draw_example,
+)
 from covidctnet.training.augment import VariationSettings
-from covidctnet.training.examples import ExampleSettings, _choose_slices, draw_example
-from tests.training.conftest import put_study
+from tests.little_work import put_study
 
 STILL = VariationSettings(turn=0.0, zoom=0.0, shift=0.0, density=0.0, noise=0.0)
 DEPTH = 16

@@ -15,14 +15,14 @@ from covidctnet.results import Label
 from covidctnet.systems.covidctnet.denoise import compile_in_place
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.systems.covidctnet.networks.bcdunet import STRIDE
+from covidctnet.systems.covidctnet.training.losses import DenoiserLoss, slice_loss
+from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.training.augment import (
     VariationSettings,
     cut_patches,
     vary_residuals,
     vary_slices,
 )
-from covidctnet.training.losses import DenoiserLoss, slice_loss
-from covidctnet.training.noise import NoiseSettings, corrupt
 
 __all__ = ["BCDUNetTask", "ClassifierTask", "DenoiserTask", "Schedule"]
 

@@ -21,10 +21,16 @@ from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
 from covidctnet.results import Label
 from covidctnet.systems.covidctnet.segment import pad_slices
+from covidctnet.systems.covidctnet.training.data import (
+    Pair,
+    Slices,
+    WorkFolder,
+    loader,
+    one_preprocessing,
+)
+from covidctnet.systems.covidctnet.training.examples import ExampleSettings, draw_example
+from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask, Schedule
 from covidctnet.training.augment import vary_slices
-from covidctnet.training.data import Pair, Slices, WorkFolder, loader, one_preprocessing
-from covidctnet.training.examples import ExampleSettings, draw_example
-from covidctnet.training.tasks import BCDUNetTask, Schedule
 
 __all__ = ["LungData", "LungTask", "fill_bases"]
 
@@ -49,7 +55,7 @@ class LungData(pl.LightningDataModule):
         painted: How many times findings are drawn into every Control of the work folder, those of
             ill patients as often as those of Controls. The lungs stay what they were before, so
             that the network learns consolidation as lung. The scans are then the whole ones on a
-            coarse grid (`covidctnet.systems.covidctnet.segment`), of patients set aside for the denoiser alone. 0
+            coarse grid (see the module `segment`), of patients set aside for the denoiser alone. 0
             takes the preprocessed scans as they are.
         size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
         batch_size: Slices a step and process.

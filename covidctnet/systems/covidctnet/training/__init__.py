@@ -1,0 +1,1 @@
+"""What CovidCTNet learns from, by which losses, and what is fitted and exported after it."""
