@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from covidctnet.batch import classify_studies
     from covidctnet.errors import (
         CohortError,
         CovidCTNetError,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Burden, Failure, Label, Prediction, Region
+    from covidctnet.run.classify import classify_studies
     from covidctnet.systems.covidctnet.predictor import CovidCTNet
     from covidctnet.volume import Source, Volume
 
@@ -57,7 +57,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "batch": ("classify_studies",),
     "errors": (
         "CohortError",
         "CovidCTNetError",
@@ -69,6 +68,7 @@ _HOMES = {
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
     "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
+    "run.classify": ("classify_studies",),
     "systems.covidctnet.predictor": ("CovidCTNet",),
     "volume": ("Source", "Volume"),
 }

@@ -404,7 +404,7 @@ def test_a_bug_of_ours_is_one_line_and_exits_1(run, chest, weights, tmp_path, mo
     def broken(*arguments, **options):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("covidctnet.batch.find_studies", broken)
+    monkeypatch.setattr("covidctnet.run.classify.find_studies", broken)
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 1
     assert "ZeroDivisionError" in complaint(err)
@@ -414,7 +414,7 @@ def test_an_unexpected_error_names_no_path(run, chest, weights, tmp_path, monkey
     def broken(*arguments, **options):
         raise ValueError("cannot use /inbox/Doe_Jane/scan.nii or C:\\inbox\\Doe\nand more")
 
-    monkeypatch.setattr("covidctnet.batch.find_studies", broken)
+    monkeypatch.setattr("covidctnet.run.classify.find_studies", broken)
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 1
     assert "cannot use (path) or (path) and more" in complaint(err)
@@ -425,7 +425,7 @@ def test_verbose_shows_where_it_broke(chest, weights, tmp_path, monkeypatch, cap
     def broken(*arguments, **options):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("covidctnet.batch.find_studies", broken)
+    monkeypatch.setattr("covidctnet.run.classify.find_studies", broken)
     arguments = ["classify", str(chest), "-o", str(tmp_path / "out"), "--weights", weights]
     assert main([*arguments, "--verbose"]) == 1
     assert "in broken" in capsys.readouterr().err
@@ -450,7 +450,7 @@ def test_an_interrupt_is_one_line_and_exits_130(run, chest, weights, tmp_path, m
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("covidctnet.batch.find_studies", interrupted)
+    monkeypatch.setattr("covidctnet.run.classify.find_studies", interrupted)
     code, _, err = run("classify", chest, "-o", tmp_path / "out", "--weights", weights)
     assert code == 130
     assert "interrupted" in complaint(err)

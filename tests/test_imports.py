@@ -64,9 +64,9 @@ def test_the_package_keeps_every_contract(copy):
             "covidctnet.systems.covidctnet.networks is not allowed to import covidctnet.volume",
         ),
         (
-            "batch",
+            "run/classify",
             "import pytorch_lightning",
-            "covidctnet.batch is not allowed to import pytorch_lightning",
+            "covidctnet.run.classify -> pytorch_lightning",
         ),
     ],
 )
@@ -76,6 +76,24 @@ def test_a_forbidden_import_is_found(copy, module, line, said):
     done = lint(copy)
     assert done.returncode == 1
     assert said in " ".join(done.stdout.split())
+
+
+def test_a_circle_of_folders_is_found(copy):
+    file = copy / "covidctnet" / "evaluation" / "tables.py"
+    file.write_text(f"{file.read_text()}\nfrom covidctnet.report import Results\n")
+    done = lint(copy)
+    assert done.returncode == 1
+    assert ".evaluation -> .report" in done.stdout or ".report -> .evaluation" in done.stdout
+
+
+def test_a_system_that_knows_another_is_found(copy):
+    other = copy / "covidctnet" / "systems" / "other"
+    other.mkdir()
+    (other / "__init__.py").write_text("from covidctnet.systems.covidctnet import denoise\n")
+    done = lint(copy)
+    assert done.returncode == 1
+    told = "covidctnet.systems.other is not allowed to import covidctnet.systems.covidctnet"
+    assert told in " ".join(done.stdout.split())
 
 
 def test_a_module_without_a_layer_is_found(copy):

@@ -10,15 +10,15 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from covidctnet import read_volume
-from covidctnet.batch import classify_into
 from covidctnet.cli import main
 from covidctnet.cohort.splits import SplitSettings
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies
-from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.report import Results
 from covidctnet.results import Label, Prediction
+from covidctnet.run.classify import classify_into
+from covidctnet.run.prepare import prepare
 from tests.io import series
 from tests.small import PREPROCESSING
 from tests.volumes import a_chest

@@ -1,7 +1,6 @@
 """Files to volumes, and back: every input is read right, or refused by name."""
 
 from covidctnet.io.discover import Found, Study, find_studies
-from covidctnet.io.inspect import describe
 from covidctnet.io.read import read_study, read_volume
 
-__all__ = ["Found", "Study", "describe", "find_studies", "read_study", "read_volume"]
+__all__ = ["Found", "Study", "find_studies", "read_study", "read_volume"]

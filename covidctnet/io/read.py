@@ -22,7 +22,7 @@ def read_study(
 
     Args:
         study: From `find_studies`.
-        series: Key of the DICOM series to read (`describe` shows them); the rule in
+        series: Key of the DICOM series to read (`covidctnet inspect` shows them); the rule in
             `covidctnet.io.dicom.series` chooses by default.
         allow_gaps: Resample unevenly spaced slices to even steps, flagged ``gaps_resampled``.
         untilt: Undo the shear of a tilted gantry, flagged ``untilted``.

@@ -48,8 +48,8 @@ def classify(arguments: list[str]) -> int:
     if given.readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {given.readers}")
 
-    from covidctnet.batch import classify_into, readers_beside
     from covidctnet.report import Results
+    from covidctnet.run.classify import classify_into, readers_beside
 
     paths = [existing(path) for path in given.paths]
     results = Results(Path(given.output))
@@ -89,7 +89,7 @@ def inspect(arguments: list[str]) -> int:
             f"{'--json' if given.json else 'a file or a pipe'}. Leave it out."
         )
 
-    from covidctnet.io.inspect import ids_of, inspect_paths, render
+    from covidctnet.run.inspect import ids_of, inspect_paths, render
 
     paths = [existing(path) for path in given.paths]
     with bar("inspecting") as progress:
@@ -125,7 +125,7 @@ def evaluate(arguments: list[str]) -> int:
     if (given.data is None) == (given.work is None):
         raise UsageError("evaluate wants either --data FOLDER or --work FOLDER, and one of them")
 
-    from covidctnet.evaluation.run import evaluate_data, evaluate_work
+    from covidctnet.run.evaluate import evaluate_data, evaluate_work
 
     output, seed = Path(given.output), given.seed
     data = [existing(folder) for folder in given.data or ()]

@@ -109,7 +109,7 @@ def preprocess(arguments: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args(arguments)
 
-    from covidctnet.prepare import prepare
+    from covidctnet.run.prepare import prepare
 
     made = parser.instantiate(given)
     with bar("preprocessing") as progress:

@@ -18,9 +18,9 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from covidctnet.batch import classify_into, readers_beside
 from covidctnet.errors import UsageError
 from covidctnet.report import Results
+from covidctnet.run.classify import classify_into, readers_beside
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 
 __all__ = ["Networks", "main"]

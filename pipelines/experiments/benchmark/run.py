@@ -11,13 +11,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from covidctnet.batch import usable_cores
 from covidctnet.errors import UsageError
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.progress import track
 from covidctnet.results import Label
+from covidctnet.run.classify import usable_cores
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.benchmark import around, stages
 from pipelines.experiments.benchmark.goals import goals

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from covidctnet.batch import DEFAULT_LIMITS
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies
 from covidctnet.io.child import ReadingChild
 from covidctnet.results import Label, Prediction
+from covidctnet.run.classify import DEFAULT_LIMITS
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights

@@ -5,9 +5,9 @@ import pytest
 
 from covidctnet.cli import main
 from covidctnet.errors import StudyError
-from covidctnet.io import describe, find_studies, read_study, read_volume
+from covidctnet.io import find_studies, read_study, read_volume
 from covidctnet.io.dicom.kernels import kernel_kind
-from covidctnet.io.inspect import inspect_paths, render
+from covidctnet.run.inspect import describe, inspect_paths, render
 from tests.io import series
 from tests.volumes import a_chest
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from covidctnet.batch import DEFAULT_LIMITS, answers
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
@@ -23,11 +22,12 @@ from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder, table_text, write_whole
-from covidctnet.prepare import pseudonym
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Label, Prediction
+from covidctnet.run.classify import DEFAULT_LIMITS, answers
+from covidctnet.run.prepare import pseudonym
 from covidctnet.volume import Source, Volume
 from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits

@@ -11,9 +11,9 @@ from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StorageError, UsageError
-from covidctnet.prepare import prepare, pseudonym
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Label
+from covidctnet.run.prepare import prepare, pseudonym
 from covidctnet.weights.shipped import presets_root
 from covidctnet.workers.isolate import Limits
 from tests.io.series import uid

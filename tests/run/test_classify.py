@@ -12,17 +12,17 @@ import pytest
 import SimpleITK
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from covidctnet.batch import (
-    DEFAULT_LIMITS,
-    classify_into,
-    classify_studies,
-    readers_beside,
-)
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.report import COLUMNS, Results
 from covidctnet.results import Failure, Label, Prediction
+from covidctnet.run.classify import (
+    DEFAULT_LIMITS,
+    classify_into,
+    classify_studies,
+    readers_beside,
+)
 from covidctnet.workers.isolate import Limits, StartError
 from tests.catalogue.steps import deflated_bomb
 from tests.io.series import a_scan, an_affine, write
@@ -116,7 +116,9 @@ def test_answers_come_one_by_one(inbox):
 
 def test_a_run_that_is_given_up_reads_no_further(inbox, monkeypatch):
     read, real = [], read_study
-    monkeypatch.setattr("covidctnet.batch.read_study", lambda s: read.append(s.id) or real(s))
+    monkeypatch.setattr(
+        "covidctnet.run.classify.read_study", lambda s: read.append(s.id) or real(s)
+    )
     answers = classify_studies([inbox], Oracle(), limits=None)
     next(answers)
     answers.close()
@@ -136,7 +138,7 @@ def test_two_studies_are_in_memory_at_most(inbox, monkeypatch):
         read.append(weakref.ref(volume))
         return volume
 
-    monkeypatch.setattr("covidctnet.batch.read_study", reading)
+    monkeypatch.setattr("covidctnet.run.classify.read_study", reading)
     # Slow enough that the following study has been read when an answer comes.
     for answer in classify_studies([inbox], Oracle(lambda _: time.sleep(0.1)), limits=None):
         assert isinstance(answer, Prediction)
@@ -219,7 +221,7 @@ def test_a_reader_that_breaks_costs_its_study_only(inbox, monkeypatch):
             raise MemoryError
         return real(study)
 
-    monkeypatch.setattr("covidctnet.batch.read_study", breaking)
+    monkeypatch.setattr("covidctnet.run.classify.read_study", breaking)
     answers = list(classify_studies([inbox], Oracle(), limits=None))
     assert [answer.code for answer in answers if isinstance(answer, Failure)] == ["OUT_OF_MEMORY"]
     assert len(answers) == 3
@@ -277,7 +279,7 @@ def test_of_two_hundred_studies_with_a_twentieth_poisoned_exactly_the_good_ones_
         if deed == "bomb":
             bomb.rename(folder / "4.dcm")
     reader = partial(ReadingChild, task="tests.poison:read_or_break")
-    monkeypatch.setattr("covidctnet.batch.ReadingChild", reader)
+    monkeypatch.setattr("covidctnet.run.classify.ReadingChild", reader)
     limits = Limits(memory_mb=500, seconds=5.0)
     answers = list(classify_studies([tmp_path / "inbox"], Oracle(), limits=limits))
     codes = {n: a.code for n, a in enumerate(answers) if isinstance(a, Failure)}
@@ -403,7 +405,7 @@ def test_no_reader_outlives_a_run_that_a_full_disk_ends(inbox, tmp_path, monkeyp
     ],
 )
 def test_readers_leave_cores_to_those_who_answer(monkeypatch, device, cores, readers):
-    monkeypatch.setattr("covidctnet.batch.usable_cores", lambda: cores)
+    monkeypatch.setattr("covidctnet.run.classify.usable_cores", lambda: cores)
     assert readers_beside(device) == readers
 
 
@@ -552,6 +554,6 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(inbox, tmp_path, monkey
 
 def test_a_reader_that_cannot_start_ends_the_run_and_blames_no_study(inbox, tmp_path, monkeypatch):
     reader = partial(ReadingChild, task="tests.no_such_module:work")
-    monkeypatch.setattr("covidctnet.batch.ReadingChild", reader)
+    monkeypatch.setattr("covidctnet.run.classify.ReadingChild", reader)
     with pytest.raises(StartError, match="the program cannot start"):
         classify(inbox, tmp_path / "results", Oracle())

@@ -7,9 +7,9 @@ import pytest
 
 from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.run import Unseen, evaluate_data, evaluate_work
-from covidctnet.prepare import prepare
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.run.evaluate import Unseen, evaluate_data, evaluate_work
+from covidctnet.run.prepare import prepare
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import PAINTED_INTO, Source
 from tests.io.series import an_affine
