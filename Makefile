@@ -54,10 +54,12 @@ test: lint ## Lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
 # The laws that hold in a moment: networks, preprocessing, figures, values; no training, no children.
-QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report tests/evaluation/test_curves.py \
-         tests/evaluation/test_intervals.py tests/evaluation/test_metrics.py \
-         tests/trust/test_appearance.py tests/systems/covidctnet/test_burden.py tests/test_files.py tests/systems/covidctnet/test_perlin.py \
-         tests/systems/covidctnet/test_residual.py tests/test_results.py tests/weights/test_shipped.py tests/test_volume.py
+QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
+         tests/evaluation/test_curves.py tests/evaluation/test_intervals.py \
+         tests/evaluation/test_metrics.py tests/trust/test_appearance.py tests/test_files.py \
+         tests/systems/covidctnet/test_burden.py tests/systems/covidctnet/test_perlin.py \
+         tests/systems/covidctnet/test_residual.py tests/test_results.py \
+         tests/weights/test_shipped.py tests/test_volume.py
 
 quick: install ## The fast laws alone, in a minute or so
 	$(BIN)/ruff check -q .
