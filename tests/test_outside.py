@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covidctnet.chest import NO_CHEST, ChestScan
+from covidctnet.chest.gate import NO_CHEST, ChestScan
 from covidctnet.volume import Source, Volume
 from pipelines.strangers.outside import lesions_of, render
 
