@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from covidctnet.classes import CHEST_CT, Label
+    from covidctnet.classes import CHEST_CT, Classes, Label
     from covidctnet.errors import (
         CohortError,
         CovidCTNetError,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Burden, Failure, Prediction, Region
     from covidctnet.run.classify import classify_studies
+    from covidctnet.run.load import load
     from covidctnet.systems.covidctnet.predictor import CovidCTNet
     from covidctnet.volume import Source, Volume
 
@@ -55,6 +56,7 @@ __all__ = [
     "__version__",
     "classify_studies",
     "find_studies",
+    "load",
     "read_study",
     "read_volume",
 ]
@@ -70,8 +72,10 @@ _HOMES = {
     ),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
-    "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
+    "classes": ("CHEST_CT", "Classes", "Label"),
+    "results": ("Burden", "Failure", "Prediction", "Region"),
     "run.classify": ("classify_studies",),
+    "run.load": ("load",),
     "systems.covidctnet.predictor": ("CovidCTNet",),
     "volume": ("Source", "Volume"),
 }

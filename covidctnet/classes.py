@@ -52,12 +52,14 @@ class Classes:
     Attributes:
         titles: Names that people read, in the order of the network's outputs; at least two.
         normal: Title of the class without the disease; every other one is positive.
-        aliases: Titles by other names that cohorts use for them.
+        aliases: Titles by other names that cohorts, or systems of more classes, use for them.
+        note: What a reader should know of the titles, in a sentence.
     """
 
     titles: tuple[str, ...]
     normal: str
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False, hash=False)
+    note: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         keys = [_plain(title) for title in self.titles]
@@ -119,6 +121,12 @@ class Classes:
         """What a reader looks for comes first: the positive classes, then the normal one."""
         return (*self.positive, self.normal_label)
 
+    @property
+    def in_words(self) -> str:
+        """The titles as an enumeration, in reading order: "Covid-19, CAP or Control"."""
+        *most, last = (label.title for label in self.reading_order)
+        return f"{', '.join(most)} or {last}"
+
     def parse(self, text: str) -> Label:
         """The class that a text names, whatever its case and punctuation.
 
@@ -154,4 +162,5 @@ CHEST_CT = Classes(
     ("Control", "Covid-19", "CAP"),
     normal="Control",
     aliases={"controls": "Control", "normal": "Control", "covid": "Covid-19"},
+    note="CAP is community-acquired pneumonia.",
 )

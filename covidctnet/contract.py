@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from covidctnet.classes import Classes
 from covidctnet.errors import UsageError
@@ -19,10 +19,20 @@ from covidctnet.volume import Volume
 if TYPE_CHECKING:
     from torch import nn
 
+    from covidctnet.cohort.store import StoredStudy
     from covidctnet.training.recipe import Recipe
     from covidctnet.weights import Weights
 
-__all__ = ["Modality", "Predictor", "PredictorInfo", "RunSettings", "Stage", "System"]
+__all__ = [
+    "Localiser",
+    "Modality",
+    "Predictor",
+    "PredictorInfo",
+    "RunSettings",
+    "Stage",
+    "StoredPredictor",
+    "System",
+]
 
 Modality = Literal["ct", "radiograph"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -38,7 +48,9 @@ class PredictorInfo:
         digest: Twelve hexadecimal digits that change with any weight or setting.
         classes: That it tells apart.
         caveat: What must be said with every answer; empty where nothing must.
+        seen: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
+        card: Of the weights.
     """
 
     system: str
@@ -46,7 +58,28 @@ class PredictorInfo:
     digest: str
     classes: Classes
     caveat: str = ""
+    seen: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, weights: Weights, provenance: Mapping[str, Any]) -> PredictorInfo:
+        """What a predictor with these weights is.
+
+        Args:
+            weights: Loaded.
+            provenance: See `PredictorInfo`.
+        """
+        return cls(
+            weights.card["system"],
+            weights.name,
+            weights.digest,
+            weights.classes,
+            weights.caveat,
+            weights.seen,
+            provenance,
+            weights.card,
+        )
 
 
 class Predictor(Protocol):
@@ -73,6 +106,32 @@ class Predictor(Protocol):
         Raises:
             StudyError: If the scan cannot be answered.
         """
+
+
+@runtime_checkable
+class StoredPredictor(Predictor, Protocol):
+    """A predictor that also answers what `covidctnet preprocess` has prepared."""
+
+    @property
+    def settings_digest(self) -> str:
+        """Of the preprocessing that it wants."""
+
+    def prepare_stored(self, study: StoredStudy, /) -> Any:
+        """As `prepare`, of a study in a work folder that was preprocessed with these settings."""
+
+
+@runtime_checkable
+class Localiser(Predictor, Protocol):
+    """A predictor whose residual can be compared with drawn lesions."""
+
+    @property
+    def lesion_threshold(self) -> float | None:
+        """Residual from which a voxel counts as lesion; None when it was not fitted."""
+
+    def __call__(
+        self, prepared: Any, /, *, images: bool = False, residual: bool = False
+    ) -> Prediction:
+        """As `Predictor`; with `residual`, the answer keeps the whole residual and the lungs."""
 
 
 @dataclass(frozen=True)

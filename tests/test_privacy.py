@@ -13,6 +13,7 @@ from covidctnet import read_volume
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.cohort.splits import SplitSettings
+from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
@@ -113,9 +114,14 @@ def test_forty_marks_and_more_are_set():
 class Oracle:
     """Answers at once."""
 
-    weights_digest = "0123456789ab"
-    provenance = {"weights": "oracle", "device": "cpu"}  # noqa: RUF012
-    caveat = "seen nobody"
+    info = PredictorInfo(
+        "covidctnet",
+        "oracle",
+        "0123456789ab",
+        CHEST_CT,
+        caveat="seen nobody",
+        provenance={"weights": "oracle", "device": "cpu"},
+    )
 
     def prepare(self, volume):
         return volume

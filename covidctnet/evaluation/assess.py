@@ -13,7 +13,7 @@ from covidctnet.classes import Classes, Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation import strata as by_stratum
 from covidctnet.evaluation.calibration import calibration_error, error_by_chance, reliability
-from covidctnet.evaluation.cases import Case, classes_of
+from covidctnet.evaluation.cases import Case, classes_of, in_classes
 from covidctnet.evaluation.curves import (
     Curve,
     precision_recall_curve,
@@ -159,6 +159,8 @@ def assess(
         CohortError: If no study got an answer, one is there twice, or the answers or the true
             labels are of other classes than the rest.
     """
+    if any(isinstance(case.outcome, Prediction) for case in cases):
+        cases = in_classes(cases, classes_of(cases))
     doubled = [study for study, count in Counter(c.study for c in cases).items() if count > 1]
     if doubled:
         raise CohortError(f"study {doubled[0]} is there twice; wanted every study once")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from covidctnet.classes import Classes, Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.localise import Localisation
 from covidctnet.results import Failure, Prediction
 
-__all__ = ["Case", "classes_of"]
+__all__ = ["Case", "classes_of", "in_classes"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def classes_of(cases: Iterable[Case]) -> Classes:
         cases: With and without an answer; one answer at least.
 
     Raises:
-        CohortError: If two answers are of different classes, or a true label is none of them.
+        CohortError: If there is no answer, or two answers are of different classes.
     """
     cases = tuple(cases)
     found = {c.outcome.classes for c in cases if isinstance(c.outcome, Prediction)}
@@ -55,10 +55,31 @@ def classes_of(cases: Iterable[Case]) -> Classes:
         names = "; ".join(", ".join(classes.titles) for classes in found) or "no answer"
         raise CohortError(f"expected answers of one set of classes, got {names}")
     (classes,) = found
-    for case in cases:
-        if case.truth not in classes.labels or case.truth.title not in classes.titles:
-            raise CohortError(
-                f"study {case.study} is labelled {case.truth}, which is none of "
-                f"{', '.join(classes.titles)}. Give each class of the data one of these names."
-            )
     return classes
+
+
+def in_classes(cases: Iterable[Case], classes: Classes) -> list[Case]:
+    """Cases whose truth is told in the classes of the answers.
+
+    A system of fewer classes says by `Classes.aliases` which of its own stands for another: "Ill"
+    for Covid-19 as well as for CAP.
+
+    Args:
+        cases: Labelled with any classes.
+        classes: Of the answers.
+
+    Raises:
+        CohortError: If a true label is none of them, and stands for none of them.
+    """
+    return [replace(case, truth=_in(case, classes)) for case in cases]
+
+
+def _in(case: Case, classes: Classes) -> Label:
+    try:
+        return classes.parse(case.truth.title)
+    except CohortError:
+        raise CohortError(
+            f"study {case.study} is labelled {case.truth}, which is none of "
+            f"{', '.join(classes.titles)} and stands for none of them. Leave it out, or give the "
+            "system's classes an alias."
+        ) from None

@@ -143,7 +143,7 @@ def markdown(found: Assessment) -> str:
         told = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in found.localisation.items())
         parts.append(f"Residual against masks of lesions, means over patients: {told}.")
     if found.strata:
-        parts.append(strata_markdown(found.strata))
+        parts.append(strata_markdown(found.strata, found.classes.target))
     if found.fall:
         parts.append(fall_words(found.fall))
     if found.failures:
@@ -171,10 +171,15 @@ def _told(value: float) -> str:
     return "not estimable" if math.isnan(value) else f"{value:.2f}"
 
 
-def strata_markdown(strata: Iterable[Stratum]) -> str:
-    """Figures by trait."""
+def strata_markdown(strata: Iterable[Stratum], target: Label) -> str:
+    """Figures by trait.
+
+    Args:
+        strata: In the order of the table.
+        target: The class that sensitivity and specificity are of.
+    """
     lines = [
-        "| trait | value | n | accuracy | AUC, mean | Covid-19 sensitivity | specificity |",
+        f"| trait | value | n | accuracy | AUC, mean | {target} sensitivity | specificity |",
         "|---|---|---|---|---|---|---|",
     ]
     for s in strata:

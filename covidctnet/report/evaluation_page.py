@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.output import (
@@ -60,6 +61,9 @@ def render_evaluation(
     text = template.render(
         weights=model.get("weights", ""),
         digest=provenance.get("weights_digest", ""),
+        words=found.classes.in_words,
+        note=found.classes.note,
+        target=found.classes.target.title,
         seen=seen,
         caveat=caveat,
         n=found.n,
@@ -68,7 +72,7 @@ def render_evaluation(
         absent=[label.title for label, count in found.answered.items() if not count],
         failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
         main_figures=_main_figures(found),
-        beside=_beside(found) if beside_published else None,
+        beside=_beside(found) if beside_published and found.classes == CHEST_CT else None,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
         classes=[
             (label.title, [_shown(figures[name]) for name in BY_LABEL])

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.report.charts import colour_of
 from covidctnet.report.pictures import (
     HU_PER_UNIT,
@@ -56,8 +56,13 @@ def render_page(
     statuses = Counter(record.status for record in records)
     labels = Counter(record.label for record in answered)
     used = {record.run: runs[record.run] for record in records if record.run in runs}
+    classes = answered[0].classes if answered else CHEST_CT
+    words = classes.in_words
     stream = template.stream(
         total=len(records),
+        title=f"Chest imaging: {words}" if words != CHEST_CT.in_words else f"Chest CT: {words}",
+        words=words,
+        note=classes.note,
         statuses=[(name, statuses[name], words) for name, words in STATUS_WORDS.items()],
         labels=[
             {

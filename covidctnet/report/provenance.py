@@ -8,11 +8,12 @@ import platform
 from collections.abc import Mapping, Set
 from importlib import metadata
 from pathlib import PurePath
-from typing import Any, Protocol
+from typing import Any
 
 from covidctnet._version import __version__
+from covidctnet.contract import PredictorInfo
 
-__all__ = ["Answerer", "json_bytes", "provenance_of", "run_key"]
+__all__ = ["json_bytes", "provenance_of", "run_key"]
 
 _LIBRARIES = (
     "torch",
@@ -27,29 +28,13 @@ _LIBRARIES = (
 )
 
 
-class Answerer(Protocol):
-    """What the results need to know of the model that gives the answers."""
-
-    @property
-    def weights_digest(self) -> str:
-        """Digest of the weights and the settings that came with them."""
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Name of the weights, their card, settings, package version."""
-
-    @property
-    def caveat(self) -> str:
-        """What must be said beside every answer of these weights; may be empty."""
-
-
-def provenance_of(model: Answerer) -> dict[str, Any]:
+def provenance_of(info: PredictorInfo) -> dict[str, Any]:
     """Package, weights, settings, platform and libraries; nothing about the command or its user."""
     return {
         "covidctnet": __version__,
-        "weights_digest": model.weights_digest,
-        "caveat": model.caveat,
-        "model": json.loads(json_bytes(model.provenance)),
+        "weights_digest": info.digest,
+        "caveat": info.caveat,
+        "model": json.loads(json_bytes(info.provenance)),
         "platform": {
             "python": platform.python_version(),
             "system": platform.system(),

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
 from covidctnet.report.page import render_page
 from covidctnet.report.pictures import draw_picture
-from covidctnet.report.provenance import Answerer, json_bytes, provenance_of, run_key
+from covidctnet.report.provenance import json_bytes, provenance_of, run_key
 from covidctnet.report.record import (
     Record,
     StudyLike,
@@ -62,7 +63,7 @@ class Results:
         self.folder = Path(folder)
         self._clock = clock
         self._studies = self.folder / "studies"
-        self._model: Answerer | None = None
+        self._info: PredictorInfo | None = None
         self._run = ""
         self._changed = False
         self._next_summary_s = 0.0
@@ -85,14 +86,14 @@ class Results:
         counts = Counter(record.status for record in self._records.values())
         return {status: counts[status] for status in STATUS_WORDS}
 
-    def start(self, model: Answerer) -> None:
+    def start(self, info: PredictorInfo) -> None:
         """Say who answers from here on, and write the three files once.
 
         Raises:
             UsageError: If the folder cannot be made or written into.
             StorageError: If the disk is full.
         """
-        provenance = provenance_of(model)
+        provenance = provenance_of(info)
         try:
             # Not before: a run that never starts leaves no folder behind.
             self._studies.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ class Results:
             remove_leftovers(self._studies)
         except OSError as error:
             raise _unusable(error) from error
-        self._model = model
+        self._info = info
         self._run = run_key(provenance)
         self._runs[self._run] = provenance
         self._write_summary()
@@ -111,7 +112,7 @@ class Results:
         It has one when its files are as they were, the weights are the same, and the answer was
         not a failure of ours.
         """
-        weights = self._started().weights_digest
+        weights = self._started().digest
         record = self._records.get(study.id)
         if record is None or record.status == "failed" or record.weights != weights:
             return None
@@ -134,7 +135,7 @@ class Results:
         Raises:
             StorageError: If the disk is full or refuses; nothing of this answer is kept then.
         """
-        model = self._started()
+        info = self._started()
         former = self._records.get(study.id)
         if seconds is None:
             seconds = outcome.seconds if isinstance(outcome, Prediction) else {}
@@ -143,7 +144,7 @@ class Results:
             study,
             outcome,
             seconds=seconds,
-            weights=model.weights_digest,
+            weights=info.digest,
             run=self._run,
             order=former.order if former else self._next_order,
             answered=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,10 +186,10 @@ class Results:
                 raise
             logger.warning("the tables could not be brought up to date; the answers are kept")
 
-    def _started(self) -> Answerer:
-        if self._model is None:
-            raise ValueError("call start(model) before asking or adding answers")
-        return self._model
+    def _started(self) -> PredictorInfo:
+        if self._info is None:
+            raise ValueError("call start(info) before asking or adding answers")
+        return self._info
 
     def _write_record(self, record: Record, picture: bytes | None) -> None:
         stem = self._studies / record.file_stem

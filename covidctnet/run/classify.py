@@ -14,8 +14,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from covidctnet.contract import Predictor
 from covidctnet.errors import StudyError
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
@@ -25,12 +26,10 @@ from covidctnet.workers.isolate import ChildError, Limits, StartError
 
 if TYPE_CHECKING:
     from covidctnet.report import Results
-    from covidctnet.report.provenance import Answerer
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Counts",
-    "Predictor",
     "answers",
     "classify_into",
     "classify_studies",
@@ -46,32 +45,6 @@ Written = tuple[Study, Prediction | Failure]
 # What `answers` gives.
 Answers = Generator[tuple[Study, Prediction | Failure, dict[str, float]], None, None]
 DEFAULT_LIMITS = Limits()
-
-
-class Predictor(Protocol):
-    """Anything that turns a volume into an answer, in two steps."""
-
-    def prepare(self, volume: Volume) -> Any:
-        """What can be done while another study is answered, in any thread; or `StudyError`."""
-
-    def __call__(self, volume: Any, *, images: bool = False) -> Prediction:
-        """Answer what `prepare` gave, or raise `StudyError`."""
-
-
-class NamedPredictor(Predictor, Protocol):
-    """A predictor that can say what it is, as results demand."""
-
-    @property
-    def weights_digest(self) -> str:
-        """See `covidctnet.report.provenance.Answerer`."""
-
-    @property
-    def provenance(self) -> Mapping[str, object]:
-        """See `covidctnet.report.provenance.Answerer`."""
-
-    @property
-    def caveat(self) -> str:
-        """See `covidctnet.report.provenance.Answerer`."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +140,7 @@ def readers_beside(device: str) -> int:
 def classify_into(
     results: Results,
     paths: Paths,
-    model: NamedPredictor,
+    model: Predictor,
     *,
     every_series: bool = False,
     progress: Progress | None = None,
@@ -193,8 +166,7 @@ def classify_into(
         StorageError: If the results cannot be written.
     """
     found = find_studies(paths, every_series=every_series)
-    answerer: Answerer = model
-    results.start(answerer)
+    results.start(model.info)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     for study in found:

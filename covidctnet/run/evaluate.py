@@ -15,6 +15,7 @@ from covidctnet.classes import Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
+from covidctnet.contract import Localiser, Predictor, PredictorInfo, StoredPredictor
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
@@ -34,7 +35,7 @@ from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:
-    from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
+    pass
 
 __all__ = ["Evaluation", "Unseen", "evaluate_data", "evaluate_work"]
 
@@ -58,7 +59,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_work(
     work: Path,
-    model: CovidCTNet,
+    model: Predictor,
     output: Path,
     *,
     split: str = "test",
@@ -87,12 +88,17 @@ def evaluate_work(
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
         )
-    if {s.settings_digest for s in stored} != {model.settings.digest}:
+    if not isinstance(model, StoredPredictor):
+        raise UsageError(
+            f"weights of the system {model.info.system} do not answer what preprocess has "
+            "prepared. Use --data with the original scans."
+        )
+    if {s.settings_digest for s in stored} != {model.settings_digest}:
         raise UsageError(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
-    card = model.weights.card
+    card = model.info.card
     digest = Splits.load(work / "splits.json").digest
     for stage, told in card.get("training", {}).items():
         data = told.get("data", {})
@@ -111,7 +117,7 @@ def evaluate_work(
 
 def evaluate_data(
     data: Path | Sequence[Path],
-    model: CovidCTNet,
+    model: Predictor,
     output: Path,
     *,
     seed: int = 0,
@@ -133,7 +139,7 @@ def evaluate_data(
             taught the weights, or a scan is there twice.
     """
     cohort = read_cohort(*([data] if isinstance(data, Path) else data))
-    unseen = Unseen(model.weights.card)
+    unseen = Unseen(model.info.card)
     predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
     given = answers([entry.study for entry in cohort], predictor, limits=limits)
 
@@ -150,7 +156,7 @@ def evaluate_data(
 def _evaluate(
     coming: Iterable[Case],
     total: int,
-    model: CovidCTNet,
+    model: Predictor,
     output: Path,
     seed: int,
     progress: Progress | None,
@@ -161,29 +167,29 @@ def _evaluate(
         cases.append(case)
         if progress:
             progress(done, total)
-    known = known_sites(model.weights.card)
+    info = model.info
+    known = known_sites(info.card)
     found = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
     table = (
-        f"Weights `{model.weights.name}` ({model.weights_digest}), which have seen "
-        f"{model.weights.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
+        f"Weights `{info.weights}` ({info.digest}), which have seen "
+        f"{info.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
         f"class, else a bootstrap over patients.\n\n{markdown(found)}"
     )
-    _write(output, cases, found, model, table)
+    _write(output, cases, found, info, table)
     return Evaluation(table, found.n, len(found.failures))
 
 
 def _write(
-    output: Path, cases: list[Case], found: Assessment, model: CovidCTNet, table: str
+    output: Path, cases: list[Case], found: Assessment, info: PredictorInfo, table: str
 ) -> None:
-    weights = model.weights
-    told = {"weights": weights.name, "weights_digest": weights.digest, "caveat": weights.caveat}
+    told = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
     card_text, card = model_card(
         found,
-        weights.card,
-        name=weights.name,
-        digest=weights.digest,
-        seen=weights.seen,
-        caveat=weights.caveat,
+        info.card,
+        name=info.weights,
+        digest=info.digest,
+        seen=info.seen,
+        caveat=info.caveat,
     )
     make_folder(output / "tables")
     for name, rows in sheets(found).items():
@@ -194,7 +200,7 @@ def _write(
     write_whole(output / "model-card.md", card_text)
     write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
     page = render_evaluation(
-        found, provenance=provenance_of(model), caveat=model.caveat, seen=weights.seen
+        found, provenance=provenance_of(info), caveat=info.caveat, seen=info.seen
     )
     write_whole(output / "index.html", page)
 
@@ -207,21 +213,27 @@ class _Localising:
         sources: Of what was read, by study.
     """
 
-    def __init__(self, model: CovidCTNet, masks: Mapping[str, Path]) -> None:
+    def __init__(self, model: Predictor, masks: Mapping[str, Path]) -> None:
         self.model, self.masks = model, masks
         self.found: dict[str, Localisation] = {}
         self.sources: dict[str, Source] = {}
 
-    def prepare(self, volume: Volume) -> Prepared:
-        self.sources[volume.source.study] = volume.source
-        return self.model.prepare(volume)
+    @property
+    def info(self) -> PredictorInfo:
+        return self.model.info
 
-    def __call__(self, volume: Prepared, *, images: bool = False) -> Prediction:
-        study, threshold = volume.unit.source.study, self.model.weights.burden_threshold
+    def prepare(self, volume: Volume) -> tuple[str, Any]:
+        self.sources[volume.source.study] = volume.source
+        return volume.source.study, self.model.prepare(volume)
+
+    def __call__(self, prepared: tuple[str, Any], *, images: bool = False) -> Prediction:
+        study, scan = prepared
         mask = self.masks.get(study)
-        if mask is None or threshold is None:
-            return self.model(volume, images=images)
-        answer = self.model(volume, images=images, residual=True)
+        model = self.model
+        threshold = model.lesion_threshold if isinstance(model, Localiser) else None
+        if mask is None or threshold is None or not isinstance(model, Localiser):
+            return model(scan, images=images)
+        answer = model(scan, images=images, residual=True)
         kept: dict[str, Any] = dict(answer.images or {})
         residual = kept.pop("residual_volume")
         lungs = kept.pop("lungs")
@@ -281,12 +293,12 @@ def _case(
     return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
-def _of_stored(studies: Iterable[StoredStudy], model: CovidCTNet) -> Iterator[Case]:
+def _of_stored(studies: Iterable[StoredStudy], model: StoredPredictor) -> Iterator[Case]:
     for study in studies:
         assert study.label is not None
         outcome: Prediction | Failure
         try:
-            outcome = model(study.volume(), lungs=model.lungs_of(study))
+            outcome = model(model.prepare_stored(study))
         except StudyError as error:
             outcome = Failure(study.id, error.code, error.message)
         yield _case(study.label, outcome, study.patient, study.site)

@@ -195,7 +195,7 @@ def _plain(config: Namespace) -> dict[str, Any]:
     }
     return {
         "model": model,
-        "batch_size": config.data.batch_size,
+        "batch_size": config.data.get("batch_size"),
         "trainer": trainer,
         "seed": config.seed_everything,
     }

@@ -48,6 +48,7 @@ def classify(arguments: list[str]) -> int:
     if given.readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {given.readers}")
 
+    from covidctnet.devices import pick_device
     from covidctnet.report import Results
     from covidctnet.run.classify import classify_into, readers_beside
 
@@ -61,7 +62,7 @@ def classify(arguments: list[str]) -> int:
             model,
             every_series=given.every_series,
             progress=progress,
-            readers=given.readers or readers_beside(model.device.type),
+            readers=given.readers or readers_beside(pick_device(given.device).type),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code

@@ -10,7 +10,7 @@ from covidctnet.errors import UsageError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from covidctnet.systems.covidctnet.predictor import CovidCTNet
+    from covidctnet.contract import Predictor
 
 __all__ = [
     "EXIT_ERROR",
@@ -65,11 +65,11 @@ def add_network(parser: ArgumentParser) -> None:
     )
 
 
-def load_network(given: Namespace) -> CovidCTNet:
-    """The network that the options of `add_network` name."""
-    from covidctnet.systems.covidctnet.predictor import CovidCTNet
+def load_network(given: Namespace) -> Predictor:
+    """The predictor that the options of `add_network` name."""
+    from covidctnet.run.load import load
 
-    return CovidCTNet.load(
+    return load(
         given.weights, device=given.device, precision=given.precision, compiled=given.compiled
     )
 

@@ -198,7 +198,9 @@ def save_weights(
     system = find_system(card.get("system", "covidctnet"))
     classes = system.classes
     card = {
-        "system": system.name, "classes": list(classes.titles), "normal": classes.normal,
+        "system": system.name,
+        "classes": list(classes.titles),
+        "normal": classes.normal,
         **card,
     }
     _compare(system.name, networks, card["architecture"])

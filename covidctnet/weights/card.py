@@ -116,8 +116,9 @@ def classes_of(card: Mapping[str, Any]) -> Classes:
         card: From `read_card`.
     """
     classes = Classes(tuple(card["classes"]), card["normal"])
-    # With the other names of its classes, where they are those of this package.
-    return CHEST_CT if classes == CHEST_CT else classes
+    # With the other names of its classes, which its system knows.
+    known = find_system(card["system"]).classes
+    return known if classes == known else classes
 
 
 def _side_by_side(label: str, card: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _check_envelope(label: str, card: Mapping[str, Any]) -> None:
             "Copy the folder again."
         )
     try:
-        classes_of(card)
+        Classes(tuple(titles), card["normal"])
     except UsageError as error:
         raise WeightsError(
             f"the card of weights {label!r} has impossible classes ({error}). Copy the folder "

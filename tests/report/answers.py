@@ -1,11 +1,12 @@
 """Studies, models and answers made up for the report's tests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.contract import PredictorInfo
 from covidctnet.results import Failure, Prediction
 
 DIGEST = "0123456789ab"
@@ -18,11 +19,10 @@ class AStudy:
     files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class AModel:
-    weights_digest: str = DIGEST
-    caveat: str = ""
-    provenance: dict = field(default_factory=lambda: {"weights": "compact", "device": "cpu"})
+def an_info(**changes):
+    told = {"weights": "compact", "device": "cpu"}
+    made = PredictorInfo("covidctnet", "compact", DIGEST, CHEST_CT, provenance=told)
+    return replace(made, **changes)
 
 
 def images(slices=3, shape=(24, 24)):

@@ -9,7 +9,7 @@ from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.provenance import provenance_of
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import simulated
-from tests.report.answers import AModel
+from tests.report.answers import an_info
 from tests.report.test_page import Page
 
 pytestmark = pytest.mark.usefixtures(few_draws.__name__)
@@ -19,7 +19,7 @@ CAVEAT = "These weights have only ever seen <phantoms>."
 def page(cases, *, known=frozenset({"amber"}), caveat=CAVEAT):
     found = assess(cases, rng=np.random.default_rng(0), known_sites=known)
     return render_evaluation(
-        found, provenance=provenance_of(AModel()), caveat=caveat, seen="phantoms"
+        found, provenance=provenance_of(an_info()), caveat=caveat, seen="phantoms"
     ).decode()
 
 

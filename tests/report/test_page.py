@@ -7,7 +7,7 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.report import Results
 from covidctnet.results import Burden, Region
 from covidctnet.volume import SYNTHETIC_NOTE
-from tests.report.answers import AModel, AStudy, answer, images, refusal
+from tests.report.answers import AStudy, an_info, answer, images, refusal
 
 SYNTHETIC = "only ever seen synthetic patients"
 
@@ -39,7 +39,7 @@ def page(tmp_path):
 
     def page(*outcomes, model=None):
         results = Results(tmp_path / "out")
-        results.start(model or AModel())
+        results.start(model or an_info())
         with results:
             for outcome in outcomes:
                 results.add(AStudy(id=outcome.study), outcome)
@@ -73,21 +73,21 @@ def test_research_use_only_is_the_first_thing_on_every_page(page):
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_weights_that_saw_synthetic_patients_only_are_told_at_the_top(page, synthetic):
-    text = page(answer(), model=AModel(caveat=SYNTHETIC if synthetic else ""))
+    text = page(answer(), model=an_info(caveat=SYNTHETIC if synthetic else ""))
     assert (SYNTHETIC in text) == synthetic
     if synthetic:
         assert text.index(SYNTHETIC) < text.index('id="answers"')
 
 
 def test_one_study_answered_by_synthetic_weights_is_enough_for_the_warning(tmp_path):
-    first, second = AModel(caveat=SYNTHETIC), AModel(weights_digest="ba9876543210")
+    first, second = an_info(caveat=SYNTHETIC), an_info(digest="ba9876543210")
     for study, model in (("a", first), ("b", second)):
         with Results(tmp_path / "out") as results:
             results.start(model)
             results.add(AStudy(id=study), answer(study))
     text = (tmp_path / "out" / "index.html").read_text()
     assert SYNTHETIC in text
-    assert second.weights_digest in text
+    assert second.digest in text
 
 
 def test_a_row_a_study_with_slices_label_and_a_bar_a_class(page):

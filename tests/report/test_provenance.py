@@ -4,11 +4,11 @@ from types import MappingProxyType
 
 from covidctnet import __version__
 from covidctnet.report.provenance import json_bytes, provenance_of, run_key
-from tests.report.answers import DIGEST, AModel
+from tests.report.answers import DIGEST, an_info
 
 
 def test_a_provenance_names_package_weights_settings_platform_and_libraries():
-    told = provenance_of(AModel(provenance={"weights": "compact", "settings": {"size": 240}}))
+    told = provenance_of(an_info(provenance={"weights": "compact", "settings": {"size": 240}}))
     assert told["covidctnet"] == __version__
     assert told["weights_digest"] == DIGEST
     assert told["model"] == {"weights": "compact", "settings": {"size": 240}}
@@ -20,14 +20,14 @@ def test_a_provenance_tells_nothing_of_the_computer_s_user(monkeypatch):
     import getpass
     import platform
 
-    told = json_bytes(provenance_of(AModel())).decode()
+    told = json_bytes(provenance_of(an_info())).decode()
     for private in (platform.node(), getpass.getuser(), str(Path.cwd())):
         assert f'"{private}"' not in told
 
 
 def test_equal_provenances_have_equal_keys_and_others_not():
-    one, same = provenance_of(AModel()), provenance_of(AModel())
-    other = provenance_of(AModel(weights_digest="ba9876543210"))
+    one, same = provenance_of(an_info()), provenance_of(an_info())
+    other = provenance_of(an_info(digest="ba9876543210"))
     assert run_key(one) == run_key(same) != run_key(other)
 
 

@@ -12,7 +12,7 @@ import pytest
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.report import Results, columns
-from tests.report.answers import AModel, AStudy, answer, images, refusal
+from tests.report.answers import AStudy, an_info, answer, images, refusal
 
 FILES = {"results.csv", "results.json", "index.html", "studies"}
 
@@ -25,7 +25,7 @@ def folder(tmp_path):
 @pytest.fixture
 def results(folder):
     made = Results(folder)
-    made.start(AModel())
+    made.start(an_info())
     return made
 
 
@@ -85,7 +85,7 @@ def test_a_second_run_knows_the_first_one_s_answers(results, folder):
         results.add(AStudy(id="b"), refusal("b"))
     before = table(folder)
     again = Results(folder)
-    again.start(AModel())
+    again.start(an_info())
     assert again.answer(AStudy()) == results.records[0]
     assert again.answer(AStudy(id="b")).status == "refused"
     assert again.answer(AStudy(id="c")) is None
@@ -99,7 +99,7 @@ def test_a_study_is_asked_again_when_its_answer_does_not_stand(results, folder, 
     with results:
         results.add(study, failed if why == "failed" else answer())
     again = Results(folder)
-    again.start(AModel(weights_digest="ba9876543210") if why == "weights" else AModel())
+    again.start(an_info(digest="ba9876543210") if why == "weights" else an_info())
     if why == "files":
         study = AStudy(files=(tmp_path / "new.dcm",))
     assert again.answer(study) is None
@@ -119,7 +119,7 @@ def test_a_study_asked_again_keeps_its_row_and_its_old_picture_goes(results, fol
 def test_tables_are_made_anew_now_and_then_and_at_the_end(folder):
     now = [0.0]
     results = Results(folder, clock=lambda: now[0])
-    results.start(AModel())
+    results.start(an_info())
     with results:
         results.add(AStudy(id="a"), answer("a"))
         assert table(folder) == []
@@ -167,7 +167,7 @@ def test_no_picture_is_left_without_its_record(results, folder, monkeypatch):
 def test_a_table_that_cannot_be_replaced_now_does_not_stop_the_run(folder, monkeypatch, caplog):
     now = [0.0]
     results = Results(folder, clock=lambda: now[0])
-    results.start(AModel())
+    results.start(an_info())
     real = os.replace
 
     def locked(source, target):
@@ -188,7 +188,7 @@ def test_a_disk_that_is_full_from_the_start_is_no_wrong_usage(folder, monkeypatc
     results = Results(folder)
     monkeypatch.setattr(Path, "mkdir", full_disk)
     with pytest.raises(StorageError, match=r"No space left.*Make room"):
-        results.start(AModel())
+        results.start(an_info())
 
 
 @pytest.mark.parametrize(("where", "words"), [("file", "a file of that name"), ("below", "Not a")])
@@ -196,7 +196,7 @@ def test_a_file_in_the_folder_s_place_is_refused(tmp_path, where, words):
     (tmp_path / "file").write_text("mine")
     path = tmp_path / "file" if where == "file" else tmp_path / "file" / "below"
     with pytest.raises(UsageError, match=words):
-        Results(path).start(AModel())
+        Results(path).start(an_info())
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -212,7 +212,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(folder, name):
 def test_an_empty_folder_with_what_a_system_leaves_there_is_taken(folder):
     folder.mkdir()
     (folder / ".DS_Store").touch()
-    Results(folder).start(AModel())
+    Results(folder).start(an_info())
     assert (folder / "results.csv").is_file()
 
 
@@ -221,7 +221,7 @@ def test_a_run_killed_before_its_first_answer_is_taken_up(folder, there):
     (folder / "studies").mkdir(parents=True)
     for name in there:
         (folder / name).write_text("study")
-    Results(folder).start(AModel())
+    Results(folder).start(an_info())
     assert {path.name for path in folder.iterdir()} == FILES
 
 
@@ -230,7 +230,7 @@ def test_a_record_that_is_none_is_asked_again(results, folder):
         results.add(AStudy(), answer())
     (folder / "studies" / f"{AStudy().id}.json").write_text('{"study": "a75')
     again = Results(folder)
-    again.start(AModel())
+    again.start(an_info())
     assert again.answer(AStudy()) is None
 
 
@@ -240,7 +240,7 @@ def test_tables_come_back_from_the_records(results, folder):
     before = table(folder)
     for name in ("results.csv", "results.json", "index.html"):
         (folder / name).unlink()
-    Results(folder).start(AModel())
+    Results(folder).start(an_info())
     assert table(folder) == before
     assert "data:image/webp" in (folder / "index.html").read_text()
 
@@ -255,7 +255,7 @@ def test_a_picture_that_cannot_be_drawn_costs_the_picture_only(results, caplog):
 KILLED = """
 import os, signal, sys
 from covidctnet.report import Results
-from tests.report.answers import AModel, AStudy, answer, images
+from tests.report.answers import an_info, AStudy, answer, images
 
 real = os.replace
 def killed(source, target):
@@ -264,7 +264,7 @@ def killed(source, target):
     return real(source, target)
 
 with Results(sys.argv[1]) as results:
-    results.start(AModel())
+    results.start(an_info())
     results.add(AStudy(id="a"), answer("a"))
     os.replace = killed
     results.add(AStudy(id="b"), answer("b", images=images()))
@@ -282,7 +282,7 @@ def test_a_killed_run_leaves_whole_files_and_is_continued(folder, at):
     json.loads((folder / "results.json").read_text())
     again = Results(folder)
     with again:
-        again.start(AModel())
+        again.start(an_info())
         assert again.answer(AStudy(id="a")) is not None
         assert (again.answer(AStudy(id="b")) is None) == (at == "b.json")
     assert not [name for name in names(folder) if "unfinished" in name]

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import weakref
+from dataclasses import replace
 from functools import partial
 
 import nibabel
@@ -13,6 +14,7 @@ import SimpleITK
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
@@ -35,9 +37,14 @@ THICK = an_affine((5.0, 0.8, 0.7))
 class Oracle:
     """Answers at once; `trouble` makes it raise for some of the studies."""
 
-    weights_digest = "0123456789ab"
-    provenance = {"weights": "oracle", "device": "cpu"}  # noqa: RUF012
-    caveat = "seen nobody"
+    info = PredictorInfo(
+        "covidctnet",
+        "oracle",
+        "0123456789ab",
+        CHEST_CT,
+        caveat="seen nobody",
+        provenance={"weights": "oracle", "device": "cpu"},
+    )
 
     def __init__(self, trouble=None):
         self.trouble = trouble or (lambda number: None)
@@ -460,7 +467,7 @@ def test_a_second_run_asks_nothing_again(inbox, tmp_path):
 def test_other_weights_are_asked_again(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
     model = Oracle()
-    model.weights_digest = "ba9876543210"
+    model.info = replace(model.info, digest="ba9876543210")
     classify(inbox, tmp_path / "out", model)
     assert len(model.asked) == 3
 

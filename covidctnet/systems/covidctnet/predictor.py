@@ -129,14 +129,7 @@ class CovidCTNet:
     @property
     def info(self) -> PredictorInfo:
         """What this predictor is."""
-        return PredictorInfo(
-            system="covidctnet",
-            weights=self.weights.name,
-            digest=self.weights.digest,
-            classes=CHEST_CT,
-            caveat=self.weights.caveat,
-            provenance=self.provenance,
-        )
+        return PredictorInfo.of(self.weights, self.provenance)
 
     @property
     def weights_digest(self) -> str:
@@ -186,6 +179,20 @@ class CovidCTNet:
             unlikeness = self.unlikeness(unit, found)
             unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
         return Prepared(unit, found, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+
+    @property
+    def settings_digest(self) -> str:
+        """Of the preprocessing that these weights want."""
+        return self.settings.digest
+
+    @property
+    def lesion_threshold(self) -> float | None:
+        """Residual from which a voxel counts as lesion; None when it was not fitted."""
+        return self.weights.burden_threshold
+
+    def prepare_stored(self, study: StoredStudy) -> Prepared:
+        """As `prepare`, of a study in a work folder."""
+        return self.prepare(study.volume(), lungs=self.lungs_of(study))
 
     def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
         """The lungs of a study in a work folder, as these weights find them.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from covidctnet.cohort.splits import studies_of_split
 from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
@@ -30,57 +28,13 @@ from covidctnet.systems.covidctnet.residual import (
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.bank import BankedExample, read_list
 from covidctnet.systems.covidctnet.weights import load_weights
-from covidctnet.volume import SYNTHETIC_NOTE
+from covidctnet.training.work import WorkFolder, is_synthetic, one_preprocessing
 from covidctnet.weights.card import taught_by
 
-__all__ = ["ResidualData", "SliceData", "WorkFolder", "is_synthetic", "one_preprocessing"]
+__all__ = ["ResidualData", "SliceData"]
 
 _LOG = logging.getLogger(__name__)
 Pair = tuple[torch.Tensor, torch.Tensor]
-
-
-class WorkFolder:
-    """Where a training run keeps what it makes.
-
-    Args:
-        path: Holds ``preprocessed/``, ``splits.json``, ``denoiser/``, ``residuals/``,
-            ``classifier/`` and ``weights/``, as they come.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.preprocessed = self.path / "preprocessed"
-        self.splits_file = self.path / "splits.json"
-        self.weights = self.path / "weights"
-
-    def studies(self, split: str) -> list[StoredStudy]:
-        """Preprocessed studies of a split.
-
-        Raises:
-            UsageError: If there are none, or one has gone missing.
-        """
-        return studies_of_split(self.path, split)
-
-
-def is_synthetic(study: StoredStudy) -> bool:
-    """Whether a study is a phantom."""
-    return SYNTHETIC_NOTE in study.notes
-
-
-def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
-    """The settings that all of these studies were preprocessed with.
-
-    Raises:
-        CohortError: If they were preprocessed in different ways.
-    """
-    settings = {study.settings_digest: study.settings for study in studies}
-    if len(settings) != 1:
-        raise CohortError(
-            f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
-            "Run preprocess again with one set of settings."
-        )
-    # Those of an earlier version tell fewer settings; the others had one value only.
-    return asdict(PreprocessSettings(**next(iter(settings.values()))))
 
 
 class SliceData(pl.LightningDataModule):

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from covidctnet._version import __version__
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.splits import Splits
-from covidctnet.cohort.store import StoredStudy
 from covidctnet.systems.covidctnet.card import CALIBRATED
 from covidctnet.systems.covidctnet.training.calibrate import Beside, calibrate
-from covidctnet.systems.covidctnet.training.data import (
-    ResidualData,
-    SliceData,
-    WorkFolder,
-    is_synthetic,
-    one_preprocessing,
-)
+from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.systems.covidctnet.weights import save_weights
-from covidctnet.volume import PAINTED_NOTE
+from covidctnet.training.work import describe_data, is_synthetic, one_preprocessing, origin
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
 
@@ -47,7 +33,7 @@ def export_denoiser(
     work = data.work
     studies = [s for split in ("denoiser_train", "denoiser_val") for s in work.studies(split)]
     card = {
-        **_origin(),
+        **origin(),
         "architecture": {"denoiser": task.architecture},
         "preprocessing": one_preprocessing(studies),
         "synthetic_only": task.start.get("synthetic_only", True)
@@ -61,7 +47,7 @@ def export_denoiser(
             },
             "denoiser": {
                 "command": command,
-                "data": _describe(work, studies, attribution),
+                "data": describe_data(work, studies, attribution),
                 "config": config,
             },
         },
@@ -90,7 +76,7 @@ def export_classifier(
     networks.pop("likeness", None)  # of another classifier
     card = {
         **old,
-        **_origin(),
+        **origin(),
         **beside.card,
         "architecture": {**networks, **beside.architecture},
         "residual": data.settings.deciding(),
@@ -99,7 +85,9 @@ def export_classifier(
             **old["training"],
             "classifier": {
                 "command": command,
-                "data": _describe(data.work, studies, attribution, drawn=data.examples is not None),
+                "data": describe_data(
+                    data.work, studies, attribution, drawn=data.examples is not None
+                ),
                 "config": {**config, "residual_precision": data.precision},
             },
         },
@@ -131,12 +119,12 @@ def export_lungs(
             told |= {"painted": data.painted}
         else:
             studies = [s for name in (*names, "train", "val") for s in data.work.studies(name)]
-        told |= _describe(data.work, studies, attribution, drawn=data.painted > 0)
+        told |= describe_data(data.work, studies, attribution, drawn=data.painted > 0)
     else:
         told |= {"attribution": attribution} if attribution else {}
         studies = []
     card = {
-        **_origin(),
+        **origin(),
         "architecture": {"lungs": task.architecture},
         "preprocessing": asdict(data.settings),
         "synthetic_only": bool(studies) and all(map(is_synthetic, studies)),
@@ -145,50 +133,3 @@ def export_lungs(
         "metrics": {"lungs": dict(metrics)},
     }
     save_weights(folder, {"lungs": task.network}, card=card)
-
-
-def _origin() -> dict[str, Any]:
-    """When, with what and from which commit; the commit only in a checkout of this project."""
-    commit = None
-    here = Path(__file__).resolve().parents[4]
-    if (here / ".git").exists():
-        found = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        commit = found.stdout.strip() or None
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "covidctnet": __version__,
-        "torch": torch.__version__,
-        "licence": "Apache-2.0",
-    }
-
-
-def _describe(
-    work: WorkFolder, studies: list[StoredStudy], attribution: str, *, drawn: bool = False
-) -> dict[str, Any]:
-    splits = Splits.load(work.splits_file)
-    kinds = Counter(_kind(study, drawn=drawn) for study in studies)
-    told = {
-        "studies": len(studies),
-        "studies_by_kind": dict(sorted(kinds.items())),
-        "splits_digest": splits.digest,
-        # Lungs that lesions were painted into have been seen as well.
-        "seen": " ".join(sorted({m for s in studies for m in (s.source.mark, s.source.host) if m})),
-        **({"fold": splits.fold} if splits.fold else {}),
-        "patients": {k: dict(v) for k, v in splits.counts().items()},
-        "sites": sorted({study.site for study in studies if study.site}),
-    }
-    return {**told, "attribution": attribution} if attribution else told
-
-
-def _kind(study: StoredStudy, *, drawn: bool) -> str:
-    """What a study is to the networks; `drawn` where they saw it with findings drawn in."""
-    if is_synthetic(study):
-        return "synthetic patients (phantoms)"
-    is_painted = PAINTED_NOTE in study.notes or (drawn and study.label is CHEST_CT.CONTROL)
-    return "real lungs with painted lesions" if is_painted else "patients"

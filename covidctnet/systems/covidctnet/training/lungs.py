@@ -21,16 +21,11 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.preprocess.grid import antialias_matrix
 from covidctnet.progress import track
 from covidctnet.systems.covidctnet.segment import pad_slices
-from covidctnet.systems.covidctnet.training.data import (
-    Pair,
-    Slices,
-    WorkFolder,
-    loader,
-    one_preprocessing,
-)
+from covidctnet.systems.covidctnet.training.data import Pair, Slices, loader
 from covidctnet.systems.covidctnet.training.examples import ExampleSettings, draw_example
 from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask, Schedule
 from covidctnet.training.augment import vary_slices
+from covidctnet.training.work import WorkFolder, one_preprocessing
 
 __all__ = ["LungData", "LungTask", "fill_bases"]
 

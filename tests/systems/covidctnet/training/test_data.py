@@ -13,13 +13,9 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.training import data as training_data
-from covidctnet.systems.covidctnet.training.data import (
-    ResidualData,
-    SliceData,
-    WorkFolder,
-    is_synthetic,
-)
+from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask
+from covidctnet.training.work import WorkFolder, is_synthetic
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import save_weights
 from tests.little_work import SHAPE, put_study

@@ -1,0 +1,125 @@
+"""What every system does, whichever it is; and a toy that no other file knows of."""
+
+import csv
+import json
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+
+import covidctnet
+from covidctnet import registry
+from covidctnet.cli import main
+from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.store import Store
+from covidctnet.errors import CohortError, WeightsError
+from covidctnet.io import read_study
+from covidctnet.registry import find_system, system_names
+from covidctnet.run.evaluate import evaluate_data
+from covidctnet.weights import load_weights, save_weights
+from tests.little_work import little_work
+from tests.small import calibrated_weights, write_cohort
+from tests.systems.toy import CLASSES
+
+__all__ = ["little_work"]
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """The toy, announced as another package would."""
+    point = EntryPoint("toy", "tests.systems.toy:SYSTEM", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+
+
+@pytest.fixture
+def trained(little_work):
+    """Weights of the toy after two steps."""
+    arguments = ["train", "toy", "net", "--work", str(little_work), "--trainer.max_epochs=1"]
+    assert main([*arguments, "--trainer.limit_train_batches=2", "--device", "cpu"]) == 0
+    return little_work / "weights"
+
+
+def weights_of(system, tmp_path, request):
+    if system == "toy":
+        return request.getfixturevalue("trained")
+    return {"covidctnet": calibrated_weights}[system](tmp_path / system)
+
+
+@pytest.mark.parametrize("name", ["covidctnet", "toy"])
+def test_every_system_is_found_loads_answers_twice_alike_and_keeps_its_card(
+    name, tmp_path, request
+):
+    assert name in system_names()
+    system = find_system(name)
+    folder = weights_of(name, tmp_path, request)
+    model = covidctnet.load(folder, device="cpu", precision="32")
+    assert model.info.system == name
+    assert model.info.classes == system.classes
+    (entry, *_) = read_cohort(write_cohort(tmp_path / "archive", 2, 1))
+    volume = read_study(entry.study)
+    one, two = (model(model.prepare(volume)) for _ in range(2))
+    assert one.probabilities == two.probabilities
+    assert one.classes == system.classes
+    assert one.weights == model.info.digest
+    weights = load_weights(folder)
+    networks = {kind: weights.network(kind) for kind in weights.card["architecture"]}
+    again = save_weights(tmp_path / "copy", networks, card=weights.card)
+    assert again.digest == weights.digest
+    assert again.card.get("training") == weights.card.get("training")
+
+
+def test_a_toy_is_trained_classifies_and_reports_without_an_edit_elsewhere(trained, tmp_path):
+    archive = write_cohort(tmp_path / "archive", 2, 1)
+    out = tmp_path / "results"
+    assert main(["classify", str(archive), "--weights", str(trained), "-o", str(out)]) == 0
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["status"] for row in rows} == {"classified"}
+    assert {"p_control", "p_ill"} <= rows[0].keys() and "p_cap" not in rows[0]
+    page = (out / "index.html").read_text()
+    assert ">Ill<" in page and "Ill or Control" in page and "CAP" not in page
+
+
+def test_a_toy_of_two_classes_is_evaluated_on_patients_of_three(trained, tmp_path):
+    archive = write_cohort(tmp_path / "archive", 2, 1)
+    out = tmp_path / "evaluation"
+    arguments = ["evaluate", "--data", str(archive), "--weights", str(trained), "-o", str(out)]
+    assert main(arguments) == 0
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["classes"] == list(CLASSES.titles)
+    assert set(found["by_label"]) == {"Control", "Ill"}
+    assert np.shape(found["confusion"]["rows"]) == (2, 2)
+    assert "Ill" in (out / "index.html").read_text()
+
+
+def test_patients_that_taught_a_toy_are_refused(trained, tmp_path):
+    archive = write_cohort(tmp_path / "archive", 2, 1)
+    card = json.loads((trained / "card.json").read_text())
+    (entry, *_) = read_cohort(archive)
+    card["training"]["net"]["data"]["seen"] = read_study(entry.study).source.mark
+    (trained / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CohortError, match="is one that the net of these weights learned from"):
+        evaluate_data(archive, covidctnet.load(trained), tmp_path / "out", limits=None)
+
+
+def test_the_card_of_a_toy_names_all_whom_it_has_seen(trained, little_work):
+    card = load_weights(trained).card
+    taught = set(card["training"]["net"]["data"]["seen"].split())
+    marks = {s.source.mark for s in Store(little_work / "preprocessed").index()}
+    assert taught and taught <= marks
+
+
+def test_weights_of_a_system_that_is_gone_are_refused_in_one_line(trained, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    with pytest.raises(WeightsError, match="no system named 'toy'") as caught:
+        covidctnet.load(trained)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_trained_is_told_before_lightning_comes(capsys):
+    assert main(["train", "toy"]) == 2
+    assert "expected covidctnet train SYSTEM STAGE" in capsys.readouterr().err
+    assert main(["train", "toy", "x", "--work", "w"]) == 2
+    assert "the system toy has no stage 'x'; its stages: net" in capsys.readouterr().err
+    assert main(["train", "nonesuch", "x", "--work", "w"]) == 2
+    assert "no system named 'nonesuch'" in capsys.readouterr().err
