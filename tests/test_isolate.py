@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from covidctnet.isolate import Child, ChildError, Limits, StartError
 from tests.io.series import write
 
 # As the console script has it.
-MAIN = "import sys; from covidctnet.cli import main; sys.exit(main())"
+MAIN = "import sys; from covidctnet.__main__ import main; sys.exit(main())"
 HASTY = Limits(memory_mb=400, seconds=3.0)
 
 
@@ -102,6 +103,12 @@ def executed(folder):
     return trace.read_text() if trace.exists() else ""
 
 
+def is_in_library(name):
+    if name not in sys.stdlib_module_names:
+        return False
+    return importlib.util.find_spec(name) is not None
+
+
 def test_no_file_of_the_working_folder_is_executed_by_a_child(hostile, monkeypatch):
     monkeypatch.chdir(hostile)
     with Child("tests.poison:work", limits=HASTY) as child:
@@ -154,17 +161,23 @@ def test_an_interpreter_that_is_gone_or_dies_at_its_start_blames_the_program(mon
         ask(child, "double", numbers=[1])
 
 
+@pytest.mark.parametrize("pythonpath", ["", ":", "."])
 @pytest.mark.parametrize("start", [["-m", "covidctnet"], ["-P", "-c", MAIN]])
-def test_the_program_executes_no_file_of_the_working_folder(hostile, start, tmp_path):
+def test_the_program_executes_no_file_of_the_working_folder(hostile, start, pythonpath, tmp_path):
     # What Python itself imports to run any module is out of reach.
     own = "import sys, runpy, contextlib, pkgutil, encodings.utf_8; print(*sys.modules)"
     known = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True)
     for name in known.stdout.split():
         (hostile / f"{name}.py").unlink(missing_ok=True)
+    for file in list(hostile.iterdir()) if pythonpath else ():
+        # In PYTHONPATH, packages and modules that this Python lacks are the choice of its user.
+        if not is_in_library(file.stem):
+            file.unlink()
     write(tmp_path / "scan")
     done = subprocess.run(
         [sys.executable, *start, "inspect", "--quick", str(tmp_path / "scan")],
         cwd=hostile,
+        env={**os.environ, "PYTHONPATH": pythonpath},
         capture_output=True,
         text=True,
         check=False,
