@@ -17,7 +17,14 @@ from covidctnet.io.canonical import volume_of
 from covidctnet.io.elements import DamagedFileError, NotDicomError
 from covidctnet.io.frame import Frame, Identity
 from covidctnet.io.geometry import check_placement, resample_gaps, untilt
-from covidctnet.io.headers import CT_IMAGE, ENHANCED_CT, identify, read_frames, series_key
+from covidctnet.io.headers import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    LOCALIZER_TYPES,
+    identify,
+    read_frames,
+    series_key,
+)
 from covidctnet.io.series import Dropped, Stack, choose
 from covidctnet.io.stacks import find_stacks
 from covidctnet.io.strays import is_stray
@@ -300,7 +307,8 @@ def _passes(stack: Stack, *, allow_gaps: bool, allow_tilt: bool) -> bool:
 
 
 def _check_study(frames: Sequence[Frame]) -> None:
-    studies = Counter(f.study_uid for f in frames)
+    # A localizer may have another study's UID: an anonymiser that draws one for every file.
+    studies = Counter(f.study_uid for f in frames if not LOCALIZER_TYPES & set(f.image_type))
     if len(studies) < 2:
         return
     if bare := studies[""]:
