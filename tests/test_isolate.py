@@ -58,21 +58,22 @@ def test_a_refusal_arrives_as_it_was_raised(child):
 
 
 @pytest.mark.parametrize(
-    ("deed", "code"),
+    ("deed", "code", "line"),
     [
-        ("abort", "CRASHED"),
-        ("exit", "CRASHED"),
-        ("hang", "TIMED_OUT"),
-        ("spin", "TIMED_OUT"),
-        ("eat", "OUT_OF_MEMORY"),
-        ("grow", "OUT_OF_MEMORY"),
-        ("divide", "INTERNAL"),
+        ("abort", "CRASHED", "broke down, which a damaged file can cause. Export it again"),
+        ("exit", "CRASHED", "broke down, which a damaged file can cause. Export it again"),
+        ("hang", "TIMED_OUT", "more than 3 s and was stopped. Check the files"),
+        ("spin", "TIMED_OUT", "more than 3 s and was stopped. Check the files"),
+        ("eat", "OUT_OF_MEMORY", "memory that reading may take. Check the files"),
+        ("grow", "OUT_OF_MEMORY", "memory that reading may take. Check the files"),
+        ("divide", "INTERNAL", "ZeroDivisionError. Run again with --verbose"),
     ],
 )
-def test_whatever_happens_is_told_and_the_next_request_is_answered(child, deed, code):
+def test_whatever_happens_is_told_and_the_next_request_is_answered(child, deed, code, line):
     with pytest.raises(ChildError) as caught:
         ask(child, deed)
     assert caught.value.code == code
+    assert line in caught.value.message
     assert "Doe" not in str(caught.value)
     assert is_alive(child)
 
