@@ -237,13 +237,9 @@ def _joined_scans(scans: list[list[_Atom]]) -> list[list[_Atom]]:
 
 def _nearness(atom: _Atom, scan: Sequence[_Atom]) -> tuple[bool, int, int]:
     """How much a loose file has in common with a scan: UIDs, then its folder."""
-
-    def shared(folder: Path) -> int:
-        pairs = zip(folder.parts, atom.folder.parts, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
     is_like = any(_is_like(atom, other) for other in scan)
-    return is_like, max(shared(a.folder) for a in scan), sum(len(a.slices) for a in scan)
+    nearest = max(_shared(a.folder, atom.folder) for a in scan)
+    return is_like, nearest, sum(len(a.slices) for a in scan)
 
 
 def _is_like(one: _Atom, other: _Atom) -> bool:
@@ -254,23 +250,39 @@ def _is_like(one: _Atom, other: _Atom) -> bool:
 
 
 def _apart(scan: list[_Atom]) -> list[list[_Atom]]:
-    """Large ones that UIDs hold together, by folder where some cannot be of one visit.
+    """Large ones that UIDs hold together, divided where some cannot be of one visit.
 
-    The folders nearest to the root that keep those apart are taken; where none do, each is a scan
-    of its own.
+    Copies are joined first, then those whose folders are nearest to each other, as long as nothing
+    keeps any of them apart.
     """
-    against = [pair for pair in combinations(scan, 2) if _is_against(*pair)]
+    against: dict[int, set[int]] = {}
+    for i, j in combinations(range(len(scan)), 2):
+        if _is_against(scan[i], scan[j]):
+            against.setdefault(i, set()).add(j)
+            against.setdefault(j, set()).add(i)
     if not against:
         return [scan]
-    deepest = max(len(atom.folder.parts) for atom in scan)
-    for depth in range(1, deepest + 1):
-        homes = {id(atom): atom.folder.parts[:depth] for atom in scan}
-        if all(homes[id(one)] != homes[id(other)] for one, other in against):
-            parts: dict[tuple[str, ...], list[_Atom]] = {}
-            for atom in scan:
-                parts.setdefault(homes[id(atom)], []).append(atom)
-            return list(parts.values())
-    return [[atom] for atom in scan]
+    parts = {i: {i} for i in range(len(scan))}
+    pairs = [(i, j) for i, j in combinations(range(len(scan)), 2) if _is_like(scan[i], scan[j])]
+    for i, j in sorted(pairs, key=lambda pair: _kinship(scan[pair[0]], scan[pair[1]])):
+        one, other = parts[i], parts[j]
+        if one is other or any(against.get(k, set()) & other for k in one):
+            continue
+        one |= other
+        parts.update(dict.fromkeys(other, one))
+    unique = {id(part): part for part in parts.values()}
+    return [[scan[i] for i in sorted(part)] for part in unique.values()]
+
+
+def _kinship(one: _Atom, other: _Atom) -> tuple[bool, int]:
+    """Smaller for those that belong together more surely."""
+    return not _are_copies(one, other), -_shared(one.folder, other.folder)
+
+
+def _shared(one: Path, other: Path) -> int:
+    """Folders that two paths have in common, from the root on."""
+    pairs = zip(one.parts, other.parts, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _is_against(one: _Atom, other: _Atom) -> bool:
@@ -323,13 +335,18 @@ def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 def _collide(one: _Atom, other: _Atom) -> bool:
     """Whether two folders of one series UID hold two scans, not two parts or copies of one."""
-    a, b = ({(s.sop_uid, s.position, s.number) for s in atom.slices} for atom in (one, other))
-    if len(a & b) * 2 > min(len(a), len(b)):
+    if _are_copies(one, other):
         return False
     here, there = one.extent, other.extent
     if here is None or there is None:
         return bool({s.number for s in one.slices} & {s.number for s in other.slices} - {None})
     return _overlap(here, there)
+
+
+def _are_copies(one: _Atom, other: _Atom) -> bool:
+    """Whether most slices of one are slices of the other."""
+    a, b = ({(s.sop_uid, s.position, s.number) for s in atom.slices} for atom in (one, other))
+    return len(a & b) * 2 > min(len(a), len(b))
 
 
 def _extent(slices: Sequence[Identity]) -> _Extent | None:

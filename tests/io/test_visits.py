@@ -1,5 +1,7 @@
 """One study UID for many patients: each scan is answered, or the study is refused by name."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,13 @@ def test_one_series_in_two_folders_stays_one_scan(tmp_path):
     series.write(tmp_path / "b", LONG, skip=tuple(range(10, 20)))
     (study,) = find_studies(tmp_path)
     np.testing.assert_array_equal(read_study(study).array, LONG)
+
+
+def test_a_copy_of_one_patient_of_several_is_found_once(tmp_path):
+    write_patients(tmp_path, flat=False, SeriesNumber=2)
+    shutil.copytree(tmp_path / "patient-0", tmp_path / "copy of patient-0")
+    found = find_studies(tmp_path)
+    assert len({study.id for study in found}) == len(found) == 3
+    arrays = sorted((read_study(study).array for study in found), key=len, reverse=True)
+    for number, array in enumerate(arrays):
+        np.testing.assert_array_equal(array, scan(number))
