@@ -331,13 +331,16 @@ def _of_one_patient(stack: Stack) -> Stack:
     """The stack, refused when its slices carry several patients."""
     for place, what in enumerate(("ids", "names")):
         found = {f.patient[place] for f in stack.frames} - {""}
-        if len(found) > 1:
-            fault = StudyError(
-                "MIXED_PATIENT",
-                f"expected one patient, the slices of a series carry {len(found)} patient {what}. "
-                + _SORT,
+        if len(found) < 2:
+            continue
+        carry = f"the slices of a series carry {len(found)} patient {what}. {_SORT}"
+        if len(found) == len({f.file for f in stack.frames}):
+            carry = (
+                f"each of {len(found)} slices carries another of the patient {what}, as a program "
+                "writes that anonymises file by file. Anonymise the series again, with one."
             )
-            return replace(stack, fault=fault)
+        fault = StudyError("MIXED_PATIENT", f"expected one patient, {carry}")
+        return replace(stack, fault=fault)
     return stack
 
 

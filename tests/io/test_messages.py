@@ -133,3 +133,12 @@ def test_a_slice_that_the_system_keeps_shut_is_named_with_the_reason(tmp_path, m
     with pytest.raises(StudyError, match=said) as caught:
         read_volume(tmp_path)
     assert caught.value.code == "UNREADABLE"
+
+
+def test_patient_ids_drawn_for_every_file_are_told_from_mixed_patients(tmp_path):
+    series.write(tmp_path, change=lambda ds, index: setattr(ds, "PatientID", f"drawn-{index}"))
+    said = r"each of 12 slices carries another .*file by file\. Anonymise the series again"
+    with pytest.raises(StudyError, match=said) as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "MIXED_PATIENT"
+    assert "drawn" not in str(caught.value)
