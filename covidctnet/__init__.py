@@ -5,14 +5,12 @@ Research software, no medical device.
 The names below are loaded when they are first used: importing the package loads no torch.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from covidctnet._version import __version__
 
-# As `typing` has it: `python -m covidctnet` imports no more than Python itself before it takes the
-# working folder off its path.
+# As `typing` has it: `python -m covidctnet` imports no more than Python itself, not even
+# `__future__`, before it takes the working folder off its path.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -82,7 +80,7 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -11,6 +11,10 @@ from covidctnet.classes import CHEST_CT, Classes, Label
 
 # The statuses of a `Prediction`.
 ANSWERED = ("classified", "flagged", "abstained")
+
+# Flags that tell of a scan and are no doubt about its answer; all others are reservations. Weights
+# that do not know scans like it say so by `unlike_training`.
+INFORMATION = frozenset({"contrast"})
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Prediction:
     Attributes:
         study: Short study id.
         probabilities: One probability a label, in the order of the classes; they sum to 1.
-        flags: Reservations of the reader and the gates, such as ``thick_slices``.
+        flags: What the reader and the gates noticed: reservations such as ``thick_slices``, and
+            information such as ``contrast``; see `reservations`.
         seconds: Wall-clock seconds by stage, in the order they ran.
         prediction_set: Labels that hold the true one with the coverage promised on the card, in
             the order of the classes; empty when the weights were not calibrated.
@@ -126,7 +131,12 @@ class Prediction:
         """
         if len(self.prediction_set) > 1:
             return "abstained"
-        return "flagged" if self.flags else "classified"
+        return "flagged" if reservations(self.flags) else "classified"
+
+
+def reservations(flags: Iterable[str]) -> tuple[str, ...]:
+    """The flags that are a doubt about an answer, without those that only tell of the scan."""
+    return tuple(flag for flag in flags if flag not in INFORMATION)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@ import pytest
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError
-from covidctnet.results import Failure, Prediction
+from covidctnet.report.words import FLAG_WORDS
+from covidctnet.results import INFORMATION, Failure, Prediction, reservations
 
 
 def test_class_order_is_control_covid_cap():
@@ -32,9 +33,22 @@ def test_the_most_probable_label_wins():
     assert p.status == "classified"
 
 
-def test_flags_change_the_status():
-    p = Prediction("s", dict.fromkeys(CHEST_CT, 1 / 3), flags=("lossy",))
-    assert p.status == "flagged"
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        (("lossy",), "flagged"),
+        (("contrast",), "classified"),
+        (("contrast", "unlike_training"), "flagged"),
+    ],
+)
+def test_a_reservation_changes_the_status_and_information_does_not(flags, status):
+    p = Prediction("s", dict.fromkeys(CHEST_CT, 1 / 3), flags=flags)
+    assert (p.flags, p.status) == (flags, status)
+
+
+def test_all_that_only_informs_is_a_flag_with_words():
+    assert set(FLAG_WORDS) >= INFORMATION
+    assert reservations(FLAG_WORDS) == tuple(f for f in FLAG_WORDS if f not in INFORMATION)
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.5, 0.5), (1.2, -0.1, -0.1)])

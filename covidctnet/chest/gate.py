@@ -131,7 +131,7 @@ def prepare_chest(
         settings: What to do.
         device: See `covidctnet.preprocess.preprocess`.
         complete: Adds to the lungs what density cannot find, before they decide on the crop (see
-            `covidctnet.segment.add_consolidation`).
+            `covidctnet.systems.covidctnet.segment.add_consolidation`).
 
     Raises:
         StudyError: ``WRONG_UNITS``, ``ABSURD_EXTENT``; ``NOT_CHEST`` where there is no lung to crop

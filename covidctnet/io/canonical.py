@@ -23,6 +23,8 @@ MAX_VOXELS = 2**30
 ODD_DEGREES = 20.0
 # Finer voxels are no CT of a chest.
 MIN_SPACING_MM = 0.02
+# What rounding leaves of a 0 or a 1 that a program wrote.
+ROUNDING_MM = 1e-4
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
 
@@ -117,14 +119,17 @@ def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...
     origin = affine[:3, 3]
     # Some programs put the middle of the volume at 0.
     middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + origin
-    if is_straight and (spacing == 1).all() and (not origin.any() or not middle.any()):
+    is_at_zero = bool(np.abs(origin).max() < ROUNDING_MM)
+    is_centred = bool(np.abs(middle).max() < ROUNDING_MM)
+    is_unit = bool(np.abs(spacing - 1).max() < ROUNDING_MM)
+    if is_straight and is_unit and (is_at_zero or is_centred):
         raise StudyError(
             "NO_GEOMETRY",
             "expected the scan's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "
             "the origin 0, which programs write that were given none. Convert the scan again "
             "from DICOM, or write its affine into the file.",
         )
-    return ("default_geometry",) if is_straight and not origin.any() else ()
+    return ("default_geometry",) if is_straight and is_at_zero else ()
 
 
 def volume_of(

@@ -123,8 +123,13 @@ def data_file_of(path: File) -> str | None:
         else (rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$")
     )
     found = re.search(pattern, head, re.MULTILINE | re.IGNORECASE)
-    name = found[1].decode("utf-8", errors="surrogateescape") if found else "LOCAL"
+    name = _beside(found[1].decode("utf-8", errors="surrogateescape") if found else "LOCAL")
     return None if name.upper() == "LOCAL" or not _is_plain(name) else name
+
+
+def _beside(name: str) -> str:
+    """A name without what says that the file lies beside the header."""
+    return re.sub(r"^(?:\./|\.\\)+", "", name.strip().strip('"'))
 
 
 def _is_plain(name: str) -> bool:
@@ -309,7 +314,7 @@ def _meta(head: bytes) -> tuple[_Layout, int]:
         dtype=np.dtype(kind).newbyteorder(">" if is_big else "<"),
         affine=_affine(directions, start[:3]),
         encoding=_ZIPPED if fields.get("compresseddata", "").lower() == "true" else _RAW,
-        data=fields["elementdatafile"] if is_detached else None,
+        data=_beside(fields["elementdatafile"]) if is_detached else None,
         skip=skip,
     )
     return layout, place
@@ -336,7 +341,7 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     flips = _NRRD_SPACES.get(fields["space"].lower())
     if flips is None:
         raise _lost("the space is not the patient's")
-    for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", "")):
+    for unit in _units(fields.get("spaceunits", "")):
         _check_units(unit)
     encoding = {
         "raw": _RAW,
@@ -363,6 +368,10 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     if any(size > 1 and vector == "none" for size, vector in zip(sizes, vectors, strict=True)):
         raise _several(sizes)
     spatial = [k for k, vector in enumerate(vectors) if vector != "none"]
+    axis_units = _units(fields.get("units", ""))
+    for k in spatial:
+        if k < len(axis_units):
+            _check_units(axis_units[k])
     directions = [_floats(vectors[k].strip("()").replace(",", " ")) for k in spatial]
     if len(spatial) != 3 or any(len(direction) != 3 for direction in directions):
         raise _lost("expected three directions of three numbers")
@@ -373,7 +382,7 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
         ),
         affine=_affine(np.array(directions) * flips, np.array(start) * flips),
         encoding=encoding,
-        data=fields.get("datafile"),
+        data=_beside(fields["datafile"]) if "datafile" in fields else None,
         lines=_whole(fields.get("lineskip", "0")),
         skip=_whole(fields.get("byteskip", "0")),
     )
@@ -425,6 +434,11 @@ def _shape(sizes: Sequence[int]) -> tuple[int, int, int]:
             f"{' x '.join(map(str, shape))}. Give the whole scan.",
         )
     return shape
+
+
+def _units(text: str) -> list[str]:
+    """What NRRD says axes are counted in; some programs leave the quotes out."""
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^\s"]+)', text)]
 
 
 def _check_units(unit: str) -> None:

@@ -50,7 +50,11 @@ def read_study(
             members(study.path)
             raise StudyError("BAD_ARCHIVE", "the archive has changed while it was read. Try again.")
         if series is not None:
-            raise StudyError("UNKNOWN_SERIES", "only DICOM studies have series; leave it out.")
+            raise StudyError(
+                "UNKNOWN_SERIES",
+                "expected a DICOM study, as a series was asked for, got a file of one volume. "
+                "Leave the series out.",
+            )
         if study.format == "nifti":
             return read_nifti(study.files[0], study.id)
         return read_itk(study.files, study.id)
@@ -59,7 +63,7 @@ def read_study(
     except DamagedFileError as error:
         raise StudyError(
             error.code,
-            f"wanted a whole archive: {error}. Copy or export it again.",
+            f"expected a whole archive: {error}. Pack or copy it again, or unpack it yourself.",
             study=study.id,
         ) from None
     except OSError as error:

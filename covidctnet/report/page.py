@@ -20,6 +20,7 @@ from covidctnet.report.pictures import (
 )
 from covidctnet.report.record import Record, labels_in
 from covidctnet.report.words import STATUS_WORDS, flag_words
+from covidctnet.results import INFORMATION, reservations
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
 __all__ = ["EMBEDDED_BYTES", "render_page"]
@@ -75,7 +76,7 @@ def render_page(
             for x in sorted(labels_in(answered), key=lambda label: (label.rank == 0, label.rank))
         ],
         answered_total=len(answered),
-        flagged_total=sum(bool(record.flags) for record in answered),
+        flagged_total=sum(bool(reservations(record.flags)) for record in answered),
         abstained_total=statuses["abstained"],
         rows=_rows(answered, picture_of),
         unanswered=unanswered,
@@ -137,7 +138,8 @@ def _rows(
                 }
                 for x in record.classes.reading_order
             ],
-            "flags": [flag_words(flag) for flag in record.flags],
+            "flags": [flag_words(flag) for flag in reservations(record.flags)],
+            "known": [flag_words(flag) for flag in record.flags if flag in INFORMATION],
             "seconds": f"{record.total_seconds:.1f}",
             "stages": ", ".join(f"{stage} {value:.2f}" for stage, value in record.seconds.items()),
             "weights": record.weights,

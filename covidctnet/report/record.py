@@ -79,7 +79,7 @@ class Record:
         source_path: Where the study was found; never shown on the page.
         fingerprint: Digest of its files' names, sizes and moments of change; see `fingerprint_of`.
         status: ``classified``, ``flagged``, ``abstained``, ``refused`` or ``failed``.
-        code: Reason of a refusal or failure; the flags of a flagged study.
+        code: Reason of a refusal or failure; the flags of an answer.
         message: One line for a person.
         shown_message: The same without file names, for the page.
         probabilities: By the key of the label; empty without an answer.
@@ -87,7 +87,7 @@ class Record:
             `Prediction.prediction_set`.
         distance: From the training data, over its limit; None when not known.
         burden: `Burden` as a mapping; empty when not known.
-        flags: Reservations, machine-readable.
+        flags: See `Prediction`.
         notes: What the reader and the stages did.
         seconds: Wall-clock seconds by stage, in the order they ran.
         weights: Digest of the weights and their settings.

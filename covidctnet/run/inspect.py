@@ -27,6 +27,7 @@ from covidctnet.io.dicom import (
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.read import read_study
 from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.results import reservations
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError
 
@@ -155,7 +156,10 @@ def render(told: dict[str, Any]) -> str:
             lines.append(text + (f" ({series['why']})" if series["why"] else ""))
         if study["geometry"]:
             shape, spacing = study["geometry"]["shape"], study["geometry"]["spacing_mm"]
-            flags = f", flagged {', '.join(study['flags'])}" if study["flags"] else ""
+            doubts = reservations(study["flags"])
+            facts = [flag for flag in study["flags"] if flag not in doubts]
+            flags = f", flagged {', '.join(doubts)}" if doubts else ""
+            flags += f"; {', '.join(facts)}" if facts else ""
             lines.append(f"   readable: {_times(shape)} voxels of {_times(spacing)} mm{flags}")
         if study["chest"]:
             lines.append(

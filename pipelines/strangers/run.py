@@ -89,7 +89,7 @@ class Answered:
 
     @property
     def is_asserted(self) -> bool:
-        """Whether the answer came without abstention and without a flag."""
+        """Whether the answer came without abstention and without a reservation."""
         return self.answer.status == "classified"
 
     @property
@@ -289,7 +289,7 @@ def figures(patients: Sequence[Answered]) -> Iterator[str]:
         "Controls called Control": (controls, lambda p: not p.is_wrong),
         "ill patients called ill": (ill, lambda p: not p.is_wrong),
         "ill patients called by their class": (ill, lambda p: p.answer.label is p.truth),
-        "asserted (no flag, no abstention) and wrong, ill v. Control": (
+        "asserted (no reservation, no abstention) and wrong, ill v. Control": (
             patients,
             lambda p: p.is_asserted and p.is_wrong,
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from covidctnet import __version__, read_volume
 from covidctnet.errors import StudyError
+from covidctnet.progress import bar
 from tests.catalogue.cases import Case, Expected, Refusal, Truth, every_case
 from tests.catalogue.peers import LIMITS, PEERS, Peer, judged
 
@@ -82,15 +84,20 @@ def main() -> None:
 
 
 def _rows(cases: Sequence[Case], peers: Sequence[Peer]) -> Iterator[Row]:
-    for case in cases:
-        with tempfile.TemporaryDirectory() as work:
-            folder = Path(work) / "input"
-            folder.mkdir()
-            expected = case.build(folder)
-            outcomes = {OURS: _ours(case, folder, expected)}
-            for peer in peers:
-                verdict = peer.read(case, folder, expected, Path(work))
-                outcomes[peer.name] = _outcome(verdict, expected)
+    # Every package reads in a process of its own: at the same time.
+    with ThreadPoolExecutor(len(peers) + 1) as pool, bar("robustness") as progress:
+        for done, case in enumerate(cases, start=1):
+            with tempfile.TemporaryDirectory() as work:
+                folder = Path(work) / "input"
+                folder.mkdir()
+                expected = case.build(folder)
+                asked = {
+                    peer.name: pool.submit(peer.read, case, folder, expected, Path(work))
+                    for peer in peers
+                }
+                outcomes = {OURS: _ours(case, folder, expected)}
+                outcomes |= {name: _outcome(a.result(), expected) for name, a in asked.items()}
+            progress(done, len(cases))
             yield Row(case, expected, outcomes)
 
 

@@ -1199,6 +1199,26 @@ DEFAULTS = (
                 _spaced(COLUMNS_FIRST, np.diag([-1.0, -1, 1, 1])),
             ),
             (
+                "nifti-identity-rounded",
+                "the affine is the identity but for rounding",
+                _spaced(COLUMNS_FIRST, np.eye(4) + 1e-6 * np.eye(4, k=3)),
+            ),
+            (
+                "nrrd-identity-rounded",
+                "1 mm from 0 but for rounding",
+                _defaults(SCAN, "scan.nrrd", Origin=(1e-7, 0, 0)),
+            ),
+            (
+                "nrrd-units-bare",
+                "space units of um without quotes",
+                _head_of("nrrd", _nrrd().replace("sizes", "space units: um um um\nsizes")),
+            ),
+            (
+                "nrrd-units-axes",
+                "units of cm for every axis",
+                _head_of("nrrd", _nrrd().replace("sizes", 'units: "cm" "cm" "cm"\nsizes')),
+            ),
+            (
                 "nifti-identity-exchanged",
                 "1 mm from 0, axes exchanged",
                 _spaced(COLUMNS_FIRST, np.eye(4)[[2, 1, 0, 3]]),
@@ -1345,6 +1365,31 @@ DETACHED = (
                 "mhd-raw",
                 "a header and its voxels",
                 _detached("scan.mhd", _meta_of(), SCAN.tobytes()),
+            ),
+            (
+                "mhd-dot-slash",
+                "the header names ./voxels.raw",
+                _detached("scan.mhd", _meta_of("./voxels.raw"), SCAN.tobytes()),
+            ),
+            (
+                "mhd-dot-backslash",
+                "the header names .\\\\voxels.raw",
+                _detached("scan.mhd", _meta_of(".\\voxels.raw"), SCAN.tobytes()),
+            ),
+            (
+                "mhd-quoted",
+                "the header names its voxels in quotes",
+                _detached("scan.mhd", _meta_of('"voxels.raw"'), SCAN.tobytes()),
+            ),
+            (
+                "mhd-name-blanks",
+                "the header names a file with blanks",
+                _detached("scan.mhd", _meta_of("my voxels.raw"), SCAN.tobytes(), "my voxels.raw"),
+            ),
+            (
+                "nhdr-dot-slash",
+                "the header names ./voxels.raw",
+                _detached("scan.nhdr", _nhdr("./voxels.raw"), SCAN.tobytes()),
             ),
             (
                 "mhd-zraw",

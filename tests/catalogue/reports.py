@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    CTImageStorage,
     DigitalMammographyXRayImageStorageForPresentation,
     DigitalXRayImageStorageForPresentation,
     EncapsulatedPDFStorage,
+    ExplicitVRBigEndian,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    PositronEmissionTomographyImageStorage,
     SecondaryCaptureImageStorage,
     VLWholeSlideMicroscopyImageStorage,
 )
 
 from covidctnet.io.dicom.headers import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
-from tests.catalogue.steps import both, compressed, file, on, patched, put, put_object, setting
+from tests.catalogue.steps import (
+    big_endian,
+    both,
+    compressed,
+    enhanced,
+    file,
+    moved,
+    on,
+    patched,
+    put,
+    put_object,
+    setting,
+)
 from tests.catalogue.steps import stored as stored_as
 from tests.io import series
 from tests.io.series import Change
@@ -185,6 +203,52 @@ ADJOINING = (
             ),
         )
     ),
+    *(
+        Case(
+            f"dicom-{name}",
+            "adjoining acquisitions",
+            what,
+            of(Refusal("SLICE_GAP"), *_two(change, first, second, name="other")),
+        )
+        for name, what, first, second, change in (
+            (
+                "hole-one",
+                "the scan goes on in another series behind a hole of one",
+                11,
+                12,
+                setting(),
+            ),
+            (
+                "hole-two",
+                "the scan goes on in another series behind a hole of two",
+                10,
+                12,
+                setting(),
+            ),
+            (
+                "hole-short",
+                "seven slices in another series, behind a hole of one",
+                12,
+                13,
+                setting(),
+            ),
+            ("joint-series", "two series of one scan share one place", 12, 11, setting()),
+            (
+                "goes-on-short",
+                "the last five slices in another series with another kernel",
+                15,
+                15,
+                setting(ConvolutionKernel="B60f"),
+            ),
+            (
+                "goes-on-moved",
+                "the scan goes on in another series, moved by half a step",
+                12,
+                12,
+                moved(lambda index: (0, 0, 1.2)),
+            ),
+        )
+    ),
     Case(
         "dicom-goes-on-chosen",
         "adjoining acquisitions",
@@ -232,8 +296,18 @@ def _classless(ds: Dataset) -> None:
     del ds.SOPClassUID, ds.file_meta.MediaStorageSOPClassUID
 
 
+GUID = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
+
+
 def _guid(keyword: str) -> Change:
-    return setting(**{keyword: "3f2504e0-4f89-11d3-9a0c-0305e82c3301"})
+    return setting(**{keyword: GUID})
+
+
+def _worded(ds: Dataset, *, keyword: str, value: str) -> None:
+    """A UID replaced by words, which pydicom writes with a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        setattr(ds, keyword, value)
 
 
 UIDS = (
@@ -272,6 +346,71 @@ UIDS = (
                 setting(SOPInstanceUID=series.uid("one")),
             ),
         )
+    ),
+    *(
+        Case(
+            f"dicom-uid-{what}-{name}",
+            "UIDs of anonymisers",
+            f"{value!r} stands for the {said} of all slices",
+            of(RIGHT, put(), _resaved(partial(_worded, keyword=keyword, value=value))),
+        )
+        for what, said, keyword, name, value in (
+            ("study", "study UID", "StudyInstanceUID", "words", "ANONYMIZED STUDY"),
+            ("study", "study UID", "StudyInstanceUID", "braces", f"{{{GUID}}}"),
+            ("study", "study UID", "StudyInstanceUID", "brackets", "[Deleted]"),
+            ("study", "study UID", "StudyInstanceUID", "blanks", "   "),
+            ("study", "study UID", "StudyInstanceUID", "urn", f"urn:uuid:{GUID}"),
+            ("study", "study UID", "StudyInstanceUID", "accents", "anonymisé"),
+            ("series", "series UID", "SeriesInstanceUID", "words", "REMOVED (1)"),
+            ("series", "series UID", "SeriesInstanceUID", "braces", f"{{{GUID}}}"),
+            ("frame", "frame of reference", "FrameOfReferenceUID", "words", "REMOVED (1)"),
+            ("instance", "SOP instance UID", "SOPInstanceUID", "words", "REMOVED (1)"),
+        )
+    ),
+    Case(
+        "dicom-uid-all-each-localizer",
+        "UIDs of anonymisers",
+        "all UIDs are each file's own, a localizer's too",
+        of(
+            RIGHT,
+            put(change=both(*map(_own, NO_UIDS))),
+            put_object(
+                "localizer.dcm",
+                both(
+                    setting(
+                        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+                        ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
+                    ),
+                    setting(**{keyword: series.uid(f"{keyword}/localizer") for keyword in NO_UIDS}),
+                ),
+            ),
+        ),
+    ),
+    Case(
+        "dicom-uid-series-and-number-each",
+        "UIDs of anonymisers",
+        "series UID and series number are each slice's own",
+        of(
+            Refusal("TOO_FEW_SLICES", (RIGHT,)),
+            put(change=both(_own("SeriesInstanceUID"), _each("SeriesNumber", lambda k: k + 1))),
+        ),
+        policy=True,
+    ),
+    Case(
+        "dicom-uid-study-missing-halves",
+        "UIDs of anonymisers",
+        "no slice has a study UID, the series lies in two folders",
+        of(
+            RIGHT,
+            put("a", skip=range(6, 12), change=_alone("StudyInstanceUID")),
+            put("b", skip=range(6), change=_alone("StudyInstanceUID")),
+        ),
+    ),
+    Case(
+        "dicom-uid-series-each-folder",
+        "UIDs of anonymisers",
+        "every slice has a series UID and a folder of its own",
+        of(RIGHT, put(change=_own("SeriesInstanceUID"), name="{:04d}/slice.dcm")),
     ),
     Case(
         "dicom-uid-class-in-meta",
@@ -406,6 +545,48 @@ BESIDE = (
                 _page(SecondaryCaptureImageStorage, 7016, 4960, short=True),
             ),
             (
+                "frames-many",
+                "a capture of 60,000 frames",
+                both(
+                    _page(MultiFrameTrueColorSecondaryCaptureImageStorage, 100, 100),
+                    setting(NumberOfFrames=60000),
+                ),
+            ),
+            (
+                "private",
+                "a large object of a private class",
+                _page("1.2.826.0.1.3680043.8.498.7.1", 7016, 4960),
+            ),
+            (
+                "pet",
+                "a large PET image",
+                _page(PositronEmissionTomographyImageStorage, 6000, 6000),
+            ),
+            (
+                "screen",
+                "a large screen picture of CT storage",
+                both(
+                    _page(CTImageStorage, 7016, 4960),
+                    setting(ImageType=["DERIVED", "SECONDARY", "SCREEN SAVE"]),
+                ),
+            ),
+            (
+                "localizer-tall",
+                "a localizer of CT storage with 5,000 rows",
+                both(
+                    _page(CTImageStorage, 5000, 1000),
+                    setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]),
+                ),
+            ),
+            (
+                "page-same-series",
+                "a page under the series UID of the scan",
+                both(
+                    _page(SecondaryCaptureImageStorage, 7016, 4960),
+                    setting(SeriesInstanceUID=series.uid("study/series")),
+                ),
+            ),
+            (
                 "rows-odd",
                 "an image whose numbers are none",
                 both(
@@ -516,6 +697,12 @@ def _half(source: str, target: str) -> Step:
     return step
 
 
+def both_steps(folder: Path) -> None:
+    """Two files that hold nothing."""
+    file("a.dcm", b"")(folder)
+    file("b.dcm", NOISE)(folder)
+
+
 STRAYS = (
     *(
         Case(
@@ -530,6 +717,9 @@ STRAYS = (
             ("zeros", "a file of zeros", file("zeros.dcm", bytes(3000))),
             ("half", "half of a second copy of a slice", _half("IM0035.dcm", "part.dcm")),
             ("far", "an empty file whose number is far off", file("IM9999.dcm", b"")),
+            ("copy-half", "half of a file named as a copy", _half("IM0035.dcm", "IM0035 (1).dcm")),
+            ("temporary", "an empty file of a program that broke off", file("~IM0035.dcm", b"")),
+            ("two", "an empty file and one of noise", both_steps),
         )
     ),
     *(
@@ -575,6 +765,10 @@ METAL[:, 8:11, 5:8] = 2500
 DENSE = SCAN.copy()
 DENSE[:, 8:11, 5:8] = 3600
 WIDE = truth(METAL, None, "stored_bits")
+SPECK = SCAN.copy()
+SPECK[5, 9, 6] = 2500
+PADDED = METAL.copy()
+PADDED[:, :2] = -3024
 
 
 def _narrow(signed: bool) -> Change:
@@ -621,6 +815,60 @@ HEADERS = (
             ),
         ),
     ),
+    *(
+        Case(
+            f"dicom-bits-too-few-{name}",
+            "stored bits",
+            f"metal of 3600 HU, 12 bits said, {what}",
+            of(truth(DENSE, None, "stored_bits"), step),
+        )
+        for name, what, step in (
+            (
+                "rle",
+                "compressed by RLE",
+                put(
+                    "",
+                    DENSE,
+                    change=both(compressed("1.2.840.10008.1.2.5"), _narrow(False)),
+                    syntax="1.2.840.10008.1.2.5",
+                ),
+            ),
+            (
+                "big-endian",
+                "big endian",
+                put("", DENSE, change=both(_narrow(False), big_endian), syntax=ExplicitVRBigEndian),
+            ),
+            (
+                "32-bits",
+                "in 32 bits",
+                put("", DENSE, change=stored_as("<u4", bits=12)),
+            ),
+            (
+                "enhanced",
+                "in one object of many frames",
+                enhanced(
+                    scan=DENSE,
+                    per_frame=False,
+                    change=lambda ds: setting(BitsStored=12, HighBit=11)(ds, 0),
+                ),
+            ),
+        )
+    ),
+    Case(
+        "dicom-bits-too-few-one-voxel",
+        "stored bits",
+        "one voxel of 2500 HU in signed pixels of 12 bits",
+        of(truth(SPECK, None, "stored_bits"), put("", SPECK, change=_narrow(True))),
+    ),
+    Case(
+        "dicom-bits-too-few-padding",
+        "stored bits",
+        "metal and a padding of -3024 in signed pixels of 12 bits",
+        of(
+            truth(np.maximum(PADDED, np.int16(-1024)), None, "stored_bits"),
+            put("", PADDED, change=_narrow(True)),
+        ),
+    ),
     Case(
         "dicom-bits-marks-above",
         "stored bits",
@@ -645,6 +893,8 @@ HEADERS = (
             ("unspecified", "US"),
             ("unknown", "UNSPECIFIED"),
             ("ct-number", "CT Number"),
+            ("points", "H.U."),
+            ("joined", "Hounsfield_Units"),
         )
     ),
     *(
@@ -712,6 +962,9 @@ HEADERS = (
             ("protocol", "ProtocolName", "Thorax mit KM"),
             ("volume", "ContrastBolusVolume", "80"),
             ("route", "ContrastBolusRoute", "IV"),
+            ("underscores", "SeriesDescription", "Thorax_KM_venoes"),
+            ("italian", "SeriesDescription", "TORACE CON MDC"),
+            ("injection", "StudyDescription", "Thorax avec injection"),
         )
     ),
 )

@@ -1,12 +1,17 @@
 """One line is all that the user sees: the cause and the next step stand in it."""
 
 import re
+from pathlib import Path
 
 import pytest
+from covidctnet.io.dicom.headers import series_key
 
-from covidctnet import read_volume
+from covidctnet import find_studies, read_study, read_volume
 from covidctnet.errors import StudyError
 from tests.catalogue.cases import every_case
+from tests.io import series
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CASES = {case.name: case for case in every_case()}
 # A case of the catalogue, its code, words of the cause, and words of what to do.
@@ -43,7 +48,27 @@ LINES = (
     ("nifti-magic-pair", "CORRUPT_FILE", "a pair", "one .nii file"),
     ("mhd-alone", "CORRUPT_FILE", "does not lie beside it", "into one folder"),
     ("mhd-list", "CORRUPT_FILE", "several files", "as one file"),
+    ("dicom-syntax-unknown", "UNSUPPORTED_SYNTAX", "1.2.840.99999.1.2.1 is not", "uncompressed"),
+    ("zip-encrypted", "BAD_ARCHIVE", "encrypted", "unpack it yourself"),
+    ("zip-path-upwards", "BAD_ARCHIVE", "leads out of it", "unpack it yourself"),
+    ("zip-half", "BAD_ARCHIVE", "directory cannot be read", "copy it again"),
+    ("zip-bomb", "BAD_ARCHIVE", "as no scan does|more than is read", "Pack or copy it again"),
+    ("zip-link", "BAD_ARCHIVE", "a link or a device", "Pack"),
 )
+# Codes that reading does not raise for a file, and where their lines are tested.
+ELSEWHERE = {
+    "UNKNOWN_SERIES": "below",
+    "UNREADABLE": "below",
+    "NOT_CHEST": "tests/test_classify.py",
+    "ABSURD_EXTENT": "tests/preprocess/test_preprocess.py",
+    "WRONG_UNITS": "tests/test_denoise.py",
+    "WRONG_SIZE": "tests/test_classify.py",
+    "OUT_OF_RANGE": "tests/io/test_store.py",
+    "CRASHED": "tests/test_isolate.py",
+    "TIMED_OUT": "tests/test_isolate.py",
+    "OUT_OF_MEMORY": "tests/test_isolate.py",
+    "INTERNAL": "tests/test_isolate.py",
+}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +87,6 @@ def test_a_refusal_names_its_cause_and_the_next_step(tmp_path, name, code, cause
 
 
 def test_five_images_under_five_series_uids_are_counted_together(tmp_path):
-    from tests.io import series
-
     def change(ds, index):
         ds.SeriesInstanceUID = series.uid(f"own/{index}")
 
@@ -71,3 +94,51 @@ def test_five_images_under_five_series_uids_are_counted_together(tmp_path):
     with pytest.raises(StudyError, match=r"5 CT images in 5 series.*one series UID") as caught:
         read_volume(tmp_path)
     assert caught.value.code == "TOO_FEW_SLICES"
+
+
+def test_every_documented_code_has_a_line_that_is_tested():
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE))
+    assert documented == {line[1] for line in LINES} | set(ELSEWHERE)
+
+
+def test_a_series_that_is_not_there_names_those_that_are(tmp_path):
+    series.write(tmp_path / "scan")
+    (study,) = find_studies(tmp_path / "scan")
+    key = series_key(series.uid("study/series"))
+    for asked in ("nothing", f"{key}.7"):
+        with pytest.raises(StudyError, match=rf"{key}, got {asked}.*covidctnet inspect") as caught:
+            read_study(study, series=asked)
+        assert caught.value.code == "UNKNOWN_SERIES"
+
+
+def test_a_series_asked_of_a_file_says_to_leave_it_out(tmp_path):
+    CASES["nifti-origin-zero"].build(tmp_path)
+    with pytest.raises(StudyError, match=r"a file of one volume\. Leave the series out") as caught:
+        read_volume(CASES["nifti-origin-zero"].input_in(tmp_path), series="abc")
+    assert caught.value.code == "UNKNOWN_SERIES"
+
+
+def test_a_slice_that_the_system_keeps_shut_is_named_with_the_reason(tmp_path, monkeypatch):
+    files = series.write(tmp_path)
+    real = Path.open
+
+    def guarded(self, *args, **options):
+        if self == files[3]:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    said = r"file 4 of 12 .*cannot be read \(Permission denied\). Check its rights"
+    with pytest.raises(StudyError, match=said) as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "UNREADABLE"
+
+
+def test_patient_ids_drawn_for_every_file_are_told_from_mixed_patients(tmp_path):
+    series.write(tmp_path, change=lambda ds, index: setattr(ds, "PatientID", f"drawn-{index}"))
+    said = r"each of 12 slices carries another .*file by file\. Anonymise the series again"
+    with pytest.raises(StudyError, match=said) as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "MIXED_PATIENT"
+    assert "drawn" not in str(caught.value)

@@ -120,6 +120,14 @@ def test_a_flag_is_told_in_words_and_an_unknown_one_as_it_is(page):
     assert "New doubt." in row
 
 
+def test_contrast_medium_is_told_without_being_a_doubt(page):
+    text = page(answer(flags=("contrast",)))
+    (row,) = rows(text)
+    assert "The scan seems to be taken with contrast medium." in row
+    assert "Flagged" not in row and "has-flags" not in row
+    assert "flagged (0)" in text
+
+
 @pytest.mark.parametrize(
     ("probabilities", "texts"),
     [

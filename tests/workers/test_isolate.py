@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from covidctnet.workers.isolate import Child, ChildError, Limits, StartError
 from tests.io.series import write
 
 # As the console script has it.
-MAIN = "import sys; from covidctnet.cli import main; sys.exit(main())"
+MAIN = "import sys; from covidctnet.__main__ import main; sys.exit(main())"
 HASTY = Limits(memory_mb=400, seconds=3.0)
 
 
@@ -57,21 +58,22 @@ def test_a_refusal_arrives_as_it_was_raised(child):
 
 
 @pytest.mark.parametrize(
-    ("deed", "code"),
+    ("deed", "code", "line"),
     [
-        ("abort", "CRASHED"),
-        ("exit", "CRASHED"),
-        ("hang", "TIMED_OUT"),
-        ("spin", "TIMED_OUT"),
-        ("eat", "OUT_OF_MEMORY"),
-        ("grow", "OUT_OF_MEMORY"),
-        ("divide", "INTERNAL"),
+        ("abort", "CRASHED", "broke down, which a damaged file can cause. Export it again"),
+        ("exit", "CRASHED", "broke down, which a damaged file can cause. Export it again"),
+        ("hang", "TIMED_OUT", "more than 3 s and was stopped. Check the files"),
+        ("spin", "TIMED_OUT", "more than 3 s and was stopped. Check the files"),
+        ("eat", "OUT_OF_MEMORY", "memory that reading may take. Check the files"),
+        ("grow", "OUT_OF_MEMORY", "memory that reading may take. Check the files"),
+        ("divide", "INTERNAL", "ZeroDivisionError. Run again with --verbose"),
     ],
 )
-def test_whatever_happens_is_told_and_the_next_request_is_answered(child, deed, code):
+def test_whatever_happens_is_told_and_the_next_request_is_answered(child, deed, code, line):
     with pytest.raises(ChildError) as caught:
         ask(child, deed)
     assert caught.value.code == code
+    assert line in caught.value.message
     assert "Doe" not in str(caught.value)
     assert is_alive(child)
 
@@ -100,6 +102,12 @@ def hostile(tmp_path):
 def executed(folder):
     trace = folder.parent / "executed"
     return trace.read_text() if trace.exists() else ""
+
+
+def is_in_library(name):
+    if name not in sys.stdlib_module_names:
+        return False
+    return importlib.util.find_spec(name) is not None
 
 
 def test_no_file_of_the_working_folder_is_executed_by_a_child(hostile, monkeypatch):
@@ -154,17 +162,23 @@ def test_an_interpreter_that_is_gone_or_dies_at_its_start_blames_the_program(mon
         ask(child, "double", numbers=[1])
 
 
+@pytest.mark.parametrize("pythonpath", ["", ":", "."])
 @pytest.mark.parametrize("start", [["-m", "covidctnet"], ["-P", "-c", MAIN]])
-def test_the_program_executes_no_file_of_the_working_folder(hostile, start, tmp_path):
+def test_the_program_executes_no_file_of_the_working_folder(hostile, start, pythonpath, tmp_path):
     # What Python itself imports to run any module is out of reach.
     own = "import sys, runpy, contextlib, pkgutil, encodings.utf_8; print(*sys.modules)"
     known = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True)
     for name in known.stdout.split():
         (hostile / f"{name}.py").unlink(missing_ok=True)
+    for file in list(hostile.iterdir()) if pythonpath else ():
+        # In PYTHONPATH, packages and modules that this Python lacks are the choice of its user.
+        if not is_in_library(file.stem):
+            file.unlink()
     write(tmp_path / "scan")
     done = subprocess.run(
         [sys.executable, *start, "inspect", "--quick", str(tmp_path / "scan")],
         cwd=hostile,
+        env={**os.environ, "PYTHONPATH": pythonpath},
         capture_output=True,
         text=True,
         check=False,

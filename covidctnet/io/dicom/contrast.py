@@ -41,14 +41,16 @@ _AGENTS = (
 )
 # Words for a scan without, and for one with contrast medium.
 _WITHOUT = re.compile(
-    r"\b(?:w/?o|without|no|non|not|ohne|sans|senza|sin|sem|pre|before|vor)[\s_.-]*(?:i\.?v\.?|the)?"
-    r"[\s_.-]*(?:contrast\w*|contraste|contrasto|cont|con|km|kontrast\w*|iv|enhanc\w*|c)\b"
+    r"\b(?:w/?o|without|no|non|not|ohne|o|sans|senza|sin|sem|pre|before|vor)[\s.-]*(?:i\.?v\.?|the)?"
+    r"[\s.-]*(?:contrast\w*|contraste|contrasto|cont|con|km|mdc|kontrast\w*|iv|enhanc\w*|inj\w*|c)\b"
+    r"|\b[ck]ontrast\w*\s*(?:agent|medium|media)?\s*[:=]\s*(?:no|none|n|nein|nil)\b"
     r"|\bnoncon\w*|\bn[ao]?tive\b|\bnativ\w*|\bunenhanced\b|\bncct\b|\bplain\b|(?<!\w)c-(?!\w)"
     r"|(?<!\w)-c(?!\w)|\bpre[\s_-]?c\b",
     re.IGNORECASE,
 )
 _WITH = re.compile(
-    r"contrast|kontrast|\b(?:mit|with|w/?|w\.)[\s_.-]*(?:i\.?v\.?|km|con|cont|c)\b|\bkm\b"
+    r"contrast|kontrast|\b(?:mit|with|w/?|w\.)[\s.-]*(?:i\.?v\.?|km|con|cont|c)\b|\b(?:km|mdc)\b"
+    r"|\binject[eé]?\b|\binjection\b|\b(?:i|iv|inj)\s?\+(?!\w)"
     r"|(?<!\w)c\+|\+\s?c(?!\w)|\bc[\s_-]?e(?:[\s_-]?ct|ct)?\b|\bcect\b|\bpost[\s_-]?(?:con\w*|c)\b"
     r"|\benhanced\b|\benhancement\b|\bangio\w*|\bct[\s_-]?p?a\b|\bctpa\b|\barteri\w+|\bvenous\b"
     r"|\bven[oö]s\b|\bportal\b|\bpv\s?phase\b|\b(?:" + _AGENTS + r")\b",
@@ -83,6 +85,7 @@ def says_contrast(words: str) -> bool | None:
     Args:
         words: As a site writes them, such as ``CT CHEST W/CONTRAST`` or ``Thorax nativ``.
     """
+    words = words.replace("_", " ")
     rest = _WITHOUT.sub(" ", words)
     if _WITH.search(rest):
         return True

@@ -82,6 +82,23 @@ PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
 LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
+# ImageType values of CT storage that is no stack of HU slices.
+PICTURE_TYPES = frozenset(
+    {
+        "SCREEN SAVE",
+        "PROJECTION IMAGE",
+        "MIP",
+        "MAX_IP",
+        "MIN_IP",
+        "MINIP",
+        "VOLREN",
+        "VRT",
+        "3D",
+        "DOSE_INFO",
+        "MONITORING",
+        "PERFUSION",
+    }
+)
 # What may tell two images of one place apart, most telling first. The number of the series does
 # where an anonymiser gave all series one UID.
 _MARKS = (
@@ -255,6 +272,8 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     sop_class = _sop_class(data)
     _check_end(data, uid(data, "StudyInstanceUID"))
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
+    if sop_class == CT_IMAGE and (LOCALIZER_TYPES | PICTURE_TYPES) & set(texts(data, "ImageType")):
+        is_ct = False
     # Nothing of another object is ever decoded: whatever it claims harms nobody.
     pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
     common: dict[str, Any] = {

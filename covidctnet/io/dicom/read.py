@@ -17,7 +17,14 @@ from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, identify, read_frames, series_key
+from covidctnet.io.dicom.headers import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    LOCALIZER_TYPES,
+    identify,
+    read_frames,
+    series_key,
+)
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_stray
@@ -300,7 +307,8 @@ def _passes(stack: Stack, *, allow_gaps: bool, allow_tilt: bool) -> bool:
 
 
 def _check_study(frames: Sequence[Frame]) -> None:
-    studies = Counter(f.study_uid for f in frames)
+    # A localizer may have another study's UID: an anonymiser that draws one for every file.
+    studies = Counter(f.study_uid for f in frames if not LOCALIZER_TYPES & set(f.image_type))
     if len(studies) < 2:
         return
     if bare := studies[""]:
@@ -323,13 +331,16 @@ def _of_one_patient(stack: Stack) -> Stack:
     """The stack, refused when its slices carry several patients."""
     for place, what in enumerate(("ids", "names")):
         found = {f.patient[place] for f in stack.frames} - {""}
-        if len(found) > 1:
-            fault = StudyError(
-                "MIXED_PATIENT",
-                f"expected one patient, the slices of a series carry {len(found)} patient {what}. "
-                + _SORT,
+        if len(found) < 2:
+            continue
+        carry = f"the slices of a series carry {len(found)} patient {what}. {_SORT}"
+        if len(found) == len({f.file for f in stack.frames}):
+            carry = (
+                f"each of {len(found)} slices carries another of the patient {what}, as a program "
+                "writes that anonymises file by file. Anonymise the series again, with one."
             )
-            return replace(stack, fault=fault)
+        fault = StudyError("MIXED_PATIENT", f"expected one patient, {carry}")
+        return replace(stack, fault=fault)
     return stack
 
 

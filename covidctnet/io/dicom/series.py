@@ -115,7 +115,11 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
     wanted = [s for s in stacks if series is None or series in (s.key, s.series)]
     if not wanted:
         known = ", ".join(sorted(s.key for s in stacks))
-        raise StudyError("UNKNOWN_SERIES", f"wanted series {series}, this study has {known}.")
+        raise StudyError(
+            "UNKNOWN_SERIES",
+            f"expected one of the series of this study, {known}, got {series}. "
+            "Take a key that `covidctnet inspect` shows.",
+        )
     axial = [s for s in wanted if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
     wanted = axial or wanted
     longest = max(s.extent_mm for s in wanted)

@@ -27,7 +27,13 @@ from covidctnet.io.dicom.geometry import (
     has_geometry,
     place,
 )
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, series_key
+from covidctnet.io.dicom.headers import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    LOCALIZER_TYPES,
+    PICTURE_TYPES,
+    series_key,
+)
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.voxels import SYNTAXES, same_pixels
 
@@ -43,21 +49,9 @@ JOINT_SHARE = 0.1
 _OF_RECONSTRUCTION = ("ConvolutionKernel", "SliceThickness", "KVP")
 # A stack that shares more than this with another shows the same part of the body.
 SAME_PART = 0.5
-# ImageType values of CT storage that is no stack of HU slices.
-PICTURE_TYPES = {
-    "SCREEN SAVE",
-    "PROJECTION IMAGE",
-    "MIP",
-    "MAX_IP",
-    "MIN_IP",
-    "MINIP",
-    "VOLREN",
-    "VRT",
-    "3D",
-    "DOSE_INFO",
-    "MONITORING",
-    "PERFUSION",
-}
+# On the places of one grid, so far behind the end of a stack another one still goes on with it: the
+# slices between them are missing.
+MAX_HOLE_MM = 30.0
 # What RescaleType may say of values that are no HU. Words for HU are spelt in many ways, so any
 # other word is let pass, and the values decide.
 OTHER_UNITS = re.compile(
@@ -89,15 +83,19 @@ def find_stacks(
         dropped += left_out
     large = {id(f) for s in stacks if len(s.frames) >= MIN_SLICES for f in s.frames}
     loose = [f for f in frames if id(f) not in large and has_geometry(f)]
-    placed = [s for s in stacks if s.placement is not None and len(s.frames) >= MIN_SLICES]
-    return [
-        replace(
-            s,
-            beside=s.beside + _continuing(s, loose),
-            beyond=tuple((o.series, n) for o in placed if o is not s if (n := _beyond(s, o))),
-        )
-        for s in stacks
-    ], dropped
+    return [_with_neighbours(s, stacks, loose) for s in stacks], dropped
+
+
+def _with_neighbours(stack: Stack, stacks: Sequence[Stack], loose: Sequence[Frame]) -> Stack:
+    """The stack, told how many images lie where it goes on."""
+    beyond = [(o, n) for o in stacks if o is not stack if (n := _beyond(stack, o))]
+    counted = {id(f) for other, _ in beyond for f in other.frames}
+    rest = [f for f in loose if id(f) not in counted]
+    return replace(
+        stack,
+        beside=stack.beside + _continuing(stack, rest),
+        beyond=tuple((other.series, n) for other, n in beyond),
+    )
 
 
 def _stacks_of_series(
@@ -405,9 +403,15 @@ def _beyond(stack: Stack, other: Stack) -> int:
     count = len(above) + len(below)
     if len(heights) - count > SAME_PART * len(heights):
         return 0
-    reach = 1.5 * mine.step_mm
-    goes_on = (len(above) and above[0] - high <= reach) or (len(below) and low - below[-1] <= reach)
-    return count if goes_on else 0
+    ways = [above[0] - high] if len(above) else []
+    ways += [low - below[-1]] if len(below) else []
+    return count if any(_is_next(way, mine.step_mm, limit) for way in ways) else 0
+
+
+def _is_next(way: float, step: float, limit: float) -> bool:
+    """Whether a slice so far behind the last one is the next, or one of the next but for a hole."""
+    is_on_grid = abs(way - step * round(way / step)) <= limit
+    return way <= 1.5 * step or (is_on_grid and way - step <= MAX_HOLE_MM)
 
 
 def _drift(placement: Placement) -> float:

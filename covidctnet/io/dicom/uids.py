@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations, takewhile
 from pathlib import Path
 
@@ -150,9 +151,25 @@ class _Atom:
     frame: str
     entries: list[Entry] = field(default_factory=list)
 
-    @property
+    @cached_property
     def slices(self) -> list[Identity]:
         return [found for _, found in self.entries if found.is_slice]
+
+    @cached_property
+    def extent(self) -> _Extent | None:
+        return _extent(self.slices)
+
+    @cached_property
+    def visit(self) -> tuple[str, ...]:
+        """What most of its slices say of the visit."""
+        found = Counter(s.visit for s in self.slices)
+        return found.most_common(1)[0][0] if found else ()
+
+    @cached_property
+    def number(self) -> str:
+        """The number of the series; empty when its slices carry none, or several."""
+        numbers = {s.series_number for s in self.slices}
+        return next(iter(numbers)) if len(numbers) == 1 else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +192,7 @@ def _bodies(entries: list[Entry]) -> list[list[Entry]]:
     large = [atom for atom in atoms if len(atom.slices) >= MIN_SLICES]
     # Loose files hold nothing together that is large enough to speak for itself.
     loose = _joined([atom for atom in atoms if len(atom.slices) < MIN_SLICES], _is_like)
-    large_scans = _joined(large, _is_together)
+    large_scans = [part for scan in _joined(large, _is_like) for part in _apart(scan)]
     many = [scan for scan in loose if sum(len(a.slices) for a in scan) >= MIN_SLICES]
     scans = _joined_scans([*large_scans, *many])
     if len(scans) < 2:
@@ -220,13 +237,9 @@ def _joined_scans(scans: list[list[_Atom]]) -> list[list[_Atom]]:
 
 def _nearness(atom: _Atom, scan: Sequence[_Atom]) -> tuple[bool, int, int]:
     """How much a loose file has in common with a scan: UIDs, then its folder."""
-
-    def shared(folder: Path) -> int:
-        pairs = zip(folder.parts, atom.folder.parts, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
     is_like = any(_is_like(atom, other) for other in scan)
-    return is_like, max(shared(a.folder) for a in scan), sum(len(a.slices) for a in scan)
+    nearest = max(_shared(a.folder, atom.folder) for a in scan)
+    return is_like, nearest, sum(len(a.slices) for a in scan)
 
 
 def _is_like(one: _Atom, other: _Atom) -> bool:
@@ -236,16 +249,71 @@ def _is_like(one: _Atom, other: _Atom) -> bool:
     return bool(one.series and one.series == other.series) or not (one.frame or other.frame)
 
 
-def _is_together(one: _Atom, other: _Atom) -> bool:
-    """Whether a UID holds two large ones together, and nothing keeps them apart."""
-    if not _is_like(one, other) or one.folder == other.folder:
-        return _is_like(one, other)
-    here, there = _extent(one.slices), _extent(other.slices)
+def _apart(scan: list[_Atom]) -> list[list[_Atom]]:
+    """Large ones that UIDs hold together, divided where some cannot be of one visit.
+
+    Copies are joined first, then those whose folders are nearest to each other, as long as nothing
+    keeps any of them apart.
+    """
+    against: dict[int, set[int]] = {}
+    for i, j in combinations(range(len(scan)), 2):
+        if _is_against(scan[i], scan[j]):
+            against.setdefault(i, set()).add(j)
+            against.setdefault(j, set()).add(i)
+    if not against:
+        return [scan]
+    parts = {i: {i} for i in range(len(scan))}
+    pairs = [(i, j) for i, j in combinations(range(len(scan)), 2) if _is_like(scan[i], scan[j])]
+    for i, j in sorted(pairs, key=lambda pair: _kinship(scan[pair[0]], scan[pair[1]])):
+        one, other = parts[i], parts[j]
+        if one is other or any(against.get(k, set()) & other for k in one):
+            continue
+        one |= other
+        parts.update(dict.fromkeys(other, one))
+    unique = {id(part): part for part in parts.values()}
+    return [[scan[i] for i in sorted(part)] for part in unique.values()]
+
+
+def _kinship(one: _Atom, other: _Atom) -> tuple[bool, int]:
+    """Smaller for those that belong together more surely."""
+    return not _are_copies(one, other), -_shared(one.folder, other.folder)
+
+
+def _shared(one: Path, other: Path) -> int:
+    """Folders that two paths have in common, from the root on."""
+    pairs = zip(one.parts, other.parts, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _is_against(one: _Atom, other: _Atom) -> bool:
+    """Whether something says that two are of two visits, whatever their UIDs."""
+    here, there = one.extent, other.extent
     if here is not None and there is not None and _is_one_scan(here, there):
-        return True
-    if _differ(_visit(one), _visit(other)):
         return False
-    return not (one.series == other.series and _collide(one, other))
+    is_other_folder = one.folder != other.folder
+    if is_other_folder and _differ(one.visit, other.visit):
+        return True
+    if one.series == other.series:
+        return is_other_folder and _collide(one, other)
+    # A visit numbers its series: two of one number, or without number and frame of reference, that
+    # show one part of the body in one way are two scans.
+    is_untold = not (one.number or other.number or one.frame or other.frame)
+    return (is_untold or (one.number != "" and one.number == other.number)) and (
+        here is not None and there is not None and _is_alike(here, there)
+    )
+
+
+def _is_alike(one: _Extent, other: _Extent) -> bool:
+    """Whether two blocks show one part of the body in slices of one direction and distance."""
+    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
+    is_parallel = bool(np.abs(one.axes - other.axes).max() <= COSINE_TOLERANCE)
+    return is_parallel and abs(one.step - other.step) <= tolerance and _overlap(one, other)
+
+
+def _overlap(one: _Extent, other: _Extent) -> bool:
+    low = max(one.heights[0], other.heights[0])
+    high = min(one.heights[-1], other.heights[-1])
+    return bool(high - low > JOINT_SHARE * min(one.length, other.length))
 
 
 def _atoms(entries: list[Entry]) -> list[_Atom]:
@@ -261,27 +329,24 @@ def _atoms(entries: list[Entry]) -> list[_Atom]:
     return list(atoms.values())
 
 
-def _visit(atom: _Atom) -> tuple[str, ...]:
-    """What most of its slices say of the visit."""
-    found = Counter(s.visit for s in atom.slices)
-    return found.most_common(1)[0][0] if found else ()
-
-
 def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return any(a and b and a != b for a, b in zip(one, other, strict=False))
 
 
 def _collide(one: _Atom, other: _Atom) -> bool:
     """Whether two folders of one series UID hold two scans, not two parts or copies of one."""
-    a, b = ({(s.sop_uid, s.position, s.number) for s in atom.slices} for atom in (one, other))
-    if len(a & b) * 2 > min(len(a), len(b)):
+    if _are_copies(one, other):
         return False
-    here, there = _extent(one.slices), _extent(other.slices)
+    here, there = one.extent, other.extent
     if here is None or there is None:
         return bool({s.number for s in one.slices} & {s.number for s in other.slices} - {None})
-    low = max(here.heights[0], there.heights[0])
-    high = min(here.heights[-1], there.heights[-1])
-    return bool(high - low > JOINT_SHARE * min(here.length, there.length))
+    return _overlap(here, there)
+
+
+def _are_copies(one: _Atom, other: _Atom) -> bool:
+    """Whether most slices of one are slices of the other."""
+    a, b = ({(s.sop_uid, s.position, s.number) for s in atom.slices} for atom in (one, other))
+    return len(a & b) * 2 > min(len(a), len(b))
 
 
 def _extent(slices: Sequence[Identity]) -> _Extent | None:

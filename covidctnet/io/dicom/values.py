@@ -30,7 +30,8 @@ __all__ = [
     "uid",
 ]
 
-_UID = re.compile(r"[0-9A-Za-z._-]*")
+# Anonymisers write words, GUIDs in braces and letters of any alphabet for a UID.
+_UID = re.compile(rb"[^\0-\x1f\x7f]*")
 
 
 @cache
@@ -99,15 +100,14 @@ def numbers(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None
 
 
 def uid(data: Dataset, keyword: str) -> str:
-    """A UID; empty when missing. Letters and hyphens are let pass, as anonymisers write them.
+    """A UID, or what an anonymiser wrote for it; empty when missing.
 
     Raises:
-        DamagedFileError: If it holds anything else.
+        DamagedFileError: If it holds what no text does.
     """
-    content = text(data, keyword)
-    if not _UID.fullmatch(content):
+    if not _UID.fullmatch(raw(data, keyword)):
         raise DamagedFileError(f"its {keyword} is no UID")
-    return content
+    return raw(data, keyword).decode("latin-1").strip()
 
 
 @overload

@@ -108,7 +108,7 @@ def test_a_consolidated_base_lies_within_the_crop_and_the_lungs(consolidated_bas
 def test_lungs_of_a_stored_study_are_completed_within_its_crop(consolidated_bases, tmp_path):
     from dataclasses import asdict
 
-    from covidctnet.io.store import Store
+    from covidctnet.cohort.store import Store
 
     from covidctnet.errors import UsageError
 
