@@ -19,7 +19,13 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.geometry import MIN_SLICES
-from covidctnet.volume import PAINTED_INTO, PAINTED_MARK, PAINTED_NOTE, Volume
+from covidctnet.volume import (
+    PAINTED_INTO,
+    PAINTED_MARK,
+    PAINTED_NOTE,
+    SYNTHETIC_NOTE,
+    Volume,
+)
 
 __all__ = ["looks_like_nifti", "ras_to_lps", "read_nifti"]
 
@@ -133,8 +139,10 @@ def _header(head: bytes) -> Header:
 
 
 def _painted(descrip: bytes) -> tuple[str, ...]:
-    """What a file says of lesions painted into it, and of the scan that it was."""
+    """What a file says of lesions painted into it and of the scan that it was; or of a phantom."""
     text = descrip.decode("latin-1").rstrip("\0")
+    if text == SYNTHETIC_NOTE:
+        return (SYNTHETIC_NOTE,)
     if not text.startswith(PAINTED_MARK):
         return ()
     host = re.fullmatch(r" ([0-9a-f]{12})", text.removeprefix(PAINTED_MARK))
