@@ -175,12 +175,13 @@ def _write(
     output: Path, cases: list[Case], found: Assessment, model: CovidCTNet, table: str
 ) -> None:
     weights = model.weights
-    told = {"weights": weights.name, "weights_digest": weights.digest, "caveat": weights.caveat}
+    digest = model.weights_digest
+    told = {"weights": weights.name, "weights_digest": digest, "caveat": weights.caveat}
     card_text, card = model_card(
         found,
         weights.card,
         name=weights.name,
-        digest=weights.digest,
+        digest=digest,
         seen=weights.seen,
         caveat=weights.caveat,
     )
