@@ -7,8 +7,10 @@ import math
 import shlex
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.errors import UsageError
+from covidctnet.progress import lines
 from covidctnet.shipped import presets_root
 from covidctnet.training.command import ClassifierCLI, DenoiserCLI, LungsCLI, TrainCLI
 from covidctnet.training.curves import write_curve
@@ -130,9 +133,10 @@ def _fit(
             raise UsageError(f"{line}; {program} --help tells the options") from None
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            cli.trainer.fit(
-                cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
-            )
+            with _progress_lines(cli.trainer, f"training the {cli.stage}"):
+                cli.trainer.fit(
+                    cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
+                )
         except SystemExit:
             # Lightning turns Ctrl-C into an exit with 1, and turns Ctrl-C off.
             if not cli.trainer.interrupted:
@@ -140,6 +144,43 @@ def _fit(
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     return cli
+
+
+@contextmanager
+def _progress_lines(trainer: pl.Trainer, description: str) -> Iterator[None]:
+    """Lines on standard error where Lightning draws no bar; one process of several writes them."""
+    if sys.stderr.isatty() or not trainer.is_global_zero:
+        yield
+        return
+    with lines(description) as tell:
+        reporter = _Reporter(tell)
+        trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            trainer.callbacks.remove(reporter)  # type: ignore[attr-defined]
+
+
+class _Reporter(pl.Callback):
+    """Hands on how far training is, in words, about once a second."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._next_s = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """After every step."""
+        # Reading a loss makes a GPU wait, so not at every step.
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + 1.0
+        epoch, step = trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 1
+        loss = trainer.callback_metrics.get("val_loss")
+        validated = "" if loss is None else f", val_loss {float(loss):.4f}"
+        self._tell(
+            f"epoch {epoch} of at most {trainer.max_epochs}, step {step} of "
+            f"{trainer.num_training_batches}{validated}"
+        )
 
 
 def _export(cli: TrainCLI, export: Any, command: str, folder: Path | None = None) -> Path:
