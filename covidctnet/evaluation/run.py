@@ -35,7 +35,14 @@ from covidctnet.volume import Source, Volume
 if TYPE_CHECKING:
     from covidctnet.classify import CovidCTNet, Prepared
 
-__all__ = ["Evaluation", "Unseen", "evaluate_data", "evaluate_work"]
+__all__ = [
+    "Evaluated",
+    "Evaluation",
+    "Unseen",
+    "evaluate_data",
+    "evaluate_work",
+    "write_evaluation",
+]
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -53,6 +60,26 @@ class Evaluation(NamedTuple):
     table: str
     answered: int
     failed: int
+
+
+class Evaluated(NamedTuple):
+    """Whose answers were evaluated.
+
+    Attributes:
+        name: Of the weights, or of the file of answers.
+        digest: Twelve hexadecimal digits of its content.
+        caveat: What must be said beside every answer; may be empty.
+        provenance: For the page, see `covidctnet.report.provenance.provenance_of`.
+        seen: What the weights were trained on, in words.
+        card: Of the weights; None for answers that were made elsewhere.
+    """
+
+    name: str
+    digest: str
+    caveat: str
+    provenance: Mapping[str, Any]
+    seen: str = ""
+    card: Mapping[str, Any] | None = None
 
 
 def evaluate_work(
@@ -167,34 +194,58 @@ def _evaluate(
         f"{model.weights.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
         f"class, else a bootstrap over patients.\n\n{markdown(found)}"
     )
-    _write(output, cases, found, model, table)
+    subject = Evaluated(
+        name=model.weights.name,
+        digest=model.weights_digest,
+        caveat=model.caveat,
+        provenance=provenance_of(model),
+        seen=model.weights.seen,
+        card=model.weights.card,
+    )
+    write_evaluation(output, cases, found, subject, table)
     return Evaluation(table, found.n, len(found.failures))
 
 
-def _write(
-    output: Path, cases: list[Case], found: Assessment, model: CovidCTNet, table: str
+def write_evaluation(
+    output: Path, cases: Sequence[Case], found: Assessment, subject: Evaluated, table: str
 ) -> None:
-    weights = model.weights
-    digest = model.weights_digest
-    told = {"weights": weights.name, "weights_digest": digest, "caveat": weights.caveat}
-    card_text, card = model_card(
-        found,
-        weights.card,
-        name=weights.name,
-        digest=digest,
-        seen=weights.seen,
-        caveat=weights.caveat,
-    )
+    """Write the page, the tables, the answers, and the model card where there is a card.
+
+    Args:
+        output: See `evaluate_work`.
+        cases: The answers.
+        found: Their figures.
+        subject: Whose answers they are.
+        table: The figures in Markdown.
+    """
+    told = {
+        "weights": subject.name,
+        "weights_digest": subject.digest,
+        "caveat": subject.caveat,
+    }
     make_folder(output / "tables")
     for name, rows in sheets(found).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
     write_whole(output / "evaluation.json", json.dumps(told | as_plain(found), indent=1) + "\n")
     write_whole(output / "evaluation.md", table + "\n")
-    write_whole(output / "model-card.md", card_text)
-    write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
+    if subject.card is not None:
+        card_text, card = model_card(
+            found,
+            subject.card,
+            name=subject.name,
+            digest=subject.digest,
+            seen=subject.seen,
+            caveat=subject.caveat,
+        )
+        write_whole(output / "model-card.md", card_text)
+        write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
     page = render_evaluation(
-        found, provenance=provenance_of(model), caveat=model.caveat, seen=weights.seen
+        found,
+        provenance=subject.provenance,
+        caveat=subject.caveat,
+        seen=subject.seen,
+        made_elsewhere=subject.card is None,
     )
     write_whole(output / "index.html", page)
 
