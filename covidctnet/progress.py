@@ -25,8 +25,8 @@ def bar(description: str) -> Iterator[Callable[[int, int], None]]:
         description: What is being done, a word or two.
     """
     if not sys.stderr.isatty():
-        with lines(description) as tell:
-            yield lambda done, total: tell(f"{done} of {total}")
+        with lines(description) as report:
+            yield lambda done, total: report(f"{done} of {total}")
         return
     from rich.console import Console
     from rich.progress import (
@@ -50,7 +50,7 @@ def bar(description: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def lines(description: str, *, every_s: float | None = None) -> Iterator[Callable[[str], None]]:
-    """A line on standard error now and then, with what was told last; none if all is quick.
+    """A line on standard error now and then, with what was reported last; none if all is quick.
 
     The lines also come while one long step is under way, so that nobody takes it for dead.
 

@@ -206,7 +206,7 @@ class Prediction:
             "distance": _finite(self.distance),
             "burden": None if self.burden is None else self.burden.to_dict(),
             "acquisition": {
-                name: _finite(value) if isinstance(value, float) else value
+                name: value if isinstance(value, str) else _finite(value)
                 for name, value in self.acquisition
             },
             "seconds": {stage: float(value) for stage, value in self.seconds.items()},
@@ -221,9 +221,9 @@ class Prediction:
 
     def __repr__(self) -> str:
         ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{label} {p:.3f}" for label, p in ranked)
+        ranking = ", ".join(f"{label} {p:.3f}" for label, p in ranked)
         flags = f" ({', '.join(self.flags)})" if self.flags else ""
-        return f"<Prediction {told}; {self.status}{flags}, study {self.study}>"
+        return f"<Prediction {ranking}; {self.status}{flags}, study {self.study}>"
 
     def _repr_html_(self) -> str:
         """The answer in a notebook: bars, and pictures where they were kept."""

@@ -299,6 +299,12 @@ def test_an_answer_as_a_dict_survives_json():
     assert len(told["burden"]["regions"]) == 6
 
 
+def test_numbers_of_numpy_in_an_answer_become_plain_ones():
+    traits = (("slice_mm", np.float32(6.0)), ("kvp", np.int64(120)))
+    told = answer(acquisition=traits, distance=np.float32(0.5)).to_dict()
+    assert json.loads(json.dumps(told))["acquisition"] == {"slice_mm": 6.0, "kvp": 120.0}
+
+
 def test_what_no_number_can_tell_is_none_in_the_dict():
     empty = Burden(0.1, (Region("right", "upper", 0.0, 0.0),))
     told = answer(burden=empty, distance=math.inf).to_dict()

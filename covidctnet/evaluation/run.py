@@ -218,7 +218,7 @@ def write_evaluation(
         subject: Whose answers they are.
         table: The figures in Markdown.
     """
-    told = {
+    whose = {
         "weights": subject.name,
         "weights_digest": subject.digest,
         "caveat": subject.caveat,
@@ -227,7 +227,7 @@ def write_evaluation(
     for name, rows in sheets(found).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(output / "evaluation.json", json.dumps(told | as_plain(found), indent=1) + "\n")
+    write_whole(output / "evaluation.json", json.dumps(whose | as_plain(found), indent=1) + "\n")
     write_whole(output / "evaluation.md", table + "\n")
     if subject.card is not None:
         card_text, card = model_card(

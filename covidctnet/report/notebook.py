@@ -33,13 +33,13 @@ def volume_html(volume: Volume) -> str:
     """The middle axial, coronal and sagittal plane of a volume, and what is known of it."""
     spacing = " x ".join(f"{s:.3g}" for s in volume.spacing)
     size = " x ".join(map(str, volume.shape))
-    told = [f"{size} voxels (slice, row, column), {spacing} mm, {volume.units}"]
-    told += [n for n in volume.source.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)]
-    told += [f"flags: {', '.join(volume.source.flags)}"] if volume.source.flags else []
+    facts = [f"{size} voxels (slice, row, column), {spacing} mm, {volume.units}"]
+    facts += [n for n in volume.source.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)]
+    facts += [f"flags: {', '.join(volume.source.flags)}"] if volume.source.flags else []
     planes = "axial, coronal and sagittal plane through the middle"
     return (
         f"<div><b>Volume</b> of study <code>{escape(volume.source.study)}</code><br>"
-        f"{'<br>'.join(map(escape, told))}<br>"
+        f"{'<br>'.join(map(escape, facts))}<br>"
         f"{_picture(_three_planes(volume), 'png', planes)}<br>"
         f"<small>{planes}; the patient's right is on the left, the head above</small></div>"
     )
@@ -52,11 +52,13 @@ def prediction_html(prediction: Prediction) -> str:
         f"height:0.8em;width:{max(1, round(_BAR_PX * p))}px'></div></td><td>{p:.3f}</td></tr>"
         for label, p in prediction.probabilities.items()
     )
-    told = [f"status: {prediction.status}"]
+    facts = [f"status: {prediction.status}"]
     if len(prediction.prediction_set) > 1:
-        told.append(f"labels left: {', '.join(label.title for label in prediction.prediction_set)}")
-    told += [flag_words(flag) for flag in prediction.flags]
-    told += [n for n in prediction.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)]
+        facts.append(
+            f"labels left: {', '.join(label.title for label in prediction.prediction_set)}"
+        )
+    facts += [flag_words(flag) for flag in prediction.flags]
+    facts += [n for n in prediction.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)]
     images = prediction.images or {}
     drawn = draw_picture(images) if "input" in images else None
     shown = ""
@@ -66,7 +68,7 @@ def prediction_html(prediction: Prediction) -> str:
     return (
         f"<div><b>{escape(prediction.label.title)}</b> "
         f"for study <code>{escape(prediction.study)}</code>"
-        f"<table>{rows}</table>{'<br>'.join(map(escape, told))}{shown}"
+        f"<table>{rows}</table>{'<br>'.join(map(escape, facts))}{shown}"
         f"<br><small>{NOTICE}</small></div>"
     )
 

@@ -152,8 +152,8 @@ def _progress_lines(trainer: pl.Trainer, description: str) -> Iterator[None]:
     if sys.stderr.isatty() or not trainer.is_global_zero:
         yield
         return
-    with lines(description) as tell:
-        reporter = _Reporter(tell)
+    with lines(description) as report:
+        reporter = _Reporter(report)
         trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
         try:
             yield
@@ -164,8 +164,8 @@ def _progress_lines(trainer: pl.Trainer, description: str) -> Iterator[None]:
 class _Reporter(pl.Callback):
     """Hands on how far training is, in words, about once a second."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self._next_s = 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
@@ -177,7 +177,7 @@ class _Reporter(pl.Callback):
         epoch, step = trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 1
         loss = trainer.callback_metrics.get("val_loss")
         validated = "" if loss is None else f", val_loss {float(loss):.4f}"
-        self._tell(
+        self._report(
             f"epoch {epoch} of at most {trainer.max_epochs}, step {step} of "
             f"{trainer.num_training_batches}{validated}"
         )
