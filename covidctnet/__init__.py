@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from covidctnet.evaluation.elsewhere import evaluate_predictions
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Burden, Failure, Label, Prediction, Region
@@ -51,6 +52,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "classify_studies",
+    "evaluate_predictions",
     "find_studies",
     "read_study",
     "read_volume",
@@ -67,6 +69,7 @@ _HOMES = {
         "UsageError",
         "WeightsError",
     ),
+    "evaluation.elsewhere": ("evaluate_predictions",),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
     "results": ("Burden", "Failure", "Label", "Prediction", "Region"),
