@@ -24,7 +24,7 @@ printf 'not a scan\n' > "$runs/inbox/notes.txt"
 step "2/8 classify them with the weights that come with the package"
 "$covidctnet" classify "$runs/inbox" -o "$runs/results-compact"
 
-step "a first page is there: open $PWD/$runs/results-compact/index.html"
+step "a first page is there: open $(cd "$runs" && pwd)/results-compact/index.html"
 cat <<'WORDS'
 What follows trains two toy networks on phantoms and evaluates them: about ten minutes on two cores.
 A line at least every half minute says how far it is. Ctrl-C ends it and keeps the page.
