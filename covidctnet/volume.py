@@ -20,6 +20,8 @@ SYNTHETIC_NOTE = "synthetic patient (phantom)"
 PAINTED_NOTE = "lesions painted into real lungs (no patient looks like this)"
 PAINTED_MARK = "covidctnet painted lesions"
 PAINTED_INTO = "painted into scan "
+# How the description in a file of `Volume.save` begins.
+SAVED_MARK = "covidctnet"
 
 Units = Literal["HU", "unit", "residual"]
 

@@ -143,6 +143,19 @@ def test_a_saved_scan_is_read_back_to_the_bit(scan, tmp_path, name, turned):
     assert twice.source.digest == again.source.digest
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), SPACING])
+def test_a_scan_saved_at_the_origin_is_read_back_and_flagged(hu, tmp_path, spacing):
+    # In a file of another program 1 mm at the origin means that no spacing was given.
+    scan = Volume.from_array(hu, spacing)
+    again = covidctnet.read_volume(scan.save(tmp_path / "scan.nii"))
+    assert again.spacing == spacing
+    assert "default_geometry" in again.source.flags
+    other = nib.Nifti1Image(hu.T, np.diag([1.0, 1.0, 1.0, 1.0]))
+    nib.save(other, tmp_path / "other.nii")
+    with pytest.raises(StudyError, match="NO_GEOMETRY"):
+        covidctnet.read_volume(tmp_path / "other.nii")
+
+
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 @pytest.mark.parametrize("turned", [False, True], ids=["straight", "oblique"])
 def test_nibabel_reads_a_saved_volume_to_the_bit_and_right_handed(scan, tmp_path, dtype, turned):

@@ -80,12 +80,15 @@ def is_sheared(affine: np.ndarray) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
+def check_geometry(
+    affine: np.ndarray, shape: tuple[int, ...], *, is_ours: bool = False
+) -> tuple[str, ...]:
     """Refuse the affine of a file that is none, or that a program writes when it is given none.
 
     Args:
         affine: 4 x 4, from indices to mm, whatever the space.
         shape: Of the voxels, axes as in `affine`.
+        is_ours: Whether `Volume.save` wrote the file: a spacing of 1 mm was then given.
 
     Returns:
         ``default_geometry`` when the spacing may be right and the position is not given.
@@ -117,7 +120,8 @@ def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...
     origin = affine[:3, 3]
     # Some programs put the middle of the volume at 0.
     middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + origin
-    if is_straight and (spacing == 1).all() and (not origin.any() or not middle.any()):
+    is_default = is_straight and (spacing == 1).all() and (not origin.any() or not middle.any())
+    if is_default and not is_ours:
         raise StudyError(
             "NO_GEOMETRY",
             "expected the scan's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "

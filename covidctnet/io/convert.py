@@ -19,7 +19,7 @@ from covidctnet.files import write_whole
 from covidctnet.io.canonical import canonical, check_size, is_sheared, volume_of
 from covidctnet.io.geometry import MIN_SLICES
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, SYNTHETIC_NOTE, Volume
+from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, SAVED_MARK, SYNTHETIC_NOTE, Volume
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -156,8 +156,8 @@ def _description(volume: Volume) -> str:
     if PAINTED_NOTE in volume.source.notes:
         return f"{PAINTED_MARK} {volume.source.host}".strip()
     if SYNTHETIC_NOTE in volume.source.notes:
-        return SYNTHETIC_NOTE
-    return "covidctnet" if volume.units == "HU" else f"covidctnet {volume.units}"
+        return f"{SAVED_MARK} {SYNTHETIC_NOTE}"
+    return SAVED_MARK if volume.units == "HU" else f"{SAVED_MARK} {volume.units}"
 
 
 def image_of(volume: Volume) -> SimpleITK.Image:

@@ -23,6 +23,7 @@ from covidctnet.volume import (
     PAINTED_INTO,
     PAINTED_MARK,
     PAINTED_NOTE,
+    SAVED_MARK,
     SYNTHETIC_NOTE,
     Volume,
 )
@@ -141,7 +142,7 @@ def _header(head: bytes) -> Header:
 def _painted(descrip: bytes) -> tuple[str, ...]:
     """What a file says of lesions painted into it and of the scan that it was; or of a phantom."""
     text = descrip.decode("latin-1").rstrip("\0")
-    if text == SYNTHETIC_NOTE:
+    if text == f"{SAVED_MARK} {SYNTHETIC_NOTE}":
         return (SYNTHETIC_NOTE,)
     if not text.startswith(PAINTED_MARK):
         return ()
@@ -253,7 +254,8 @@ def _affine(
     affine = np.asarray(forms[-1], dtype=np.float64)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     zooms = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    flags = check_geometry(affine, shape)
+    is_ours = bytes(header["descrip"]).startswith(SAVED_MARK.encode())
+    flags = check_geometry(affine, shape, is_ours=is_ours)
     if np.abs(spacing / np.maximum(zooms, 1e-6) - 1).max() > SPACING_TOLERANCE:
         raise StudyError(
             "NO_GEOMETRY",
