@@ -34,6 +34,7 @@ help: ## List every target
 install: $(STAMP) ## Make .venv with the package and its development tools
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
+	@echo "making $(VENV) with all packages: some minutes, and a network, the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned, with the torchvision that was built for it.
 	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
@@ -59,7 +60,7 @@ QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/evaluation/test_metrics.py tests/trust/test_appearance.py tests/test_files.py \
          tests/systems/covidctnet/test_burden.py tests/systems/covidctnet/test_perlin.py \
          tests/systems/covidctnet/test_residual.py tests/test_results.py \
-         tests/weights/test_shipped.py tests/test_volume.py
+         tests/weights/test_shipped.py tests/test_volume.py tests/test_public_values.py
 
 quick: install ## The fast laws alone, in a minute or so
 	$(BIN)/ruff check -q .
@@ -69,7 +70,7 @@ docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-demo: install ## The whole chain on phantoms in about ten minutes: runs/demo
+demo: install ## A page by the shipped weights, then the whole chain on phantoms: runs/demo
 	bash pipelines/demo/run.sh $(RUN) runs/demo
 
 preprocess: install ## DATA -> WORK: network input and splits (PRESET)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from covidctnet.preprocess import PreprocessSettings
     from covidctnet.results import Burden, Failure, Prediction, Region
     from covidctnet.run.classify import classify_studies
+    from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.load import load
     from covidctnet.systems.covidctnet.predictor import CovidCTNet
     from covidctnet.volume import Source, Volume
@@ -53,6 +54,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "classify_studies",
+    "evaluate_predictions",
     "find_studies",
     "load",
     "read_study",
@@ -68,6 +70,7 @@ _HOMES = {
         "UsageError",
         "WeightsError",
     ),
+    "run.elsewhere": ("evaluate_predictions",),
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
     "classes": ("CHEST_CT", "Classes", "Label"),
@@ -81,6 +84,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "preprocess":  # a package that can be called like the function in it
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,26 +1,32 @@
-"""Progress bars on a terminal; nothing elsewhere."""
+"""Progress on standard error: a bar on a terminal, a line every 20 seconds elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["bar", "track"]
+__all__ = ["LINE_EVERY_S", "bar", "lines", "track"]
+
+LINE_EVERY_S = 20.0
+"""Seconds between two lines where there is no terminal."""
 
 T = TypeVar("T")
 
 
 @contextmanager
 def bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error that is moved by calls of (done, total).
+    """Progress on standard error that is moved by calls of (done, total).
 
     Args:
         description: What is being done, a word or two.
     """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        with lines(description) as report:
+            yield lambda done, total: report(f"{done} of {total}")
         return
     from rich.console import Console
     from rich.progress import (
@@ -40,6 +46,39 @@ def bar(description: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def lines(description: str, *, every_s: float | None = None) -> Iterator[Callable[[str], None]]:
+    """A line on standard error now and then, with what was reported last; none if all is quick.
+
+    The lines also come while one long step is under way, so that nobody takes it for dead.
+
+    Args:
+        description: What is being done, a word or two.
+        every_s: Seconds between two lines; `LINE_EVERY_S` by default.
+    """
+    start = time.monotonic()
+    last = ["started"]
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.wait(LINE_EVERY_S if every_s is None else every_s):
+            took_s = time.monotonic() - start
+            try:
+                sys.stderr.write(f"{description}: {last[0]}, {took_s:.0f} s so far\n")
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                # Nobody reads any more, or the stream is closed: the work goes on.
+                return
+
+    thread = threading.Thread(target=write, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield lambda text: last.__setitem__(0, text)
+    finally:
+        ended.set()
+        thread.join()
 
 
 def track(items: Sequence[T], description: str) -> Iterator[T]:

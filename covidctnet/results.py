@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import Any
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 
@@ -69,8 +70,27 @@ class Burden:
         """Lesion over lung, both lungs together; NaN without lungs."""
         return self.lesion_ml / self.lung_ml if self.lung_ml else math.nan
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `json.dumps` writes; a share without lungs is None."""
+        return {
+            "share": _finite(self.share),
+            "lesion_ml": float(self.lesion_ml),
+            "lung_ml": float(self.lung_ml),
+            "threshold": float(self.threshold),
+            "top_slices_mm": [float(height) for height in self.top_slices_mm],
+            "regions": [
+                {
+                    "lung": region.lung,
+                    "third": region.third,
+                    "lung_ml": float(region.lung_ml),
+                    "lesion_ml": float(region.lesion_ml),
+                }
+                for region in self.regions
+            ],
+        }
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The answer for one study.
 
@@ -133,6 +153,50 @@ class Prediction:
             return "abstained"
         return "flagged" if reservations(self.flags) else "classified"
 
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain values that `json.dumps` writes; pictures are left out.
+
+        Returns:
+            ``study``, ``label``, ``status``, ``probabilities``, ``prediction_set``, ``flags``,
+            ``distance``, ``burden``, ``acquisition``, ``seconds``, ``weights`` and ``notes``,
+            always all of them and in this order. Labels are their keys (``covid19``); what is not
+            known is None.
+        """
+        return {
+            "study": self.study,
+            "label": self.label.key,
+            "status": self.status,
+            "probabilities": {label.key: p for label, p in self.probabilities.items()},
+            "prediction_set": [label.key for label in self.prediction_set],
+            "flags": list(self.flags),
+            "distance": _finite(self.distance),
+            "burden": None if self.burden is None else self.burden.to_dict(),
+            "acquisition": {
+                name: value if isinstance(value, str) else _finite(value)
+                for name, value in self.acquisition
+            },
+            "seconds": {stage: float(value) for stage, value in self.seconds.items()},
+            "weights": self.weights,
+            "notes": list(self.notes),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy cannot be pickled; the constructor makes a new one.
+        values = (getattr(self, f.name) for f in fields(self))
+        return type(self), tuple(dict(v) if isinstance(v, Mapping) else v for v in values)
+
+    def __repr__(self) -> str:
+        ranked = sorted(self.probabilities.items(), key=lambda item: -item[1])
+        ranking = ", ".join(f"{label} {p:.3f}" for label, p in ranked)
+        flags = f" ({', '.join(self.flags)})" if self.flags else ""
+        return f"<Prediction {ranking}; {self.status}{flags}, study {self.study}>"
+
+    def _repr_html_(self) -> str:
+        """The answer in a notebook: bars, and pictures where they were kept."""
+        from covidctnet.report.notebook import prediction_html
+
+        return prediction_html(self)
+
 
 def reservations(flags: Iterable[str]) -> tuple[str, ...]:
     """The flags that are a doubt about an answer, without those that only tell of the scan."""
@@ -154,3 +218,8 @@ class Failure:
     code: str
     message: str
     status: str = "refused"
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from covidctnet.errors import StudyError
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 # Among a source's notes when the pixels were computed, not measured.
 SYNTHETIC_NOTE = "synthetic patient (phantom)"
@@ -16,6 +20,8 @@ SYNTHETIC_NOTE = "synthetic patient (phantom)"
 PAINTED_NOTE = "lesions painted into real lungs (no patient looks like this)"
 PAINTED_MARK = "covidctnet painted lesions"
 PAINTED_INTO = "painted into scan "
+# How the description in a file of `Volume.save` begins.
+SAVED_MARK = "covidctnet"
 
 Units = Literal["HU", "unit", "residual"]
 
@@ -70,7 +76,7 @@ def source_of(values: Mapping[str, Any]) -> Source:
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """A chest CT, or what became of it, with its geometry.
 
@@ -104,6 +110,103 @@ class Volume:
         view.setflags(write=False)
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "array", view)
+
+    @classmethod
+    def from_array(
+        cls,
+        array: Any,
+        spacing: Sequence[float] | None = None,
+        *,
+        origin: Sequence[float] = (0.0, 0.0, 0.0),
+        affine: Any = None,
+    ) -> Volume:
+        """A scan from an array in Hounsfield units, checked like one that was read from a file.
+
+        With `spacing` the array must have the canonical orientation: slices from feet to head,
+        rows from front to back, columns from the patient's right to left. This is the order of
+        `SimpleITK.GetArrayFromImage` for an axial CT whose direction is the identity. With `affine`
+        the array may have any orientation; it is turned to the canonical one.
+
+        Args:
+            array: HU, shape (slice, row, column) with `spacing`, any order of axes with `affine`;
+                a type of real numbers. It is copied.
+            spacing: Millimetres between voxel centres along (slice, row, column).
+            origin: Centre of the first voxel, (x, y, z) in LPS mm; used with `spacing`.
+            affine: 4 x 4, from (index on each axis, 1) to LPS mm, in place of `spacing`.
+
+        Returns:
+            The volume; its study id is taken from its content.
+
+        Raises:
+            UsageError: If the array has not three axes of real numbers, or the geometry cannot be
+                a scan's.
+            StudyError: ``NOT_HU`` for values that are no Hounsfield units; ``TOO_FEW_SLICES``;
+                ``ABSURD_SIZE``.
+        """
+        from covidctnet.io.convert import volume_from_array
+
+        return volume_from_array(array, spacing, origin=origin, affine=affine)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the volume as NIfTI-1, right-handed, in millimetres.
+
+        The voxels keep their type and every bit; the affine is rounded to float32, as the format
+        has it. `covidctnet.read_volume`, nibabel and SimpleITK read the same scan back. The file
+        holds no date and no name, so the same volume gives the same file.
+
+        Args:
+            path: Ends in ``.nii`` or ``.nii.gz``; a file that is there is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: If the name ends otherwise, or the folder does not exist.
+            StorageError: If the disk is full or refuses; no part of a file stays.
+        """
+        from covidctnet.io.convert import save_nifti
+
+        return save_nifti(self, path)
+
+    def to_sitk(self) -> SimpleITK.Image:
+        """The volume as an image of SimpleITK, with spacing, origin and directions in LPS."""
+        from covidctnet.io.convert import image_of
+
+        return image_of(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The voxels for NumPy: a read-only view, or a copy where one is asked for or needed.
+
+        Args:
+            dtype: Type of the voxels; their own by default.
+            copy: True copies always, None where `dtype` needs it, False never.
+
+        Raises:
+            ValueError: If a copy is needed and `copy` is False.
+        """
+        wanted = self.array.dtype if dtype is None else np.dtype(dtype)
+        if wanted == self.array.dtype:
+            return self.array.copy() if copy else self.array
+        if copy is False:
+            raise ValueError(
+                f"expected dtype {self.array.dtype} without a copy, got {wanted}. Leave copy out."
+            )
+        return self.array.astype(wanted)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor, so that a copy cannot be written to either.
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        spacing = " x ".join(f"{s:.3g}" for s in self.spacing)
+        return f"<Volume {size}, {spacing} mm, {self.units}, study {self.source.study}>"
+
+    def _repr_html_(self) -> str:
+        """The volume in a notebook: its middle planes and what is known of it."""
+        from covidctnet.report.notebook import volume_html
+
+        return volume_html(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,18 @@ def shared_data() -> Path:
 def oracles() -> Path:
     """Keras networks with random weights and the outputs that Keras gave."""
     return Path(__file__).with_name("oracles")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests were skipped and why, also when none was."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(_reason(report.longrepr) for report in reports)
+    counted = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+    terminalreporter.write_line(
+        f"skipped tests: {len(reports)}{f' ({counted})' if counted else ''}"
+    )
+
+
+def _reason(longrepr) -> str:
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return text.removeprefix("Skipped: ")

@@ -1,11 +1,13 @@
 import contextlib
 import io
 import logging
+import sys
+import time
 
 import pytest
 
 from covidctnet.cli import _configure_logging
-from covidctnet.progress import bar, track
+from covidctnet.progress import LINE_EVERY_S, bar, lines, track
 
 
 class Terminal(io.StringIO):
@@ -22,7 +24,7 @@ def on_terminal(monkeypatch):
     return lambda: contextlib.redirect_stderr(Terminal())
 
 
-def test_no_bar_is_drawn_where_there_is_no_terminal(capsys):
+def test_quick_work_without_a_terminal_writes_nothing(capsys):
     with bar("counting") as show:
         show(1, 3)
     assert list(track([1, 2, 3], "counting")) == [1, 2, 3]
@@ -63,3 +65,48 @@ def test_a_line_of_the_log_stands_on_a_line_of_its_own(on_terminal):
     (line,) = [x for x in terminal.getvalue().splitlines() if "SLICE_GAP" in x]
     # Whatever stood there is erased first.
     assert line.rpartition("\x1b[2K")[2] == "WARNING study a refused: SLICE_GAP"
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Lines come a thousand times as often."""
+    monkeypatch.setattr("covidctnet.progress.LINE_EVERY_S", LINE_EVERY_S / 1000)
+
+
+def written(wanted, capsys):
+    """Standard error as soon as it holds some words; all of it after ten seconds."""
+    text, end = "", time.monotonic() + 10
+    while wanted not in text and time.monotonic() < end:
+        time.sleep(0.01)
+        text += capsys.readouterr().err
+    return text
+
+
+def test_without_a_terminal_lines_come_at_least_every_half_minute():
+    assert LINE_EVERY_S <= 30
+
+
+def test_long_work_without_a_terminal_writes_lines_that_say_how_far_it_is(often, capsys):
+    with bar("counting") as show:
+        assert "counting: started, 0 s so far\n" in written("started", capsys)
+        show(2, 3)
+        assert "counting: 2 of 3, 0 s so far\n" in written("2 of 3", capsys)
+
+
+def test_lines_go_on_while_one_step_takes_long_and_end_with_the_work(often, capsys):
+    with lines("waiting") as tell:
+        tell("step 1")
+        written("step 1", capsys)
+        assert "step 1" in written("step 1", capsys)
+    capsys.readouterr()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_work_goes_on_where_nobody_reads_the_lines(often, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    with lines("waiting") as tell:
+        time.sleep(0.1)
+        tell("still there")

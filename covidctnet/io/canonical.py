@@ -82,12 +82,15 @@ def is_sheared(affine: np.ndarray) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...]:
+def check_geometry(
+    affine: np.ndarray, shape: tuple[int, ...], *, is_ours: bool = False
+) -> tuple[str, ...]:
     """Refuse the affine of a file that is none, or that a program writes when it is given none.
 
     Args:
         affine: 4 x 4, from indices to mm, whatever the space.
         shape: Of the voxels, axes as in `affine`.
+        is_ours: Whether `Volume.save` wrote the file: a spacing of 1 mm was then given.
 
     Returns:
         ``default_geometry`` when the spacing may be right and the position is not given.
@@ -122,7 +125,7 @@ def check_geometry(affine: np.ndarray, shape: tuple[int, ...]) -> tuple[str, ...
     is_at_zero = bool(np.abs(origin).max() < ROUNDING_MM)
     is_centred = bool(np.abs(middle).max() < ROUNDING_MM)
     is_unit = bool(np.abs(spacing - 1).max() < ROUNDING_MM)
-    if is_straight and is_unit and (is_at_zero or is_centred):
+    if is_straight and is_unit and (is_at_zero or is_centred) and not is_ours:
         raise StudyError(
             "NO_GEOMETRY",
             "expected the scan's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "

@@ -19,7 +19,14 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.dicom import MIN_SLICES
-from covidctnet.volume import PAINTED_INTO, PAINTED_MARK, PAINTED_NOTE, Volume
+from covidctnet.volume import (
+    PAINTED_INTO,
+    PAINTED_MARK,
+    PAINTED_NOTE,
+    SAVED_MARK,
+    SYNTHETIC_NOTE,
+    Volume,
+)
 
 __all__ = ["looks_like_nifti", "ras_to_lps", "read_nifti"]
 
@@ -133,8 +140,10 @@ def _header(head: bytes) -> Header:
 
 
 def _painted(descrip: bytes) -> tuple[str, ...]:
-    """What a file says of lesions painted into it, and of the scan that it was."""
+    """What a file says of lesions painted into it and of the scan that it was; or of a phantom."""
     text = descrip.decode("latin-1").rstrip("\0")
+    if text == f"{SAVED_MARK} {SYNTHETIC_NOTE}":
+        return (SYNTHETIC_NOTE,)
     if not text.startswith(PAINTED_MARK):
         return ()
     host = re.fullmatch(r" ([0-9a-f]{12})", text.removeprefix(PAINTED_MARK))
@@ -245,7 +254,8 @@ def _affine(
     affine = np.asarray(forms[-1], dtype=np.float64)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     zooms = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64))
-    flags = check_geometry(affine, shape)
+    is_ours = bytes(header["descrip"]).startswith(SAVED_MARK.encode())
+    flags = check_geometry(affine, shape, is_ours=is_ours)
     if np.abs(spacing / np.maximum(zooms, 1e-6) - 1).max() > SPACING_TOLERANCE:
         raise StudyError(
             "NO_GEOMETRY",

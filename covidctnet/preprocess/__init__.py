@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,11 +48,18 @@ def preprocess(
 
     Raises:
         StudyError: ``WRONG_UNITS``; ``ABSURD_EXTENT`` when the geometry spans metres.
-        UsageError: If the settings crop to the lungs, which this function does not know.
+        UsageError: If it is no volume; if the settings crop to the lungs, which this function does
+            not know.
 
     Source: CovidCTNet (Javaheri et al. 2020), preprocessing. Differs in: slices that are not
     square are padded with air instead of being stretched (`pad_square`).
     """
+    if not isinstance(volume, Volume):
+        raise UsageError(
+            f"expected a Volume, got {type(volume).__name__}. Read a file or a folder with "
+            "covidctnet.read_volume(path), or wrap an array in HU with "
+            "covidctnet.Volume.from_array(array, spacing)."
+        )
     settings = settings or PreprocessSettings()
     if settings.field != "scan":
         raise UsageError(
@@ -84,6 +93,16 @@ def preprocess(
     for step in steps[:-1]:
         volume = volume.then(step, volume.array)
     return volume.then(steps[-1], out, affine=affine, units="unit")
+
+
+class _CallableModule(ModuleType):
+    """`covidctnet.preprocess` is this package and, called, its function of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Volume:
+        return preprocess(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 
 def check_extent(volume: Volume) -> None:

@@ -42,6 +42,7 @@ def render_evaluation(
     caveat: str,
     seen: str = "",
     beside_published: bool = True,
+    made_elsewhere: bool = False,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
 
@@ -51,6 +52,7 @@ def render_evaluation(
         caveat: What must be said beside every answer of these weights; may be empty.
         seen: What the weights were trained on, in words.
         beside_published: Put the figures of the paper beside ours.
+        made_elsewhere: The answers come from a file, not from weights of this package.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -72,7 +74,10 @@ def render_evaluation(
         absent=[label.title for label, count in found.answered.items() if not count],
         failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
         main_figures=_main_figures(found),
-        beside=_beside(found) if beside_published and found.classes == CHEST_CT else None,
+        beside=_beside(found, made_elsewhere)
+        if beside_published and found.classes == CHEST_CT
+        else None,
+        made_elsewhere=made_elsewhere,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
         classes=[
             (label.title, [_shown(figures[name]) for name in BY_LABEL])
@@ -92,7 +97,7 @@ def render_evaluation(
         if sites
         else "the sites of these studies, or of the training data, do not tell known from unseen.",
         limits=LIMITS,
-        facts=_facts(provenance),
+        facts=_facts(provenance, made_elsewhere),
     )
     return text.encode()
 
@@ -118,11 +123,12 @@ def _shown(estimate: Estimate) -> dict[str, Any]:
     return {"known": known, "value": value, "range": interval, "n": estimate.n}
 
 
-def _beside(found: Assessment) -> dict[str, Any]:
+def _beside(found: Assessment, made_elsewhere: bool) -> dict[str, Any]:
+    whose = "These answers" if made_elsewhere else "These weights, on these cases"
     overall, covid = found.scores.overall, found.scores.target
     ours = {**covid, "covid_accuracy": covid["accuracy"], "accuracy": overall["accuracy"]}
     rows: list[dict[str, Any]] = [
-        {"name": "These weights, on these cases", "ours": True,
+        {"name": whose, "ours": True,
          "cells": [_shown(ours[name]) for name in FIGURES]}
     ]  # fmt: skip
     for name, figures in PUBLISHED.items():
@@ -191,13 +197,16 @@ def _strata(found: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
     ]
 
 
-def _facts(provenance: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+def _facts(provenance: Mapping[str, Any], made_elsewhere: bool) -> Sequence[tuple[str, str]]:
     """What of the run's provenance a reader may want."""
     model = provenance.get("model", {})
     facts = [
         ("covidctnet", provenance.get("covidctnet", "")),
-        ("weights", model.get("weights", "")),
-        ("digest of weights and settings", provenance.get("weights_digest", "")),
+        ("file of answers" if made_elsewhere else "weights", model.get("weights", "")),
+        (
+            "digest of the file" if made_elsewhere else "digest of weights and settings",
+            provenance.get("weights_digest", ""),
+        ),
         ("device", model.get("device", "")),
         ("precision", model.get("precision", "")),
         *provenance.get("libraries", {}).items(),

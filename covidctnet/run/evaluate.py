@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,10 +34,13 @@ from covidctnet.volume import Source, Volume
 from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Evaluation", "Unseen", "evaluate_data", "evaluate_work"]
+__all__ = [
+    "Evaluation",
+    "Unseen",
+    "evaluate_data",
+    "evaluate_work",
+    "write_evaluation",
+]
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
@@ -175,32 +178,46 @@ def _evaluate(
         f"{info.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
         f"class, else a bootstrap over patients.\n\n{markdown(found)}"
     )
-    _write(output, cases, found, info, table)
+    write_evaluation(output, cases, found, info, table)
     return Evaluation(table, found.n, len(found.failures))
 
 
-def _write(
-    output: Path, cases: list[Case], found: Assessment, info: PredictorInfo, table: str
+def write_evaluation(
+    output: Path, cases: Sequence[Case], found: Assessment, info: PredictorInfo, table: str
 ) -> None:
-    told = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
-    card_text, card = model_card(
-        found,
-        info.card,
-        name=info.weights,
-        digest=info.digest,
-        seen=info.seen,
-        caveat=info.caveat,
-    )
+    """Write the page, the tables, the answers, and the model card where there is a card.
+
+    Args:
+        output: See `evaluate_work`.
+        cases: The answers.
+        found: Their figures.
+        info: Who gave them; without a card they were made elsewhere.
+        table: The figures in Markdown.
+    """
+    whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
     make_folder(output / "tables")
     for name, rows in sheets(found).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(output / "evaluation.json", json.dumps(told | as_plain(found), indent=1) + "\n")
+    write_whole(output / "evaluation.json", json.dumps(whose | as_plain(found), indent=1) + "\n")
     write_whole(output / "evaluation.md", table + "\n")
-    write_whole(output / "model-card.md", card_text)
-    write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
+    if info.card:
+        card_text, card = model_card(
+            found,
+            info.card,
+            name=info.weights,
+            digest=info.digest,
+            seen=info.seen,
+            caveat=info.caveat,
+        )
+        write_whole(output / "model-card.md", card_text)
+        write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
     page = render_evaluation(
-        found, provenance=provenance_of(info), caveat=info.caveat, seen=info.seen
+        found,
+        provenance=provenance_of(info),
+        caveat=info.caveat,
+        seen=info.seen,
+        made_elsewhere=not info.card,
     )
     write_whole(output / "index.html", page)
 

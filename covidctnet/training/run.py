@@ -7,11 +7,14 @@ import math
 import shlex
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -19,6 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
+from covidctnet.progress import lines
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
 from covidctnet.training.recipe import Export, Recipe
@@ -98,9 +102,10 @@ def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> 
             raise UsageError(f"{line}; {program} --help tells the options") from None
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            cli.trainer.fit(
-                cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
-            )
+            with _progress_lines(cli.trainer, f"training the {cli.stage}"):
+                cli.trainer.fit(
+                    cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
+                )
         except SystemExit:
             # Lightning turns Ctrl-C into an exit with 1, and turns Ctrl-C off.
             if not cli.trainer.interrupted:
@@ -108,6 +113,43 @@ def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> 
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from None
     return cli
+
+
+@contextmanager
+def _progress_lines(trainer: pl.Trainer, description: str) -> Iterator[None]:
+    """Lines on standard error where Lightning draws no bar; one process of several writes them."""
+    if sys.stderr.isatty() or not trainer.is_global_zero:
+        yield
+        return
+    with lines(description) as report:
+        reporter = _Reporter(report)
+        trainer.callbacks.append(reporter)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            trainer.callbacks.remove(reporter)  # type: ignore[attr-defined]
+
+
+class _Reporter(pl.Callback):
+    """Hands on how far training is, in words, about once a second."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._next_s = 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """After every step."""
+        # Reading a loss makes a GPU wait, so not at every step.
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + 1.0
+        epoch, step = trainer.current_epoch + 1, trainer.fit_loop.batch_idx + 1
+        loss = trainer.callback_metrics.get("val_loss")
+        validated = "" if loss is None else f", val_loss {float(loss):.4f}"
+        self._report(
+            f"epoch {epoch} of at most {trainer.max_epochs}, step {step} of "
+            f"{trainer.num_training_batches}{validated}"
+        )
 
 
 def _export(cli: TrainCLI, export: Export, command: str, stage: str) -> Path:

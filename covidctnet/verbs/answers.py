@@ -118,17 +118,39 @@ def evaluate(arguments: list[str]) -> int:
         "--work", type=str | None, default=None, help="work folder: its held-back test split"
     )
     parser.add_argument(
+        "--predictions",
+        type=str | None,
+        default=None,
+        help="answers made elsewhere: a .csv with study, patient, truth, p_control, p_covid19, "
+        "p_cap, or .jsonl; with --work only those of its test split are taken",
+    )
+    parser.add_argument(
         "-o", "--output", type=str, default="evaluation", help="folder for the tables"
     )
     add_network(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     given = parser.parse_args(arguments)
+    output, seed = Path(given.output), given.seed
+    if given.predictions is not None:
+        if given.data is not None:
+            raise UsageError(
+                "expected --predictions FILE alone or with --work FOLDER, got --data too. The "
+                "file brings its true labels, or --work does; leave --data out."
+            )
+        from covidctnet.run.elsewhere import evaluate_predictions
+
+        work = existing(given.work) if given.work is not None else None
+        done = evaluate_predictions(existing(given.predictions), output, work=work, seed=seed)
+        sys.stdout.write(f"{done.table}\n{NOTICE}\n")
+        return EXIT_SOME_FAILED if done.failed else EXIT_OK
     if (given.data is None) == (given.work is None):
-        raise UsageError("evaluate wants either --data FOLDER or --work FOLDER, and one of them")
+        raise UsageError(
+            "expected one of --data FOLDER, --work FOLDER or --predictions FILE, got "
+            f"{'none' if given.data is None else 'both --data and --work'}."
+        )
 
     from covidctnet.run.evaluate import evaluate_data, evaluate_work
 
-    output, seed = Path(given.output), given.seed
     data = [existing(folder) for folder in given.data or ()]
     work = existing(given.work) if given.work is not None else None
     model = load_network(given)

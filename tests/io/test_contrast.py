@@ -1,6 +1,7 @@
 """Contrast medium is told in many words, and so is a scan without it."""
 
 import pytest
+
 from covidctnet.io.dicom.contrast import says_contrast
 
 WITH = (

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from covidctnet.io.dicom.headers import series_key
 
 from covidctnet import find_studies, read_study, read_volume
 from covidctnet.errors import StudyError
+from covidctnet.io.dicom.headers import series_key
 from tests.catalogue.cases import every_case
 from tests.io import series
 

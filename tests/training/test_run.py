@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -47,6 +48,14 @@ def denoised(prepared, tmp_path_factory):
     work = shutil.copytree(prepared, tmp_path_factory.mktemp("denoised") / "work")
     assert main(["train-denoiser", "--work", str(work), *DENOISER, "--trainer.max_epochs=1"]) == 0
     return work
+
+
+def test_training_without_a_terminal_says_how_far_it_is(work, monkeypatch, capfd):
+    monkeypatch.setattr("covidctnet.progress.LINE_EVERY_S", 0.02)
+    assert main(["train-denoiser", "--work", str(work), *DENOISER, "--trainer.max_epochs=1"]) == 0
+    told = capfd.readouterr().err
+    assert re.search(r"^training the denoiser: epoch 1 of at most 1, step \d of 3", told, re.M)
+    assert "_Reporter" not in last(work, "denoiser")["callbacks"]
 
 
 def last(work, stage):

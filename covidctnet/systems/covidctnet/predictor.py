@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,13 +21,14 @@ from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import PredictorInfo
 from covidctnet.devices import DTYPES, pick_device, pick_precision
-from covidctnet.errors import StudyError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Burden, Prediction
 from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.systems.covidctnet.denoise import Shown, ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
+from covidctnet.systems.covidctnet.networks.state import state_digest, state_stamp
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
 from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
@@ -36,6 +39,9 @@ from covidctnet.volume import Volume
 __all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
 
 PICTURE_SLICES = 3
+# What decides an answer, by attribute of the model.
+_NETWORKS = ("denoiser", "classifier", "segmenter", "likeness")
+_SETTINGS = ("settings", "residual", "calibration", "depth")
 
 
 class Unlikeness(NamedTuple):
@@ -101,6 +107,12 @@ class CovidCTNet:
         self.calibration = weights.calibration
         self.likeness = weights.likeness()
         self.depth: int = weights.card["architecture"]["classifier"]["depth"]
+        networks = {name: getattr(self, name) for name in _NETWORKS}
+        self._loaded = {
+            name: (network, state_stamp(network), state_digest(network))
+            for name, network in networks.items()
+        }
+        self._given = {name: repr(getattr(self, name)) for name in _SETTINGS}
 
     @classmethod
     def load(
@@ -133,8 +145,28 @@ class CovidCTNet:
 
     @property
     def weights_digest(self) -> str:
-        """Twelve hexadecimal digits that name the weights and their settings."""
-        return self.weights.digest
+        """Twelve hexadecimal digits that name the weights and their settings.
+
+        They are those of the card; others as soon as a network or a setting of this model was
+        replaced or written to after it was loaded.
+        """
+        changed = self._changed()
+        if not changed:
+            return self.weights.digest
+        return hashlib.sha256(f"{self.weights.digest} {changed}".encode()).hexdigest()[:12]
+
+    def _changed(self) -> dict[str, str]:
+        """What is not as it was loaded, with what it is now; empty for a model left alone."""
+        changed = {name: repr(getattr(self, name)) for name in _SETTINGS}
+        changed = {name: now for name, now in changed.items() if now != self._given[name]}
+        for name, (loaded, stamp, digest) in self._loaded.items():
+            network = getattr(self, name)
+            if network is loaded and state_stamp(network) == stamp:
+                continue
+            now = state_digest(network)
+            if now != digest:
+                changed[name] = now
+        return changed
 
     @property
     def caveat(self) -> str:
@@ -144,14 +176,17 @@ class CovidCTNet:
     @property
     def provenance(self) -> Mapping[str, Any]:
         """What a result must carry to be repeated."""
+        changed = sorted(self._changed())
         return {
             "covidctnet": __version__,
             "torch": torch.__version__,
             "device": str(self.device),
             "precision": self.precision,
             "weights": self.weights.name,
-            "weights_digest": self.weights.digest,
+            "weights_digest": self.weights_digest,
             "card": dict(self.weights.card),
+            # The card does not describe these.
+            **({"changed_after_loading": changed} if changed else {}),
         }
 
     @property
@@ -170,7 +205,14 @@ class CovidCTNet:
 
         Raises:
             StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``.
+            UsageError: If it is no volume.
         """
+        if not isinstance(volume, Volume):
+            raise UsageError(
+                f"expected a Volume, got {type(volume).__name__}. Read a file or a folder with "
+                "covidctnet.read_volume(path), or wrap an array in HU with "
+                "covidctnet.Volume.from_array(array, spacing)."
+            )
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
             unit, found, chest, _ = self._prepared(volume, lungs)
@@ -229,7 +271,7 @@ class CovidCTNet:
 
     def __call__(
         self,
-        volume: Volume | Prepared,
+        volume: Volume | Prepared | str | os.PathLike[str],
         *,
         lungs: np.ndarray | None = None,
         images: bool = False,
@@ -238,7 +280,7 @@ class CovidCTNet:
         """Classify one scan.
 
         Args:
-            volume: As for `prepare`, or what it gave.
+            volume: As for `prepare`, or what it gave; or a path for `covidctnet.read_volume`.
             lungs: As for `prepare`.
             images: Keep the slices with the largest residual for a picture. The denoiser then runs
                 even for a classifier that sees the CT alone, whose answer stays the same.
@@ -246,9 +288,14 @@ class CovidCTNet:
                 ``residual_volume`` and ``lungs`` in `Prediction.images`; likewise.
 
         Raises:
-            StudyError: See `prepare`.
+            StudyError: See `prepare` and `covidctnet.read_volume`.
+            UsageError: If it is none of these, or the path holds several studies.
         """
-        prepared = self.prepare(volume, lungs=lungs) if isinstance(volume, Volume) else volume
+        if isinstance(volume, (str, os.PathLike)):
+            from covidctnet.io import read_volume
+
+            volume = read_volume(os.fspath(volume))
+        prepared = volume if isinstance(volume, Prepared) else self.prepare(volume, lungs=lungs)
         unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
         seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
@@ -281,7 +328,7 @@ class CovidCTNet:
             distance=None if unlikeness is None else unlikeness.distance,
             burden=seen.burden,
             acquisition=unit.source.acquisition,
-            weights=self.weights.digest,
+            weights=self.weights_digest,
             notes=(*unit.source.notes, *_told(unlikeness), *seen.steps),
             images=kept or None,
         )

@@ -109,7 +109,6 @@ def test_lungs_of_a_stored_study_are_completed_within_its_crop(consolidated_base
     from dataclasses import asdict
 
     from covidctnet.cohort.store import Store
-
     from covidctnet.errors import UsageError
 
     volume, _, _ = consolidated_bases

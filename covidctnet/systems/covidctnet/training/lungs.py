@@ -50,8 +50,8 @@ class LungData(pl.LightningDataModule):
         painted: How many times findings are drawn into every Control of the work folder, those of
             ill patients as often as those of Controls. The lungs stay what they were before, so
             that the network learns consolidation as lung. The scans are then the whole ones on a
-            coarse grid (`covidctnet.systems.covidctnet.segment`), of patients set aside for the denoiser alone. 0
-            takes the preprocessed scans as they are.
+            coarse grid (see `covidctnet.systems.covidctnet.segment`), of patients set aside for
+            the denoiser alone. 0 takes the preprocessed scans as they are.
         size: Rows and columns that drawn slices are resized to; preprocessed ones have a size.
         batch_size: Slices a step and process.
         workers: Loader processes.

@@ -1,0 +1,295 @@
+"""Answers that were made elsewhere: read, refused, and evaluated as ours are."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from covidctnet.classes import CHEST_CT, Label
+from covidctnet.cli import main
+from covidctnet.cohort.members import Member
+from covidctnet.cohort.splits import Splits
+from covidctnet.errors import CohortError, UsageError
+from covidctnet.evaluation import elsewhere
+from covidctnet.evaluation.assess import assess
+from covidctnet.evaluation.output import as_plain
+from covidctnet.evaluation.sheets import predictions_table
+from covidctnet.files import table_text
+from covidctnet.results import Prediction
+from covidctnet.run.elsewhere import evaluate_predictions, read_answers
+from covidctnet.run.prepare import pseudonym
+from tests.evaluation.few_draws import few_draws
+from tests.evaluation.simulated import simulated
+
+pytestmark = pytest.mark.usefixtures(few_draws.__name__)
+
+HEAD = "study,patient,truth,p_control,p_covid19,p_cap"
+ROWS = [
+    "a,ann,Control,0.7,0.2,0.1",
+    "b,bob,Covid-19,0.1,0.8,0.1",
+    "c,cat,CAP,0.3,0.3,0.4",
+    "d,dan,cap,0.6,0.2,0.2",
+]
+
+
+def table(folder, *rows, head=HEAD, name="answers.csv"):
+    file = folder / name
+    file.write_text("\n".join([head, *rows]) + "\n")
+    return file
+
+
+def lines(folder, *rows):
+    file = folder / "answers.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def as_line(row):
+    study, patient, truth, *values = row.split(",")
+    keys = ("control", "covid19", "cap")
+    probabilities = dict(zip(keys, map(float, values), strict=True))
+    return {"study": study, "patient": patient, "truth": truth, "probabilities": probabilities}
+
+
+@pytest.mark.parametrize("kind", ["table", "lines"])
+def test_a_table_and_json_lines_are_read_alike(tmp_path, kind):
+    make = {
+        "table": lambda: table(tmp_path, *ROWS),
+        "lines": lambda: lines(tmp_path, *map(as_line, ROWS)),
+    }
+    answers = read_answers(make[kind]())
+    assert [a.truth for a in answers] == [
+        CHEST_CT.CONTROL,
+        CHEST_CT.COVID19,
+        CHEST_CT.CAP,
+        CHEST_CT.CAP,
+    ]
+    assert answers[1].probabilities == {
+        CHEST_CT.CONTROL: 0.1,
+        CHEST_CT.COVID19: 0.8,
+        CHEST_CT.CAP: 0.1,
+    }
+    assert [a.study for a in answers] == [pseudonym(name) for name in "abcd"]
+
+
+def test_answers_as_dicts_of_ours_are_read_with_the_truth_beside(tmp_path):
+    cases = simulated(6, failures=0)
+    rows = [{**c.outcome.to_dict(), "truth": c.truth.title} for c in cases]
+    answers = read_answers(lines(tmp_path, *rows))
+    assert [a.study for a in answers] == [c.study for c in cases]
+    for answer, case in zip(answers, cases, strict=True):
+        for label in CHEST_CT:
+            assert answer.probabilities[label] == pytest.approx(case.outcome.probabilities[label])
+
+
+def test_our_own_answers_evaluated_again_have_the_same_figures(tmp_path):
+    cases = simulated(24, failures=2, rich=False)
+    first = as_plain(assess(cases, rng=np.random.default_rng(0)))
+    file = tmp_path / "predictions.csv"
+    file.write_text(table_text(predictions_table(cases)))
+    done = evaluate_predictions(file, tmp_path / "out")
+    assert (done.answered, done.failed) == (24, 2)
+    again = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {f["code"] for f in again["failures"]} == {"SLICE_GAP"}
+    for group in ("overall", "covid_against_rest", "by_label"):
+        assert_close(again[group], json.loads(json.dumps(first[group])))
+    # And what was written can be evaluated once more.
+    third = evaluate_predictions(tmp_path / "out" / "predictions.csv", tmp_path / "third")
+    assert third.answered == 24
+
+
+def assert_close(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        if isinstance(value, dict):
+            assert_close(value, second[name])
+        else:
+            # Six digits are written; a tie may turn.
+            assert value == pytest.approx(second[name], abs=1e-3), name
+
+
+def test_answers_made_elsewhere_get_the_same_page_and_tables_but_no_model_card(tmp_path):
+    done = evaluate_predictions(table(tmp_path, *ROWS), tmp_path / "out")
+    names = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert {"index.html", "evaluation.json", "evaluation.md", "predictions.csv"} <= names
+    assert {"roc.csv", "figures.csv", "confusion.csv"} <= names
+    assert not [name for name in names if name.startswith("model-card")]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Answers of" in page
+    assert "have seen" not in page
+    assert "model-card" not in page
+    for text in (page, done.table):
+        assert "Whether their model learned from these patients" in text
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["overall"]["accuracy"]["value"] == 0.75
+
+
+def test_no_id_of_the_file_and_no_path_is_written_anywhere(tmp_path):
+    rows = [row.replace(",ann,", ",DOE^JANE,") for row in ROWS]
+    rows[0] = rows[0].replace("a,", "/archive/doe_jane.nii.gz,", 1)
+    evaluate_predictions(table(tmp_path, *rows), tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.*"):
+        text = path.read_text().lower()
+        assert "jane" not in text
+        assert str(tmp_path) not in text
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert all(re.fullmatch("[0-9a-f]{12}", row["study"]) for row in written)
+    assert all(re.fullmatch("[0-9a-f]{12}", row["patient"]) for row in written)
+
+
+def test_several_studies_of_one_patient_are_drawn_together(tmp_path):
+    rows = [row.replace(",dan,", ",cat,") for row in ROWS]
+    evaluate_predictions(table(tmp_path, *rows), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["patients"] == 3
+
+
+def test_a_study_without_probabilities_counts_as_failed(tmp_path):
+    done = evaluate_predictions(table(tmp_path, *ROWS, "e,eve,CAP,,,"), tmp_path / "out")
+    assert (done.answered, done.failed) == (4, 1)
+    (failure,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["failures"]
+    assert failure["code"] == "NO_ANSWER"
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "message"),
+    [
+        (ROWS[:1] + ROWS[:1], HEAD, "names study .* more than once"),
+        (ROWS, HEAD.replace("p_cap", "cap"), "lacks the columns p_cap"),
+        (ROWS, HEAD.replace("study", "id"), "lacks the columns study"),
+        (ROWS, HEAD.replace("p_cap", "p_flu"), "unknown label 'flu'"),
+        (ROWS, HEAD.replace("p_cap", "p_Covid-19"), "two columns for covid19"),
+        (ROWS, HEAD.replace("truth", "label"), "its true label in truth, got nothing"),
+        (["a,ann,flu,0.7,0.2,0.1"], HEAD, "unknown label 'flu'"),
+        (["a,ann,CAP,7.0,2.0,1.0"], HEAD, "Give probabilities, not scores"),
+        (["a,ann,CAP,0.7,0.2,0.2"], HEAD, "with the sum 1, got Control 0.7, Covid-19 0.2, CAP 0.2"),
+        (["a,ann,CAP,0.7,0.3,"], HEAD, "got something else"),
+        (["a,ann,CAP,0.7,nan,0.3"], HEAD, "Give probabilities"),
+        (["a,ann,CAP,one,0,0"], HEAD, "got something else"),
+        ([",ann,CAP,1,0,0"], HEAD, "a row without a study"),
+        ([], HEAD, "holds no study"),
+        (["a,ann,CAP,1,0,0"], "", "lacks the columns"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused_with_what_was_expected(tmp_path, rows, head, message):
+    with pytest.raises(CohortError, match=message) as caught:
+        evaluate_predictions(table(tmp_path, *rows, head=head), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]\n", "line 1: expected a JSON object"),
+        ('\n{"study": \n', "line 2: expected a JSON object"),
+        ("[" * 100_000 + "\n", "line 1: expected a JSON object"),
+        ('{"study": "a", "truth": "CAP", "probabilities": [1, 0, 0]}\n', "got something else"),
+        ('{"study": "a", "truth": "CAP", "probabilities": {"cap": 1}}\n', "got CAP 1"),
+        ('{"truth": "CAP"}\n', "a row without a study"),
+    ],
+)
+def test_lines_that_are_wrong_are_refused_with_their_number_or_study(tmp_path, text, message):
+    file = tmp_path / "answers.jsonl"
+    file.write_text(text)
+    with pytest.raises(CohortError, match=message):
+        read_answers(file)
+
+
+def test_a_file_that_is_none_is_wrong_usage(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"no file gone\.csv"):
+        read_answers(tmp_path / "gone.csv")
+    with pytest.raises(UsageError, match=r"as \.csv or \.jsonl, got 'answers\.xlsx'"):
+        read_answers(table(tmp_path, name="answers.xlsx"))
+    (tmp_path / "latin.csv").write_bytes(b"study\n\xe9\n")
+    with pytest.raises(CohortError, match="UTF-8"):
+        read_answers(tmp_path / "latin.csv")
+    monkeypatch.setattr(elsewhere, "MAX_BYTES", 10)
+    with pytest.raises(UsageError, match="expected at most 10"):
+        read_answers(table(tmp_path, *ROWS))
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Two studies of the split test, one of train, as `preprocess` writes them down."""
+    members = [
+        Member("a" * 12, "1" * 12, CHEST_CT.CONTROL, "test", "amber"),
+        Member("b" * 12, "2" * 12, CHEST_CT.CAP, "test", "birch"),
+        Member("c" * 12, "3" * 12, CHEST_CT.CAP, "train", "amber"),
+    ]
+    (tmp_path / "work").mkdir()
+    Splits(tuple(members)).save(tmp_path / "work" / "splits.json")
+    return tmp_path / "work"
+
+
+def held_back(tmp_path, *studies, truth=""):
+    rows = [f"{study * 12},{truth},0.2,0.3,0.5" for study in studies]
+    return table(tmp_path, *rows, head="study,truth,p_control,p_covid19,p_cap")
+
+
+def test_a_work_folder_gives_truth_patients_and_sites(work, tmp_path):
+    done = evaluate_predictions(held_back(tmp_path, "b", "a"), tmp_path / "out", work=work)
+    assert (done.answered, done.failed) == (2, 0)
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = {row["study"]: row for row in csv.DictReader(file)}
+    assert rows["a" * 12]["truth"] == "Control"
+    assert (rows["b" * 12]["patient"], rows["b" * 12]["site"]) == ("2" * 12, "birch")
+    assert "All studies are of the split test" in done.table
+
+
+def test_a_study_that_a_model_may_have_learned_from_is_refused_as_a_leak(work, tmp_path):
+    with pytest.raises(CohortError, match=r"study c+ is in the split train, expected test.*leak"):
+        evaluate_predictions(held_back(tmp_path, "a", "b", "c"), tmp_path / "out", work=work)
+    row = "a,ann,CAP,train,0.2,0.3,0.5"
+    file = table(tmp_path, row, head="study,patient,truth,split,p_control,p_covid19,p_cap")
+    with pytest.raises(CohortError, match=r"in the split train, expected test.*leak"):
+        evaluate_predictions(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_held_back_study_without_an_answer_counts_as_failed(work, tmp_path):
+    done = evaluate_predictions(held_back(tmp_path, "a"), tmp_path / "out", work=work)
+    assert (done.answered, done.failed) == (1, 1)
+
+
+def test_a_work_folder_that_contradicts_the_file_is_refused(work, tmp_path):
+    with pytest.raises(CohortError, match="is not in the work folder"):
+        evaluate_predictions(held_back(tmp_path, "f"), tmp_path / "out", work=work)
+    with pytest.raises(CohortError, match="is Covid-19 in the file and Control in the work"):
+        evaluate_predictions(held_back(tmp_path, "a", truth="Covid-19"), tmp_path / "o", work=work)
+    for split, message in (("val", "is empty"), ("exam", "expected a split of")):
+        with pytest.raises(UsageError, match=message):
+            evaluate_predictions(held_back(tmp_path, "a"), tmp_path / "o", work=work, split=split)
+
+
+def test_the_command_evaluates_answers_made_elsewhere(tmp_path, capsys):
+    file = table(tmp_path, *ROWS)
+    assert main(["evaluate", "--predictions", str(file), "-o", str(tmp_path / "out")]) == 0
+    assert "Answers `answers`" in capsys.readouterr().out
+    assert (tmp_path / "out" / "index.html").is_file()
+    table(tmp_path, *ROWS, "e,eve,CAP,,,")
+    assert main(["evaluate", "--predictions", str(file), "-o", str(tmp_path / "out")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "got none"),
+        (("--predictions", "FILE", "--data", "."), "leave --data out"),
+        (("--data", ".", "--work", "."), "got both --data and --work"),
+        (("--predictions", "gone.csv"), "does not exist"),
+    ],
+)
+def test_the_command_says_which_inputs_go_together(tmp_path, capsys, arguments, message):
+    file = table(tmp_path, *ROWS)
+    given = [str(file) if a == "FILE" else a for a in arguments]
+    assert main(["evaluate", *given, "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_probabilities_cut_to_three_digits_are_taken_and_sum_to_one(tmp_path):
+    (answer,) = read_answers(table(tmp_path, "a,ann,CAP,0.333,0.333,0.333"))
+    assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-12)
+    assert isinstance(Prediction("s", answer.probabilities).label, Label)
