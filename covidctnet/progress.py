@@ -63,7 +63,11 @@ def lines(description: str, *, every_s: float | None = None) -> Iterator[Callabl
     ended = threading.Event()
 
     def write() -> None:
-        while not ended.wait(LINE_EVERY_S if every_s is None else every_s):
+        between_s = LINE_EVERY_S if every_s is None else every_s
+        # The first line comes early: loading libraries has been silent for a while by then.
+        wait_s = between_s / 4
+        while not ended.wait(wait_s):
+            wait_s = between_s
             took_s = time.monotonic() - start
             try:
                 sys.stderr.write(f"{description}: {last[0]}, {took_s:.0f} s so far\n")
