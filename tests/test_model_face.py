@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from covidctnet.classify import CovidCTNet
-from covidctnet.models import CNN3D
 
 import covidctnet
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.run.evaluate import evaluate_data
-from covidctnet.systems.covidctnet.networks.state import state_digest, state_stamp
+from covidctnet.systems.covidctnet.networks import CNN3D
+from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.trust.calibration import Calibration
+from covidctnet.weights.state import state_digest, state_stamp
 from tests.small import ARCHITECTURE, calibrated_weights, tiny_weights, write_chest, write_cohort
 from tests.volumes import a_chest
 

@@ -12,12 +12,12 @@ from covidctnet.cli import main
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation import elsewhere
 from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.output import as_plain
 from covidctnet.evaluation.sheets import predictions_table
 from covidctnet.files import table_text
 from covidctnet.results import Prediction
+from covidctnet.run import elsewhere
 from covidctnet.run.elsewhere import evaluate_predictions, read_answers
 from covidctnet.run.prepare import pseudonym
 from tests.evaluation.few_draws import few_draws

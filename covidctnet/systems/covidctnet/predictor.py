@@ -28,13 +28,13 @@ from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_
 from covidctnet.systems.covidctnet.denoise import Shown, ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
-from covidctnet.systems.covidctnet.networks.state import state_digest, state_stamp
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
 from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.trust.appearance import FEATURES, describe_appearance
 from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
+from covidctnet.weights.state import state_digest, state_stamp
 
 __all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
 
