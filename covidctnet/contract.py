@@ -63,17 +63,20 @@ class PredictorInfo:
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, weights: Weights, provenance: Mapping[str, Any]) -> PredictorInfo:
+    def of(
+        cls, weights: Weights, provenance: Mapping[str, Any], *, digest: str = ""
+    ) -> PredictorInfo:
         """What a predictor with these weights is.
 
         Args:
             weights: Loaded.
             provenance: See `PredictorInfo`.
+            digest: Of a predictor that was changed since; that of the weights by default.
         """
         return cls(
             weights.card["system"],
             weights.name,
-            weights.digest,
+            digest or weights.digest,
             weights.classes,
             weights.caveat,
             weights.seen,

@@ -93,7 +93,7 @@ def test_our_own_answers_evaluated_again_have_the_same_figures(tmp_path):
     assert (done.answered, done.failed) == (24, 2)
     again = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert {f["code"] for f in again["failures"]} == {"SLICE_GAP"}
-    for group in ("overall", "covid_against_rest", "by_label"):
+    for group in ("overall", "covid19_against_rest", "by_label"):
         assert_close(again[group], json.loads(json.dumps(first[group])))
     # And what was written can be evaluated once more.
     third = evaluate_predictions(tmp_path / "out" / "predictions.csv", tmp_path / "third")

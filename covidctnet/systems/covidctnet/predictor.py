@@ -141,7 +141,7 @@ class CovidCTNet:
     @property
     def info(self) -> PredictorInfo:
         """What this predictor is."""
-        return PredictorInfo.of(self.weights, self.provenance)
+        return PredictorInfo.of(self.weights, self.provenance, digest=self.weights_digest)
 
     @property
     def weights_digest(self) -> str:
