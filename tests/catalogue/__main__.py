@@ -51,10 +51,10 @@ taken as air, corners within {LIMITS.corner_mm:g} mm. Raising any exception is a
 reads a folder by its series reader (all files of the first series, in the order that it gives) and
 a file by `ReadImage`; highdicom gets all data sets of the folder that pydicom takes
 (`get_volume_from_series`); dicom2nifti converts the folder with its default settings
-(`dicom_series_to_nifti`). Each has {LIMITS.seconds} s and {LIMITS.gib} GiB for a case. None of them
-claims to check all that is checked here, and several series in one folder are a task that some
-leave to their caller: the columns say what a program gets that calls them without checks of its
-own.
+(`dicom_series_to_nifti`). Each has {LIMITS.seconds} s of a processor and {LIMITS.gib} GiB for a
+case. None of them claims to check all that is checked here, and several series in one folder are a
+task that some leave to their caller: the columns say what a program gets that calls them without
+checks of its own.
 
 The inputs were chosen by those who wrote this reader, and what they showed was mended here and
 nowhere else: compare the columns with that in mind.

@@ -558,7 +558,7 @@ BESIDE = (
                 _page("1.2.826.0.1.3680043.8.498.7.1", 7016, 4960),
             ),
             (
-                "pet",
+                "pet-large",
                 "a large PET image",
                 _page(PositronEmissionTomographyImageStorage, 6000, 6000),
             ),
