@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from covidctnet import weights
+from covidctnet.weights import bundle
 from tests.small import calibrated_weights
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tutorial-python.md"
@@ -23,7 +23,7 @@ def blocks():
 
 def test_every_block_of_the_tutorial_runs_after_those_before_it(tmp_path, monkeypatch, capsys):
     calibrated_weights(tmp_path / "shipped" / "compact")
-    monkeypatch.setattr(weights, "weights_root", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(bundle, "weights_root", lambda: tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     names = {}
     found = list(blocks())
