@@ -16,12 +16,26 @@ def train(arguments: list[str]) -> int:
     """``covidctnet train SYSTEM STAGE``; returns the exit code."""
     from covidctnet.registry import find_system, system_names
 
-    if len(arguments) < 2 or any(a.startswith("-") for a in arguments[:2]):
-        known = "; ".join(
-            f"{name}: {', '.join(stage.name for stage in find_system(name).stages)}"
+    if arguments[:1] in (["-h"], ["--help"]):
+        stages = [
+            f"  {name} {stage.name:<14}{stage.summary}"
             for name in system_names()
+            for stage in find_system(name).stages
+        ]
+        lines = [
+            "usage: covidctnet train SYSTEM STAGE --work FOLDER [--preset NAME] [options]",
+            "",
+            "Train a stage of a system; covidctnet train SYSTEM STAGE --help tells its options.",
+            "",
+            *stages,
+        ]
+        sys.stdout.write("\n".join(lines) + "\n")
+        return EXIT_OK
+    if len(arguments) < 2 or any(a.startswith("-") for a in arguments[:2]):
+        raise UsageError(
+            f"expected covidctnet train SYSTEM STAGE, with one of {', '.join(system_names())}; "
+            "covidctnet train --help tells the stages"
         )
-        raise UsageError(f"expected covidctnet train SYSTEM STAGE, with one of {known}")
     system, stage, *rest = arguments
     return _train(system, stage, rest, f"covidctnet train {system} {stage}")
 
