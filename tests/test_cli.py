@@ -241,11 +241,11 @@ def test_somebody_elses_folder_is_no_place_for_results(run, chest, weights, tmp_
 def test_weights_are_loaded_once_whatever_the_number_of_studies(
     run, chest, weights, tmp_path, monkeypatch
 ):
-    from covidctnet.systems.covidctnet import predictor
+    from covidctnet.run import load as module
 
-    loaded, real = [], predictor.load_weights
+    loaded, real = [], module.load_weights
     monkeypatch.setattr(
-        predictor,
+        module,
         "load_weights",
         lambda name: loaded.append(name) or real(name),
     )

@@ -21,6 +21,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from covidctnet.io import find_studies
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
+from covidctnet.systems.covidctnet.segment import add_consolidation
 from covidctnet.systems.covidctnet.training.bank import InputMaker
 from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.volume import Volume
@@ -125,18 +127,21 @@ def judge(
         for one in (weights, *beside)
         if "classifier" in one.card["architecture"]
     ]
+    complete = None
+    if maker.segmenter is not None:
+        complete = partial(add_consolidation, network=maker.segmenter)
     out = []
     for scan in scans:
         if not find_studies(scan):
             continue
         volume = read_volume(scan)
-        unit, lungs, _ = prepare_chest(volume, settings)
+        prepared = prepare_chest(volume, settings, complete=complete)
+        unit, lungs = prepared.unit, prepared.lungs
         index, ill = _labelled(unit, labels.get(scan.name))
         seen = np.array(unit.array[index], dtype=np.float32)
         # Slices that a crop to the lungs has left out show none.
         is_there = index >= 0
         inside = lungs[index] & is_there[:, None, None]
-        inside[is_there] = maker.lungs(seen[is_there], inside[is_there])
         scores = score_slices(
             seen,
             seen - maker.residual_of(seen, inside),

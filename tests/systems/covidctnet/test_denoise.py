@@ -3,6 +3,7 @@ import pytest
 import torch
 from skimage.transform import resize
 
+from covidctnet.devices import pick_device, pick_precision
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.systems.covidctnet.denoise import (
     CONTEXT,
@@ -10,8 +11,6 @@ from covidctnet.systems.covidctnet.denoise import (
     denoise,
     denoise_slices,
     lung_box,
-    pick_device,
-    pick_precision,
     place,
     residual_volume,
 )

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -21,7 +20,7 @@ from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import fill
-from tests.small import ARCHITECTURE, DEPTH, tiny_weights
+from tests.small import ARCHITECTURE, DEPTH, flat_card, put_card, tiny_weights
 from tests.volumes import a_chest
 
 
@@ -33,10 +32,9 @@ def data(little_work):
 
 def residuals(work):
     tiny_weights(work / "weights")
-    card = work / "weights" / "card.json"
-    told = json.loads(card.read_text())
+    told = flat_card(work / "weights")
     told["preprocessing"] |= {"spacing_mm": 1.0}
-    card.write_text(json.dumps(told))
+    put_card(work / "weights", told)
     made = ResidualData(work, depth=DEPTH, device="cpu")
     made.prepare_data()
     made.setup("fit")

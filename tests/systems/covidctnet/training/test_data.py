@@ -289,7 +289,7 @@ def test_a_classifier_of_cts_denoises_nothing(denoised, monkeypatch):
         raise AssertionError("a denoiser was wanted")
 
     monkeypatch.setattr(training_data, "residual_volume", never)
-    monkeypatch.setattr("covidctnet.weights.Weights.denoiser", never)
+    monkeypatch.setattr("covidctnet.systems.covidctnet.weights.CovidWeights.denoiser", never)
     data = residuals(denoised, classifier_input="ct")
     assert not data.store.folder.exists()
     assert {study.units for study in data.ct_store.index()} == {"unit"}

@@ -216,7 +216,7 @@ def test_weights_of_lungs_classify_nothing(little_work, tmp_path, capsys):
     lungs = ["train-lungs", "--work", str(little_work), "--output", str(tmp_path / "l")]
     assert main([*lungs, *LUNGS]) == 0
     assert main(["classify", str(tmp_path), "--weights", str(tmp_path / "l")]) == 2
-    assert "hold lungs, wanted a network named denoiser" in capsys.readouterr().err
+    assert "hold lungs, expected a network named denoiser" in capsys.readouterr().err
 
 
 def two_lungs():
