@@ -25,6 +25,7 @@ TORCH_HOMES = (
     "systems/covidctnet/segment.py",
     "trust/likeness.py",
     "weights/bundle.py",
+    "weights/state.py",
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
