@@ -11,9 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from covidctnet.contract import Predictor
@@ -23,6 +21,7 @@ from covidctnet.io.child import ReadingChild
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
+from covidctnet.workers.turns import in_order
 
 if TYPE_CHECKING:
     from covidctnet.report import Results
@@ -239,29 +238,14 @@ def answers(
     """
     if readers < 1:
         raise ValueError(f"wanted one reader or more, got {readers}")
-    children = [ReadingChild(limits) for _ in range(readers)] if limits else []
-    idle: SimpleQueue[Callable[[Study], Volume]] = SimpleQueue()
-    for number in range(readers):
-        idle.put(children[number] if children else read_study)
-
-    def come(study: Study) -> tuple[Any, dict[str, float]]:
-        reader = idle.get()
-        try:
-            return _prepared(study, reader, model)
-        finally:
-            idle.put(reader)
-
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
-    waiting = iter(studies)
-    coming = deque((study, pool.submit(come, study)) for study in islice(waiting, readers))
-    try:
-        while coming:
-            study, reading = coming.popleft()
-            prepared, seconds = reading.result()
-            del reading
-            coming.extend(
-                (next_one, pool.submit(come, next_one)) for next_one in islice(waiting, 1)
-            )
+    helpers: list[ReadingChild | _ReaderHere] = [
+        ReadingChild(limits) if limits else _ReaderHere() for _ in range(readers)
+    ]
+    coming = in_order(
+        studies, helpers, lambda reader, study: _prepared(study, reader, model), ahead=readers
+    )
+    with closing(coming):
+        for study, (prepared, seconds) in coming:
             outcome: Prediction | Failure
             if isinstance(prepared, Failure):
                 outcome = prepared
@@ -272,11 +256,16 @@ def answers(
             if isinstance(outcome, Prediction):
                 seconds = {**seconds, **outcome.seconds}
             yield study, outcome, seconds
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.close()
-        pool.shutdown(wait=True)
+
+
+class _ReaderHere:
+    """Reads in this process."""
+
+    def __call__(self, study: Study) -> Volume:
+        return read_study(study)
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 def _prepared(

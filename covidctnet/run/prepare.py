@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from covidctnet.chest.gate import check_chest, prepare_chest
@@ -30,6 +27,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure
 from covidctnet.volume import Source
 from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
+from covidctnet.workers.turns import in_order
 
 __all__ = ["Prepared", "prepare"]
 
@@ -186,35 +184,14 @@ def _run(
         for entry in cohort:
             yield entry, _outcome(entry.study, partial(work, **request(entry)))
         return
+
+    def elsewhere(child: Child, entry: CohortStudy) -> Outcome:
+        size = bytes_of(entry.study)
+        return _outcome(entry.study, partial(child.ask, request(entry), files_bytes=size))
+
     children = [Child(f"{__name__}:work", limits=limits) for _ in range(workers)]
-    idle: SimpleQueue[Child] = SimpleQueue()
-    for child in children:
-        idle.put(child)
-
-    def elsewhere(entry: CohortStudy) -> Outcome:
-        child = idle.get()
-        try:
-            size = bytes_of(entry.study)
-            return _outcome(entry.study, partial(child.ask, request(entry), files_bytes=size))
-        finally:
-            idle.put(child)
-
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
-    # A window of futures, not all of them: an archive may hold a hundred thousand studies.
-    waiting: deque[tuple[CohortStudy, Future[Outcome]]] = deque()
-    try:
-        for entry in cohort:
-            waiting.append((entry, pool.submit(elsewhere, entry)))
-            if len(waiting) > 2 * workers:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.close()
-        pool.shutdown(wait=True)
+    with closing(in_order(cohort, children, elsewhere, ahead=2 * workers)) as done:
+        yield from done
 
 
 def _outcome(study: Study, prepare_it: Callable[[], Reply]) -> Outcome:
