@@ -399,6 +399,9 @@ def _affine(directions: np.ndarray, origin: Sequence[float] | np.ndarray) -> np.
 
 def _floats(text: str) -> tuple[float, ...]:
     try:
+        # Python takes 3_5 for 35.
+        if "_" in text:
+            raise ValueError
         return tuple(float(part) for part in text.split())
     except ValueError:
         raise _lost("a number in its header is none") from None

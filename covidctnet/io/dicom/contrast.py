@@ -79,13 +79,18 @@ def has_contrast(data: Dataset) -> bool:
     return False
 
 
+# Comments may hold ten thousand characters; what tells of contrast stands at their beginning.
+LONGEST = 1000
+
+
 def says_contrast(words: str) -> bool | None:
     """Whether a description tells of contrast medium; None when it says nothing of it.
 
     Args:
         words: As a site writes them, such as ``CT CHEST W/CONTRAST`` or ``Thorax nativ``.
     """
-    words = words.replace("_", " ")
+    # Runs of spaces would cost their square, and no description is longer.
+    words = " ".join(words[:LONGEST].replace("_", " ").split())
     rest = _WITHOUT.sub(" ", words)
     if _WITH.search(rest):
         return True

@@ -93,6 +93,9 @@ def numbers(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None
     if not content:
         return None
     try:
+        # Python takes 3_5 for 35.
+        if "_" in content:
+            raise ValueError
         values = tuple(float(part) for part in content.split("\\") if part.strip())
     except ValueError:
         raise DamagedFileError(f"its {keyword} is no number") from None

@@ -22,6 +22,7 @@ from pydicom.uid import (
 
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_volume
+from covidctnet.io.dicom import values
 from covidctnet.volume import SYNTHETIC_NOTE
 from tests.io import series
 
@@ -775,3 +776,10 @@ def test_a_slice_beside_its_place_in_the_plane_is_refused(tmp_path, offset_mm):
 
     series.write(tmp_path, change=change)
     refused(tmp_path, "NO_GEOMETRY")
+
+
+def test_a_number_with_an_underscore_is_none(monkeypatch):
+    # Python's float takes 3_5 for 35: a chest ten times as wide.
+    monkeypatch.setattr(values, "text", lambda data, keyword: "3_5\\4.0")
+    with pytest.raises(values.DamagedFileError, match="PixelSpacing is no number"):
+        values.numbers({}, "PixelSpacing", 2)
