@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -214,7 +215,14 @@ def _walk(
             closed.append(path)
 
     for root in roots:
-        if not root.exists():
+        try:
+            is_there = root.exists()
+        except OSError as error:  # below a folder that may not be entered, or too long a name
+            raise UsageError(
+                f"expected a folder or a file, {str(root)!r:.200} cannot be reached "
+                f"({error.strerror}). Check its rights and its spelling."
+            ) from None
+        if not is_there:
             raise UsageError(
                 f"expected a folder or a file, {str(root)!r} does not exist. Check the spelling."
             )
@@ -232,14 +240,20 @@ def _walk(
             here = Path(folder)
             if len(here.relative_to(start).parts) >= MAX_DEPTH and folders:
                 raise UsageError(f"folders lie more than {MAX_DEPTH} deep. Give a folder below.")
-            links = [name for name in folders if (here / name).is_symlink()]
+            try:
+                links = [name for name in folders if (here / name).is_symlink()]
+                modes = [(here / name, _mode(here / name)) for name in sorted(names)]
+            except PermissionError:
+                # It may be listed and not entered; the other folders can be read all the same.
+                closed.append(here)
+                folders.clear()
+                continue
             skipped.update({"links": len(links)} if links else {})
             folders.sort()
-            for name in sorted(names):
-                path = here / name
-                if path.is_symlink():
+            for path, mode in modes:
+                if stat.S_ISLNK(mode):
                     skipped["links"] += 1
-                elif not path.is_file():
+                elif not stat.S_ISREG(mode):
                     # Opening one may wait, or read, for ever.
                     skipped["pipes and devices"] += 1
                 else:
@@ -247,6 +261,14 @@ def _walk(
                     if count > MAX_FILES:
                         raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
                     yield path
+
+
+def _mode(path: Path) -> int:
+    """What kind of file it is, as `stat` has it; 0 for one that has gone meanwhile."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _opened(

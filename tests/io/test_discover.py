@@ -221,3 +221,30 @@ def test_a_study_travels_to_another_process(tmp_path):
     series.write(tmp_path)
     study = find_studies(tmp_path)[0]
     assert pickle.loads(pickle.dumps(study)) == study
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_stops_no_other(tmp_path, monkeypatch):
+    series.write(tmp_path / "good")
+    (tmp_path / "listed").mkdir()
+    (tmp_path / "listed" / "0.dcm").write_bytes(b"x")
+    real = Path.lstat
+
+    def lstat(path):
+        if path.parent.name == "listed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    found = find_studies(tmp_path)
+    kinds = [study.format for study in found]
+    assert "dicom" in kinds and len(found) == 2  # the closed folder is told, not lost
+    closed = next(study for study in found if study.format != "dicom")
+    with pytest.raises(StudyError) as caught:
+        read_study(closed)
+    assert caught.value.code == "UNREADABLE"
+
+
+def test_a_path_that_cannot_be_reached_is_told_in_one_line(tmp_path):
+    with pytest.raises(UsageError, match="cannot be reached") as caught:
+        find_studies(tmp_path / ("x" * 5000))
+    assert len(str(caught.value)) < 400
