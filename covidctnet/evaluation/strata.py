@@ -101,9 +101,9 @@ def strata(
         if division not in divisions:
             found += [_stratum(name, value, group, group, rng) for value, group in groups]
         divisions.add(division)
-    classes = classes_of(there) if there else None
-    controls = [c for c in there if classes and c.truth is classes.normal_label]
-    infected = [c for c in there if c not in controls and _burden(c) >= 0]
+    normal = classes_of(there).normal_label if there else None
+    controls = [case for case in there if case.truth is normal]
+    infected = [case for case in there if case.truth is not normal and _burden(case) >= 0]
     found += [
         _stratum("lesion burden, % of the lungs", value, group, [*group, *controls], rng)
         for value, group in _groups("burden", infected, lambda case: 100 * _burden(case))
