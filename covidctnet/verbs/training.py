@@ -17,11 +17,14 @@ def train(arguments: list[str]) -> int:
     from covidctnet.registry import find_system, system_names
 
     if arguments[:1] in (["-h"], ["--help"]):
-        stages = [
-            f"  {name} {stage.name:<14}{stage.summary}"
-            for name in system_names()
-            for stage in find_system(name).stages
-        ]
+        stages = []
+        for name in system_names():
+            try:
+                found = find_system(name).stages
+            except UsageError as error:  # one that is broken hides no other
+                stages.append(f"  {error}")
+                continue
+            stages += [f"  {name} {stage.name:<14}{stage.summary}" for stage in found]
         lines = [
             "usage: covidctnet train SYSTEM STAGE --work FOLDER [--preset NAME] [options]",
             "",

@@ -123,3 +123,12 @@ def test_what_cannot_be_trained_is_told_before_lightning_comes(capsys):
     assert "the system toy has no stage 'x'; its stages: net" in capsys.readouterr().err
     assert main(["train", "nonesuch", "x", "--work", "w"]) == 2
     assert "no system named 'nonesuch'" in capsys.readouterr().err
+
+
+def test_a_broken_system_hides_no_other_from_the_help(monkeypatch, capsys):
+    broken = EntryPoint("broken", "no_such_module:SYSTEM", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    assert main(["train", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "covidctnet denoiser" in told
+    assert "the system broken cannot be imported (ModuleNotFoundError" in told
