@@ -61,7 +61,7 @@ def render_page(
     words = classes.in_words
     stream = template.stream(
         total=len(records),
-        title=f"Chest imaging: {words}" if words != CHEST_CT.in_words else f"Chest CT: {words}",
+        title=f"Chest imaging: {words}",
         words=words,
         note=classes.note,
         statuses=[(name, statuses[name], words) for name, words in STATUS_WORDS.items()],
