@@ -117,10 +117,11 @@ def data_file_of(path: File) -> str | None:
     """
     with path.open("rb") as file:
         head = file.read(MAX_HEADER_BYTES)
+    # Within a line: blanks that may span lines cost the square of their number.
     pattern = (
-        rb"^data ?file:[ \t]*(.*?)\s*$"
+        rb"^data ?file:[ \t]*(.*?)[ \t\r]*$"
         if head.startswith(b"NRRD")
-        else (rb"^\s*ElementDataFile\s*=[ \t]*(.*?)\s*$")
+        else rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*(.*?)[ \t\r]*$"
     )
     found = re.search(pattern, head, re.MULTILINE | re.IGNORECASE)
     name = _beside(found[1].decode("utf-8", errors="surrogateescape") if found else "LOCAL")
