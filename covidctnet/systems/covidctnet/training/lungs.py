@@ -129,7 +129,7 @@ class LungData(pl.LightningDataModule):
                 "painted lungs need whole scans on a coarse grid, which preprocess keeps of scans "
                 "cropped to the lungs. Run preprocess again with field: lungs."
             )
-        parts: list[Dataset[Pair]] = []
+        drawn: list[tuple[np.ndarray, np.ndarray]] = []
         coarse = Store(self.work.preprocessed).coarse
         controls = [coarse.get(study.id) for study in studies if study.label is CHEST_CT.CONTROL]
         for number, study in enumerate(track(controls, "painting")):
@@ -148,8 +148,10 @@ class LungData(pl.LightningDataModule):
                 unit = example.unit
                 if rng.random() < DENSE_BASES:
                     unit = fill_bases(unit, example.lungs, self._settings.window_hu, rng)
-                parts.append(_Painted(unit, example.lungs))
-        return parts
+                drawn.append((unit, example.lungs))
+        # Whole scans are of many sizes, and slices of a step are of one.
+        shape = tuple(max((unit.shape[axis] for unit, _ in drawn), default=0) for axis in (1, 2))
+        return [_Painted(unit, lungs, shape) for unit, lungs in drawn]
 
     def _drawn(self) -> dict[str, list[Dataset[Pair]]]:
         assert self.pairs is not None
@@ -194,8 +196,10 @@ class _Drawn(Dataset[Pair]):
 class _Painted(Dataset[Pair]):
     """Slices of one example in memory, as the network sees them."""
 
-    def __init__(self, unit: np.ndarray, lungs: np.ndarray) -> None:
+    def __init__(self, unit: np.ndarray, lungs: np.ndarray, shape: tuple[int, ...]) -> None:
+        rows, columns = (full - held for full, held in zip(shape, unit.shape[1:], strict=True))
         both = np.stack([unit, lungs.astype(np.float32)])
+        both = np.pad(both, ((0, 0), (0, 0), (0, rows), (0, columns)))
         padded = pad_slices(torch.from_numpy(both))
         self.slices, self.lungs = padded[0].half(), padded[1].half()
 

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from covidctnet.cli import main
+from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.io.lung_pairs import find_lung_pairs
 from covidctnet.systems.covidctnet.networks import BCDUNet
@@ -242,3 +243,30 @@ def test_painted_lungs_need_whole_scans(little_work, tmp_path, capsys):
     arguments = ["train-lungs", "--work", str(little_work), "--output", str(tmp_path / "l")]
     assert main([*arguments, *LUNGS, "--data.painted=1"]) == 2
     assert "Run preprocess again with field: lungs." in capsys.readouterr().err
+
+
+def test_whole_scans_of_different_sizes_are_learned_together(tmp_path):
+    work = fill(tmp_path / "work", field="lungs")
+    coarse = Store(work / "preprocessed").coarse
+    first = coarse.index()[0]
+    for number, study in enumerate(coarse.index()):
+        volume = study.volume()
+        wide = 3 * (number % 4)
+        pad = ((0, 0), (0, wide), (0, 2 * wide))
+        coarse.put(
+            volume.then("wider", np.pad(volume.array, pad)),
+            lungs=np.pad(np.asarray(study.lungs, dtype=bool), pad),
+            content_key=study.content_key,
+            settings=study.settings,
+            settings_digest=study.settings_digest,
+            label=study.label,
+            patient=study.patient,
+        )
+    assert coarse.get(first.id).shape == first.shape
+    data = LungData(work, painted=1, batch_size=4)
+    data.setup("fit")
+    shapes = {tuple(batch.shape[2:]) for batch, _ in data.train_dataloader()}
+    (shape,) = shapes
+    assert all(n % 8 == 0 for n in shape)
+    lungs = sum(float(mask.sum()) for _, mask in data.train_dataloader())
+    assert lungs > 0
