@@ -8,13 +8,41 @@ Differs in: the softmax is left to the loss and to the caller.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from covidctnet.systems.covidctnet.networks.initialise import he_uniform_
 
 __all__ = ["CNN3D"]
 
 LEVELS = 5
+# Values of an input that the shares count from: 0.05 is -930 HU, 0.7 is -20 HU of a CT.
+SHARES_ABOVE = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+# Added to a share before its logarithm: a thousandth of the lungs is told from none, noise is not.
+SMALLEST_SHARE = 1e-3
+
+
+def lung_shares(x: Tensor) -> Tensor:
+    """How much of the lungs exceeds each of a few values, for every channel.
+
+    The lungs are the places that are not 0, without those beside a 0 in their own slice: the
+    rim holds parts of the chest wall, and slices lie too far apart for more.
+
+    Args:
+        x: Residuals, CTs in [0, 1] or both, 0 outside the lungs, shape (batch, channel, slice, row,
+            column).
+
+    Returns:
+        Logarithms of shares, about between -3 and 4, float32 (batch, channel * values).
+    """
+    outside = (x == 0).all(dim=1, keepdim=True).float()
+    outside = functional.max_pool3d(outside, (1, 3, 3), stride=1, padding=(0, 1, 1))
+    inner = 1 - outside  # (B, 1, D, S, S)
+    size = inner.sum(dim=(2, 3, 4)).clamp_min(1)
+    above = [((x > low) * inner).sum(dim=(2, 3, 4)) / size for low in SHARES_ABOVE]
+    shares = torch.stack(above, dim=2).flatten(1).float()  # (B, C * values)
+    return torch.log(shares + SMALLEST_SHARE) + 3
 
 
 class CNN3D(nn.Module):
@@ -28,6 +56,8 @@ class CNN3D(nn.Module):
         dense: Units of the hidden dense layer.
         dropout: Before the last layer.
         channels: Of the input: the residual, or more beside it.
+        shares: Whether one linear layer more scores `lung_shares` of the input; its scores are
+            added. Not in the paper. For inputs that are 0 outside the lungs.
 
     Features are flattened in torch's order (channel, slice, row, column). Keras flattens (slice,
     row, column, channel): the module `keras_import` permutes the dense kernel instead.
@@ -45,6 +75,7 @@ class CNN3D(nn.Module):
         dense: int = 32,
         dropout: float = 0.3,
         channels: int = 1,
+        shares: bool = False,
     ) -> None:
         super().__init__()
         if channels < 1:
@@ -55,6 +86,7 @@ class CNN3D(nn.Module):
         if min(self.grid) < 1:
             smallest = (1 << LEVELS) + 2
             raise ValueError(f"depth and size must be at least {smallest}, got {depth} and {size}")
+        self.score_shares = nn.Linear(channels * len(SHARES_ABOVE), classes) if shares else None
         layers: list[nn.Module] = []
         for level in range(LEVELS):
             width = base << level
@@ -83,6 +115,9 @@ class CNN3D(nn.Module):
                 he_uniform_(layer.weight)
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
+        if self.score_shares is not None:
+            # The shares start without a say.
+            nn.init.zeros_(self.score_shares.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Score the classes of residuals; a softmax over the scores gives probabilities.
@@ -101,4 +136,8 @@ class CNN3D(nn.Module):
             raise ValueError(f"CNN3D wants (batch, {wanted}), got {tuple(x.shape)}")
         weight = self.features[0].weight
         maps = self.features(x.to(weight.dtype)).to(x.dtype)  # type: ignore[arg-type]
-        return self.classify(maps.flatten(1))  # (B, classes)
+        scores: Tensor = self.classify(maps.flatten(1))  # (B, classes)
+        if self.score_shares is not None:
+            with torch.autocast(x.device.type, enabled=False):
+                scores = scores + self.score_shares(lung_shares(x.detach().float()))
+        return scores

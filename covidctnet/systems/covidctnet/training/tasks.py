@@ -296,6 +296,7 @@ class ClassifierTask(SeededTask):
         schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
         augment: Vary the residuals (mirror, shift, scale).
         channels: Of the input; 2 where the CT stands beside the residual.
+        shares: Score how much of the lungs exceeds each of a few values as well; see `CNN3D`.
         seed: Of everything random in a step.
     """
 
@@ -308,10 +309,13 @@ class ClassifierTask(SeededTask):
         schedule: Schedule = "cosine",
         augment: bool = True,
         channels: int = 1,
+        shares: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
         self.architecture = {"base": base, "depth": depth, "size": size}
+        if shares:
+            self.architecture["shares"] = True
         if channels != 1:
             # Cards of one channel stay what they were before there were more.
             self.architecture["channels"] = channels

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from covidctnet.systems.covidctnet.networks import CNN3D
+from covidctnet.systems.covidctnet.networks.cnn3d import SMALLEST_SHARE, lung_shares
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,39 @@ def test_a_network_without_input_is_refused():
 def test_inputs_too_small_for_five_levels_are_refused():
     with pytest.raises(ValueError, match="depth and size must be at least 34, got 33 and 240"):
         CNN3D(depth=33)
+
+
+def masked(*values):
+    """A lung of 10 x 10 in the middle of every slice, each quarter of one value."""
+    x = torch.zeros(1, 1, 34, 40, 40)
+    for value, (row, column) in zip(values, [(0, 0), (0, 10), (10, 0), (10, 10)], strict=True):
+        x[..., 10 + row : 20 + row, 10 + column : 20 + column] = value
+    return x
+
+
+def test_shares_are_those_of_the_lungs_without_their_rim():
+    shares = torch.exp(lung_shares(masked(0.15, 0.15, 0.35, 0.65)) - 3) - SMALLEST_SHARE
+    expected = [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0]
+    assert torch.allclose(shares, torch.tensor([expected], dtype=torch.float32), atol=1e-6)
+
+
+def test_what_lies_in_the_rim_changes_no_share():
+    x = masked(0.15, 0.15, 0.15, 0.15)
+    rim = x.clone()
+    rim[..., 10, 10:30] = 0.9
+    assert torch.equal(lung_shares(x), lung_shares(rim))
+
+
+def test_shares_start_without_a_say_and_learn():
+    torch.manual_seed(0)
+    network, x = CNN3D(34, 40, base=2, shares=True).eval(), masked(0.15, 0.15, 0.35, 0.65)
+    assert network.score_shares is not None
+    before = network(x)
+    network.score_shares.bias.data += 1
+    assert torch.allclose(network(x), before + 1)
+    network(x).square().sum().backward()
+    assert network.score_shares.weight.grad.abs().min() > 0
+
+
+def test_an_input_without_lungs_has_finite_shares():
+    assert torch.isfinite(lung_shares(torch.zeros(1, 2, 34, 40, 40))).all()
