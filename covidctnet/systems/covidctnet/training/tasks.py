@@ -313,7 +313,7 @@ class ClassifierTask(SeededTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
-        self.architecture = {"base": base, "depth": depth, "size": size}
+        self.architecture: dict[str, Any] = {"base": base, "depth": depth, "size": size}
         if shares:
             self.architecture["shares"] = True
         if channels != 1:
