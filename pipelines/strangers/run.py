@@ -51,6 +51,8 @@ DENSITIES: Mapping[str, tuple[float, float]] = {
 }
 LESIONS = "lesion volume"
 MODEL = "p(Covid-19) + p(CAP)"
+# Studies of one patient are no two witnesses.
+AGAIN = "another study of a patient who is counted"
 SLICES_MM = (1.6, 2.6, 5.1)
 DRAWS = 2000
 
@@ -196,9 +198,14 @@ def answer_folds(fitted: CrossFit) -> Found:
                 if fold == fitted.fold_of(study.id):
                     left_out[error.code] = left_out.get(error.code, 0) + 1
     patients = []
+    names = {member.study: member.patient for member in fitted.splits[ALL].members}
+    counted: set[str] = set()
     for study, given in answers.items():
         own = fitted.fold_of(study)
-        if own in given:
+        if own in given and names[study] in counted:
+            left_out[AGAIN] = left_out.get(AGAIN, 0) + 1
+        elif own in given:
+            counted.add(names[study])
             compared = {one.networks: one.scores for fold, one in given.items() if fold != ALL}
             patients.append(replace(given[own], compared=compared))
     return Found(tuple(patients), left_out)
@@ -214,11 +221,15 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
     taught = taught_by(model.weights.card)
     patients: list[Answered] = []
     left_out: dict[str, int] = {}
+    counted: set[str] = set()
 
     def leave_out(why: str) -> None:
         left_out[why] = left_out.get(why, 0) + 1
 
     for entry in track(read_cohort(*data), "answering"):
+        if entry.patient in counted:
+            leave_out(AGAIN)
+            continue
         try:
             volume = read_study(entry.study)
             if NO_PATIENT & set(volume.source.notes):
@@ -231,6 +242,7 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
             patients.append(
                 answer(model, prepared, entry.label, entry.site or "", model.weights.name)
             )
+            counted.add(entry.patient)
         except StudyError as error:
             leave_out(error.code)
     return Found(tuple(patients), left_out)
@@ -264,10 +276,10 @@ def render(found: Found, what: str, *, command: str) -> str:
         "# Real patients whom the networks have never seen",
         "",
         f"Made by {command}. Answers: {what}.",
-        "One entry a study; intervals are 95 %: Wilson for proportions; for areas a bootstrap over",
-        "patients, Newcombe where the area is 0 or 1. A few dozen patients prove nothing about",
-        "others, and where ill patients and Controls come from other collections, an area may tell",
-        "collections apart.",
+        "One entry a patient, of the first study that can be read. Intervals are 95 %: Wilson for",
+        "proportions; for areas a bootstrap over patients, Newcombe where the area is 0 or 1. A",
+        "few dozen patients prove nothing about others, and where ill patients and Controls come",
+        "from other collections, an area may tell collections apart.",
         "",
         *figures(patients),
         *(f"- left out, {why}: {count}" for why, count in sorted(found.left_out.items())),
