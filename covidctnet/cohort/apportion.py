@@ -1,4 +1,4 @@
-"""Patients into homes by shares, stratified: counts first, then who."""
+"""Patients into splits by shares, stratified: counts first, then who."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-__all__ = ["apportion", "place", "spread"]
+__all__ = ["apportion", "assign", "spread"]
 
 
-def place(
+def assign(
     strata: Mapping[str, str],
     shares: Mapping[str, float],
     fixed: Mapping[str, str],
     rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Draw a home for every patient who has none.
+    """Draw a split for every patient who has none.
 
-    Where nobody is fixed, every home gets its share of the patients and of every stratum, both to
+    Where nobody is fixed, every split gets its share of the patients and of every stratum, both to
     the nearest whole patient above or below. Fixed patients count; the others make up for them.
 
     Args:
         strata: Stratum of every patient.
-        shares: Of each home, in any unit. No home stays empty while there are patients for all.
-        fixed: Home of those who are placed, in `shares` or elsewhere; may tell of others too.
+        shares: Of each split, in any unit. No split stays empty while there are patients for all.
+        fixed: Split of those who have one, in `shares` or elsewhere; may name others too.
         rng: Draws who goes where.
 
     Returns:
-        Home of every patient of `strata` who is not in `fixed`.
+        Split of every patient of `strata` who is not in `fixed`.
     """
     counted = [p for p in sorted(strata) if fixed.get(p) in shares or p not in fixed]
     free = [p for p in rng.permutation(sorted(strata)).tolist() if p not in fixed]
-    homes = list(shares)
+    splits = list(shares)
     names = sorted({strata[p] for p in counted})
     sizes = Counter(strata[p] for p in counted)
     totals = apportion(len(counted), list(shares.values()))
     table = spread([sizes[name] for name in names], totals)
     room = {
-        (name, home): cell
+        (name, split): cell
         for name, row in zip(names, table, strict=True)
-        for home, cell in zip(homes, row, strict=True)
+        for split, cell in zip(splits, row, strict=True)
     }
-    lacking = dict(zip(homes, totals, strict=True))
+    lacking = dict(zip(splits, totals, strict=True))
     for patient in counted:
         if patient in fixed:
             room[strata[patient], fixed[patient]] -= 1
             lacking[fixed[patient]] -= 1
-    placed: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     for patient in free:
-        # Fixed patients may fill a home beyond its count, never all of them.
-        open_homes = [h for h in homes if room[strata[patient], h] > 0]
-        home = max(open_homes, key=lambda h: lacking[h])
-        room[strata[patient], home] -= 1
-        lacking[home] -= 1
-        placed[patient] = home
-    _fill_empty(placed, homes, Counter(fixed[p] for p in counted if p in fixed))
-    return placed
+        # Fixed patients may fill a split beyond its count, never all of them.
+        open_splits = [s for s in splits if room[strata[patient], s] > 0]
+        split = max(open_splits, key=lambda s: lacking[s])
+        room[strata[patient], split] -= 1
+        lacking[split] -= 1
+        assigned[patient] = split
+    _fill_empty(assigned, splits, Counter(fixed[p] for p in counted if p in fixed))
+    return assigned
 
 
 def apportion(count: int, shares: Sequence[float]) -> list[int]:
@@ -131,10 +131,10 @@ def spread(rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
     return [[n + (c in up[r]) for c, n in enumerate(cells)] for r, cells in enumerate(table)]
 
 
-def _fill_empty(placed: dict[str, str], homes: Sequence[str], fixed: Counter[str]) -> None:
-    """No home stays empty while another has two patients of whom one may move."""
-    for empty in homes:
-        counts = fixed + Counter(placed.values())
-        able = [p for p, home in placed.items() if counts[home] > 1]
+def _fill_empty(assigned: dict[str, str], splits: Sequence[str], fixed: Counter[str]) -> None:
+    """No split stays empty while another has two patients of whom one may move."""
+    for empty in splits:
+        counts = fixed + Counter(assigned.values())
+        able = [p for p, split in assigned.items() if counts[split] > 1]
         if not counts[empty] and able:
-            placed[max(able, key=lambda p: counts[placed[p]])] = empty
+            assigned[max(able, key=lambda p: counts[assigned[p]])] = empty

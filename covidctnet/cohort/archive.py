@@ -57,13 +57,13 @@ class _Row:
 def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
     """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
-    ``cohort.csv`` has the columns study (path relative to the archive), patient, label and, if
-    wanted, site, split and lesions (path of a NIfTI mask, for evaluations). Without it, the folders
+    ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
+    optionally, site, split and lesions (path of a NIfTI mask, for evaluations). Without it, folders
     ``Control``, ``Covid-19`` and ``CAP`` (case does not matter) hold a folder or file a patient;
     folders of other names hold no scans.
 
     Patients of the same name in two archives are taken for the same patient, as the safe side is:
-    a patient never stands in two splits.
+    a patient never is in two splits.
 
     Args:
         roots: The archives.
@@ -78,7 +78,9 @@ def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
     rows: list[_Row] = []
     for number, root in enumerate(map(Path, roots), start=1):
         if not root.is_dir():
-            raise UsageError(f"wanted the folder of a labelled archive, {str(root)!r} is none")
+            raise UsageError(
+                f"expected the folder of a labelled archive, got {str(root)!r}. Check the path."
+            )
         table = root / "cohort.csv"
         found = _rows_of_table(root, table) if table.is_file() else _rows_of_folders(root)
         of_many = f" of archive {number}" if len(roots) > 1 else ""
@@ -109,7 +111,9 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
                 others.append(folder)
     if not folders:
         names = ", ".join(f"{label.title}/" for label in CHEST_CT)
-        raise CohortError(f"wanted {names} or cohort.csv in the archive, found none of them")
+        raise CohortError(
+            f"expected {names} or cohort.csv in the archive, got none of them. Add one."
+        )
     for number, folder in enumerate(others, start=1):
         if found := len(find_studies(folder)):
             raise CohortError(
@@ -120,7 +124,10 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
     for folder, label in folders.items():
         entries = _entries(folder, f"{folder.name}/")
         if not entries:
-            raise CohortError(f"{folder.name}/ is empty; wanted a folder or file for every patient")
+            raise CohortError(
+                f"expected a folder or file for every patient in {folder.name}/, got "
+                "none. Add them."
+            )
         for number, entry in enumerate(entries, start=1):
             where = f"entry {number} of {len(entries)} in {folder.name}/"
             yield _Row(where, entry, _patient_name(entry), label)
@@ -154,7 +161,7 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
                 separated = any(mark in names[0] for mark in ";\t") if names else False
                 raise CohortError(
                     f"cohort.csv lacks the columns {', '.join(missing)}"
-                    + ("; wanted commas between the cells" if separated else "")
+                    + ("; expected commas between the cells" if separated else "")
                 )
             doubled = sorted({name for name in names if name and names.count(name) > 1})
             if doubled:
@@ -168,7 +175,7 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
             f"cohort.csv cannot be read ({error.strerror}); check its rights"
         ) from None
     if not records:
-        raise CohortError("cohort.csv has no rows; wanted one for every study")
+        raise CohortError("expected a row for every study in cohort.csv, got none. Add them.")
     inside = root.resolve()
     for number, record in enumerate(records, start=2):
         where = f"cohort.csv line {number}"
@@ -176,7 +183,7 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
         empty = [name for name in _REQUIRED if not cells[name]]
         if empty or "surplus" in record:
             raise CohortError(
-                f"{where}: wanted {', '.join(_REQUIRED)}, "
+                f"{where}: expected {', '.join(_REQUIRED)}, "
                 + (f"{', '.join(empty)} is empty" if empty else "got more cells than columns")
             )
         path = _inside(inside, root / cells["study"], where, "study")
@@ -260,9 +267,9 @@ def _apart(cohort: list[tuple[CohortStudy, str]]) -> list[tuple[CohortStudy, str
     for places in alike.values():
         if len(places) < 2:
             continue
-        homes = {file: place for place in places for file in cohort[place][0].study.files}
+        owner_of = {file: place for place in places for file in cohort[place][0].study.files}
         together = find_studies([cohort[place][0].study.path for place in places])
-        owners = [{homes.get(file) for file in study.files} for study in together]
+        owners = [{owner_of.get(file) for file in study.files} for study in together]
         # Each must hold one of them and no other.
         if sorted(map(len, owners)) != [1] * len(places) or len(set.union(*owners)) != len(places):
             continue

@@ -29,7 +29,7 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
         work: Folder that `covidctnet preprocess` filled.
 
     Returns:
-        The studies, with `Member.wanted` as the cohort file has it; the splits, if there are any.
+        The studies, with `Member.split` as the cohort file has it; the splits, if there are any.
 
     Raises:
         UsageError: If there are no studies, one has gone missing, or the folder is a fold.
@@ -73,7 +73,7 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
     return tuple(
         replace(
             m,
-            wanted=m.wanted if m.is_asked else None,
+            split=m.split if m.is_requested else None,
             site=m.site or stored[m.study].site,
             content=stored[m.study].source.digest or m.content,
             host=stored[m.study].source.host or m.host,
@@ -85,7 +85,7 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
 def divide(work: Path, settings: SplitSettings, *, anew: bool = False) -> Splits:
     """Divide the cohort of a work folder once, and write ``splits.json``.
 
-    Who is placed by the cohort file stays there, and so does who is placed by an earlier run.
+    Patients whom the cohort file or an earlier run gave a split keep it.
 
     Args:
         work: Folder that `covidctnet preprocess` filled.
@@ -102,8 +102,8 @@ def divide(work: Path, settings: SplitSettings, *, anew: bool = False) -> Splits
     members, previous = members_of(work)
     if previous and not anew and previous.settings != settings:
         raise UsageError(
-            f"splits.json was drawn with {_words(previous.settings)}, wanted "
-            f"{_words(settings)}; whoever is placed stays. {_ANEW}"
+            f"expected the settings that splits.json was drawn with ({_words(previous.settings)}), "
+            f"got {_words(settings)}: patients keep their split. {_ANEW}"
         )
     splits = make_splits(members, settings, previous=None if anew else previous)
     _check_moves(work, previous, splits, anew)
@@ -167,7 +167,7 @@ def divide_in_folds(
 
 def _moved(old: Splits, new: Splits) -> list[str]:
     """Studies that stood elsewhere, sorted."""
-    return sorted(s for s, home in new.assignment.items() if old.assignment.get(s, home) != home)
+    return sorted(s for s, split in new.assignment.items() if old.assignment.get(s, split) != split)
 
 
 def _check_moves(folder: Path, old: Splits | None, new: Splits, anew: bool) -> None:

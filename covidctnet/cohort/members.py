@@ -1,4 +1,4 @@
-"""The studies of a cohort, and what may not cross the border between two splits."""
+"""The studies of a cohort, and what may not leak from one split into another."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from covidctnet.errors import CohortError
 
 __all__ = [
     "SPLITS",
-    "Crossing",
+    "Leak",
     "Member",
-    "check_crossings",
     "check_hosts",
+    "check_leaks",
     "check_members",
-    "check_wishes",
-    "find_crossings",
+    "check_requested_splits",
+    "find_leaks",
     "split_named",
 ]
 
 # In the order in which a small cohort fills them: everybody needs the first two.
 SPLITS = ("denoiser_train", "train", "denoiser_val", "val", "test")
 _SPELLINGS = {"validation": "val", "denoiser": "denoiser_train"}
-_TOLD = 3
+_MOST_NAMED = 3
 # A series UID of so many patients, and of one in so many, is no series.
 _CONSTANT = 10
 
@@ -38,28 +38,28 @@ class Member:
         study: Short study id.
         patient: Pseudonym; studies of one patient stay together.
         label: Its class.
-        wanted: Split that the cohort file demands, if any; in `Splits`, the split it is in.
+        split: That the cohort file requests, if any; in `Splits`, the one it is in.
         site: Where it was scanned, if known.
         content: SHA-256 of its voxels and place, see `covidctnet.volume.Source`; empty when it has
             not been read yet.
         series: Opaque keys of its DICOM series.
         host: First twelve digits of the `content` of the scan that lesions were painted into.
-        is_asked: In `Splits`: whether the cohort file demanded the split.
+        is_requested: In `Splits`: whether the cohort file requested the split.
     """
 
     study: str
     patient: str
     label: Label
-    wanted: str | None = None
+    split: str | None = None
     site: str | None = None
     content: str = ""
     series: tuple[str, ...] = ()
-    is_asked: bool = False
+    is_requested: bool = False
     host: str = ""
 
 
-class Crossing(NamedTuple):
-    """One scan under several patients.
+class Leak(NamedTuple):
+    """One scan under several patients: data of one split may leak into another.
 
     Attributes:
         what: ``an identical volume`` or ``one series``.
@@ -70,36 +70,36 @@ class Crossing(NamedTuple):
     members: tuple[Member, ...]
 
 
-def split_named(wanted: str) -> str:
+def split_named(requested: str) -> str:
     """The split that a cohort file means, whatever its spelling; unknown words stay."""
-    folded = wanted.strip().casefold()
+    folded = requested.strip().casefold()
     return _SPELLINGS.get(folded, folded)
 
 
-def check_wishes(members: Iterable[Member]) -> None:
-    """Splits that a cohort file asks for exist, and take patients of that class.
+def check_requested_splits(members: Iterable[Member]) -> None:
+    """Splits that a cohort file requests exist, and take patients of that class.
 
     Raises:
         CohortError: If not.
     """
     for member in members:
-        if not member.wanted:
+        if not member.split:
             continue
-        wanted = split_named(member.wanted)
-        if wanted not in SPLITS:
+        split = split_named(member.split)
+        if split not in SPLITS:
             raise CohortError(
-                f"a {member.label} patient is wanted in split {member.wanted!r}; splits are "
-                f"{', '.join(SPLITS)}"
+                f"expected one of the splits {', '.join(SPLITS)} for a {member.label} patient, got "
+                f"{member.split!r}. Correct the column split in cohort.csv."
             )
-        if wanted.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
             raise CohortError(
-                f"a {member.label} patient is wanted in split {wanted}; the denoiser learns from "
-                "Control patients only. Choose train, val or test."
+                f"expected a Control patient in split {split}, got one with {member.label}: the "
+                "denoiser learns from Controls only. Choose train, val or test."
             )
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Nothing of a divided cohort crosses a border: no patient, study, series or volume.
+    """Nothing of a divided cohort is in two splits: no patient, study, series or volume.
 
     Args:
         members: The studies, with the split that each is in.
@@ -107,18 +107,18 @@ def check_members(members: Sequence[Member]) -> None:
     Raises:
         CohortError: If one does; it tells short study ids and pseudonyms.
     """
-    homes: dict[str, Member] = {}
+    assigned: dict[str, Member] = {}
     for member in members:
-        if member.wanted not in SPLITS:
+        if member.split not in SPLITS:
             raise CohortError(
                 f"study {member.study}: split must be one of {', '.join(SPLITS)}, "
-                f"got {member.wanted!r}"
+                f"got {member.split!r}"
             )
-        first = homes.setdefault(member.patient, member)
-        if first.wanted != member.wanted:
+        first = assigned.setdefault(member.patient, member)
+        if first.split != member.split:
             raise CohortError(
-                f"patient {member.patient} stands in two splits, {first.wanted} (study "
-                f"{first.study}) and {member.wanted} (study {member.study}). Give all studies of a "
+                f"patient {member.patient} is in two splits, {first.split} (study "
+                f"{first.study}) and {member.split} (study {member.study}). Give all studies of a "
                 "patient one split."
             )
         if first.label != member.label:
@@ -126,7 +126,7 @@ def check_members(members: Sequence[Member]) -> None:
                 f"patient {member.patient} has two labels, {first.label} and {member.label}. "
                 "Give a patient one label."
             )
-        if member.wanted.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if member.split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
             raise CohortError(
                 f"study {member.study} is {member.label}; the denoiser learns from Control "
                 "patients only. Choose train, val or test."
@@ -134,8 +134,8 @@ def check_members(members: Sequence[Member]) -> None:
     times = Counter(member.study for member in members)
     study, most = max(times.items(), key=lambda item: item[1], default=("", 1))
     if most > 1:
-        raise CohortError(f"study {study} stands in the cohort {most} times. Remove the copies.")
-    check_crossings(members)
+        raise CohortError(f"study {study} is in the cohort {most} times. Remove the copies.")
+    check_leaks(members)
     check_hosts(members)
 
 
@@ -148,44 +148,44 @@ def check_hosts(members: Iterable[Member]) -> None:
     first: dict[str, Member] = {}
     for member in members:
         lungs = member.host or member.content[:12]
-        if not lungs or str(member.wanted).startswith("denoiser"):
+        if not lungs or str(member.split).startswith("denoiser"):
             continue
         other = first.setdefault(lungs, member)
-        if other.wanted != member.wanted and (other.host or member.host):
+        if other.split != member.split and (other.host or member.host):
             raise CohortError(
-                f"study {member.study} in {member.wanted} and study {other.study} in "
-                f"{other.wanted} are the same lungs with other lesions painted into them: they "
+                f"study {member.study} in {member.split} and study {other.study} in "
+                f"{other.split} are the same lungs with other lesions painted into them: they "
                 "would be on both sides. Give them the same split in cohort.csv; their Control may "
                 "have the split denoiser_train instead."
             )
 
 
-def check_crossings(members: Iterable[Member]) -> None:
+def check_leaks(members: Iterable[Member]) -> None:
     """No volume and no series is under two patients.
 
     Raises:
         CohortError: If one is; it tells short study ids and pseudonyms.
     """
-    found = find_crossings(members)
+    found = find_leaks(members)
     if not found:
         return
     told = "; ".join(
-        f"{crossing.what} is "
+        f"{leak.what} is "
         + " and ".join(
-            f"study {m.study} (patient {m.patient}" + (f", {m.wanted})" if m.wanted else ")")
-            for m in crossing.members
+            f"study {m.study} (patient {m.patient}" + (f", {m.split})" if m.split else ")")
+            for m in leak.members
         )
-        for crossing in found[:_TOLD]
+        for leak in found[:_MOST_NAMED]
     )
-    more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     raise CohortError(
-        f"the same scan stands under two patients: {told}{more}. If they are one person, give them "
+        f"the same scan is under two patients: {told}{more}. If they are one person, give them "
         "one name in cohort.csv; if not, remove the wrong study. Then preprocess again, which "
-        "lists the paths in crossings.csv."
+        "lists the paths in leaks.csv."
     )
 
 
-def find_crossings(members: Iterable[Member]) -> list[Crossing]:
+def find_leaks(members: Iterable[Member]) -> list[Leak]:
     """Volumes and series that are under more than one patient.
 
     Patients in one split count too: the next draw may part them. Copies under one patient stay
@@ -209,8 +209,8 @@ def find_crossings(members: Iterable[Member]) -> list[Crossing]:
     shared = [c for c in map(_by_patient, series.values()) if 1 < len(c) < constant]
     shared = [c for c in shared if c not in known]
     return [
-        *(Crossing("an identical volume", c) for c in identical),
-        *(Crossing("one series", c) for c in dict.fromkeys(shared)),
+        *(Leak("an identical volume", c) for c in identical),
+        *(Leak("one series", c) for c in dict.fromkeys(shared)),
     ]
 
 

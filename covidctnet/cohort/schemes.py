@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.members import Member, check_wishes, split_named
+from covidctnet.cohort.members import Member, check_requested_splits, split_named
 from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.errors import CohortError, UsageError
 
@@ -115,16 +115,16 @@ def kfold(
     members = tuple(sorted(members, key=lambda m: m.study))
     settings = replace(settings, test=1 / folds)
     tests = [f"fold {number}" for number in range(folds)]
-    homes = _asked(members)
+    assigned = _requested(members)
     for name, splits in earlier.items():
-        tested = {m.patient: f"fold {name}" for m in splits.members if m.wanted == "test"}
-        homes |= {p: fold for p, fold in tested.items() if p not in homes}
+        tested = {m.patient: f"fold {name}" for m in splits.members if m.split == "test"}
+        assigned |= {p: fold for p, fold in tested.items() if p not in assigned}
     for splits in (*earlier.values(), *([previous] if previous else [])):
-        homes = _denoisers(splits) | homes
+        assigned = _denoisers(splits) | assigned
     # Whom the whole gave to the classifier stays there; newcomers may become the denoiser's.
     known = {m.patient for m in previous.members} if previous else set()
     rotating = known.union(tests)
-    rest = [m for m in members if homes.get(m.patient, m.patient) in rotating]
+    rest = [m for m in members if assigned.get(m.patient, m.patient) in rotating]
     rng = np.random.default_rng(settings.seed)
     for label in CHEST_CT:
         shares = settings.shares(label)
@@ -132,35 +132,35 @@ def kfold(
         of_each = dict.fromkeys(tests, (1 - sum(apart.values())) / folds)
         try:
             if known:
-                homes |= draw(rest, label, of_each, homes, rng)
-            homes |= draw(members, label, {**apart, **of_each}, homes, rng)
+                assigned |= draw(rest, label, of_each, assigned, rng)
+            assigned |= draw(members, label, {**apart, **of_each}, assigned, rng)
         except CohortError as error:
             raise CohortError(f"{error} Or take fewer folds.") from None
     return {
-        str(number): _fold(members, homes, number, folds, settings, earlier.get(str(number)))
+        str(number): _fold(members, assigned, number, folds, settings, earlier.get(str(number)))
         for number in range(folds)
     }
 
 
 def _fold(
     members: tuple[Member, ...],
-    homes: Mapping[str, str],
+    assigned: Mapping[str, str],
     number: int,
     folds: int,
     settings: SplitSettings,
     earlier: Splits | None,
 ) -> Splits:
-    apart = {p: home for p, home in homes.items() if home.startswith("denoiser")}
-    placed = {**apart, **{p: "test" for p, home in homes.items() if home == f"fold {number}"}}
+    apart = {p: split for p, split in assigned.items() if split.startswith("denoiser")}
+    placed = {**apart, **{p: "test" for p, split in assigned.items() if split == f"fold {number}"}}
     for member in earlier.members if earlier else ():
-        if member.wanted in _CLASSIFIER:
-            placed.setdefault(member.patient, member.wanted)
+        if member.split in _CLASSIFIER:
+            placed.setdefault(member.patient, member.split)
     others = [m for m in members if placed.get(m.patient, "train") in _CLASSIFIER]
     shares = {"train": 1 - settings.test - settings.validation, "val": settings.validation}
     rng = np.random.default_rng([settings.seed, number])
     for label in CHEST_CT:
         placed |= draw(others, label, shares, placed, rng)
-    return _told(members, placed, settings, f"{number} of {folds}")
+    return _as_splits(members, placed, settings, f"{number} of {folds}")
 
 
 def leave_one_site_out(
@@ -198,21 +198,21 @@ def leave_one_site_out(
     sites = sorted({str(m.site) for m in members})
     if len(sites) < 2:
         raise CohortError("leave-one-site-out wants two sites or more, all studies are of one")
-    asked = _asked(members)
+    requested = _requested(members)
     settings = replace(settings, test=0.0)
     found: dict[str, Splits] = {}
     for site in sites:
         name = _folder_name(site)
         there = {m.patient for m in members if m.site == site}
         others = [
-            replace(m, wanted=asked.get(m.patient)) for m in members if m.patient not in there
+            replace(m, split=requested.get(m.patient)) for m in members if m.patient not in there
         ]
         try:
             rest = make_splits(others, settings, previous=_but_test(earlier.get(name)))
         except CohortError as error:
             raise CohortError(f"without site {site!r}: {error}") from None
-        homes = {m.patient: str(m.wanted) for m in rest.members} | dict.fromkeys(there, "test")
-        found[name] = _told(members, homes, settings, f"site {site}")
+        assigned = {m.patient: str(m.split) for m in rest.members} | dict.fromkeys(there, "test")
+        found[name] = _as_splits(members, assigned, settings, f"site {site}")
     return found
 
 
@@ -222,36 +222,36 @@ def _folder_name(site: str) -> str:
     return plain if plain == site else f"{plain}-{hashlib.sha256(site.encode()).hexdigest()[:6]}"
 
 
-def _asked(members: Iterable[Member]) -> dict[str, str]:
-    """Home of the patients whom the cohort file gives to the denoiser; it may place no others."""
+def _requested(members: Iterable[Member]) -> dict[str, str]:
+    """Split of the patients whom the cohort file gives to the denoiser; it may give no others."""
     members = tuple(members)
-    check_wishes(members)
-    asked = {m.patient: (m.study, split_named(m.wanted)) for m in members if m.wanted}
-    others = [study for study, home in asked.values() if not home.startswith("denoiser")]
+    check_requested_splits(members)
+    requested = {m.patient: (m.study, split_named(m.split)) for m in members if m.split}
+    others = [study for study, split in requested.values() if not split.startswith("denoiser")]
     if others:
         raise CohortError(
             f"cohort.csv places {len(others)} patients in train, val or test (first: study "
             f"{others[0]}), which change from fold to fold. Empty these cells and preprocess "
             "again, or choose a scheme without folds."
         )
-    return {patient: home for patient, (_, home) in asked.items()}
+    return {patient: split for patient, (_, split) in requested.items()}
 
 
 def _denoisers(splits: Splits) -> dict[str, str]:
-    found = {m.patient: str(m.wanted) for m in splits.members}
-    return {p: home for p, home in found.items() if home.startswith("denoiser")}
+    found = {m.patient: str(m.split) for m in splits.members}
+    return {p: split for p, split in found.items() if split.startswith("denoiser")}
 
 
 def _but_test(splits: Splits | None) -> Splits | None:
     if splits is None:
         return None
-    return replace(splits, members=tuple(m for m in splits.members if m.wanted != "test"))
+    return replace(splits, members=tuple(m for m in splits.members if m.split != "test"))
 
 
-def _told(
-    members: Iterable[Member], homes: Mapping[str, str], settings: SplitSettings, fold: str
+def _as_splits(
+    members: Iterable[Member], assigned: Mapping[str, str], settings: SplitSettings, fold: str
 ) -> Splits:
     placed = tuple(
-        replace(m, wanted=homes[m.patient], is_asked=m.wanted is not None) for m in members
+        replace(m, split=assigned[m.patient], is_requested=m.split is not None) for m in members
     )
     return Splits(placed, settings.seed, settings, fold)

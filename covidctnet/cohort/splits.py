@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
-from covidctnet.cohort.apportion import place
+from covidctnet.cohort.apportion import assign
 from covidctnet.cohort.members import (
     SPLITS,
     Member,
-    check_crossings,
     check_hosts,
+    check_leaks,
     check_members,
-    check_wishes,
+    check_requested_splits,
     split_named,
 )
 from covidctnet.cohort.store import Store, StoredStudy
@@ -87,7 +87,7 @@ class Splits:
     """Which split every study is in.
 
     Attributes:
-        members: The studies, with their split in `Member.wanted`.
+        members: The studies, with their split in `Member.split`.
         seed: Of the shuffling.
         settings: What they were drawn by; None if that is not known.
         fold: Which one of several divisions of the same cohort, such as ``2 of 5``.
@@ -103,12 +103,12 @@ class Splits:
 
     def studies(self, split: str) -> tuple[str, ...]:
         """Study ids of a split, sorted."""
-        return tuple(sorted(m.study for m in self.members if m.wanted == split))
+        return tuple(sorted(m.study for m in self.members if m.split == split))
 
     @property
     def assignment(self) -> Mapping[str, str]:
         """Split of every study id."""
-        return MappingProxyType({m.study: str(m.wanted) for m in self.members})
+        return MappingProxyType({m.study: str(m.split) for m in self.members})
 
     @property
     def digest(self) -> str:
@@ -119,7 +119,7 @@ class Splits:
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Patients by split and label title."""
-        seen = {(m.patient, m.wanted, m.label) for m in self.members}
+        seen = {(m.patient, m.split, m.label) for m in self.members}
         return {
             name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in CHEST_CT}
             for name in SPLITS
@@ -181,14 +181,14 @@ def _to_row(member: Member) -> dict[str, Any]:
         "site": member.site,
         "content": member.content,
         "series": list(member.series),
-        "asked": member.is_asked,
+        "asked": member.is_requested,
         "host": member.host,
     }
     return {
         "study": member.study,
         "patient": member.patient,
         "label": member.label.title,
-        "split": str(member.wanted),
+        "split": str(member.split),
         **{name: value for name, value in known.items() if value},
     }
 
@@ -208,9 +208,9 @@ def _from_row(row: Mapping[str, Any]) -> Member:
 
 
 def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
-    """Preprocessed studies of a split, with the labels that the splits tell.
+    """Preprocessed studies of a split, with the labels of the splits.
 
-    Splits are written anew by every run of preprocess, stored volumes only when the images change:
+    Splits are written again by every run of preprocess, stored volumes only when the images change:
     a corrected label is in the former.
 
     Args:
@@ -223,7 +223,7 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
             are on both sides.
     """
     members = Splits.load(work / "splits.json").members
-    wanted = {m.study: m for m in members if m.wanted == split}
+    chosen = {m.study: m for m in members if m.split == split}
     stored = {study.id: study for study in Store(work / "preprocessed").index()}
     # The splits may have been written before the contents were known.
     sources = {study.id: study.source for study in stored.values()}
@@ -233,15 +233,15 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
         else m
         for m in members
     )
-    check_crossings(members)
+    check_leaks(members)
     check_hosts(members)
-    missing = sorted(wanted.keys() - stored.keys())
+    missing = sorted(chosen.keys() - stored.keys())
     if missing:
         raise UsageError(
-            f"{len(missing)} of {len(wanted)} studies of split {split} are not preprocessed "
+            f"{len(missing)} of {len(chosen)} studies of split {split} are not preprocessed "
             f"(first: {missing[0]}). Run preprocess again."
         )
-    return [replace(stored[study], label=wanted[study].label) for study in sorted(wanted)]
+    return [replace(stored[study], label=chosen[study].label) for study in sorted(chosen)]
 
 
 def make_splits(
@@ -249,35 +249,37 @@ def make_splits(
 ) -> Splits:
     """Divide a cohort by patient, stratified by label and site.
 
-    A patient whom the cohort file or an earlier run has placed stays there: adding patients to an
+    A patient whom the cohort file or an earlier run gave a split keeps it: adding patients to an
     archive never moves anybody from training to test.
 
     Args:
-        members: The studies; `Member.wanted` is obeyed where given.
+        members: The studies; `Member.split` is obeyed where given.
         settings: Shares and seed.
         previous: Splits of an earlier run on a part of the cohort.
 
     Raises:
-        CohortError: If a label has too few patients for its splits, the wishes contradict, or a
-            scan stands under two patients.
+        CohortError: If a label has too few patients for its splits, requested splits contradict
+            each other, or a scan is under two patients.
     """
     members = tuple(sorted(members, key=lambda m: m.study))
-    check_wishes(members)
-    fixed: dict[str, str] = {m.patient: str(m.wanted) for m in previous.members} if previous else {}
+    check_requested_splits(members)
+    fixed: dict[str, str] = {m.patient: str(m.split) for m in previous.members} if previous else {}
     for member in members:
-        if member.wanted:
-            wanted = split_named(member.wanted)
-            if fixed.setdefault(member.patient, wanted) != wanted:
+        if member.split:
+            requested = split_named(member.split)
+            if fixed.setdefault(member.patient, requested) != requested:
                 raise CohortError(
-                    f"patient {member.patient} stands in two splits, {fixed[member.patient]} and "
-                    f"{wanted}. Give all studies of a patient one split."
+                    f"patient {member.patient} is in two splits, {fixed[member.patient]} and "
+                    f"{requested}. Give all studies of a patient one split."
                 )
     rng = np.random.default_rng(settings.seed)
-    # A cohort file that places everybody may leave a stage without patients: it is meant so.
-    for label in CHEST_CT if not all(m.wanted for m in members) else ():
+    # A cohort file that gives every patient a split may leave a stage without patients on purpose.
+    for label in CHEST_CT if not all(m.split for m in members) else ():
         fixed |= draw(members, label, settings.shares(label), fixed, rng)
-    placed = (replace(m, wanted=fixed[m.patient], is_asked=m.wanted is not None) for m in members)
-    return Splits(tuple(placed), settings.seed, settings)
+    assigned = (
+        replace(m, split=fixed[m.patient], is_requested=m.split is not None) for m in members
+    )
+    return Splits(tuple(assigned), settings.seed, settings)
 
 
 def draw(
@@ -287,20 +289,20 @@ def draw(
     fixed: Mapping[str, str],
     rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Draw homes for the patients of a label who have none, stratified by site.
+    """Draw splits for the patients of a label who have none, stratified by site.
 
     Args:
         members: The studies.
         label: Of the patients.
-        shares: Of each home.
-        fixed: Homes of those who are placed.
+        shares: Of each split.
+        fixed: Splits of those who have one.
         rng: Draws who goes where.
 
     Returns:
-        Home of each of the others.
+        Split of each of the others.
 
     Raises:
-        CohortError: If there are too few for one in each home.
+        CohortError: If there are too few for one in each split.
     """
     sites: dict[str, str] = {}
     for member in sorted(members, key=lambda m: m.study):
@@ -309,7 +311,7 @@ def draw(
             sites.setdefault(member.patient, member.site or "")
     counts = Counter(fixed[p] for p in sites if p in fixed)
     free_count = len(sites) - counts.total()
-    # Who places every patient may go without a test.
+    # A cohort file that gives every patient a split may do without a test.
     lacking = [n for n in shares if not counts[n] and (free_count or n != "test")]
     if len(sites) < len(shares) and free_count < len(lacking):
         raise CohortError(
@@ -318,4 +320,4 @@ def draw(
             f"{', '.join(lacking)}. Add patients"
             + (", or set the test share to 0." if "test" in shares else ".")
         )
-    return place(sites, shares, fixed, rng)
+    return assign(sites, shares, fixed, rng)

@@ -167,8 +167,8 @@ class Store:
     def has(self, study: str, content_key: str, settings_digest: str) -> bool:
         """Whether a study is there, made from this content with these settings."""
         found = self._read(self.folder / f"{study}.json")
-        wanted = (content_key, settings_digest)
-        return found is not None and (found.content_key, found.settings_digest) == wanted
+        expected = (content_key, settings_digest)
+        return found is not None and (found.content_key, found.settings_digest) == expected
 
     def get(self, study: str) -> StoredStudy:
         """A study by its short id.
@@ -209,7 +209,7 @@ class Store:
         if not np.isfinite(steps).all() or np.abs(steps).max() > _INT16_MAX:
             raise StudyError(
                 "OUT_OF_RANGE",
-                f"wanted values within +-{_INT16_MAX / STEPS_PER_UNIT:.2f} to store, got "
+                f"expected values within +-{_INT16_MAX / STEPS_PER_UNIT:.2f} to store, got "
                 f"{volume.array.min():g} to {volume.array.max():g}.",
                 study=stored.id,
             )

@@ -117,10 +117,10 @@ class StoredStudy:
 def is_whole(stored: StoredStudy) -> bool:
     """Whether the files are there, of the right size, and of this record."""
     voxels = int(np.prod(stored.shape))
-    wanted = [(stored.path, 2 * voxels)]
+    files = [(stored.path, 2 * voxels)]
     if stored.has_lungs:
-        wanted.append((stored.lungs_path, voxels))
-    for path, size in wanted:
+        files.append((stored.lungs_path, voxels))
+    for path, size in files:
         with path.open("rb") as file:
             file.seek(_DESCRIPTION)
             if file.read(80).rstrip(b"\0") != stored.token.encode():

@@ -311,7 +311,7 @@ def _members(work: Path, split: str) -> dict[str, Member]:
     if split_named(split) not in SPLITS:
         raise UsageError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
     members = {m.study: m for m in Splits.load(work / "splits.json").members}
-    if not any(m.wanted == split_named(split) for m in members.values()):
+    if not any(m.split == split_named(split) for m in members.values()):
         raise UsageError(
             f"the split {split} of the work folder is empty. Preprocess with a larger share."
         )
@@ -330,8 +330,8 @@ def _cases_of_split(
                 f"{name}: study {study} is not in the work folder. Give the short ids of its "
                 "splits.json, or leave --work out."
             )
-        if member.wanted != split_named(split):
-            raise _LeakError(name, study, str(member.wanted), split)
+        if member.split != split_named(split):
+            raise _LeakError(name, study, str(member.split), split)
         if answer.truth not in (None, member.label):
             raise CohortError(
                 f"{name}: study {study} is {answer.truth} in the file and {member.label} in the "
@@ -346,5 +346,5 @@ def _cases_of_split(
             patient=m.patient,
         )
         for m in sorted(members.values(), key=lambda m: m.study)
-        if m.wanted == split_named(split)
+        if m.split == split_named(split)
     ]

@@ -14,7 +14,7 @@ from typing import Any
 from covidctnet.chest.gate import check_chest, prepare_chest
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.archive import CohortStudy, read_cohort
-from covidctnet.cohort.members import Member, find_crossings
+from covidctnet.cohort.members import Member, find_leaks
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
 from covidctnet.cohort.store import Store, content_key
 from covidctnet.errors import CohortError, StudyError, UsageError
@@ -66,11 +66,11 @@ def prepare(
     """Preprocess every study of a cohort and divide the cohort by patient.
 
     A study that cannot be read is named in ``refused.csv`` and left out; the others go on. Scans
-    that stand under two patients are named in ``crossings.csv``, and nothing is divided.
+    that are under two patients are named in ``leaks.csv``, and nothing is divided.
 
     Args:
         data: The archive, or several (see `covidctnet.cohort.archive.read_cohort`).
-        work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv`` and ``crossings.csv``.
+        work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv`` and ``leaks.csv``.
         settings: How to preprocess.
         split: How to divide. Where an earlier run tells how it did, newcomers are drawn like that.
         workers: Processes that read and preprocess.
@@ -110,12 +110,12 @@ def prepare(
         if progress:
             progress(done, len(cohort))
     _write_list(work / "refused.csv", ("source_path", "code", "message"), rows)
-    crossings = [
-        (number, crossing.what, member.study, paths[member.study])
-        for number, crossing in enumerate(find_crossings(members), start=1)
-        for member in crossing.members
+    leaks = [
+        (number, leak.what, member.study, paths[member.study])
+        for number, leak in enumerate(find_leaks(members), start=1)
+        for member in leak.members
     ]
-    _write_list(work / "crossings.csv", ("crossing", "what", "study", "source_path"), crossings)
+    _write_list(work / "leaks.csv", ("leak", "what", "study", "source_path"), leaks)
     if failures and not members:
         raise CohortError(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "

@@ -197,7 +197,7 @@ def split(arguments: list[str]) -> int:
 def _tell(splits: Splits) -> None:
     """Patients by split and label, and by site where sites are known."""
     for name, counts in splits.counts().items():
-        there = {m.patient: m.site for m in splits.members if m.wanted == name and m.site}
+        there = {m.patient: m.site for m in splits.members if m.split == name and m.site}
         sites = Counter(there.values())
         sys.stdout.write(f"  {name}: " + ", ".join(f"{n} {k}" for k, n in counts.items()))
         told = ", ".join(f"{n} {site}" for site, n in sorted(sites.items()))

@@ -91,7 +91,7 @@ def test_a_table_without_its_columns_or_no_table_is_refused(archive):
 
 def test_neither_layout_is_refused(tmp_path):
     (tmp_path / "masks").mkdir()
-    with pytest.raises(CohortError, match=r"wanted Control/, Covid-19/, CAP/ or cohort.csv"):
+    with pytest.raises(CohortError, match=r"expected Control/, Covid-19/, CAP/ or cohort.csv"):
         read_cohort(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_study_in_two_folders_is_refused(archive):
 
 
 def test_a_missing_archive_is_wrong_usage(tmp_path):
-    with pytest.raises(UsageError, match="wanted the folder"):
+    with pytest.raises(UsageError, match="expected the folder"):
         read_cohort(tmp_path / "nowhere")
 
 
@@ -140,7 +140,7 @@ def test_a_folder_without_scans_may_have_any_name(archive):
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        ("study;patient;label", "wanted commas"),
+        ("study;patient;label", "expected commas"),
         ("study,patient,label,label", "columns label twice"),
     ],
 )

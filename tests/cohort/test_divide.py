@@ -90,7 +90,7 @@ def test_other_shares_want_the_word_anew(work, capsys):
     main(["split", str(work), "--scheme", "shares"])
     before = digest_of(work)
     assert main(["split", str(work), "--scheme", "60/10/30"]) == 2
-    assert "validation 0.15, test 0.15, seed 0, wanted" in capsys.readouterr().err
+    assert "validation 0.15, test 0.15, seed 0), got" in capsys.readouterr().err
     assert digest_of(work) == before
     assert main(["split", str(work), "--scheme", "60/10/30", "--anew"]) == 0
     assert Splits.load(work / "splits.json").settings == NAMED["60/10/30"]
@@ -129,13 +129,13 @@ def test_networks_of_unknown_splits_are_not_divided_over(work):
 
 def test_whom_the_cohort_file_placed_stays_even_anew(work):
     splits = divide(work, SplitSettings())
-    chosen = next(m for m in splits.members if m.wanted == "train")
-    members = [replace(m, is_asked=m == chosen) for m in splits.members]
+    chosen = next(m for m in splits.members if m.split == "train")
+    members = [replace(m, is_requested=m == chosen) for m in splits.members]
     replace(splits, members=tuple(members)).save(work / "splits.json")
     for seed in range(5):
         again = divide(work, SplitSettings(seed=seed), anew=True)
         assert again.assignment[chosen.study] == "train"
-        assert [m.study for m in again.members if m.is_asked] == [chosen.study]
+        assert [m.study for m in again.members if m.is_requested] == [chosen.study]
 
 
 def test_k_folds_are_work_folders_that_share_the_studies(work, capsys):
@@ -219,7 +219,7 @@ def test_other_folds_want_the_word_anew_and_the_former_are_kept(work, capsys):
 
 def test_nobody_moves_under_a_trained_fold(work):
     found = divide_in_folds(work, SITES)
-    study = next(m.study for m in found["amber"].members if m.wanted == "denoiser_train")
+    study = next(m.study for m in found["amber"].members if m.split == "denoiser_train")
     stored = Store(work / "preprocessed").get(study)
     train(work / "folds" / "amber")
     Store(work / "preprocessed").put(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.apportion import apportion, place, spread
+from covidctnet.cohort.apportion import apportion, assign, spread
 from covidctnet.cohort.schemes import (
     NAMED,
     SCHEMES,
@@ -32,10 +32,10 @@ def a_cohort(counts=(40, 24, 24), sites=SITES, scans_each=1):
     ]
 
 
-def homes(splits):
+def assigned(splits):
     found = {}
     for member in splits.members:
-        assert found.setdefault(member.patient, member.wanted) == member.wanted
+        assert found.setdefault(member.patient, member.split) == member.split
     return found
 
 
@@ -78,22 +78,22 @@ def test_apportioning_is_by_largest_remainder():
 def test_labels_and_sites_are_spread_to_within_one_patient(site_sizes, seed):
     strata = {f"{s}-{p}": str(s) for s, size in enumerate(site_sizes) for p in range(size)}
     shares = {"train": 0.6, "val": 0.1, "test": 0.3}
-    placed = place(strata, shares, {}, np.random.default_rng(seed))
+    placed = assign(strata, shares, {}, np.random.default_rng(seed))
     assert placed.keys() == strata.keys()
     totals = Counter(placed.values())
-    cells = Counter((strata[p], home) for p, home in placed.items())
+    cells = Counter((strata[p], split) for p, split in placed.items())
     count = len(strata)
-    for home, share in shares.items():
-        assert count < 10 or abs(totals[home] - share * count) < 1
+    for split, share in shares.items():
+        assert count < 10 or abs(totals[split] - share * count) < 1
         for site, size in enumerate(site_sizes):
             if count:
-                assert abs(cells[str(site), home] - size * totals[home] / count) < 1
+                assert abs(cells[str(site), split] - size * totals[split] / count) < 1
 
 
 def test_newcomers_make_up_for_what_is_fixed():
     strata = {f"p{n}": "amber" for n in range(20)}
     fixed = {f"p{n}": "test" for n in range(9)}
-    placed = place(strata, {"train": 0.5, "test": 0.5}, fixed, np.random.default_rng(0))
+    placed = assign(strata, {"train": 0.5, "test": 0.5}, fixed, np.random.default_rng(0))
     assert Counter(placed.values()) == {"train": 10, "test": 1}
 
 
@@ -101,7 +101,7 @@ def test_no_home_stays_empty_when_the_fixed_patients_crowd_another():
     strata = {"a": "amber", "b": "amber", "c": "dune", "d": "dune"}
     fixed = {"c": "test", "d": "test"}
     shares = {"train": 0.5, "val": 0.25, "test": 0.25}
-    placed = place(strata, shares, fixed, np.random.default_rng(0))
+    placed = assign(strata, shares, fixed, np.random.default_rng(0))
     assert sorted(placed.values()) == ["train", "val"]
 
 
@@ -110,7 +110,7 @@ def test_every_split_has_its_share_of_every_label_and_site(scheme):
     how = settings_of(scheme)
     cohort = a_cohort((300, 150, 150))
     found = make_splits(cohort, how)
-    cells = Counter((m.label, m.site, m.wanted) for m in found.members)
+    cells = Counter((m.label, m.site, m.split) for m in found.members)
     assert sum(cells.values()) == len(cohort)
     for label, count in zip(CHEST_CT, (300, 150, 150), strict=True):
         for split, share in how.shares(label).items():
@@ -120,15 +120,15 @@ def test_every_split_has_its_share_of_every_label_and_site(scheme):
 
 
 def test_the_papers_scheme_sets_67_of_97_controls_apart_and_holds_a_tenth_back():
-    found = homes(make_splits(a_cohort((97, 109, 104), ("tehran",)), NAMED["paper"]))
-    apart = [p for p, home in found.items() if home.startswith("denoiser")]
+    found = assigned(make_splits(a_cohort((97, 109, 104), ("tehran",)), NAMED["paper"]))
+    apart = [p for p, split in found.items() if split.startswith("denoiser")]
     assert len(apart) == 67
     assert all(patient.startswith("control") for patient in apart)
     assert Counter(found.values())["test"] == pytest.approx(24, abs=1)
 
 
 def test_60_10_30_divides_those_whom_the_denoiser_leaves():
-    counts = Counter(homes(make_splits(a_cohort((100, 100, 100)), NAMED["60/10/30"])).values())
+    counts = Counter(assigned(make_splits(a_cohort((100, 100, 100)), NAMED["60/10/30"])).values())
     assert [counts[name] for name in ("train", "val", "test")] == [144, 24, 72]
 
 
@@ -139,9 +139,11 @@ def test_k_folds_test_on_every_patient_once_but_on_the_denoisers(folds, more, se
     how = settings_of("kfold", folds=folds, seed=seed)
     found = kfold(cohort, how, folds)
     assert list(found) == [str(n) for n in range(folds)]
-    tested = Counter(p for s in found.values() for p, home in homes(s).items() if home == "test")
+    tested = Counter(
+        p for s in found.values() for p, split in assigned(s).items() if split == "test"
+    )
     aparts = [
-        {p: home for p, home in homes(s).items() if home.startswith("denoiser")}
+        {p: split for p, split in assigned(s).items() if split.startswith("denoiser")}
         for s in found.values()
     ]
     assert all(apart == aparts[0] for apart in aparts)
@@ -154,7 +156,7 @@ def test_k_folds_test_on_every_patient_once_but_on_the_denoisers(folds, more, se
 def test_k_folds_are_alike_in_labels_and_sites():
     found = kfold(a_cohort((90, 45, 45)), FOLDS, 3)
     for splits in found.values():
-        cells = Counter((m.label, m.site) for m in splits.members if m.wanted == "test")
+        cells = Counter((m.label, m.site) for m in splits.members if m.split == "test")
         # 36, 45 and 45 patients over three folds and three sites.
         assert all(abs(cells[CHEST_CT.CONTROL, site] - 4) <= 1 for site in SITES)
         assert all(cells[label, site] == 5 for label in list(CHEST_CT)[1:] for site in SITES)
@@ -206,9 +208,9 @@ def test_the_site_left_out_is_nowhere_but_in_test_and_test_holds_no_other(count,
     assert list(found) == sites
     for site, splits in found.items():
         assert len(splits.members) == len(cohort)
-        assert all((m.site == site) == (m.wanted == "test") for m in splits.members)
+        assert all((m.site == site) == (m.split == "test") for m in splits.members)
         assert all(splits.studies(name) for name in SPLITS)
-        homes(splits)
+        assigned(splits)
 
 
 def test_who_was_scanned_at_two_sites_is_tested_on_with_each():
@@ -216,7 +218,7 @@ def test_who_was_scanned_at_two_sites_is_tested_on_with_each():
     cohort[1] = replace(cohort[1], site="dune")
     patient = cohort[1].patient
     found = leave_one_site_out(cohort, settings_of("leave-one-site-out"))
-    assert [homes(s)[patient] == "test" for s in found.values()] == [True, True, False]
+    assert [assigned(s)[patient] == "test" for s in found.values()] == [True, True, False]
 
 
 def test_a_grown_archive_moves_nobody_but_whose_site_was_corrected():
@@ -226,7 +228,7 @@ def test_a_grown_archive_moves_nobody_but_whose_site_was_corrected():
     grown = [replace(cohort[0], site="dune"), *a_cohort((50, 24, 30))[1:]]
     after = leave_one_site_out(grown, how, earlier=before)
     for name, splits in before.items():
-        moved = [s for s, home in splits.assignment.items() if after[name].assignment[s] != home]
+        moved = [s for s, split in splits.assignment.items() if after[name].assignment[s] != split]
         assert set(moved) <= {cohort[0].study}
     assert after["dune"].assignment[cohort[0].study] == "test"
     assert after["amber"].assignment[cohort[0].study] != "test"
@@ -265,13 +267,13 @@ def test_more_folds_than_patients_of_a_label_are_refused():
 
 def test_the_cohort_file_may_give_controls_to_the_denoiser_in_every_fold():
     cohort = a_cohort()
-    cohort[0] = replace(cohort[0], wanted="Denoiser")
+    cohort[0] = replace(cohort[0], split="Denoiser")
     for splits in kfold(cohort, FOLDS, 3).values():
-        assert homes(splits)[cohort[0].patient] == "denoiser_train"
-        assert [m.study for m in splits.members if m.is_asked] == [cohort[0].study]
+        assert assigned(splits)[cohort[0].patient] == "denoiser_train"
+        assert [m.study for m in splits.members if m.is_requested] == [cohort[0].study]
     found = leave_one_site_out(cohort, SplitSettings())
-    assert homes(found["amber"])[cohort[0].patient] == "test"
-    assert homes(found["dune"])[cohort[0].patient] == "denoiser_train"
+    assert assigned(found["amber"])[cohort[0].patient] == "test"
+    assert assigned(found["dune"])[cohort[0].patient] == "denoiser_train"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_the_cohort_file_may_give_controls_to_the_denoiser_in_every_fold():
 )
 def test_other_wishes_do_not_go_with_folds(divide):
     cohort = a_cohort()
-    cohort[5] = replace(cohort[5], wanted="train")
+    cohort[5] = replace(cohort[5], split="train")
     with pytest.raises(CohortError, match=f"places 1 patients.*{cohort[5].study}"):
         divide(cohort)
 

@@ -27,16 +27,16 @@ def a_cohort(controls=20, covids=12, caps=12, scans_each=1):
 @given(st.integers(5, 40), st.integers(3, 30), st.integers(1, 3), st.integers(0, 99))
 def test_no_patient_is_in_two_splits_whatever_the_cohort(controls, others, scans, seed):
     splits = make_splits(a_cohort(controls, others, others, scans), SplitSettings(seed=seed))
-    homes = {}
+    assigned = {}
     for member in splits.members:
-        assert homes.setdefault(member.patient, member.wanted) == member.wanted
+        assert assigned.setdefault(member.patient, member.split) == member.split
     assert all(splits.studies(name) for name in SPLITS)
 
 
 def test_denoiser_patients_take_part_in_nothing_else_and_are_controls():
     splits = make_splits(a_cohort(), SplitSettings())
-    apart = {m.patient for m in splits.members if m.wanted.startswith("denoiser")}
-    rest = {m.patient for m in splits.members if not m.wanted.startswith("denoiser")}
+    apart = {m.patient for m in splits.members if m.split.startswith("denoiser")}
+    rest = {m.patient for m in splits.members if not m.split.startswith("denoiser")}
     assert not apart & rest
     assert all(patient.startswith("control") for patient in apart)
 
@@ -79,7 +79,7 @@ def test_a_patient_in_two_splits_is_refused():
     cohort = a_cohort(scans_each=2)
     for index, split in enumerate(["train", "test"]):
         cohort[index] = Member(cohort[index].study, cohort[index].patient, CHEST_CT.CONTROL, split)
-    with pytest.raises(CohortError, match="control-0 stands in two splits, train and test"):
+    with pytest.raises(CohortError, match="control-0 is in two splits, train and test"):
         make_splits(cohort, SplitSettings())
 
 
@@ -154,13 +154,13 @@ def test_too_few_patients_are_refused_with_the_number_needed():
 
 def test_saved_splits_come_back(tmp_path):
     cohort = a_cohort()
-    cohort[0] = replace(cohort[0], wanted="test", site="amber", content="c", series=("a", "b"))
+    cohort[0] = replace(cohort[0], split="test", site="amber", content="c", series=("a", "b"))
     splits = replace(make_splits(cohort, SplitSettings(seed=3)), fold="1 of 3")
     splits.save(tmp_path / "splits.json")
     loaded = Splits.load(tmp_path / "splits.json")
     assert set(loaded.members) == set(splits.members)
     assert replace(loaded, members=()) == replace(splits, members=())
-    assert [m.study for m in loaded.members if m.is_asked] == [cohort[0].study]
+    assert [m.study for m in loaded.members if m.is_requested] == [cohort[0].study]
     assert [p.name for p in tmp_path.iterdir()] == ["splits.json"]
 
 
@@ -179,9 +179,9 @@ def test_the_digest_changes_with_any_assignment_and_with_nothing_else():
     splits = make_splits(a_cohort(6, 3, 3), SplitSettings())
     found = {splits.digest}
     for place, member in enumerate(splits.members):
-        other = "val" if member.wanted != "val" else "test"
+        other = "val" if member.split != "val" else "test"
         members = [*splits.members]
-        members[place] = replace(member, wanted=other)
+        members[place] = replace(member, split=other)
         found.add(replace(splits, members=tuple(members)).digest)
     assert len(found) == 1 + len(splits.members)
     known = tuple(replace(m, site="amber", content=m.study) for m in splits.members)
@@ -264,14 +264,14 @@ def test_copies_of_painted_lungs_stand_together_without_their_host_too():
     other = Member("b", "q", CHEST_CT.COVID19, "test", content="cd" * 32, host="01" * 6)
     with pytest.raises(CohortError, match="study b in test and study a in train are the same"):
         Splits((one, other))
-    Splits((one, replace(other, wanted="train")))
+    Splits((one, replace(other, split="train")))
     Splits((one, replace(other, host="02" * 6)))
 
 
 def test_a_cohort_file_that_places_everybody_may_leave_a_stage_empty():
     """Controls alone are enough to train denoisers, as cross-fitting does."""
     controls = [
-        Member(f"s{number}", f"p{number}", CHEST_CT.CONTROL, wanted="denoiser_train")
+        Member(f"s{number}", f"p{number}", CHEST_CT.CONTROL, split="denoiser_train")
         for number in range(3)
     ]
     splits = make_splits(controls, SplitSettings())

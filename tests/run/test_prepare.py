@@ -212,8 +212,8 @@ def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divid
     for name in ("cap0", "someone"):
         assert f"study {studies[name]} (patient {pseudonym(name)}" in str(told.value)
         assert name not in str(told.value)
-    header, *rows = (work / "crossings.csv").read_text().splitlines()
-    assert header == "crossing,what,study,source_path"
+    header, *rows = (work / "leaks.csv").read_text().splitlines()
+    assert header == "leak,what,study,source_path"
     assert sorted(row.partition("volume,")[2] for row in rows) == sorted(
         f"{studies[name]},CAP/{name}" for name in ("cap0", "someone")
     )
@@ -221,7 +221,7 @@ def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divid
     # What the archive no longer holds is not told again.
     shutil.rmtree(copy)
     run(data, work)
-    assert not (work / "crossings.csv").exists()
+    assert not (work / "leaks.csv").exists()
 
 
 def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
@@ -252,7 +252,7 @@ def test_splits_tell_site_content_and_whom_the_cohort_file_placed(archive, tmp_p
     assert {m.site for m in members} == {"amber", "dune"}
     assert all(m.content == stored[m.study].source.digest != "" for m in members)
     assert all(len(m.series) == 1 for m in members)
-    assert [m.wanted for m in members if m.is_asked] == ["val"]
+    assert [m.split for m in members if m.is_requested] == ["val"]
 
 
 def test_newcomers_are_drawn_as_the_others_were_and_that_is_told(archive, made, tmp_path, caplog):

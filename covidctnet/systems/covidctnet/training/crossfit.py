@@ -178,7 +178,7 @@ def fold_splits(
         m.study for m in members if m.label is CHEST_CT.CONTROL and m.study in synthetic
     )
     last = VALIDATION_PHANTOMS + TEACHING_PHANTOMS
-    drawn_homes = {
+    drawn_splits = {
         **dict.fromkeys((m.study for m in members if m.study in synthetic), "train"),
         **dict.fromkeys(phantoms[VALIDATION_PHANTOMS:last], "denoiser_train"),
         **dict.fromkeys(phantoms[:VALIDATION_PHANTOMS], "denoiser_val"),
@@ -189,24 +189,24 @@ def fold_splits(
     found = {}
     for name in (*groups, ALL):
         before = earlier[name].assignment if name in earlier else {}
-        told = [replace(member, wanted="test", is_asked=True) for member in apart]
+        told = [replace(member, split="test", is_requested=True) for member in apart]
         for member in members:
             if member.study in held_back:
-                home = "test" if held_back[member.study] == name else "denoiser_train"
+                split = "test" if held_back[member.study] == name else "denoiser_train"
             elif member.study in synthetic:
                 # Phantoms that came later are the classifier's: they change nobody's place.
-                home = before.get(member.study, "train" if before else drawn_homes[member.study])
+                split = before.get(member.study, "train" if before else drawn_splits[member.study])
             else:
-                home = "test"
-            if member.study in choosing and home != "test":
-                home = "denoiser_val"
-            if before.get(member.study, home) != home:
+                split = "test"
+            if member.study in choosing and split != "test":
+                split = "denoiser_val"
+            if before.get(member.study, split) != split:
                 raise CohortError(
-                    f"study {member.study} would move from {before[member.study]} to {home} in "
+                    f"study {member.study} would move from {before[member.study]} to {split} in "
                     f"fold {name}: the sites are grouped otherwise than before. Start again in a "
                     "new work folder."
                 )
-            told.append(replace(member, wanted=home, is_asked=False))
+            told.append(replace(member, split=split, is_requested=False))
         what = "everybody" if name == ALL else f"without {', '.join(groups[name])}"
         found[name] = Splits(tuple(told), settings.seed, None, what)
     return found
@@ -237,15 +237,15 @@ class CrossFit:
         self.kept_out = frozenset(
             m.study
             for m in Splits.load(self.work / "splits.json").members
-            if m.is_asked and m.wanted == "test"
+            if m.is_requested and m.split == "test"
         )
         self.root = self.work / "cross-fit"
         self.splits = self._divide()
         self._folds = {
             study: name
             for name, splits in self.splits.items()
-            for study, home in splits.assignment.items()
-            if name != ALL and home == "test" and self._is_host(study)
+            for study, split in splits.assignment.items()
+            if name != ALL and split == "test" and self._is_host(study)
         }
 
     def folder(self, fold: str) -> Path:

@@ -147,7 +147,7 @@ def fitted_work(tmp_path_factory):
         study = put_study(store, f"control{number}", CHEST_CT.CONTROL, site=site, field="lungs")
         told.append(Member(study, f"control{number}", CHEST_CT.CONTROL, "denoiser_train", site))
     ill = put_study(store, "ill", CHEST_CT.CAP, site="north", field="lungs")
-    told.append(Member(ill, "ill", CHEST_CT.CAP, "test", "north", is_asked=True))
+    told.append(Member(ill, "ill", CHEST_CT.CAP, "test", "north", is_requested=True))
     about = {"notes": (SYNTHETIC_NOTE,), "site": "scanner", "field": "lungs"}
     for number in range(12):
         label = CHEST_CT.CONTROL if number < 9 else CHEST_CT.CAP

@@ -63,7 +63,7 @@ def test_the_denoiser_sees_its_own_patients_only(little_work):
     for member in splits.members:
         if member.study in seen["train"] | seen["val"]:
             assert member.label is CHEST_CT.CONTROL
-            assert member.wanted not in {"train", "val", "test"}
+            assert member.split not in {"train", "val", "test"}
 
 
 def test_the_classifier_sees_none_of_the_denoisers_patients_and_none_held_back(denoised):
@@ -71,7 +71,7 @@ def test_the_classifier_sees_none_of_the_denoisers_patients_and_none_held_back(d
     data = residuals(denoised)
     seen = {s.id for split in data.splits.values() for s in split.studies}
     assert seen == {*splits.studies("train"), *splits.studies("val")}
-    home = {m.patient: m.wanted for m in splits.members}
+    home = {m.patient: m.split for m in splits.members}
     assert {home[s.patient] for split in data.splits.values() for s in split.studies} == {
         "train",
         "val",
