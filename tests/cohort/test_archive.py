@@ -60,7 +60,7 @@ def test_a_table_adds_site_and_split(archive):
 @pytest.mark.parametrize(
     ("rows", "what"),
     [
-        ("", "no rows"),
+        ("", "expected a row for every study in cohort.csv, got none"),
         ("control/a,p1,flu\n", "line 2: unknown label 'flu'"),
         ("control/x,p1,CAP\n", "line 2: the study is missing"),
         ("../a,p1,CAP\n", "line 2: the path leaves the archive"),
@@ -97,7 +97,7 @@ def test_neither_layout_is_refused(tmp_path):
 
 def test_an_empty_class_is_refused(archive):
     (archive / "Normal").mkdir()
-    with pytest.raises(CohortError, match="Normal/ is empty"):
+    with pytest.raises(CohortError, match="for every patient in Normal/, got none"):
         read_cohort(archive)
 
 

@@ -160,7 +160,10 @@ def test_an_archive_of_which_nothing_can_be_used_is_refused(tmp_path):
 def test_what_contradicts_itself_is_told_before_anything_is_preprocessed(archive, tmp_path):
     data = shutil.copytree(archive, tmp_path / "data")
     rows = [f"{p.parent.name}/{p.name},{p.name},{p.parent.name}," for p in data.glob("*/*")]
-    for split, message in (("holdout", "'holdout'; splits are"), ("denoiser", "Control patients")):
+    for split, message in (
+        ("holdout", "got 'holdout'"),
+        ("denoiser", "expected a Control patient"),
+    ):
         text = "\n".join(["study,patient,label,split", *rows[:-1], rows[-1] + split])
         (data / "cohort.csv").write_text(text)
         with pytest.raises(CohortError, match=message):
