@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from covidctnet.training.command import TrainCLI
 
-__all__ = ["Export", "Recipe"]
+__all__ = ["Recipe", "Trained"]
 
 
-class Export(Protocol):
-    """Writes a trained network as weights with a card."""
+@dataclass(frozen=True)
+class Trained:
+    """What the weights of a finished run hold.
 
-    def __call__(
-        self,
-        task: Any,
-        data: Any,
-        folder: Any,
-        metrics: Any,
-        *,
-        command: str,
-        config: Any,
-        attribution: str = "",
-    ) -> None:
-        """Write them.
+    Attributes:
+        networks: By kind; those of earlier stages that belong to them included.
+        card: Entries of the card: ``architecture``, the system's own settings, and ``training`` and
+            ``metrics`` of earlier stages. The trainer adds those of this stage.
+        data: What the stage learned from; see `covidctnet.training.work.describe_data`.
+        config: Settings that decided the result, beyond those of the command line.
+    """
 
-        Args:
-            task: The Lightning module with the best network.
-            data: What it learned from.
-            folder: Where the weights go.
-            metrics: Figures of the best epoch.
-            command: That trained it, without paths.
-            config: Settings that decided the result.
-            attribution: Whom the licence of the data wants named.
-        """
+    networks: Mapping[str, nn.Module]
+    card: Mapping[str, Any]
+    data: Mapping[str, Any]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,11 +39,12 @@ class Recipe:
     Attributes:
         task: Network, loss and optimiser; it keeps its network as ``network``.
         data: What it learns from; its folder is ``data.work``.
-        export: Writes the weights.
+        export: What the weights hold, from the task with its best network, the data, and whom the
+            licence of the data wants named.
         cli: The command line, with options of its own where it has any.
     """
 
     task: type[pl.LightningModule]
     data: type[pl.LightningDataModule]
-    export: Export
+    export: Callable[[Any, Any, str], Trained]
     cli: type[TrainCLI] = TrainCLI

@@ -25,7 +25,9 @@ from covidctnet.errors import UsageError
 from covidctnet.progress import lines
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
-from covidctnet.training.recipe import Export, Recipe
+from covidctnet.training.recipe import Recipe
+from covidctnet.training.work import origin
+from covidctnet.weights.bundle import save_weights
 from covidctnet.weights.shipped import presets_root
 
 __all__ = ["shareable_command", "train"]
@@ -65,7 +67,7 @@ def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
     """
     recipe = stage.recipe()
     cli = _fit(recipe, stage.name, arguments, program)
-    return _export(cli, recipe.export, shareable_command(program, arguments), stage.name)
+    return _export(cli, recipe, shareable_command(program, arguments), stage.name)
 
 
 def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> TrainCLI:
@@ -152,7 +154,7 @@ class _Reporter(pl.Callback):
         )
 
 
-def _export(cli: TrainCLI, export: Export, command: str, stage: str) -> Path:
+def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
     """The best network as weights with a card; one process writes, all know where.
 
     Raises:
@@ -189,15 +191,16 @@ def _export(cli: TrainCLI, export: Export, command: str, stage: str) -> Path:
         # Checkpoints of older versions tell no figures.
         metrics = {k: round(v, 6) for k, v in state.get("metrics", {"val_loss": score}).items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
-        export(
-            cli.model,
-            cli.datamodule,
-            target,
-            metrics,
-            command=command,
-            config=_plain(cli.config),
-            attribution=cli.config.attribution,
-        )
+        made = recipe.export(cli.model, cli.datamodule, cli.config.attribution)
+        config = {**_plain(cli.config), **made.config}
+        told = {"command": command, "data": made.data, "config": config}
+        card = {
+            **made.card,
+            **origin(),
+            "training": {**made.card.get("training", {}), stage: told},
+            "metrics": {**made.card.get("metrics", {}), stage: metrics},
+        }
+        save_weights(target, made.networks, card=card)
         write_curve(Path(cli.config.trainer.default_root_dir), target / "curves", stage)
         _LOG.info("wrote %s weights from epoch %d", stage, state["epoch"])
     cli.trainer.strategy.barrier()

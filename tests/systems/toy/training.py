@@ -5,9 +5,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from covidctnet.training.recipe import Recipe
-from covidctnet.training.work import WorkFolder, describe_data, is_synthetic, origin
-from covidctnet.weights import save_weights
+from covidctnet.training.recipe import Recipe, Trained
+from covidctnet.training.work import WorkFolder, describe_data, is_synthetic
 from tests.systems.toy import features
 
 
@@ -62,18 +61,14 @@ class ToyData(pl.LightningDataModule):
         return self._loader("val")
 
 
-def export(task, data, folder, metrics, *, command, config, attribution=""):
+def export(task, data, attribution):
     studies = [s for split in ("train", "val") for s in data.work.studies(split)]
-    told = {"command": command, "config": config}
     card = {
-        **origin(),
         "system": "toy",
         "architecture": {"net": {"inputs": 2}},
         "synthetic_only": all(map(is_synthetic, studies)),
-        "training": {"net": {**told, "data": describe_data(data.work, studies, attribution)}},
-        "metrics": {"net": dict(metrics)},
     }
-    save_weights(folder, {"net": task.network}, card=card)
+    return Trained({"net": task.network}, card, describe_data(data.work, studies, attribution))
 
 
 RECIPE = Recipe(ToyTask, ToyData, export)
