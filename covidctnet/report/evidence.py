@@ -119,17 +119,15 @@ def _(evidence: Regions) -> Drawn:
     text = Markup("<p>Regions for {}:</p><ul>{}</ul>").format(what, Markup().join(lines))
     if not lines:
         text = Markup("<p>No region for {}.</p>").format(what)
-    if evidence.over is None:
+    few = evidence.few(COLUMNS)
+    if few.over is None:
         return Drawn((), text)
-    marked = np.zeros(evidence.over.shape, dtype=bool)
-    for box in evidence.boxes:
-        if box.slice in evidence.slices:
-            rows, columns = (
-                slice(round(box.top), round(box.bottom)),
-                slice(round(box.left), round(box.right)),
-            )
-            marked[evidence.slices.index(box.slice), rows, columns] = True
-    return Drawn((_row(evidence, "regions", [evidence.over], pictures.grey, marked),), text)
+    marked = np.zeros(few.over.shape, dtype=bool)
+    for box in few.boxes:
+        if box.slice in few.slices:
+            plane = marked[few.slices.index(box.slice)]
+            plane[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = True
+    return Drawn((_row(few, "regions", [few.over], pictures.grey, marked),), text)
 
 
 @draw.register
