@@ -19,9 +19,9 @@ OUTPUT ?= results
 # An archive of real Control scans to train `compact` with, and one that must teach nothing.
 CONTROLS ?=
 STRANGERS ?=
-# The training verbs leave the device to their preset unless one is named.
+# The training commands leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
-# Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
+# Further flags for the command, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
@@ -52,9 +52,9 @@ format: install ## Let ruff format the code
 	$(BIN)/ruff format .
 
 test: lint ## Lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-# The laws that hold in a moment: networks, preprocessing, figures, values; no training, no children.
+# What is tested in a moment: networks, preprocessing, figures, values; no training run, no child process.
 QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/evaluation/test_curves.py tests/evaluation/test_intervals.py \
          tests/evaluation/test_metrics.py tests/trust/test_appearance.py tests/test_files.py \
@@ -62,9 +62,9 @@ QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/systems/covidctnet/test_residual.py tests/test_results.py \
          tests/weights/test_shipped.py tests/test_volume.py tests/test_public_values.py
 
-quick: install ## The fast laws alone, in a minute or so
+quick: install ## The fast tests alone: networks, preprocessing, figures, values
 	$(BIN)/ruff check -q .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(QUICK) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK) $(ARGS)
 
 docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

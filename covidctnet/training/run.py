@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
-from covidctnet.progress import lines
+from covidctnet.progress import bar, lines
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
 from covidctnet.training.recipe import Recipe
@@ -191,7 +191,9 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
         # Checkpoints of older versions tell no figures.
         metrics = {k: round(v, 6) for k, v in state.get("metrics", {"val_loss": score}).items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
-        made = recipe.export(cli.model, cli.datamodule, cli.config.attribution)
+        # What is fitted after training, as a calibration, may take minutes on many scans.
+        with bar(f"finishing the {stage}"):
+            made = recipe.export(cli.model, cli.datamodule, cli.config.attribution)
         config = {**_plain(cli.config), **made.config}
         told = {"command": command, "data": made.data, "config": config}
         card = {

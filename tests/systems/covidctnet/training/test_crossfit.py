@@ -131,7 +131,7 @@ def test_impossible_settings_are_refused(wrong):
 
 SETTINGS = {
     "folds": 3,
-    "examples": 5,
+    "examples": 3,
     "copies": 2,
     "validation": 0.34,
     "residual": {
