@@ -25,6 +25,7 @@ from covidctnet.io.dicom.headers import (
     read_frames,
     series_key,
 )
+from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_stray
@@ -243,6 +244,7 @@ def read_dicom(
             "them"
         )
     array, more = read_hu(stack.frames)
+    check_rescale(stack.frames, array, placement.heights)
     notes += more
     affine = placement.affine
     flags = set()

@@ -16,7 +16,6 @@ from covidctnet.io.dicom.codecs import DECODERS
 from covidctnet.io.dicom.elements import DEFLATED, PIXELS, DamagedFileError, inflated
 from covidctnet.io.dicom.frame import Frame, PixelFormat
 from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
-from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
 
 __all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
@@ -114,7 +113,6 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
         if note == WIDER_NOTE:
             whole = True
             padded = fill_all()
-    check_rescale(frames, out)
     return out, (*notes, *((f"{padded} padding voxels set to -1024 HU",) if padded else ()))
 
 
