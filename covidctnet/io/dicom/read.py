@@ -14,7 +14,11 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
-from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.elements import (
+    DamagedFileError,
+    NotDicomError,
+    PackedFileError,
+)
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
 from covidctnet.io.dicom.headers import (
@@ -78,11 +82,13 @@ class _Damage:
         file: The file.
         error: What a stack that may lack it is refused with.
         known: What its beginning says, where that can be read.
+        is_slice: Whether it is whole, and only not read as it is.
     """
 
     file: File
     error: StudyError
     known: Identity | None = None
+    is_slice: bool = False
 
 
 def survey(
@@ -112,6 +118,13 @@ def survey(
         which = f"file {number} of {len(files)} in the order of names"
         try:
             frames += read_frames(file)
+        except PackedFileError as error:
+            told = StudyError(
+                error.code,
+                f"expected DICOM files, {which} is compressed by gzip. Unpack the files of the "
+                "study and read them again.",
+            )
+            damage.append(_Damage(file, told, is_slice=True))
         except DamagedFileError as error:
             known = _known(file)
             place = known.position if known else None
@@ -184,7 +197,7 @@ def _beside_damage(stack: Stack, damage: Sequence[_Damage], series_of: Mapping[F
     missing = [
         d
         for d in near
-        if d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
+        if d.is_slice or d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
     ]
     return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
 
