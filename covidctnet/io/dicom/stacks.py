@@ -91,9 +91,12 @@ def _with_neighbours(stack: Stack, stacks: Sequence[Stack], loose: Sequence[Fram
     beyond = [(o, n) for o in stacks if o is not stack if (n := _beyond(stack, o))]
     counted = {id(f) for other, _ in beyond for f in other.frames}
     rest = [f for f in loose if id(f) not in counted]
+    first = _format(stack.frames[0])
+    # Those of its own series that have another format were counted before.
+    twice = sum(n for o, n in beyond if o.series == stack.series and _format(o.frames[0]) != first)
     return replace(
         stack,
-        beside=stack.beside + _continuing(stack, rest),
+        beside=stack.beside - twice + _continuing(stack, rest),
         beyond=tuple((other.series, n) for other, n in beyond),
     )
 
