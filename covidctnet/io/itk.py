@@ -189,7 +189,8 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
         raise _corrupt("its compressed data break off") from None
     except OSError as error:
         raise StudyError(
-            "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
+            "UNREADABLE",
+            f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
         ) from None
     array = np.frombuffer(content, layout.dtype).reshape(layout.shape[::-1])
     array = array.astype(layout.dtype.newbyteorder("="))

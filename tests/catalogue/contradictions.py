@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 
 from tests.catalogue.archives import packed
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
@@ -592,4 +593,149 @@ NAMES = (
     ),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES)
+# ---- headers of values and sizes that their voxels contradict ----
+
+
+def _table(ds: Dataset, index: int) -> None:
+    """A table of values beside slope and intercept."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 16])
+    item.ModalityLUTType = "HU"
+    item.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+    ds.ModalityLUTSequence = Items([item])
+
+
+def _exchanged(ds: Dataset, index: int) -> None:
+    ds.Rows, ds.Columns = ds.Columns, ds.Rows
+
+
+WIDER = SCAN.astype("<i4")
+SIZES_EXCHANGED: tuple[tuple[str, str, Step], ...] = (
+    ("nifti", "columns and rows", nifti(dim=[3, 20, 16, 12, 1, 1, 1, 1])),
+    (
+        "mha",
+        "columns and rows",
+        head_of(
+            "mha", META.format(matrix=EYE, spacing="0.7 0.8 2.5").replace("16 20 12", "20 16 12")
+        ),
+    ),
+    ("nrrd", "columns and rows", head_of("nrrd", nrrd_head().replace("16 20 12", "20 16 12"))),
+)
+UNLIKE = (
+    *(
+        Case(f"{form}-sizes-exchanged", "dimensions of a file", f"the header exchanges {what}",
+             of(Refusal("NO_GEOMETRY"), step))
+        for form, what, step in SIZES_EXCHANGED
+    ),
+    Case(
+        "nifti-sizes-slices-first",
+        "dimensions of a file",
+        "the header gives slices, rows and columns, the voxels lie the other way round",
+        of(Refusal("NO_GEOMETRY"), nifti(dim=[3, 12, 20, 16, 1, 1, 1, 1])),
+    ),
+    Case(
+        "dicom-rows-exchanged",
+        "damaged files",
+        "Rows and Columns exchanged in every header",
+        of(Refusal("NO_GEOMETRY"), put(change=_exchanged)),
+    ),
+    Case(
+        "nifti-wider-numbers",
+        "type of a file",
+        "32-bit voxels, 16 bits said",
+        of(Refusal("CORRUPT_FILE"), nifti(array=WIDER, datatype=4, bitpix=16)),
+    ),
+    Case(
+        "nifti-bitpix-other",
+        "type of a file",
+        "bitpix says 32, the type 16 bits",
+        of(Refusal("CORRUPT_FILE"), nifti(bitpix=32)),
+    ),
+    Case(
+        "nifti-fewer-slices",
+        "dimensions of a file",
+        "11 slices claimed, 12 held",
+        of(Refusal("CORRUPT_FILE"), nifti(dim=[3, 16, 20, 11, 1, 1, 1, 1])),
+    ),
+    Case(
+        "nifti-fewer-slices-zipped",
+        "dimensions of a file",
+        "11 slices claimed, 12 held, compressed",
+        of(Refusal("CORRUPT_FILE"), nifti("scan.nii.gz", dim=[3, 16, 20, 11, 1, 1, 1, 1])),
+    ),
+    Case(
+        "nifti-frames-hidden",
+        "dimensions of a file",
+        "two frames held, three dimensions said",
+        of(
+            Refusal("CORRUPT_FILE"),
+            nifti(array=np.stack([SCAN, SCAN + np.int16(5)], axis=-1),
+                  dim=[3, 16, 20, 12, 2, 1, 1, 1]),
+        ),
+    ),
+    Case(
+        "mha-wider-numbers",
+        "type of a file",
+        "32-bit voxels, twice as many of 16 bits said",
+        of(
+            Refusal("NO_GEOMETRY"),
+            head_of("mha", META.format(matrix=EYE, spacing="0.7 0.8 2.5")
+                    .replace("16 20 12", "16 20 24"), WIDER.tobytes()),
+        ),
+    ),
+    *(
+        Case(f"nifti-{name}", "not HU", what, of(Refusal("NOT_HU"), nifti(array=array)))
+        for name, what, array in (
+            ("sign-turned", "the sign of every value turned", -BONE),
+            ("slope-half-more", "every value from -1024 on times 1.5",
+             ((SCAN + 1024.0) * 1.5 - 1024).astype(np.float32)),
+        )
+    ),
+    Case(
+        "nifti-slope-negative",
+        "not HU",
+        "a slope of -1 over values that are HU",
+        of(Refusal("NOT_HU"), nifti(array=BONE, scl_slope=-1, scl_inter=0)),
+    ),
+    Case(
+        "dicom-slope-of-all",
+        "rescale missing or wrong",
+        "slope 1.5 on every slice, pixels that have slope 1",
+        of(Refusal("NOT_HU"), put(change=lambda ds, i: setattr(ds, "RescaleSlope", 1.5))),
+    ),
+    Case(
+        "dicom-table-beside-slope",
+        "rescale missing or wrong",
+        "a table of values beside slope and intercept",
+        of(Refusal("NO_RESCALE"), put(change=_table)),
+    ),
+    Case(
+        "dicom-table-beside-slope-one",
+        "rescale missing or wrong",
+        "a table of values beside slope and intercept of one slice",
+        of(Refusal("NO_RESCALE"), put(change=on(4, _table))),
+    ),
+    Case(
+        "dicom-palette",
+        "colour and pictures",
+        "numbers of colours in 16 bits",
+        of(
+            Refusal("NOT_HU"),
+            put(change=lambda ds, i: setattr(ds, "PhotometricInterpretation", "PALETTE COLOR")),
+        ),
+    ),
+    Case(
+        "dicom-pixels-oblong",
+        "missing geometry",
+        "pixels of 0.8 x 7 mm",
+        of(Refusal("NO_GEOMETRY"), put(affine=_sized((2.5, 0.8, 7.0)))),
+    ),
+    Case(
+        "nifti-centimetres",
+        "geometry of a file",
+        "spacing in cm, no unit said",
+        of(Refusal("NO_GEOMETRY"), nifti(affine=_sized((0.25, 0.08, 0.07)), xyzt_units=0)),
+    ),
+)  # fmt: skip
+
+CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *UNLIKE)

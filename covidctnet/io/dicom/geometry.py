@@ -15,6 +15,8 @@ from covidctnet.io.dicom.frame import Frame
 __all__ = ["Placement", "check_placement", "has_geometry", "place", "resample_gaps", "untilt"]
 
 MIN_SLICES = 8
+# Scanners make square pixels; programs that resample stretch them by less.
+MAX_OBLONG = 3.0
 # Direction cosines further than this from unit length and a right angle are no directions.
 COSINE_TOLERANCE = 1e-3
 # Steps may differ from the usual one by the larger of these.
@@ -172,6 +174,13 @@ def _check_extent(placement: Placement) -> None:
     pixels = placement.frames[0].pixels
     shape = (len(placement.frames), pixels.rows, pixels.columns)
     check_extent((placement.step_mm, *placement.pixel_mm), shape)
+    narrow, wide = sorted(placement.pixel_mm)
+    if placement.direction == "axial" and wide > MAX_OBLONG * narrow:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected square pixels in axial slices, got {placement.pixel_mm[0]:.3g} x "
+            f"{placement.pixel_mm[1]:.3g} mm. Export the original series, or correct PixelSpacing.",
+        )
     if is_default(placement.affine, shape):
         raise StudyError(
             "NO_GEOMETRY",
@@ -212,8 +221,8 @@ def _check_order(placement: Placement) -> None:
     if count - MAX_MOVED <= longest < count:
         raise StudyError(
             "NO_GEOMETRY",
-            f"the instance numbers of {count} slices run with their positions but for "
-            f"{count - longest}, which seem to lie elsewhere. Export the series again.",
+            f"expected positions that follow the instance numbers, {count - longest} of {count} "
+            "slices seem to lie elsewhere. Export the series again.",
         )
 
 
@@ -252,7 +261,8 @@ def _check_steps(placement: Placement) -> None:
     if (steps[odd] > usual).all() and len(odd) <= max(1, len(steps) // 4):
         raise StudyError(
             "SLICE_GAP",
-            f"{len(odd)} gaps in {len(placement.frames)} slices {usual:.2f} mm apart ({where}). "
+            f"expected slices {usual:.2f} mm apart, got {len(odd)} gap{'s' * (len(odd) > 1)} among "
+            f"{len(placement.frames)} of them ({where}). "
             "Export the whole series, or resample it with read_volume(..., allow_gaps=True).",
         )
     raise StudyError(

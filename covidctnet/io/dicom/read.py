@@ -67,7 +67,7 @@ class Survey:
             only_colour = any(d.what == "not HU" for d in self.dropped)
             raise StudyError(
                 "NOT_HU" if only_colour else "NOT_CT",
-                f"wanted CT images in HU, got {kinds}. Give the original CT series.",
+                f"expected CT images in HU, got {kinds}. Give the original CT series.",
             )
         _check_patients(self.stacks)
         best, left_out = choose(self.stacks, series=series)
@@ -144,7 +144,8 @@ def survey(
             damage.append(_Damage(file, told))
         except OSError as error:
             told = StudyError(
-                "UNREADABLE", f"{which} cannot be read ({error.strerror}). Check its rights."
+                "UNREADABLE",
+                f"{which} cannot be read ({error.strerror}). Check its rights and the disk.",
             )
             damage.append(_Damage(file, told))
     if series_uid is not None:

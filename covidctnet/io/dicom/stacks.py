@@ -117,7 +117,7 @@ def _stacks_of_series(
     if misplaced:
         fault = StudyError(
             "NO_GEOMETRY",
-            f"wanted position, orientation and spacing of every slice, {len(misplaced)} of "
+            f"expected position, orientation and spacing of every slice, {len(misplaced)} of "
             f"{len(fit)} lack them. Export the original series.",
         )
         return [Stack(key, key, tuple(fit), None, fault)], dropped
@@ -148,6 +148,8 @@ def _unfit(frame: Frame) -> str:
     if pixels.tag and (
         pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8
     ):
+        return "not HU"
+    if pixels.photometric and not pixels.photometric.startswith("MONOCHROME"):
         return "not HU"
     return "not HU" if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()) else ""
 
@@ -324,11 +326,17 @@ def _check_content(frames: Sequence[Frame]) -> None:
                 f"transfer syntax {pixels.syntax or 'missing'} is not read. "
                 "Export the series uncompressed.",
             )
+    if tables := sum(f.has_table for f in frames):
+        raise StudyError(
+            "NO_RESCALE",
+            f"expected rescale slope and intercept alone, {tables} of {len(frames)} slices have a "
+            "table of values (Modality LUT). Export the original series.",
+        )
     bare = [f for f in frames if f.slope is None or f.intercept is None]
     if bare:
         raise StudyError(
             "NO_RESCALE",
-            f"wanted rescale slope and intercept on every slice, {len(bare)} of {len(frames)} "
+            f"expected rescale slope and intercept on every slice, {len(bare)} of {len(frames)} "
             "lack them. Export the original series.",
         )
     if any(f.slope == 0 for f in frames):
