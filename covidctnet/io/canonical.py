@@ -49,6 +49,9 @@ HALF_VOXEL_MM = 0.5
 # times as much. So many pairs tell, drawn evenly from the whole volume.
 UNLIKE = 2.0
 PAIRS = 20_000
+# So many places beside the length of a row, they differ so many times as much.
+BESIDE = 5
+ROUND_A_MINIMUM = 1.5
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
 
@@ -235,13 +238,21 @@ def check_layout(array: np.ndarray) -> None:
         return float(np.abs(ahead - here).mean())
 
     claims = (
-        (columns, (rows, planes), f"rows of {columns} voxels"),
-        (rows * columns, (columns * planes,), f"{rows} rows in a plane"),
-        (1, (2, 3, 4), "one number a voxel"),
+        (columns, (rows, planes), 1, f"rows of {columns} voxels"),
+        (rows * columns, (columns * planes,), columns, f"{rows} rows in a plane"),
+        (1, (2, 3, 4), 0, "one number a voxel"),
     )
-    for lag, others, what in claims:
-        is_other = [other for other in others if other != lag]
-        if any(differ(other) * UNLIKE < differ(lag) for other in is_other):
+    for lag, others, unit, what in claims:
+        found = differ(lag)
+        for other in others:
+            here = differ(other)
+            if other == lag or here * UNLIKE >= found:
+                continue
+            # Thick slices differ much, and a short way within one is none of another length: that
+            # would be a lowest point.
+            around = [differ(abs(other + side * BESIDE * unit)) for side in (-1, 1)]
+            if unit and min(around) < ROUND_A_MINIMUM * here:
+                continue
             raise StudyError(
                 "NO_GEOMETRY",
                 f"expected {what}, as the header says, got voxels that fit another order of its "

@@ -21,7 +21,7 @@ MIN_AIR = 1e-3
 TISSUE_RANGE_HU = (-200, 300)
 MIN_TISSUE = 0.02
 # Most soft tissue is fat or muscle: from -115 to 55 HU in 23 real scans.
-TISSUE_PEAK_HU = (-200.0, 150.0)
+MAX_TISSUE_PEAK_HU = 150.0
 PEAK_RANGE_HU, PEAK_STEP_HU = (-300, 500), 10
 # Bone and metal are a hundredth of a scan; of one whose sign was turned, the air is here.
 DENSE_HU = 500
@@ -83,7 +83,7 @@ def check_hu(array: np.ndarray) -> None:
     tissue = _share(sample, TISSUE_RANGE_HU)
     dense = float((sample > DENSE_HU).mean())
     peak = _peak(sample)
-    is_tissue = tissue >= MIN_TISSUE and TISSUE_PEAK_HU[0] <= peak <= TISSUE_PEAK_HU[1]
+    is_tissue = tissue >= MIN_TISSUE and peak <= MAX_TISSUE_PEAK_HU
     if air >= MIN_AIR and is_tissue and dense <= MAX_DENSE:
         return
     if low >= -1.0 and high <= 1.0:
