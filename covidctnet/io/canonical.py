@@ -11,6 +11,7 @@ from itertools import permutations
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.filled import check_filled
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.volume import Source, Volume
 
@@ -285,13 +286,15 @@ def volume_of(
             is worth a flag.
 
     Raises:
-        StudyError: ``NOT_HU``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``.
+        StudyError: ``NOT_HU``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``; ``CORRUPT_SLICE`` or
+            ``CORRUPT_FILE`` where a scan was filled up.
     """
     check_extent(np.linalg.norm(affine[:3, :3], axis=0), array.shape)
     check_layout(array)
     turned = canonical(array, affine)
     hu, more = as_hu(turned.array)
     check_hu(hu)
+    check_filled(hu, code="CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE")
     found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

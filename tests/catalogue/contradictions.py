@@ -738,4 +738,59 @@ UNLIKE = (
     ),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *UNLIKE)
+# ---- copies that broke off and were filled up ----
+
+
+def _filled(first: int) -> Change:
+    """The pixels from one byte on are zeros."""
+
+    def change(ds: Dataset, index: int) -> None:
+        ds.PixelData = ds.PixelData[:first].ljust(len(ds.PixelData), b"\0")
+
+    return change
+
+
+def _zeros_from(share: float) -> Callable[[bytes], bytes]:
+    """A file whose last part is zeros."""
+    return lambda content: content[: int(len(content) * share)].ljust(len(content), b"\0")
+
+
+PADDED = SCAN.copy()
+PADDED[:2], PADDED[-1] = -1024, -1024
+FILLED = (
+    *(
+        Case(f"dicom-filled-{name}", "damaged files", what, of(Refusal("CORRUPT_SLICE"),
+             put(change=on(which, _filled(first)))))
+        for name, what, which, first in (
+            ("slice", "all pixels of a slice are zeros", 4, 0),
+            ("slices", "all pixels of two slices are zeros", (4, 5), 0),
+            ("half", "the lower half of a slice is zeros", 4, 320),
+            ("part", "the last six rows of a slice are zeros", 7, 448),
+            ("last-half", "the lower half of the last slice is zeros", 11, 320),
+            ("first-half", "the lower half of the first slice is zeros", 0, 320),
+        )
+    ),
+    *(
+        Case(f"{form}-filled", "broken file", "the last third of the file is zeros",
+             of(Refusal("CORRUPT_FILE"), step))
+        for form, step in (
+            ("nifti", nifti(edit=_zeros_from(0.66))),
+            ("mha", itk("scan.mha", edit=_zeros_from(0.66))),
+            ("nrrd", itk("scan.nrrd", edit=_zeros_from(0.66))),
+        )
+    ),
+    Case(
+        "nifti-filled-amid-slice",
+        "broken file",
+        "the last slice ends in zeros",
+        of(Refusal("CORRUPT_FILE"), nifti(edit=_zeros_from(0.96))),
+    ),
+    Case(
+        "nifti-padded-ends",
+        "volume file",
+        "slices of -1024 in front of the scan and behind it, as of one that was resampled",
+        of(truth(PADDED), nifti(array=PADDED)),
+    ),
+)  # fmt: skip
+
+CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *UNLIKE, *FILLED)
