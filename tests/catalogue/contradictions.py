@@ -135,10 +135,14 @@ MANY = (
         for name, which, chosen in SHARES
     ),
     Case(
-        "dicom-rescale-right-one-near",
-        "rescale per slice",
-        "one slice with an intercept of -1020 where the others have -1024, and it is right",
-        of(RIGHT, put(change=on(5, stored("<u2", intercept=-1020)))),
+        "dicom-rescale-one-near",
+        "rescale missing or wrong",
+        "one slice with an intercept of -1020 where the others have -1024: it may be right",
+        of(
+            Refusal("NO_RESCALE", (RIGHT,)),
+            put(change=on(5, stored("<u2", intercept=-1020))),
+        ),
+        policy=True,
     ),
 )
 

@@ -29,13 +29,9 @@ MIN_BORDERS = 3
 ALL_BORDERS_HU = 6.0
 # A scan has one rescaling when so many of its slices share it.
 ODD_ONE_SHARE = 0.75
-# The only slice with a rescaling of its own must fit better with it than with the others' by this,
-# or by that part of what the two differ. What differs less than scanners do from each other is no
-# matter.
+# The only slice with a rescaling of its own must fit better with it by this than with the others'.
 MIN_BETTER_HU = 5.0
 MIN_BETTER = 2.0
-MIN_BETTER_PART = 0.25
-NO_MATTER_HU = 5.0
 # Gas in and around the body, and soft tissue; asked of so many voxels or more.
 CLASSES_HU = ((-1000.5, -500.0), (-200.0, 200.0))
 MIN_VOXELS = 30
@@ -107,19 +103,15 @@ def _check_odd_ones(scales: Sequence[tuple[float, float]], hu: np.ndarray) -> No
     for i in odd:
         slope, intercept = scales[i]
         swapped = (hu[i] - intercept) / slope * common[0] + common[1]
-        measured = hu[i] > AIR_HU
-        differ = float(np.median(np.abs(swapped - hu[i])[measured])) if measured.any() else 0.0
-        if differ <= NO_MATTER_HU:
-            continue
         gain = _apart(hu, i, swapped) - _apart(hu, i, hu[i])
-        if gain < min(max(MIN_BETTER_HU, MIN_BETTER * usual), MIN_BETTER_PART * differ):
+        if gain < max(MIN_BETTER_HU, MIN_BETTER * usual):
             raise _contradiction(i + 1, len(scales))
 
 
 def _has_lost(here: np.ndarray, there: np.ndarray) -> bool:
     """Whether one of two neighbours lacks what the other measures: pushed below all HU."""
     one, other = here > AIR_HU, there > AIR_HU
-    return bool(2 * (one & other).sum() < min(one.sum(), other.sum()))
+    return bool(2 * (one & other).sum() < max(one.sum(), other.sum()))
 
 
 def _shifts(here: np.ndarray, there: np.ndarray, *, is_near: bool) -> np.ndarray:
