@@ -17,8 +17,6 @@ import numpy as np
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import write_whole
 from covidctnet.io.canonical import (
-    MAX_STEP_MM,
-    MIN_SPACING_MM,
     canonical,
     check_size,
     is_sheared,
@@ -33,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["image_of", "save_nifti", "volume_from_array"]
 
-SPACING_RANGE_MM = (MIN_SPACING_MM, MAX_STEP_MM)
+# Beyond these a number is no spacing in mm; what is no chest CT is refused by its last step.
+SPACING_RANGE_MM = (0.02, 50.0)
 
 
 def volume_from_array(

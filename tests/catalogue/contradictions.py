@@ -306,7 +306,7 @@ def _placed(*origin: float) -> Step:
 
 
 SIZES: tuple[tuple[str, str, Spacing], ...] = (
-    ("pixels-wide", "pixels of 6 mm", (2.5, 6.0, 6.0)),
+    ("pixels-wide", "pixels of 9 mm", (2.5, 9.0, 9.0)),
     ("step-wide", "slices 50 mm apart", (50.0, 0.8, 0.7)),
     ("microns", "spacing in micrometres", (2500.0, 800.0, 700.0)),
 )
