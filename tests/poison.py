@@ -8,6 +8,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.child import work as read
+from covidctnet.run.headers import work as look
 
 
 def work(deed, **values):
@@ -53,3 +54,9 @@ def read_or_break(study):
     """Read a study; the name of its folder tells what goes wrong instead."""
     deed = study["path"].rpartition("-")[2]
     return work(deed) if deed in ("abort", "hang", "grow") else read(study)
+
+
+def look_or_break(study, headers=False):
+    """Tell of a study's headers, or read it; the name of its folder tells what goes wrong."""
+    deed = study["path"].rpartition("-")[2]
+    return work(deed) if deed in ("abort", "hang", "grow") else look(study, headers)

@@ -8,6 +8,7 @@ ever made with one.
 from __future__ import annotations
 
 import io
+import re
 import stat
 import zipfile
 import zlib
@@ -28,6 +29,7 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 64 * 2**20
 _LOCAL_HEADER = 30
 _ENCRYPTED = 1
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class DamagedFileError(Exception):
@@ -152,7 +154,8 @@ def members(path: Path) -> tuple[Member, ...]:
 def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
     name = entry.orig_filename.replace("\\", "/")
     parts = name.split("/")
-    if name.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in name:
+    # Times of day are names too; only a drive leads elsewhere.
+    if name.startswith("/") or ".." in parts or _DRIVE.match(name) or "\0" in name:
         raise BadArchiveError("the name of an entry leads out of it")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):

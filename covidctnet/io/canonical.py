@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.filled import check_filled
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.volume import Source, Volume
 
-__all__ = ["Canonical", "canonical", "volume_of"]
+__all__ = [
+    "Canonical",
+    "canonical",
+    "check_extent",
+    "check_geometry",
+    "check_layout",
+    "check_size",
+    "is_default",
+    "is_sheared",
+    "volume_of",
+]
 
 THICK_SLICES_MM = 5.0
 FEW_SLICES = 30
@@ -21,10 +33,26 @@ FEW_SLICES = 30
 MAX_VOXELS = 2**30
 # Axes further than this from their patient axis count as odd.
 ODD_DEGREES = 20.0
-# Finer voxels are no CT of a chest.
-MIN_SPACING_MM = 0.02
+# What the voxels of a chest CT measure: the finest reconstructions have 0.1 mm; scans of single
+# slices leave out 20 mm between them at most. Pixels of 8 mm still show lungs, and no vessel.
+MIN_SPACING_MM = 0.1
+MAX_PIXEL_MM = 8.0
+MAX_STEP_MM = 20.0
+# The widest gantries have 900 mm, the longest tables 2 m.
+MAX_SIDE_MM = 1000.0
+MAX_LENGTH_MM = 2500.0
 # What rounding leaves of a 0 or a 1 that a program wrote.
 ROUNDING_MM = 1e-4
+# Where programs put the middle of a volume at 0, they may count from the edge of a voxel or from
+# its centre.
+HALF_VOXEL_MM = 0.5
+# Neighbours along an axis are alike: in 23 real scans those of a wrong one of the sizes differ four
+# times as much. So many pairs tell, drawn evenly from the whole volume.
+UNLIKE = 2.0
+PAIRS = 20_000
+# So many places beside the length of a row, they differ so many times as much.
+BESIDE = 5
+ROUND_A_MINIMUM = 1.5
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
 
@@ -96,7 +124,7 @@ def check_geometry(
         ``default_geometry`` when the spacing may be right and the position is not given.
 
     Raises:
-        StudyError: ``NO_GEOMETRY``.
+        StudyError: ``NO_GEOMETRY``, ``ABSURD_EXTENT``.
     """
     what = None
     if not np.isfinite(affine).all():
@@ -111,28 +139,126 @@ def check_geometry(
             f"expected three axes at right angles: {what}. Convert the scan again from DICOM.",
         )
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if min(spacing) < MIN_SPACING_MM:
-        raise StudyError(
-            "NO_GEOMETRY",
-            f"expected spacing in mm, got {' x '.join(f'{s:.3g}' for s in spacing)}, which may be "
-            "metres. Convert the scan again from DICOM.",
-        )
-    directions = affine[:3, :3] / spacing
-    is_straight = bool((np.abs(directions).max(axis=0) > 1 - 1e-6).all())
-    origin = affine[:3, 3]
-    # Some programs put the middle of the volume at 0.
-    middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + origin
-    is_at_zero = bool(np.abs(origin).max() < ROUNDING_MM)
-    is_centred = bool(np.abs(middle).max() < ROUNDING_MM)
-    is_unit = bool(np.abs(spacing - 1).max() < ROUNDING_MM)
-    if is_straight and is_unit and (is_at_zero or is_centred) and not is_ours:
+    check_extent(spacing, shape)
+    if is_default(affine, shape) and not is_ours:
         raise StudyError(
             "NO_GEOMETRY",
             "expected the scan's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "
-            "the origin 0, which programs write that were given none. Convert the scan again "
-            "from DICOM, or write its affine into the file.",
+            "the origin 0 or around it, which programs write that were given none. Convert the "
+            "scan again from DICOM, or write its affine into the file.",
         )
-    return ("default_geometry",) if is_straight and is_at_zero else ()
+    return ("default_geometry",) if _default_places(affine, shape)[0].all() else ()
+
+
+def is_default(affine: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether an affine is what a program writes when it is given none, turned or not.
+
+    Args:
+        affine: 4 x 4, from indices to mm, whatever the space.
+        shape: Of the voxels, axes as in `affine`.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    is_at_zero, is_centred = _default_places(affine, shape)
+    is_unit = bool(np.abs(spacing - 1).max() < ROUNDING_MM)
+    return is_unit and bool((is_at_zero | is_centred).all())
+
+
+def _default_places(affine: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """By axis of the space, whether one end of a volume lies at 0, and whether its middle does.
+
+    Programs turn and mirror what they were given: then the first voxel lies elsewhere, and a corner
+    is still at 0. None does for axes that are not those of the space.
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if (np.abs(directions).max(axis=0) <= 1 - 1e-6).any():
+        return np.zeros(3, dtype=bool), np.zeros(3, dtype=bool)
+    first = affine[:3, 3]
+    last = affine[:3, :3] @ (np.array(shape[:3]) - 1) + first
+    is_at_zero = np.minimum(np.abs(first), np.abs(last)) < ROUNDING_MM
+    is_centred = np.abs(first + last) / 2 < HALF_VOXEL_MM + ROUNDING_MM
+    return is_at_zero, is_centred
+
+
+def check_extent(spacing: Sequence[float] | np.ndarray, shape: Sequence[int]) -> None:
+    """Refuse voxels, or a volume of them, that no chest CT has.
+
+    Args:
+        spacing: Of the voxels along three axes, mm, in any order.
+        shape: Of the volume, in the same order.
+
+    Raises:
+        StudyError: ``NO_GEOMETRY`` for voxels too fine, ``ABSURD_EXTENT`` for voxels too large or
+            a volume too long.
+    """
+    sizes = " x ".join(f"{s:.3g}" for s in spacing)
+    if min(spacing) < MIN_SPACING_MM:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected spacing in mm, from {MIN_SPACING_MM:g} mm on, got {sizes}, which may be "
+            "metres or cm. Convert the scan again from DICOM.",
+        )
+    # The longest step may be from slice to slice, and so may the longest side.
+    steps = sorted(float(step) for step in spacing)
+    sides = sorted(float(step) * count for step, count in zip(spacing, shape, strict=True))
+    if steps[1] > MAX_PIXEL_MM + ROUNDING_MM or steps[2] > MAX_STEP_MM + ROUNDING_MM:
+        what = f"voxels of {sizes} mm"
+    elif sides[1] > MAX_SIDE_MM or sides[2] > MAX_LENGTH_MM:
+        what = f"a volume of {sides[2]:.0f} x {sides[1]:.0f} x {sides[0]:.0f} mm"
+    else:
+        return
+    raise StudyError(
+        "ABSURD_EXTENT",
+        f"expected a chest CT, with pixels of {MAX_PIXEL_MM:g} mm and steps of {MAX_STEP_MM:g} mm "
+        f"at most, {MAX_SIDE_MM:g} mm wide and {MAX_LENGTH_MM:g} mm long at most, got {what}. "
+        "Check the spacing in the header; convert or export the scan again.",
+    )
+
+
+def check_layout(array: np.ndarray) -> None:
+    """Refuse voxels that lie in rows of another length than the header says.
+
+    With two sizes exchanged, or numbers of another width, voxels that are neighbours by the header
+    are strangers.
+
+    Args:
+        array: As it was read, three axes in any order of memory.
+
+    Raises:
+        StudyError: ``NO_GEOMETRY``.
+    """
+    order = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
+    view = array.transpose(order)
+    planes, rows, columns = view.shape
+    flat = np.ascontiguousarray(view).reshape(-1)
+
+    def differ(lag: int) -> float:
+        if lag >= flat.size:
+            return float("inf")
+        places = np.linspace(0, flat.size - lag - 1, min(PAIRS, flat.size - lag)).astype(np.int64)
+        ahead, here = flat[places + lag].astype(np.float32), flat[places].astype(np.float32)
+        return float(np.abs(ahead - here).mean())
+
+    claims = (
+        (columns, (rows, planes), 1, f"rows of {columns} voxels"),
+        (rows * columns, (columns * planes,), columns, f"{rows} rows in a plane"),
+        (1, (2, 3, 4), 0, "one number a voxel"),
+    )
+    for lag, others, unit, what in claims:
+        found = differ(lag)
+        for other in others:
+            here = differ(other)
+            if other == lag or here * UNLIKE >= found:
+                continue
+            # Thick slices differ much, and a short way within one is none of another length: that
+            # would be a lowest point.
+            around = [differ(abs(other + side * BESIDE * unit)) for side in (-1, 1)]
+            if unit and min(around) < ROUND_A_MINIMUM * here:
+                continue
+            raise StudyError(
+                "NO_GEOMETRY",
+                f"expected {what}, as the header says, got voxels that fit another order of its "
+                "sizes, or numbers of another width. Correct the header, or export the scan again.",
+            )
 
 
 def volume_of(
@@ -160,11 +286,15 @@ def volume_of(
             is worth a flag.
 
     Raises:
-        StudyError: ``NOT_HU``.
+        StudyError: ``NOT_HU``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``; ``CORRUPT_SLICE`` or
+            ``CORRUPT_FILE`` where a scan was filled up.
     """
+    check_extent(np.linalg.norm(affine[:3, :3], axis=0), array.shape)
+    check_layout(array)
     turned = canonical(array, affine)
     hu, more = as_hu(turned.array)
     check_hu(hu)
+    check_filled(hu, code="CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE")
     found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

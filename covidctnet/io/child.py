@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class ReadingChild:
     def __init__(self, limits: Limits | None = None, *, task: str = f"{__name__}:work") -> None:
         self._child = Child(task, limits=limits)
 
-    def __enter__(self) -> ReadingChild:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -16,7 +16,12 @@ import numpy as np
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import write_whole
-from covidctnet.io.canonical import canonical, check_size, is_sheared, volume_of
+from covidctnet.io.canonical import (
+    canonical,
+    check_size,
+    is_sheared,
+    volume_of,
+)
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, SAVED_MARK, SYNTHETIC_NOTE, Volume
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["image_of", "save_nifti", "volume_from_array"]
 
-# Finer voxels are no CT of a chest; coarser ones show no lung.
+# Beyond these a number is no spacing in mm; what is no chest CT is refused by its last step.
 SPACING_RANGE_MM = (0.02, 50.0)
 
 
@@ -41,7 +46,8 @@ def volume_from_array(
 
     Raises:
         UsageError: For an array or a geometry that cannot be a scan's.
-        StudyError: ``NOT_HU``, ``TOO_FEW_SLICES``, ``ABSURD_SIZE`` for its content.
+        StudyError: ``NOT_HU``, ``TOO_FEW_SLICES``, ``ABSURD_SIZE``, ``ABSURD_EXTENT`` for its
+            content.
     """
     voxels = np.asarray(array)
     if voxels.ndim != 3 or voxels.dtype.kind not in "iuf":

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ from covidctnet.io.dicom import (
     looks_like_dicom,
     series_key,
 )
-from covidctnet.io.itk import data_file_of, looks_like_itk
+from covidctnet.io.itk import data_file_of, folded, looks_like_itk
 from covidctnet.io.nifti import looks_like_nifti
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
@@ -156,14 +157,14 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     claimed: list[File] = []
     unknown: list[File] = []
     shut: set[File] = set()
-    there = {str(path): path for path in files}
+    named = _Voxels(files, given)
     voxels: set[str] = set()
     kinds: list[tuple[File, _Kind]] = []
     for path in files:
         kind = _kind(path)
         kinds.append((path, kind))
         # A header of its own names the file that holds its voxels.
-        if kind == "itk" and (beside := _beside(path, there, given)) is not None:
+        if kind == "itk" and (beside := named.beside(path)) is not None:
             voxels.add(str(beside))
     for path, kind in kinds:
         if str(path) in voxels and kind not in ("nifti", "itk"):
@@ -179,7 +180,7 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             shut.add(path)
         elif kind == "junk":
             skipped["not a scan"] += 1
-        elif kind == "itk" and (beside := _beside(path, there, given)) is not None:
+        elif kind == "itk" and (beside := named.beside(path)) is not None:
             others.append(((path, beside), kind))
         else:
             others.append(((path,), kind))
@@ -312,23 +313,61 @@ def _begins_as_zip(path: Path) -> bool:
         return False
 
 
-def _beside(header: File, there: Mapping[str, File], given: set[Path]) -> File | None:
-    """The file in the same folder that a MetaImage or NRRD header names; None when none is."""
+class _Voxels:
+    """Finds the file that a MetaImage or NRRD header names.
+
+    Args:
+        files: All that was found.
+        given: Files that the caller named.
+    """
+
+    def __init__(self, files: Sequence[File], given: set[Path]) -> None:
+        self._files = files
+        self._given = given
+        self._exact = {str(path): path for path in files}
+
+    def beside(self, header: File) -> File | None:
+        """The file in the folder of a header that it names; None when none is."""
+        try:
+            name = data_file_of(header)
+        except (OSError, BadArchiveError):
+            return None
+        if name is None:
+            return None
+        path = header.parent / name
+        if str(path) in self._exact:
+            return self._exact[str(path)]
+        alike = self._alike.get((str(header.parent), folded(name)), [])
+        if alike:
+            return alike[0] if len(alike) == 1 else None
+        # Beside a file that the caller named nothing was walked. A link is followed from a link
+        # alone.
+        if not isinstance(header, Path) or header not in self._given:
+            return None
+        if not path.exists():
+            found = [file for file in _folder_of(header) if folded(file.name) == folded(name)]
+            if len(found) != 1:
+                return None
+            path = found[0]
+        if path.is_file() and (header.is_symlink() or not path.is_symlink()):
+            return path
+        return None
+
+    @cached_property
+    def _alike(self) -> dict[tuple[str, str], list[File]]:
+        """Files by folder and name: a header may have been written where case is not told apart."""
+        found: dict[tuple[str, str], list[File]] = {}
+        for file in self._files:
+            found.setdefault((str(file.parent), folded(file.name)), []).append(file)
+        return found
+
+
+def _folder_of(file: Path) -> list[Path]:
+    """What lies in the folder of a file."""
     try:
-        name = data_file_of(header)
-    except (OSError, BadArchiveError):
-        return None
-    if name is None:
-        return None
-    path = header.parent / name
-    if str(path) in there:
-        return there[str(path)]
-    # Beside a file that the caller named nothing was walked. A link is followed from a link alone.
-    if not isinstance(header, Path) or header not in given:
-        return None
-    if path.is_file() and (header.is_symlink() or not path.is_symlink()):
-        return path
-    return None
+        return sorted(file.parent.iterdir())
+    except OSError:
+        return []
 
 
 def _kind(path: File) -> _Kind:
@@ -339,6 +378,7 @@ def _kind(path: File) -> _Kind:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            packed = head
             if head.startswith(b"\x1f\x8b"):
                 head = _unzipped(head)
     except (OSError, BadArchiveError):
@@ -349,7 +389,8 @@ def _kind(path: File) -> _Kind:
     if looks_like_itk(head):
         return "itk"
     if looks_like_dicom(head):
-        return "dicom"
+        # One that is compressed is not read; reading its study says what to do.
+        return "dicom" if head is packed else "damaged"
     by_name = _by_name(name)
     if by_name in ("nifti", "itk"):
         # Broken, or none: reading it says so.
@@ -376,7 +417,8 @@ def _unzipped(head: bytes) -> bytes:
         found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
     except zlib.error:
         return head
-    return found if looks_like_nifti(found) or looks_like_itk(found) else head
+    is_known = looks_like_nifti(found) or looks_like_itk(found) or looks_like_dicom(found)
+    return found if is_known else head
 
 
 def _dicom_studies(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import re
+import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -22,7 +23,7 @@ from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.dicom import MIN_SLICES
 from covidctnet.volume import Volume
 
-__all__ = ["data_file_of", "looks_like_itk", "read_itk"]
+__all__ = ["data_file_of", "folded", "looks_like_itk", "read_itk"]
 
 MAX_HEADER_BYTES = 65536
 _META_TYPES = {
@@ -70,10 +71,22 @@ _NRRD_SPACES = {
 }
 _MILLIMETRES = {"", "mm", "millimeter", "millimetre", "millimeters", "millimetres", "?", "???"}
 _ZIPPED, _BZIPPED, _RAW = "gzip", "bzip2", "raw"
-_META_START = re.compile(
-    rb"\s*(?:ObjectType|ObjectSubType|TransformType|NDims|Name|Comment|ID|ParentID|CompressedData|"
-    rb"BinaryData\w*)\s*=",
+# A MetaImage header begins with a field, and has fields that no other text has.
+_META_START = re.compile(rb"\s*[A-Za-z]{2,30}[ \t]*=")
+_META_AXES = re.compile(rb"^[ \t]*NDims[ \t]*=[ \t]*\d", re.MULTILINE)
+_META_IMAGE = re.compile(
+    rb"^[ \t]*(?:ObjectType[ \t]*=[ \t]*Image\b|DimSize[ \t]*=|ElementType[ \t]*=[ \t]*MET_|"
+    rb"ElementSpacing[ \t]*=|TransformMatrix[ \t]*=|BinaryData\w*[ \t]*=|CompressedData[ \t]*=)",
+    re.MULTILINE,
 )
+# Fields that mean the same; a header may hold several, and then they must agree.
+_META_MATRIX = ("transformmatrix", "orientation", "rotation")
+_META_ORIGIN = ("offset", "position", "origin")
+_META_ORDER = ("binarydatabyteordermsb", "elementbyteordermsb")
+# Numbers of a header that were written with fewer digits may differ by this.
+AGREE = 1e-4
+# Directions are unit vectors within this.
+UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +119,8 @@ class _Layout:
 
 def looks_like_itk(head: bytes) -> bool:
     """Whether a file that begins with `head` is MetaImage or NRRD."""
-    return head.startswith(b"NRRD0") or bool(_META_START.match(head))
+    is_meta = _META_START.match(head) and _META_AXES.search(head) and _META_IMAGE.search(head)
+    return head.startswith(b"NRRD0") or bool(is_meta)
 
 
 def data_file_of(path: File) -> str | None:
@@ -133,6 +147,11 @@ def _beside(name: str) -> str:
     return re.sub(r"^(?:\./|\.\\)+", "", name.strip().strip('"'))
 
 
+def folded(name: str) -> str:
+    """The name of a file as a system has it that does not tell letter case and accents apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _is_plain(name: str) -> bool:
     """Whether a name leads to a file in the same folder."""
     return bool(name) and not re.search(r"[/\\\0:]|%\d*d|^\.+$", name) and name.upper() != "LIST"
@@ -157,7 +176,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
                 file.seek(end)
                 content = _voxels(file, layout)
         if layout.data is not None:
-            beside = [file for file in files[1:] if file.name == layout.data]
+            beside = [file for file in files[1:] if folded(file.name) == folded(layout.data)]
             if not _is_plain(layout.data):
                 raise _corrupt(
                     "its header names voxels in several files, or in another folder", _TOGETHER
@@ -170,7 +189,8 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
         raise _corrupt("its compressed data break off") from None
     except OSError as error:
         raise StudyError(
-            "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
+            "UNREADABLE",
+            f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
         ) from None
     array = np.frombuffer(content, layout.dtype).reshape(layout.shape[::-1])
     array = array.astype(layout.dtype.newbyteorder("="))
@@ -284,30 +304,40 @@ def _meta(head: bytes) -> tuple[_Layout, int]:
             "expected voxels in HU, the header gives a slope or an offset of its own. "
             "Apply it and write the file again.",
         )
-    matrix = next(
-        (fields[k] for k in ("transformmatrix", "orientation", "rotation") if k in fields), None
-    )
-    origin = next((fields[k] for k in ("offset", "position", "origin") if k in fields), None)
-    if "elementspacing" not in fields or matrix is None:
+    axes, start = _agreed(fields, _META_MATRIX), _agreed(fields, _META_ORIGIN)
+    if "elementspacing" not in fields or axes is None:
         raise _lost("ElementSpacing or TransformMatrix is missing")
-    if origin is None:
+    if start is None:
         raise _lost("Offset is missing")
     _check_units(fields.get("distanceunits", ""))
     sizes = _sizes(fields.get("dimsize", ""))
     count = len(sizes)
-    axes, spacing, start = _floats(matrix), _floats(fields["elementspacing"]), _floats(origin)
+    if fields.get("ndims", str(count)) != str(count):
+        raise _corrupt(f"it says {fields['ndims'][:9]} axes and gives the size of {count}")
+    spacing = _floats(fields["elementspacing"])
     if (len(axes), len(spacing), len(start)) != (count**2, count, count):
         raise _lost("its directions, spacing or origin are not of as many axes as its voxels")
+    if min(spacing) <= 0:
+        raise _lost("its ElementSpacing is not above 0")
     # The direction of each axis stands in a row.
-    directions = np.reshape(axes, (count, count))[:3, :3] * np.array(spacing[:3])[:, None]
+    rows = np.reshape(axes, (count, count))
+    if count > 3 and np.abs(rows[:3, 3:]).max() > AGREE:
+        raise _lost("its TransformMatrix turns axes of the patient into others")
+    lengths = np.linalg.norm(rows[:3, :3], axis=1)
+    if np.abs(lengths - 1).max() > UNIT_TOLERANCE:
+        raise _lost(
+            "the directions of its TransformMatrix have lengths of "
+            f"{', '.join(f'{n:.3g}' for n in lengths)} where each should have 1"
+        )
+    directions = rows[:3, :3] / lengths[:, None] * np.array(spacing[:3])[:, None]
     is_detached = fields["elementdatafile"].upper() != "LOCAL"
     skip = _whole(fields.get("headersize") or "0")
     if skip and not is_detached:
         raise _corrupt("it has a second header")
-    is_big = "true" in (
-        fields.get("binarydatabyteordermsb", "").lower(),
-        fields.get("elementbyteordermsb", "").lower(),
-    )
+    orders = {fields[name].lower() for name in _META_ORDER if name in fields}
+    if len(orders) > 1:
+        raise _corrupt("its fields about the order of bytes contradict each other")
+    is_big = orders == {"true"}
     if fields.get("binarydata", "true").lower() == "false":
         raise _corrupt("its voxels are written as text")
     layout = _Layout(
@@ -359,6 +389,8 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     if np.dtype(kind).itemsize > 1 and fields.get("endian", "").lower() not in ("little", "big"):
         raise _corrupt("it does not say its byte order")
     sizes = _sizes(fields.get("sizes", ""))
+    if fields.get("dimension", str(len(sizes))) != str(len(sizes)):
+        raise _corrupt(f"it says {fields['dimension'][:9]} axes and gives {len(sizes)} sizes")
     vectors = re.findall(r"none|\([^)]*\)", fields["spacedirections"])
     start = _floats(fields["spaceorigin"].strip("()").replace(",", " "))
     if len(vectors) != len(sizes) or len(start) != 3:
@@ -376,6 +408,12 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     directions = [_floats(vectors[k].strip("()").replace(",", " ")) for k in spatial]
     if len(spatial) != 3 or any(len(direction) != 3 for direction in directions):
         raise _lost("expected three directions of three numbers")
+    if "spacings" in fields:
+        lengths = [float(np.linalg.norm(direction)) for direction in directions]
+        spacings = fields["spacings"].split()
+        told = _floats(" ".join(spacings[k] for k in spatial if k < len(spacings)))
+        if len(told) != 3 or not np.allclose(told, lengths, rtol=AGREE):
+            raise _lost("its spacings and space directions contradict each other")
     layout = _Layout(
         shape=_shape([sizes[k] for k in spatial]),
         dtype=np.dtype(kind).newbyteorder(
@@ -396,6 +434,18 @@ def _affine(directions: np.ndarray, origin: Sequence[float] | np.ndarray) -> np.
     affine[:3, :3] = directions[::-1].T
     affine[:3, 3] = origin
     return affine
+
+
+def _agreed(fields: Mapping[str, str], names: Sequence[str]) -> tuple[float, ...] | None:
+    """The numbers of fields that mean the same; None without any."""
+    found = [(name, _floats(fields[name])) for name in names if name in fields]
+    if not found:
+        return None
+    first, numbers = found[0]
+    for name, others in found[1:]:
+        if len(others) != len(numbers) or not np.allclose(others, numbers, rtol=0, atol=AGREE):
+            raise _lost(f"its fields {first} and {name} contradict each other")
+    return numbers
 
 
 def _floats(text: str) -> tuple[float, ...]:

@@ -35,6 +35,8 @@ FORMS_TOLERANCE_MM = 0.1
 SPACING_TOLERANCE = 1e-2
 # Extensions of the header are smaller.
 MAX_OFFSET = 2**24
+# Less than this behind the voxels is no slice.
+LEAST_BEHIND = 512
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 Header = nib.Nifti1Header | nib.Nifti2Header
 
@@ -69,12 +71,12 @@ def read_nifti(path: File, study: str) -> Volume:
         stored = stored.astype(np.float64) * slope + intercept
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise StudyError(
-            "NOT_HU", "wanted finite HU, the file holds NaN or Inf. Export it from the source."
+            "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it from the source."
         )
     if min(shape) < MIN_SLICES:
         raise StudyError(
             "TOO_FEW_SLICES",
-            f"wanted at least {MIN_SLICES} voxels along every axis, got "
+            f"expected at least {MIN_SLICES} voxels along every axis, got "
             f"{' x '.join(map(str, shape))}. Give the whole scan.",
         )
     return volume_of(
@@ -93,23 +95,31 @@ def _load(path: File) -> tuple[Header, bytes]:
             shape = _shape(header)
             wanted = _offset(header) + int(np.prod(shape)) * header.get_data_dtype().itemsize
             content = head + stream.read(max(0, wanted - len(head)))
-            if is_zipped and len(content) >= wanted:
-                # Reading on to the end makes gzip compare its checksum; a bomb stops at the cap.
-                while rest := stream.read(2**20):
-                    wanted += len(rest)
-                    if wanted > len(content) + 2**26:
-                        raise StudyError(
-                            "CORRUPT_FILE", "far more data than the header says. Export it again."
-                        )
+            # Reading on to the end makes gzip compare its checksum.
+            behind = 0
+            while len(content) >= wanted and (rest := stream.read(2**20)):
+                behind += len(rest)
+                if behind >= max(_slice_bytes(header, shape), LEAST_BEHIND):
+                    raise StudyError(
+                        "CORRUPT_FILE",
+                        f"expected {wanted} bytes, as the header says, the file holds more: it may "
+                        "have more slices, or wider numbers. Export it again.",
+                    )
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise StudyError(
-            "CORRUPT_FILE", "wanted a whole file, its compressed data break off. Export it again."
+            "CORRUPT_FILE", "expected a whole file, its compressed data break off. Export it again."
         ) from None
     except OSError as error:
         raise StudyError(
-            "UNREADABLE", f"the file cannot be read ({error.strerror}). Check its rights."
+            "UNREADABLE",
+            f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
         ) from None
     return header, content
+
+
+def _slice_bytes(header: Header, shape: tuple[int, int, int]) -> int:
+    """Bytes of the smallest slice."""
+    return int(np.prod(shape)) // max(shape) * int(header.get_data_dtype().itemsize)
 
 
 def _inflating(file: BinaryIO, is_zipped: bool) -> BinaryIO | gzip.GzipFile:
@@ -135,7 +145,7 @@ def _header(head: bytes) -> Header:
             break
         return cls(head[:length], endianness="<" if order == "little" else ">", check=False)
     raise StudyError(
-        "CORRUPT_FILE", "wanted a NIfTI file in one part, the header is none. Export it again."
+        "CORRUPT_FILE", "expected a NIfTI file in one part, the header is none. Export it again."
     )
 
 
@@ -154,12 +164,12 @@ def _shape(header: Header) -> tuple[int, int, int]:
     dim = [int(n) for n in header["dim"]]
     count = dim[0]
     if not 1 <= count <= 7 or any(n < 1 for n in dim[1 : count + 1]):
-        raise StudyError("CORRUPT_FILE", f"wanted three dimensions, got {dim}. Export it again.")
+        raise StudyError("CORRUPT_FILE", f"expected three dimensions, got {dim}. Export it again.")
     shape = dim[1 : count + 1]
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         raise StudyError(
             "OVERLAPPING_ACQUISITIONS" if len(shape) > 3 else "TOO_FEW_SLICES",
-            f"wanted one volume, got an image of {' x '.join(map(str, shape))}. "
+            f"expected one volume, got an image of {' x '.join(map(str, shape))}. "
             "Give one three-dimensional image.",
         )
     check_size(tuple(shape[:3]))
@@ -167,10 +177,18 @@ def _shape(header: Header) -> tuple[int, int, int]:
         dtype = header.get_data_dtype()
     except (KeyError, nib.spatialimages.HeaderDataError):
         raise StudyError(
-            "CORRUPT_FILE", "wanted numbers, the type of the voxels is unknown. Export it again."
+            "CORRUPT_FILE", "expected numbers, the type of the voxels is unknown. Export it again."
         ) from None
     if dtype.kind not in "iuf":
-        raise StudyError("NOT_HU", f"wanted one real number a voxel, got {dtype}. Give a CT in HU.")
+        raise StudyError(
+            "NOT_HU", f"expected one real number a voxel, got {dtype}. Give a CT in HU."
+        )
+    if int(header["bitpix"]) not in (0, 8 * dtype.itemsize):
+        raise StudyError(
+            "CORRUPT_FILE",
+            f"expected bitpix of {8 * dtype.itemsize} for voxels of {dtype}, got "
+            f"{int(header['bitpix'])}. Correct the header, or export it again.",
+        )
     return shape[0], shape[1], shape[2]
 
 
@@ -181,7 +199,7 @@ def _scaling(header: Header) -> tuple[float, float]:
     if np.isinf(slope) or not np.isfinite(intercept):
         raise StudyError(
             "NO_RESCALE",
-            f"wanted a finite scaling, got slope {slope:g} and intercept {intercept:g}. "
+            f"expected a finite scaling, got slope {slope:g} and intercept {intercept:g}. "
             "Export it again.",
         )
     return slope, intercept
@@ -205,7 +223,7 @@ def _affine(
     if q_code <= 0 and s_code <= 0:
         raise StudyError(
             "NO_GEOMETRY",
-            "wanted a qform or an sform, both codes are 0. Convert the scan again from DICOM.",
+            "expected a qform or an sform, both codes are 0. Convert the scan again from DICOM.",
         )
     # The standard has 0 count as 1 in the place that says whether the axes are left-handed.
     header = header.copy()
@@ -242,14 +260,17 @@ def _affine(
         ]
     ).T
     if not all(np.isfinite(form).all() for form in forms):
-        raise StudyError("NO_GEOMETRY", "its affine is not finite. Convert the scan again.")
+        raise StudyError(
+            "NO_GEOMETRY",
+            "expected a finite affine, got NaN or Inf. Convert the scan again from DICOM.",
+        )
     if len(forms) == 2:
         apart = np.abs((forms[0] - forms[1]) @ corners).max()
         if apart > FORMS_TOLERANCE_MM:
             raise StudyError(
                 "NO_GEOMETRY",
-                f"qform and sform disagree by up to {apart:.3g} mm. "
-                "Decide which is right and write both alike.",
+                f"expected a qform and an sform that agree, they differ by up to {apart:.3g} mm. "
+                "Decide which is right and write both alike, or convert the scan again from DICOM.",
             )
     affine = np.asarray(forms[-1], dtype=np.float64)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -259,12 +280,15 @@ def _affine(
     if np.abs(spacing / np.maximum(zooms, 1e-6) - 1).max() > SPACING_TOLERANCE:
         raise StudyError(
             "NO_GEOMETRY",
-            f"pixdim says {' x '.join(f'{z:.3g}' for z in zooms)} mm, the affine "
-            f"{' x '.join(f'{s:.3g}' for s in spacing)} mm. Convert the scan again from DICOM.",
+            f"expected one spacing, pixdim says {' x '.join(f'{z:.3g}' for z in zooms)} mm, the "
+            f"affine {' x '.join(f'{s:.3g}' for s in spacing)} mm. Convert the scan again from "
+            "DICOM.",
         )
     if int(header["xyzt_units"]) & 7 not in (0, 2):
         raise StudyError(
-            "NO_GEOMETRY", "wanted millimetres, the file counts in other units. Convert it."
+            "NO_GEOMETRY",
+            "expected millimetres, the file counts in other units. Convert its affine to mm, or "
+            "convert the scan again from DICOM.",
         )
     note = "sform" if s_code > 0 else "qform"
     return affine, (f"geometry from the {note}",), flags
@@ -275,7 +299,9 @@ def _offset(header: Header) -> int:
     least = 352 if int(header["sizeof_hdr"]) == 348 else 544
     if not least <= offset <= MAX_OFFSET or not offset.is_integer():
         raise StudyError(
-            "CORRUPT_FILE", f"voxels cannot begin at byte {offset:g}. Export the file again."
+            "CORRUPT_FILE",
+            f"expected voxels that begin behind the header of {least} bytes, got byte {offset:g}. "
+            "Export it again.",
         )
     return int(offset)
 
@@ -287,7 +313,7 @@ def _voxels(header: Header, content: bytes, shape: tuple[int, int, int]) -> np.n
     if len(content) < offset + count * dtype.itemsize:
         raise StudyError(
             "CORRUPT_FILE",
-            f"wanted {count * dtype.itemsize} bytes of voxels, the file holds "
+            f"expected {count * dtype.itemsize} bytes of voxels, the file holds "
             f"{max(0, len(content) - offset)}. Export it again.",
         )
     array = np.frombuffer(content, dtype, count=count, offset=offset)

@@ -69,7 +69,7 @@ def read_study(
     except OSError as error:
         raise StudyError(
             "UNREADABLE",
-            f"a file cannot be read ({error.strerror}). Check its rights.",
+            f"a file cannot be read ({error.strerror}). Check its rights and the disk.",
             study=study.id,
         ) from None
     except MemoryError:
@@ -103,6 +103,8 @@ def read_volume(
     if not found:
         over = ", ".join(f"{n} {reason}" for reason, n in sorted(found.reasons.items()))
         advice = " Links are followed only when they are given directly." if "links" in over else ""
+        if "archives within archives" in over:
+            advice += " Unpack archives that lie in archives."
         raise StudyError(
             "NOT_CT",
             f"expected a chest CT, found nothing readable (passed over: {over or 'no file'}). "
@@ -110,7 +112,7 @@ def read_volume(
         )
     if len(found) > 1:
         raise UsageError(
-            f"wanted one study, found {len(found)}. Give the folder of one of them, or use "
+            f"expected one study, found {len(found)}. Give the folder of one of them, or use "
             "find_studies and read_study for all."
         )
     return read_study(found[0], series=series, allow_gaps=allow_gaps, untilt=untilt)

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from covidctnet.chest.gate import check_chest, look_for_chest
 from covidctnet.errors import StudyError
-from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
-from covidctnet.io.child import ReadingChild
-from covidctnet.io.dicom import (
-    DamagedFileError,
-    Dropped,
-    NotDicomError,
-    Stack,
-    Survey,
-    owners,
-    survey,
-)
+from covidctnet.io.dicom import DamagedFileError, NotDicomError, owners
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.read import read_study
 from covidctnet.preprocess import preprocess
 from covidctnet.results import reservations
+from covidctnet.run.headers import InspectingChild, headers_of, millimetres, undivided
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError
 
@@ -35,7 +23,11 @@ __all__ = ["describe", "ids_of", "inspect_paths", "render"]
 
 
 def describe(
-    study: Study, *, voxels: bool = True, read: Callable[[Study], Volume] = read_study
+    study: Study,
+    *,
+    voxels: bool = True,
+    headers: Callable[[Study], dict[str, Any]] = headers_of,
+    read: Callable[[Study], Volume] = read_study,
 ) -> dict[str, Any]:
     """What a study holds and what would be done with it; no names, ids or dates.
 
@@ -43,7 +35,8 @@ def describe(
         study: From `find_studies`.
         voxels: Read the volume and put it through the gates. Otherwise DICOM is judged by its
             headers alone, and what is called readable may still be refused for its voxels.
-        read: Who reads it.
+        headers: What tells of the headers of a DICOM study.
+        read: What reads it.
 
     Returns:
         Plain values, ready for JSON: ``study``, ``format``, ``files``; ``series``, one entry a
@@ -68,12 +61,9 @@ def describe(
     }
     try:
         if study.format == "dicom":
-            told["notes"] = list(study.notes)
-            told["series"] = [_others("not divided into series", len(study.files))]
-            seen = survey(study.files, series_uid=study.series_uid)
-            told["series"] = _series(seen, len(study.files))
-            _choose(seen, told)
-        if voxels or study.format != "dicom":
+            told.update(notes=list(study.notes), series=undivided(study))
+            told.update(headers(study))
+        if told["outcome"] == "readable" and (voxels or study.format != "dicom"):
             _look(read(study), told)
     except StudyError as error:
         told.update(outcome="refused", code=error.code, message=error.message)
@@ -91,7 +81,7 @@ def inspect_paths(
 ) -> dict[str, Any]:
     """`describe` for every study under some paths, and what was passed over.
 
-    Studies are read in a child process, as `covidctnet.classify_studies` reads them.
+    Studies are looked at and read in a child process, as `covidctnet.classify_studies` reads them.
 
     Args:
         paths: Folders and files.
@@ -108,9 +98,10 @@ def inspect_paths(
     """
     found = find_studies(paths)
     told = []
-    with ReadingChild() as read:
+    with InspectingChild() as child:
         for done, study in enumerate(found, start=1):
-            told.append({"path": str(study.path), **describe(study, voxels=voxels, read=read)})
+            seen = describe(study, voxels=voxels, headers=child.headers, read=child)
+            told.append({"path": str(study.path), **seen})
             if note:
                 note(study, told[-1])
             if progress:
@@ -141,7 +132,7 @@ def render(told: dict[str, Any]) -> str:
     lines: list[str] = []
     for study in told["studies"]:
         lines.append(f"study {study['study']}  {study['format']}, {study['files']} files")
-        lines.append(f"   {study['path']}")
+        lines.append(f"   {printable(study['path'])}")
         if study.get("ids"):
             lines.append(f"   {study['ids']}")
         for series in study["series"]:
@@ -180,108 +171,21 @@ def render(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def printable(text: str) -> str:
+    """A path as a terminal may show it: what moves the cursor, or is no text, is escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 def _look(volume: Volume, told: dict[str, Any]) -> None:
     """What the voxels say: geometry, flags, notes, lungs."""
-    told["geometry"] = {"shape": list(volume.shape), "spacing_mm": _mm(volume.spacing)}
+    told["geometry"] = {"shape": list(volume.shape), "spacing_mm": millimetres(volume.spacing)}
     told["flags"] = list(volume.source.flags)
     told["notes"] = list(volume.source.notes)
     chest, _ = look_for_chest(preprocess(volume))
     told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
     told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
-
-
-def _choose(seen: Survey, told: dict[str, Any]) -> None:
-    """Which stack would be read, and why the others would not."""
-    best, dropped = seen.choose()
-    why = {(d.key, d.images): d.why for d in dropped}
-    told["series"] = _series(seen, told["files"], best, why)
-    assert best.placement is not None  # a chosen stack has no fault
-    first = best.frames[0].pixels
-    told["geometry"] = {
-        "shape": [len(best.frames), first.rows, first.columns],
-        "spacing_mm": _spacing(best),
-    }
-    told["flags"] = _flags(best)
-    told["notes"] += best.notes
-
-
-def _series(
-    seen: Survey,
-    files: int,
-    best: Stack | None = None,
-    why: Mapping[tuple[str, int], str] = MappingProxyType({}),
-) -> list[dict[str, Any]]:
-    """An entry a stack and a kind of image that is none; their files add up to all of the study."""
-    entries = [
-        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
-        *map(_dropped, seen.dropped),
-    ]
-    if seen.damaged:
-        entries.append(_others("files that cannot be read", seen.damaged))
-    if left := files - sum(entry["files"] for entry in entries):
-        entries.append(_others("copies or second images of a place", left))
-    return entries
-
-
-def _others(what: str, files: int) -> dict[str, Any]:
-    return _dropped(Dropped("", what, files, "", files))
-
-
-def _stack(stack: Stack, why: str, is_chosen: bool) -> dict[str, Any]:
-    first = stack.frames[0].pixels
-    return {
-        "key": stack.key,
-        "kind": "CT" if stack.is_original else "derived CT",
-        "images": len(stack.frames),
-        "files": len({frame.file for frame in stack.frames}),
-        "matrix": [first.rows, first.columns],
-        "spacing_mm": _spacing(stack),
-        "orientation": stack.direction,
-        "kernel": stack.kernel,
-        "chosen": is_chosen,
-        "why": stack.fault.code if stack.fault else why,
-    }
-
-
-def _dropped(dropped: Dropped) -> dict[str, Any]:
-    return {
-        "key": dropped.key,
-        "kind": dropped.what,
-        "images": dropped.images,
-        "files": dropped.files,
-        "matrix": [],
-        "spacing_mm": [],
-        "orientation": "unknown",
-        "kernel": "unknown",
-        "chosen": False,
-        "why": dropped.why,
-    }
-
-
-def _flags(stack: Stack) -> list[str]:
-    """The reservations that headers can tell; the same rules as for volumes."""
-    assert stack.placement is not None
-    turned = np.diag(stack.placement.axes[::-1])
-    is_odd = turned[1:].min() < 0 or np.abs(turned).min() < np.cos(np.radians(ODD_DEGREES))
-    flags = {
-        "stray_files": bool(stack.strays),
-        "contrast": any(f.has_contrast for f in stack.frames),
-        "few_slices": len(stack.frames) < FEW_SLICES,
-        "lossy": any(f.is_lossy for f in stack.frames),
-        "odd_orientation": bool(is_odd),
-        "thick_slices": stack.placement.step_mm > THICK_SLICES_MM + 1e-3,
-    }
-    return sorted(name for name, is_set in flags.items() if is_set)
-
-
-def _spacing(stack: Stack) -> list[float]:
-    if stack.placement is None:
-        return []
-    return _mm((stack.placement.step_mm, *stack.placement.pixel_mm))
-
-
-def _mm(values: Sequence[float]) -> list[float]:
-    return [round(float(value), 4) for value in values]
 
 
 def _times(values: Sequence[float]) -> str:

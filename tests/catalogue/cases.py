@@ -160,6 +160,7 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, dicom, files, parts, reports
+    from tests.catalogue import archives, contradictions, dicom, files, parts, reports
 
-    return (*dicom.CASES, *reports.CASES, *parts.CASES, *files.CASES, *archives.CASES)
+    modules = (dicom, reports, parts, files, archives, contradictions)
+    return tuple(case for module in modules for case in module.CASES)

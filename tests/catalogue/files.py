@@ -815,7 +815,7 @@ def _common(suffix: str) -> tuple[Case, ...]:
     )
 
 
-def _head_of(suffix: str, head: str, voxels: bytes | None = None) -> Step:
+def head_of(suffix: str, head: str, voxels: bytes | None = None) -> Step:
     """A file whose header is written by hand."""
     return file(f"scan.{suffix}", head.encode() + (SCAN.tobytes() if voxels is None else voxels))
 
@@ -852,9 +852,7 @@ ONLY_MHA = (
             f"mha-{name}",
             "geometry of a file",
             what,
-            of(
-                Refusal("NO_GEOMETRY"), _head_of("mha", META.format(matrix=matrix, spacing=spacing))
-            ),
+            of(Refusal("NO_GEOMETRY"), head_of("mha", META.format(matrix=matrix, spacing=spacing))),
         )
         for name, what, matrix, spacing in (
             ("sheared", "axes not at right angles", "1 0 0 0.4 0.916515 0 0 0 1", "0.7 0.8 2.5"),
@@ -867,7 +865,7 @@ ONLY_MHA = (
             what,
             of(
                 Refusal("NO_GEOMETRY"),
-                _head_of("mha", META.format(matrix=matrix, spacing=spacing)),
+                head_of("mha", META.format(matrix=matrix, spacing=spacing)),
             ),
         )
         for name, what, matrix, spacing in (
@@ -886,7 +884,7 @@ ONLY_MHA = (
         "mha-by-hand",
         "volume file",
         "a header written by another program",
-        of(RIGHT, _head_of("mha", META.format(matrix=EYE, spacing="0.7 0.8 2.5"))),
+        of(RIGHT, head_of("mha", META.format(matrix=EYE, spacing="0.7 0.8 2.5"))),
     ),
     Case(
         "mha-channels",
@@ -912,7 +910,7 @@ ONLY_MHA = (
 )
 
 
-def _nrrd(
+def nrrd_head(
     space: str = "left-posterior-superior",
     directions: str = STRAIGHT,
     origin: str = "(-50,-60,10)",
@@ -926,7 +924,7 @@ ONLY_NRRD = (
         "nrrd-by-hand",
         "volume file",
         "a header written by another program",
-        of(RIGHT, _head_of("nrrd", _nrrd())),
+        of(RIGHT, head_of("nrrd", nrrd_head())),
     ),
     Case(
         "nrrd-space-ras",
@@ -934,9 +932,11 @@ ONLY_NRRD = (
         "the header counts in RAS",
         of(
             RIGHT,
-            _head_of(
+            head_of(
                 "nrrd",
-                _nrrd("right-anterior-superior", "(-0.7,0,0) (0,-0.8,0) (0,0,2.5)", "(50,60,10)"),
+                nrrd_head(
+                    "right-anterior-superior", "(-0.7,0,0) (0,-0.8,0) (0,0,2.5)", "(50,60,10)"
+                ),
             ),
         ),
     ),
@@ -946,9 +946,11 @@ ONLY_NRRD = (
         "the header counts in LAS",
         of(
             RIGHT,
-            _head_of(
+            head_of(
                 "nrrd",
-                _nrrd("left-anterior-superior", "(0.7,0,0) (0,-0.8,0) (0,0,2.5)", "(-50,60,10)"),
+                nrrd_head(
+                    "left-anterior-superior", "(0.7,0,0) (0,-0.8,0) (0,0,2.5)", "(-50,60,10)"
+                ),
             ),
         ),
     ),
@@ -956,30 +958,30 @@ ONLY_NRRD = (
         "nrrd-gzip",
         "volume file",
         "voxels compressed by gzip",
-        of(RIGHT, _head_of("nrrd", _nrrd(encoding="gzip"), gzip.compress(SCAN.tobytes()))),
+        of(RIGHT, head_of("nrrd", nrrd_head(encoding="gzip"), gzip.compress(SCAN.tobytes()))),
     ),
     *(
         Case(
             f"nrrd-{name}",
             "geometry of a file",
             what,
-            of(Refusal("NO_GEOMETRY"), _head_of("nrrd", head)),
+            of(Refusal("NO_GEOMETRY"), head_of("nrrd", head)),
         )
         for name, what, head in (
             (
                 "sheared",
                 "axes not at right angles",
-                _nrrd(directions="(0.7,0,0) (0.3,0.8,0) (0,0,2.5)"),
+                nrrd_head(directions="(0.7,0,0) (0.3,0.8,0) (0,0,2.5)"),
             ),
             (
                 "space-untold",
                 "directions in a space without a name",
-                _nrrd().replace("space: left-posterior-superior\n", "space dimension: 3\n"),
+                nrrd_head().replace("space: left-posterior-superior\n", "space dimension: 3\n"),
             ),
             (
                 "spacings-alone",
                 "spacings and no directions",
-                _nrrd()
+                nrrd_head()
                 .replace("space: left-posterior-superior\n", "")
                 .replace("space directions: " + STRAIGHT, "spacings: 0.7 0.8 2.5")
                 .replace("space origin: (-50,-60,10)\n", ""),
@@ -991,7 +993,7 @@ ONLY_NRRD = (
             f"nrrd-{name}",
             "geometry of a file",
             what,
-            of(Refusal("NO_GEOMETRY"), _head_of("nrrd", _nrrd(directions=directions))),
+            of(Refusal("NO_GEOMETRY"), head_of("nrrd", nrrd_head(directions=directions))),
         )
         for name, what, directions in (
             ("flat", "two axes along one direction", "(0.7,0,0) (0.8,0,0) (0,0,2.5)"),
@@ -1002,7 +1004,7 @@ ONLY_NRRD = (
         "nrrd-space-of-scanner",
         "geometry of a file",
         "directions in a space of the scanner, not the patient's",
-        of(Refusal("NO_GEOMETRY"), _head_of("nrrd", _nrrd("scanner-xyz"))),
+        of(Refusal("NO_GEOMETRY"), head_of("nrrd", nrrd_head("scanner-xyz"))),
     ),
     Case(
         "nrrd-text",
@@ -1010,60 +1012,65 @@ ONLY_NRRD = (
         "voxels as text",
         of(
             Refusal("CORRUPT_FILE", (RIGHT,)),
-            _head_of("nrrd", _nrrd(encoding="ascii"), " ".join(map(str, SCAN.ravel())).encode()),
+            head_of("nrrd", nrrd_head(encoding="ascii"), " ".join(map(str, SCAN.ravel())).encode()),
         ),
         policy=True,
     ),
     *(
-        Case(f"nrrd-{name}", "volume file", what, of(RIGHT, _head_of("nrrd", head, voxels)))
+        Case(f"nrrd-{name}", "volume file", what, of(RIGHT, head_of("nrrd", head, voxels)))
         for name, what, head, voxels in (
             (
                 "byte-skip",
                 "the header skips bytes in front of the voxels",
-                _nrrd().replace("endian", "byte skip: 8\nendian"),
+                nrrd_head().replace("endian", "byte skip: 8\nendian"),
                 bytes(8) + SCAN.tobytes(),
             ),
             (
                 "byte-skip-to-end",
                 "the voxels are the last bytes of the file",
-                _nrrd().replace("endian", "byte skip: -1\nendian"),
+                nrrd_head().replace("endian", "byte skip: -1\nendian"),
                 bytes(77) + SCAN.tobytes(),
             ),
             (
                 "line-skip",
                 "the header skips two lines in front of the voxels",
-                _nrrd().replace("endian", "line skip: 2\nendian"),
+                nrrd_head().replace("endian", "line skip: 2\nendian"),
                 b"one\ntwo\n" + SCAN.tobytes(),
             ),
-            ("crlf", "lines end as those of DOS", _nrrd().replace("\n", "\r\n"), SCAN.tobytes()),
+            (
+                "crlf",
+                "lines end as those of DOS",
+                nrrd_head().replace("\n", "\r\n"),
+                SCAN.tobytes(),
+            ),
             (
                 "crlf-gzip",
                 "lines end as those of DOS, voxels compressed",
-                _nrrd(encoding="gzip").replace("\n", "\r\n"),
+                nrrd_head(encoding="gzip").replace("\n", "\r\n"),
                 gzip.compress(SCAN.tobytes()),
             ),
             (
                 "gzip-members",
                 "voxels compressed by gzip in three members",
-                _nrrd(encoding="gzip"),
+                nrrd_head(encoding="gzip"),
                 MEMBERS,
             ),
             (
                 "bzip2",
                 "voxels compressed by bzip2",
-                _nrrd(encoding="bzip2"),
+                nrrd_head(encoding="bzip2"),
                 bz2.compress(SCAN.tobytes()),
             ),
             (
                 "bzip2-streams",
                 "voxels compressed by bzip2 in two streams",
-                _nrrd(encoding="bz2"),
+                nrrd_head(encoding="bz2"),
                 bz2.compress(SCAN[:5].tobytes()) + bz2.compress(SCAN[5:].tobytes()),
             ),
             (
                 "frame-one-first",
                 "four axes, the first with one frame and no direction",
-                _nrrd(directions="none " + STRAIGHT)
+                nrrd_head(directions="none " + STRAIGHT)
                 .replace("dimension: 3", "dimension: 4")
                 .replace("sizes: 16", "sizes: 1 16"),
                 SCAN.tobytes(),
@@ -1071,7 +1078,7 @@ ONLY_NRRD = (
             (
                 "frame-one-last",
                 "four axes, the last with one frame and no direction",
-                _nrrd(directions=STRAIGHT + " none")
+                nrrd_head(directions=STRAIGHT + " none")
                 .replace("dimension: 3", "dimension: 4")
                 .replace("20 12", "20 12 1"),
                 SCAN.tobytes(),
@@ -1079,7 +1086,7 @@ ONLY_NRRD = (
             (
                 "key-values",
                 "keys of their own among the fields",
-                _nrrd()
+                nrrd_head()
                 .replace("endian", "endian: little\nkey:=a value: of its own\n#x", 1)
                 .replace("#x: little\n", "# a comment\n"),
                 SCAN.tobytes(),
@@ -1087,20 +1094,20 @@ ONLY_NRRD = (
             (
                 "units-mm",
                 "space units of mm",
-                _nrrd().replace("endian", 'space units: "mm" "mm" "mm"\nendian'),
+                nrrd_head().replace("endian", 'space units: "mm" "mm" "mm"\nendian'),
                 SCAN.tobytes(),
             ),
         )
     ),
     *(
-        Case(f"nrrd-{name}", group, what, of(Refusal(code), _head_of("nrrd", head, voxels)))
+        Case(f"nrrd-{name}", group, what, of(Refusal(code), head_of("nrrd", head, voxels)))
         for name, group, what, code, head, voxels in (
             (
                 "units-cm",
                 "geometry of a file",
                 "space units of cm",
                 "NO_GEOMETRY",
-                _nrrd().replace("endian", 'space units: "cm" "cm" "cm"\nendian'),
+                nrrd_head().replace("endian", 'space units: "cm" "cm" "cm"\nendian'),
                 SCAN.tobytes(),
             ),
             (
@@ -1108,7 +1115,7 @@ ONLY_NRRD = (
                 "geometry of a file",
                 "space units of mm, mm and m",
                 "NO_GEOMETRY",
-                _nrrd().replace("endian", 'space units: "mm" "mm" "m"\nendian'),
+                nrrd_head().replace("endian", 'space units: "mm" "mm" "m"\nendian'),
                 SCAN.tobytes(),
             ),
             (
@@ -1116,7 +1123,7 @@ ONLY_NRRD = (
                 "broken file",
                 "a header that says its sizes twice",
                 "CORRUPT_FILE",
-                _nrrd().replace("endian", "sizes: 20 16 12\nendian"),
+                nrrd_head().replace("endian", "sizes: 20 16 12\nendian"),
                 SCAN.tobytes(),
             ),
             (
@@ -1124,7 +1131,7 @@ ONLY_NRRD = (
                 "broken file",
                 "no byte order",
                 "CORRUPT_FILE",
-                _nrrd().replace("endian: little\n", ""),
+                nrrd_head().replace("endian: little\n", ""),
                 SCAN.tobytes(),
             ),
             (
@@ -1132,7 +1139,7 @@ ONLY_NRRD = (
                 "broken file",
                 "the end of voxels compressed by bzip2 is missing",
                 "CORRUPT_FILE",
-                _nrrd(encoding="bzip2"),
+                nrrd_head(encoding="bzip2"),
                 bz2.compress(SCAN.tobytes())[:-5],
             ),
             (
@@ -1140,7 +1147,7 @@ ONLY_NRRD = (
                 "broken file",
                 "the last of three gzip members is missing",
                 "CORRUPT_FILE",
-                _nrrd(encoding="gzip"),
+                nrrd_head(encoding="gzip"),
                 MEMBERS[: MEMBERS.rindex(b"\x1f\x8b\x08")],
             ),
             (
@@ -1148,7 +1155,7 @@ ONLY_NRRD = (
                 "broken file",
                 "voxels as hexadecimal digits",
                 "CORRUPT_FILE",
-                _nrrd(encoding="hex"),
+                nrrd_head(encoding="hex"),
                 SCAN.tobytes().hex().encode(),
             ),
         )
@@ -1168,7 +1175,7 @@ def _defaults(array: np.ndarray, name: str, **geometry: Any) -> Step:
     return step
 
 
-def _spaced(array: np.ndarray, affine: np.ndarray, name: str = "scan.nii") -> Step:
+def spaced(array: np.ndarray, affine: np.ndarray, name: str = "scan.nii") -> Step:
     """What nibabel writes of an array and an affine to RAS."""
     return lambda folder: nib.save(nib.Nifti1Image(array, affine), folder / name)
 
@@ -1186,22 +1193,22 @@ DEFAULTS = (
             (
                 "nifti-identity",
                 "the affine is the identity",
-                _spaced(COLUMNS_FIRST, np.eye(4)),
+                spaced(COLUMNS_FIRST, np.eye(4)),
             ),
             (
                 "nifti-identity-slices-first",
                 "the affine is the identity, slices are columns",
-                _spaced(SCAN, np.eye(4)),
+                spaced(SCAN, np.eye(4)),
             ),
             (
                 "nifti-identity-lps",
                 "the affine is the identity of LPS",
-                _spaced(COLUMNS_FIRST, np.diag([-1.0, -1, 1, 1])),
+                spaced(COLUMNS_FIRST, np.diag([-1.0, -1, 1, 1])),
             ),
             (
                 "nifti-identity-rounded",
                 "the affine is the identity but for rounding",
-                _spaced(COLUMNS_FIRST, np.eye(4) + 1e-6 * np.eye(4, k=3)),
+                spaced(COLUMNS_FIRST, np.eye(4) + 1e-6 * np.eye(4, k=3)),
             ),
             (
                 "nrrd-identity-rounded",
@@ -1211,22 +1218,22 @@ DEFAULTS = (
             (
                 "nrrd-units-bare",
                 "space units of um without quotes",
-                _head_of("nrrd", _nrrd().replace("sizes", "space units: um um um\nsizes")),
+                head_of("nrrd", nrrd_head().replace("sizes", "space units: um um um\nsizes")),
             ),
             (
                 "nrrd-units-axes",
                 "units of cm for every axis",
-                _head_of("nrrd", _nrrd().replace("sizes", 'units: "cm" "cm" "cm"\nsizes')),
+                head_of("nrrd", nrrd_head().replace("sizes", 'units: "cm" "cm" "cm"\nsizes')),
             ),
             (
                 "nifti-identity-exchanged",
                 "1 mm from 0, axes exchanged",
-                _spaced(COLUMNS_FIRST, np.eye(4)[[2, 1, 0, 3]]),
+                spaced(COLUMNS_FIRST, np.eye(4)[[2, 1, 0, 3]]),
             ),
             (
                 "nifti-identity-centred",
                 "1 mm, the middle of the volume at 0",
-                _spaced(COLUMNS_FIRST, CENTRED),
+                spaced(COLUMNS_FIRST, CENTRED),
             ),
             ("nifti-array-bare", "a bare array by SimpleITK", _defaults(SCAN, "scan.nii")),
             ("mha-array-bare", "a bare array by SimpleITK", _defaults(SCAN, "scan.mha")),
@@ -1234,17 +1241,17 @@ DEFAULTS = (
             (
                 "nifti-metres",
                 "spacing in metres, no unit told",
-                _spaced(COLUMNS_FIRST, np.diag([7e-4, 8e-4, 2.5e-3, 1])),
+                spaced(COLUMNS_FIRST, np.diag([7e-4, 8e-4, 2.5e-3, 1])),
             ),
             (
                 "mha-metres",
                 "spacing in metres",
-                _head_of("mha", META.format(matrix=EYE, spacing="0.0007 0.0008 0.0025")),
+                head_of("mha", META.format(matrix=EYE, spacing="0.0007 0.0008 0.0025")),
             ),
             (
                 "mha-units-cm",
                 "distances in cm",
-                _head_of(
+                head_of(
                     "mha",
                     META.format(matrix=EYE, spacing="0.07 0.08 0.25").replace(
                         "DimSize", "DistanceUnits = cm\nDimSize"
@@ -1254,7 +1261,7 @@ DEFAULTS = (
             (
                 "mha-units-um",
                 "distances in um",
-                _head_of(
+                head_of(
                     "mha",
                     META.format(matrix=EYE, spacing="700 800 2500").replace(
                         "DimSize", "DistanceUnits = um\nDimSize"
@@ -1275,7 +1282,7 @@ DEFAULTS = (
                 "nifti-origin-zero",
                 "nibabel",
                 AT_ZERO,
-                _spaced(SCAN[:, ::-1, ::-1].transpose(2, 1, 0), STRETCHED),
+                spaced(SCAN[:, ::-1, ::-1].transpose(2, 1, 0), STRETCHED),
             ),
             (
                 "mha-origin-zero",
@@ -1335,7 +1342,7 @@ HANDED = (
 )
 
 
-def _detached(name: str, head: str, voxels: bytes, data: str = "voxels.raw") -> Step:
+def detached(name: str, head: str, voxels: bytes, data: str = "voxels.raw") -> Step:
     """A header and a file of voxels beside it."""
 
     def step(folder: Path) -> None:
@@ -1345,15 +1352,15 @@ def _detached(name: str, head: str, voxels: bytes, data: str = "voxels.raw") -> 
     return step
 
 
-def _meta_of(data: str = "voxels.raw", **fields: str) -> str:
+def meta_of(data: str = "voxels.raw", **fields: str) -> str:
     text = META.format(matrix=EYE, spacing="0.7 0.8 2.5").replace("LOCAL", data)
     for name, value in fields.items():
         text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
     return text
 
 
-def _nhdr(data: str = "voxels.raw", encoding: str = "raw") -> str:
-    return _nrrd(encoding=encoding).replace("endian", f"data file: {data}\nendian")
+def nhdr_head(data: str = "voxels.raw", encoding: str = "raw") -> str:
+    return nrrd_head(encoding=encoding).replace("endian", f"data file: {data}\nendian")
 
 
 ZIPPED = zlib.compress(SCAN.tobytes())
@@ -1364,146 +1371,146 @@ DETACHED = (
             (
                 "mhd-raw",
                 "a header and its voxels",
-                _detached("scan.mhd", _meta_of(), SCAN.tobytes()),
+                detached("scan.mhd", meta_of(), SCAN.tobytes()),
             ),
             (
                 "mhd-dot-slash",
                 "the header names ./voxels.raw",
-                _detached("scan.mhd", _meta_of("./voxels.raw"), SCAN.tobytes()),
+                detached("scan.mhd", meta_of("./voxels.raw"), SCAN.tobytes()),
             ),
             (
                 "mhd-dot-backslash",
                 "the header names .\\\\voxels.raw",
-                _detached("scan.mhd", _meta_of(".\\voxels.raw"), SCAN.tobytes()),
+                detached("scan.mhd", meta_of(".\\voxels.raw"), SCAN.tobytes()),
             ),
             (
                 "mhd-quoted",
                 "the header names its voxels in quotes",
-                _detached("scan.mhd", _meta_of('"voxels.raw"'), SCAN.tobytes()),
+                detached("scan.mhd", meta_of('"voxels.raw"'), SCAN.tobytes()),
             ),
             (
                 "mhd-name-blanks",
                 "the header names a file with blanks",
-                _detached("scan.mhd", _meta_of("my voxels.raw"), SCAN.tobytes(), "my voxels.raw"),
+                detached("scan.mhd", meta_of("my voxels.raw"), SCAN.tobytes(), "my voxels.raw"),
             ),
             (
                 "nhdr-dot-slash",
                 "the header names ./voxels.raw",
-                _detached("scan.nhdr", _nhdr("./voxels.raw"), SCAN.tobytes()),
+                detached("scan.nhdr", nhdr_head("./voxels.raw"), SCAN.tobytes()),
             ),
             (
                 "mhd-zraw",
                 "a header and its compressed voxels",
-                _detached("scan.mhd", _meta_of(CompressedData="True"), ZIPPED),
+                detached("scan.mhd", meta_of(CompressedData="True"), ZIPPED),
             ),
             (
                 "mhd-gzip",
                 "a header and its voxels compressed by gzip",
-                _detached("scan.mhd", _meta_of(CompressedData="True"), MEMBERS),
+                detached("scan.mhd", meta_of(CompressedData="True"), MEMBERS),
             ),
             (
                 "mhd-crlf",
                 "a header with lines of DOS",
-                _detached("scan.mhd", _meta_of().replace("\n", "\r\n"), SCAN.tobytes()),
+                detached("scan.mhd", meta_of().replace("\n", "\r\n"), SCAN.tobytes()),
             ),
             (
                 "mhd-no-line-feed",
                 "a header whose last line has no end",
-                _detached("scan.mhd", _meta_of().rstrip("\n"), SCAN.tobytes()),
+                detached("scan.mhd", meta_of().rstrip("\n"), SCAN.tobytes()),
             ),
             (
                 "mhd-skips",
                 "bytes in front of the voxels are skipped",
-                _detached(
+                detached(
                     "scan.mhd",
-                    _meta_of().replace("DimSize", "HeaderSize = 32\nDimSize"),
+                    meta_of().replace("DimSize", "HeaderSize = 32\nDimSize"),
                     bytes(32) + SCAN.tobytes(),
                 ),
             ),
             (
                 "mhd-skips-to-end",
                 "the voxels are the last bytes of their file",
-                _detached(
+                detached(
                     "scan.mhd",
-                    _meta_of().replace("DimSize", "HeaderSize = -1\nDimSize"),
+                    meta_of().replace("DimSize", "HeaderSize = -1\nDimSize"),
                     bytes(99) + SCAN.tobytes(),
                 ),
             ),
             (
                 "mhd-voxels-like-dicom",
                 "voxels that begin as DICOM does",
-                _detached(
+                detached(
                     "scan.mhd",
-                    _meta_of().replace("DimSize", "HeaderSize = 132\nDimSize"),
+                    meta_of().replace("DimSize", "HeaderSize = 132\nDimSize"),
                     bytes(128) + b"DICM" + SCAN.tobytes(),
                 ),
             ),
             (
                 "nhdr-raw",
                 "a header and its voxels",
-                _detached("scan.nhdr", _nhdr(), SCAN.tobytes()),
+                detached("scan.nhdr", nhdr_head(), SCAN.tobytes()),
             ),
             (
                 "nhdr-gzip",
                 "a header and its voxels compressed by gzip",
-                _detached("scan.nhdr", _nhdr(encoding="gzip"), MEMBERS),
+                detached("scan.nhdr", nhdr_head(encoding="gzip"), MEMBERS),
             ),
             (
                 "nhdr-bzip2",
                 "a header and its voxels compressed by bzip2",
-                _detached("scan.nhdr", _nhdr(encoding="bzip2"), bz2.compress(SCAN.tobytes())),
+                detached("scan.nhdr", nhdr_head(encoding="bzip2"), bz2.compress(SCAN.tobytes())),
             ),
             (
                 "nhdr-crlf",
                 "a header with lines of DOS",
-                _detached("scan.nhdr", _nhdr().replace("\n", "\r\n"), SCAN.tobytes()),
+                detached("scan.nhdr", nhdr_head().replace("\n", "\r\n"), SCAN.tobytes()),
             ),
         )
     ),
     *(
         Case(name, "header and voxels apart", what, of(Refusal("CORRUPT_FILE"), step))
         for name, what, step in (
-            ("mhd-alone", "a header without its voxels", file("scan.mhd", _meta_of().encode())),
+            ("mhd-alone", "a header without its voxels", file("scan.mhd", meta_of().encode())),
             (
                 "mhd-raw-short",
                 "a byte of the voxels is missing",
-                _detached("scan.mhd", _meta_of(), SCAN.tobytes()[:-1]),
+                detached("scan.mhd", meta_of(), SCAN.tobytes()[:-1]),
             ),
             (
                 "mhd-raw-long",
                 "more voxels than the header says",
-                _detached("scan.mhd", _meta_of(), SCAN.tobytes() + bytes(2)),
+                detached("scan.mhd", meta_of(), SCAN.tobytes() + bytes(2)),
             ),
             (
                 "mhd-zraw-cut",
                 "compressed voxels break off",
-                _detached("scan.mhd", _meta_of(CompressedData="True"), ZIPPED[:-9]),
+                detached("scan.mhd", meta_of(CompressedData="True"), ZIPPED[:-9]),
             ),
             (
                 "mhd-elsewhere",
                 "the header names a file in another folder",
-                file("scan.mhd", _meta_of("../voxels.raw").encode()),
+                file("scan.mhd", meta_of("../voxels.raw").encode()),
             ),
             (
                 "mhd-absolute",
                 "the header names a device",
-                file("scan.mhd", _meta_of("/dev/zero").encode()),
+                file("scan.mhd", meta_of("/dev/zero").encode()),
             ),
             (
                 "mhd-list",
                 "the header names a list of files",
-                file("scan.mhd", _meta_of("LIST").encode() + b"a.raw\n"),
+                file("scan.mhd", meta_of("LIST").encode() + b"a.raw\n"),
             ),
             (
                 "mhd-pattern",
                 "the header names numbered files",
-                file("scan.mhd", _meta_of("slice%03d.raw 1 12 1").encode()),
+                file("scan.mhd", meta_of("slice%03d.raw 1 12 1").encode()),
             ),
-            ("nhdr-alone", "a header without its voxels", file("scan.nhdr", _nhdr().encode())),
+            ("nhdr-alone", "a header without its voxels", file("scan.nhdr", nhdr_head().encode())),
             (
                 "nhdr-raw-short",
                 "a byte of the voxels is missing",
-                _detached("scan.nhdr", _nhdr(), SCAN.tobytes()[:-1]),
+                detached("scan.nhdr", nhdr_head(), SCAN.tobytes()[:-1]),
             ),
         )
     ),
@@ -1586,7 +1593,7 @@ KINDS = (
         for suffix, step in (
             (
                 "mha",
-                _head_of(
+                head_of(
                     "mha",
                     META.format(matrix="1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", spacing="0.7 0.8 2.5 1")
                     .replace("NDims = 3", "NDims = 4")

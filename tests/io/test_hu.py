@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from covidctnet.io.hu import noise_hu
+from covidctnet.errors import StudyError
+from covidctnet.io.hu import check_hu, noise_hu
+from tests.io import series
 
 
 def tissue(noise, *, edge=False, shape=(20, 64, 64)):
@@ -30,3 +32,19 @@ def test_air_alone_has_no_noise_to_tell():
 
 def test_one_slice_smaller_than_a_square_tells_nothing():
     assert np.isnan(noise_hu(np.zeros((1, 5, 5), np.int16)))
+
+
+def test_values_whose_sign_was_turned_are_refused():
+    # A little bone becomes air, so air alone is no proof.
+    scan = -series.a_scan((12, 64, 64)).astype(np.int16)
+    scan[:6, 30:34, 30:34], scan[6:, 30:34, 30:34] = -800, -810
+    with pytest.raises(StudyError, match="as if their sign was turned"):
+        check_hu(scan)
+
+
+def test_soft_tissue_that_lies_elsewhere_is_refused():
+    scan = series.a_scan((12, 64, 64)).astype(np.float32)
+    scan[:, 20:40, 10:20] = -200
+    scan = np.where(scan > -500, scan + 200, scan)
+    with pytest.raises(StudyError, match=r"most soft tissue lies near 2\d\d HU; a slope"):
+        check_hu(scan)

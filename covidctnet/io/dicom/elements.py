@@ -29,6 +29,7 @@ __all__ = [
     "AbsurdFileError",
     "DamagedFileError",
     "NotDicomError",
+    "PackedFileError",
     "PixelElement",
     "inflated",
     "looks_like_dicom",
@@ -79,6 +80,10 @@ class AbsurdFileError(DamagedFileError):
     """The content is DICOM, and claims what no scanner makes."""
 
     code = "ABSURD_SIZE"
+
+
+class PackedFileError(DamagedFileError):
+    """The content is a whole file, compressed once more."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +164,13 @@ def parse(
 
     Raises:
         NotDicomError: If the file holds something else.
+        PackedFileError: If it is compressed as a whole.
         DamagedFileError: If it cannot be parsed.
     """
     head = file.read(HEAD_BYTES)
     if not looks_like_dicom(head):
+        if head.startswith(b"\x1f\x8b"):
+            raise PackedFileError("it is compressed by gzip")
         raise NotDicomError("no DICOM content")
     try:
         with quiet():

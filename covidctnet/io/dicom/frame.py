@@ -111,6 +111,7 @@ class Frame:
         is_synthetic: Whether the phantom of this package made it.
         scanner: Maker and model; no serial number, no place.
         exposure_mas: Of the slice, mAs, if the header tells it.
+        has_table: Whether a table turns stored numbers into others, a Modality LUT.
     """
 
     file: File
@@ -138,3 +139,4 @@ class Frame:
     is_synthetic: bool
     scanner: str = ""
     exposure_mas: float | None = None
+    has_table: bool = False

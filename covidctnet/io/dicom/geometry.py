@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.canonical import check_size
+from covidctnet.io.canonical import check_extent, check_size, is_default
 from covidctnet.io.dicom.frame import Frame
 
 __all__ = ["Placement", "check_placement", "has_geometry", "place", "resample_gaps", "untilt"]
 
 MIN_SLICES = 8
+# Scanners make square pixels; programs that resample stretch them by less.
+MAX_OBLONG = 3.0
 # Direction cosines further than this from unit length and a right angle are no directions.
 COSINE_TOLERANCE = 1e-3
 # Steps may differ from the usual one by the larger of these.
@@ -152,19 +154,40 @@ def check_placement(
         allow_tilt: Shear will be undone.
 
     Raises:
-        StudyError: ``TOO_FEW_SLICES``, ``NO_GEOMETRY``, ``GANTRY_TILT``, ``SLICE_GAP``,
-            ``UNEVEN_SPACING``.
+        StudyError: ``TOO_FEW_SLICES``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``, ``GANTRY_TILT``,
+            ``SLICE_GAP``, ``UNEVEN_SPACING``.
     """
     count = len(placement.frames)
     if count < MIN_SLICES:
         raise StudyError(
             "TOO_FEW_SLICES",
-            f"wanted at least {MIN_SLICES} slices, got {count}. Give the whole series.",
+            f"expected at least {MIN_SLICES} slices, got {count}. Give the whole series.",
         )
+    _check_extent(placement)
     _check_line(placement, allow_tilt)
     _check_order(placement)
     if not allow_gaps:
         _check_steps(placement)
+
+
+def _check_extent(placement: Placement) -> None:
+    pixels = placement.frames[0].pixels
+    shape = (len(placement.frames), pixels.rows, pixels.columns)
+    check_extent((placement.step_mm, *placement.pixel_mm), shape)
+    narrow, wide = sorted(placement.pixel_mm)
+    if placement.direction == "axial" and wide > MAX_OBLONG * narrow:
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected square pixels in axial slices, got {placement.pixel_mm[0]:.3g} x "
+            f"{placement.pixel_mm[1]:.3g} mm. Export the original series, or correct PixelSpacing.",
+        )
+    if is_default(placement.affine, shape):
+        raise StudyError(
+            "NO_GEOMETRY",
+            "expected the scanner's spacing and position, got voxels of exactly 1 x 1 x 1 mm from "
+            "the origin 0 or around it, which programs write that were given none. Export the "
+            "original series.",
+        )
 
 
 def _check_line(placement: Placement, allow_tilt: bool) -> None:
@@ -175,14 +198,14 @@ def _check_line(placement: Placement, allow_tilt: bool) -> None:
     if scatter > SCATTER_TOLERANCE_MM:
         raise StudyError(
             "NO_GEOMETRY",
-            f"wanted slices on a line, they lie up to {scatter:.2f} mm beside it. "
+            f"expected slices on a line, they lie up to {scatter:.2f} mm beside it. "
             "Export the series again, each reconstruction by itself.",
         )
     drift = float(np.linalg.norm(slope))
     if drift * placement.extent_mm > limit and not allow_tilt:
         raise StudyError(
             "GANTRY_TILT",
-            f"wanted slices stacked at a right angle, they are tilted by "
+            f"expected slices stacked at a right angle, they are tilted by "
             f"{np.degrees(np.arctan(drift)):.1f} degrees. Undo the shear with "
             "read_volume(..., untilt=True).",
         )
@@ -198,8 +221,8 @@ def _check_order(placement: Placement) -> None:
     if count - MAX_MOVED <= longest < count:
         raise StudyError(
             "NO_GEOMETRY",
-            f"the instance numbers of {count} slices run with their positions but for "
-            f"{count - longest}, which seem to lie elsewhere. Export the series again.",
+            f"expected positions that follow the instance numbers, {count - longest} of {count} "
+            "slices seem to lie elsewhere. Export the series again.",
         )
 
 
@@ -225,7 +248,7 @@ def _check_steps(placement: Placement) -> None:
         if drift > max(limit, usual / 2):
             raise StudyError(
                 "UNEVEN_SPACING",
-                f"wanted even steps, they grow so that a slice lies {drift:.1f} mm beside its "
+                f"expected even steps, they grow so that a slice lies {drift:.1f} mm beside its "
                 "place. Export the series again, or resample it with "
                 "read_volume(..., allow_gaps=True).",
             )
@@ -238,12 +261,13 @@ def _check_steps(placement: Placement) -> None:
     if (steps[odd] > usual).all() and len(odd) <= max(1, len(steps) // 4):
         raise StudyError(
             "SLICE_GAP",
-            f"{len(odd)} gaps in {len(placement.frames)} slices {usual:.2f} mm apart ({where}). "
+            f"expected slices {usual:.2f} mm apart, got {len(odd)} gap{'s' * (len(odd) > 1)} among "
+            f"{len(placement.frames)} of them ({where}). "
             "Export the whole series, or resample it with read_volume(..., allow_gaps=True).",
         )
     raise StudyError(
         "UNEVEN_SPACING",
-        f"wanted even steps, {len(odd)} of {len(steps)} differ from {usual:.2f} mm ({where}). "
+        f"expected even steps, {len(odd)} of {len(steps)} differ from {usual:.2f} mm ({where}). "
         "Export one reconstruction, or resample it with read_volume(..., allow_gaps=True).",
     )
 

@@ -139,6 +139,7 @@ _KEYWORDS = (
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "ModalityLUTSequence",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
@@ -291,6 +292,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
         "scanner": _scanner(data),
         "exposure_mas": _said(data, "Exposure"),
+        "has_table": bool(items(data, "ModalityLUTSequence")),
     }
     if not is_ct:
         return (_bystander(data, common),)

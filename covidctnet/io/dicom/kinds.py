@@ -37,4 +37,6 @@ def unfit(frame: Frame) -> str:
         pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8
     ):
         return "not HU"
+    if pixels.photometric and not pixels.photometric.startswith("MONOCHROME"):
+        return "not HU"
     return "not HU" if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()) else ""

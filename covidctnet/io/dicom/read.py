@@ -16,7 +16,11 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.continuity import check_continuity
-from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.elements import (
+    DamagedFileError,
+    NotDicomError,
+    PackedFileError,
+)
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
 from covidctnet.io.dicom.headers import (
@@ -27,6 +31,7 @@ from covidctnet.io.dicom.headers import (
     read_frames,
     series_key,
 )
+from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_named_amid, is_stray
@@ -64,7 +69,7 @@ class Survey:
             only_colour = any(d.what == "not HU" for d in self.dropped)
             raise StudyError(
                 "NOT_HU" if only_colour else "NOT_CT",
-                f"wanted CT images in HU, got {kinds}. Give the original CT series.",
+                f"expected CT images in HU, got {kinds}. Give the original CT series.",
             )
         _check_patients(self.stacks)
         best, left_out = choose(self.stacks, series=series)
@@ -79,11 +84,13 @@ class _Damage:
         file: The file.
         error: What a stack that may lack it is refused with.
         known: What its beginning says, where that can be read.
+        is_slice: Whether it is whole, and only not read as it is.
     """
 
     file: File
     error: StudyError
     known: Identity | None = None
+    is_slice: bool = False
 
 
 def survey(
@@ -113,6 +120,13 @@ def survey(
         which = f"file {number} of {len(files)} in the order of names"
         try:
             frames += read_frames(file)
+        except PackedFileError as error:
+            told = StudyError(
+                error.code,
+                f"expected DICOM files, {which} is compressed by gzip. Unpack the files of the "
+                "study and read them again.",
+            )
+            damage.append(_Damage(file, told, is_slice=True))
         except DamagedFileError as error:
             known = _known(file)
             place = known.position if known else None
@@ -132,7 +146,8 @@ def survey(
             damage.append(_Damage(file, told))
         except OSError as error:
             told = StudyError(
-                "UNREADABLE", f"{which} cannot be read ({error.strerror}). Check its rights."
+                "UNREADABLE",
+                f"{which} cannot be read ({error.strerror}). Check its rights and the disk.",
             )
             damage.append(_Damage(file, told))
     files_of = _Files(frames)
@@ -217,7 +232,7 @@ def _beside_damage(
     missing = [
         d
         for d in nearest
-        if d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
+        if d.is_slice or d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
     ]
     return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
 
@@ -284,6 +299,7 @@ def read_dicom(
             "them"
         )
     array, more = read_hu(stack.frames)
+    check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
     notes += more
     affine = placement.affine

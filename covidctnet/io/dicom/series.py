@@ -153,8 +153,9 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
     if len(ties) > 1:
         raise StudyError(
             "AMBIGUOUS_SERIES",
-            f"{len(ties)} series are equally good: {', '.join(sorted(ties))}. "
-            "Choose one with read_volume(..., series=KEY).",
+            f"expected one best series, {len(ties)} series are equally good: "
+            f"{', '.join(sorted(ties))}. Choose one with read_volume(..., series=KEY), or have all "
+            "answered with --every-series.",
         )
     if best.fault:
         raise best.fault

@@ -95,7 +95,7 @@ def _stacks_of_series(
     if misplaced:
         fault = StudyError(
             "NO_GEOMETRY",
-            f"wanted position, orientation and spacing of every slice, {len(misplaced)} of "
+            f"expected position, orientation and spacing of every slice, {len(misplaced)} of "
             f"{len(fit)} lack them. Export the original series.",
         )
         return [Stack(key, key, tuple(fit), None, fault)], dropped
@@ -362,11 +362,17 @@ def _check_content(frames: Sequence[Frame]) -> None:
                 f"transfer syntax {pixels.syntax or 'missing'} is not read. "
                 "Export the series uncompressed.",
             )
+    if tables := sum(f.has_table for f in frames):
+        raise StudyError(
+            "NO_RESCALE",
+            f"expected rescale slope and intercept alone, {tables} of {len(frames)} slices have a "
+            "table of values (Modality LUT). Export the original series.",
+        )
     bare = [f for f in frames if f.slope is None or f.intercept is None]
     if bare:
         raise StudyError(
             "NO_RESCALE",
-            f"wanted rescale slope and intercept on every slice, {len(bare)} of {len(frames)} "
+            f"expected rescale slope and intercept on every slice, {len(bare)} of {len(frames)} "
             "lack them. Export the original series.",
         )
     if any(f.slope == 0 for f in frames):

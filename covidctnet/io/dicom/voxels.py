@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from typing import BinaryIO
 
 import numpy as np
@@ -16,7 +17,6 @@ from covidctnet.io.dicom.codecs import DECODERS
 from covidctnet.io.dicom.elements import DEFLATED, PIXELS, DamagedFileError, inflated
 from covidctnet.io.dicom.frame import Frame, PixelFormat
 from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
-from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
 
 __all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
@@ -25,15 +25,22 @@ __all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
 THREADS = 2
 # A declared padding value that is this close to air, or above everything, needs no second look.
 CREDIBLE_PADDING_HU = (-900.0, 3000.0)
+# A range of padding amid the tissues that is wider covers tissue.
+MAX_PADDING_NOISE_HU = 2.0
 
 # Where more stands in pixels than BitsStored says: marks above the bits leave the tissue as it is,
 # a number that was cut makes jumps of this size at its border.
 MARK_JUMP_HU = 200.0
 # Metal reaches this; what is beyond is no number that was meant.
 MAX_METAL_HU = 31743.0
-# No more pixels of a slice than this are metal or bone that needs more bits.
-MAX_WIDE_SHARE = 0.5
 MIN_NEGATIVE = 1e-3
+# Bits that cannot hold this hold no chest.
+MIN_REACH_HU = 300.0
+# Noise of air does not reach below this; what does is padding, of so few values.
+NO_TISSUE_HU = -1150.0
+PADDING_VALUES = 4
+# One reading fits better than the other when its jumps are so many times smaller.
+CLEARLY = 1.5
 WIDER_NOTE = "pixels hold numbers of more bits than BitsStored says: they were read whole"
 MARKS_NOTE = "marks above the stored bits were left out"
 BITS_NOTES = (WIDER_NOTE, MARKS_NOTE)
@@ -60,8 +67,8 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
         HU, shape (frame, row, column), int16 when exact and float32 else; notes.
 
     Raises:
-        StudyError: ``CORRUPT_SLICE`` with the number of the slice; ``NO_RESCALE`` if the rescaling
-            of a slice contradicts its neighbours.
+        StudyError: ``CORRUPT_SLICE`` with the number of the slice; ``NOT_HU`` where the pixels
+            contradict their header.
     """
     first = frames[0].pixels
     shape = (len(frames), first.rows, first.columns)
@@ -89,7 +96,7 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
             height = f" (z = {where[2]:.1f})" if where else ""
             raise StudyError(
                 "CORRUPT_SLICE",
-                f"wanted whole slices, slice {place[0] + 1} of {len(frames)}{height} is damaged: "
+                f"expected whole slices, slice {place[0] + 1} of {len(frames)}{height} is damaged: "
                 f"{error}. Export the series again.",
             ) from None
         return sum(
@@ -114,7 +121,6 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
         if note == WIDER_NOTE:
             whole = True
             padded = fill_all()
-    check_rescale(frames, out)
     return out, (*notes, *((f"{padded} padding voxels set to -1024 HU",) if padded else ()))
 
 
@@ -122,7 +128,8 @@ def _beyond_bits(frames: Sequence[Frame]) -> str:
     """What stands above the stored bits: nothing that matters, marks, or the rest of numbers.
 
     By the standard anything may stand there, and the stored bits are the truth. Exporters that
-    write other numbers and leave BitsStored as it was need the bits above.
+    write other numbers and leave BitsStored as it was need the bits above. Which is right shows
+    where pixels with something above lie beside pixels without: the wrong reading jumps there.
 
     Args:
         frames: Those with pixels that do not fit.
@@ -131,33 +138,95 @@ def _beyond_bits(frames: Sequence[Frame]) -> str:
         A note; empty when the stored bits alone are meant.
 
     Raises:
-        StudyError: ``NOT_HU`` when neither reading makes sense.
+        StudyError: ``NOT_HU`` when neither reading makes sense, or both do.
     """
-    jumps: list[np.ndarray] = []
-    is_wide = is_possible = True
+    kept_jumps: list[np.ndarray] = []
+    whole_jumps: list[np.ndarray] = []
+    is_constant = is_extended = is_possible = True
+    fallen = _Fallen()
     for frame in frames:
         (kept,), (whole,) = _decode([frame]), _decode([frame], whole=True)
         more = kept != whole
-        # Without a negative number the sign was never extended.
-        is_wide &= not frame.pixels.is_signed or float((whole < 0).mean()) >= MIN_NEGATIVE
-        is_wide &= float(more.mean()) <= MAX_WIDE_SHARE
         slope, intercept = float(frame.slope or 1), float(frame.intercept or 0)
-        is_possible &= float(whole[more].max()) * slope + intercept <= MAX_METAL_HU
+        # Without a negative number the sign was never extended.
+        is_extended &= not frame.pixels.is_signed or float((whole < 0).mean()) >= MIN_NEGATIVE
+        is_constant &= bool(more.all())
+        is_possible &= _highest(whole[more], slope, intercept) <= MAX_METAL_HU
+        if _reach(frame) < MIN_REACH_HU:
+            raise _too_few_bits(frames, "which end below soft tissue")
         hu = kept.astype(np.float32) * np.float32(slope)
+        other = whole.astype(np.float32) * np.float32(slope)
+        fallen.add(more, more & (hu + intercept < NO_TISSUE_HU), kept)
         for axis in (0, 1):
             border = np.diff(more.astype(np.int8), axis=axis) != 0
-            jumps.append(np.abs(np.diff(hu, axis=axis))[border])
-    border_jumps = np.concatenate(jumps)
-    if not is_wide or not border_jumps.size:
+            kept_jumps.append(np.abs(np.diff(hu, axis=axis))[border])
+            whole_jumps.append(np.abs(np.diff(other, axis=axis))[border])
+    if is_constant or not sum(map(len, kept_jumps)):
         return ""
-    if float(np.median(border_jumps)) < MARK_JUMP_HU:
+    kept_jump, whole_jump = (
+        float(np.median(np.concatenate(jumps))) for jumps in (kept_jumps, whole_jumps)
+    )
+    if not is_extended:
+        # A sign that was not extended is lawful.
+        is_clear = kept_jump * CLEARLY < whole_jump and not fallen.is_tissue
+        if kept_jump < MARK_JUMP_HU or is_clear:
+            return ""
+        if not fallen.is_tissue:
+            raise _too_few_bits(frames, "which may be dense bone or padding")
+    if kept_jump < MARK_JUMP_HU and not fallen.is_tissue:
         return MARKS_NOTE
     if is_possible:
         return WIDER_NOTE
-    raise StudyError(
+    raise _too_few_bits(frames, "which are beyond any HU")
+
+
+class _Fallen:
+    """Pixels that the stored bits alone put below all tissue: padding, or bone that was cut.
+
+    Padding has one or two values and lies at the edge of an image. Where a sign was not extended,
+    most pixels with something above are air, and few lie below it.
+    """
+
+    def __init__(self) -> None:
+        self._of = 0
+        self._count = 0
+        self._at_edge = 0
+        self._values: set[int] = set()
+
+    def add(self, more: np.ndarray, fallen: np.ndarray, values: np.ndarray) -> None:
+        self._of += int(more.sum())
+        self._count += int(fallen.sum())
+        edge = [fallen[0], fallen[-1], fallen[:, 0], fallen[:, -1]]
+        self._at_edge += sum(int(line.sum()) for line in edge)
+        self._values |= set(np.unique(values[fallen]).tolist())
+
+    @property
+    def is_tissue(self) -> bool:
+        """Whether they can be no padding."""
+        is_most = self._count > self._of / 2
+        return is_most and (self._at_edge == 0 or len(self._values) > PADDING_VALUES)
+
+
+def _highest(numbers: np.ndarray, slope: float, intercept: float) -> float:
+    """The highest HU of stored numbers."""
+    if not numbers.size:
+        return float(-np.inf)
+    return max(float(n) * slope for n in (numbers.min(), numbers.max())) + intercept
+
+
+def _reach(frame: Frame) -> float:
+    """The highest HU that the stored bits can hold."""
+    bits, is_signed = frame.pixels.bits_stored, frame.pixels.is_signed
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    slope, intercept = float(frame.slope or 1), float(frame.intercept or 0)
+    return max(low * slope, high * slope) + intercept
+
+
+def _too_few_bits(frames: Sequence[Frame], what: str) -> StudyError:
+    return StudyError(
         "NOT_HU",
         f"expected pixels of {frames[0].pixels.bits_stored} bits, as BitsStored says, got numbers "
-        f"that need more in {len(frames)} slices. Export the original series, or correct "
+        f"that need more in {len(frames)} slices, {what}. Export the original series, or correct "
         "BitsStored.",
     )
 
@@ -174,42 +243,75 @@ def same_pixels(one: Frame, other: Frame) -> bool:
     return a.shape == b.shape and bool((a == b).all())
 
 
-def _padding_of(frames: Sequence[Frame]) -> bool:
+class _Padding(Enum):
+    """Which of the declared padding values are believed."""
+
+    NONE = 0
+    ALL = 1
+    # The same values occur in tissue: only what reaches the edge of an image is padding.
+    AT_EDGE = 2
+
+
+def _padding_of(frames: Sequence[Frame]) -> _Padding:
     """Whether the declared padding value is to be believed.
 
     A value amid the tissues that no corner shows is a header's default, not padding.
+
+    Raises:
+        StudyError: ``NOT_HU`` where a range of padding covers what a chest consists of.
     """
     declared = [f for f in frames if f.pixels.padding is not None and f.pixels.tag == PIXELS]
     if not declared:
-        return False
+        return _Padding.NONE
     low, high = CREDIBLE_PADDING_HU
-    doubtful = [
-        f
-        for f in declared
-        if low < (f.pixels.padding or (0, 0))[0] * f.slope + f.intercept < high  # type: ignore[operator]
-    ]
+    doubtful = []
+    for frame in declared:
+        ends = sorted(n * float(frame.slope or 1) for n in frame.pixels.padding or ())
+        first, last = (end + float(frame.intercept or 0) for end in ends)
+        if first < high and last > low:
+            doubtful.append(frame)
+            if last - first > MAX_PADDING_NOISE_HU:
+                raise StudyError(
+                    "NOT_HU",
+                    "expected padding values beyond all tissue, the header says that "
+                    f"{first:.0f} to {last:.0f} HU are padding. Export the original series, or "
+                    "correct PixelPaddingValue and PixelPaddingRangeLimit.",
+                )
     if not doubtful:
-        return True
+        return _Padding.ALL
+    frame = doubtful[len(doubtful) // 2]
     try:
-        (stored,) = _decode([doubtful[len(doubtful) // 2]])
+        (stored,) = _decode([frame])
     except DamagedFileError:
         # It is refused when its turn comes.
-        return False
-    first, last = doubtful[len(doubtful) // 2].pixels.padding or (0, 0)
+        return _Padding.NONE
+    first, last = frame.pixels.padding or (0, 0)
     corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
-    return bool(((corners >= first) & (corners <= last)).any())
+    is_shown = bool(((corners >= first) & (corners <= last)).any())
+    return _Padding.AT_EDGE if is_shown else _Padding.NONE
 
 
-def _rescale(raw: np.ndarray, frame: Frame, has_padding: bool, out: np.ndarray) -> int:
+def _at_edge(chosen: np.ndarray) -> np.ndarray:
+    """The part of a mask that is connected to the edge of the image."""
+    from scipy import ndimage  # slow to import, and seldom needed
+
+    names, _ = ndimage.label(chosen)
+    edge = np.unique(np.concatenate([names[0], names[-1], names[:, 0], names[:, -1]]))
+    return np.isin(names, edge[edge > 0])
+
+
+def _rescale(raw: np.ndarray, frame: Frame, believed: _Padding, out: np.ndarray) -> int:
     """Stored values to HU into `out`; returns how many voxels were padding."""
     slope, intercept = frame.slope, frame.intercept
     assert slope is not None and intercept is not None  # the series was refused otherwise
     low, high = sorted((float(raw.min()) * slope, float(raw.max()) * slope))
-    limits = frame.pixels.padding if has_padding else None
+    limits = frame.pixels.padding if believed is not _Padding.NONE else None
     has_low = low + intercept < PADDING_BELOW_HU
     padding = None
     if limits is not None:
         padding = (raw >= limits[0]) & (raw <= limits[1])
+        if believed is _Padding.AT_EDGE:
+            padding = _at_edge(padding)
     if has_low:
         thin = raw * slope + intercept < PADDING_BELOW_HU
         padding = thin if padding is None else padding | thin
@@ -403,7 +505,7 @@ def _decompressed(stream: bytes, pixels: PixelFormat, taken: _Bits) -> np.ndarra
     width = len(decoded.content) // count
     if width not in (1, 2, 4) or len(decoded.content) != width * count:
         raise DamagedFileError(
-            f"its compressed pixels are {len(decoded.content)} bytes, wanted {count} numbers"
+            f"its compressed pixels are {len(decoded.content)} bytes, expected {count} numbers"
         )
     if decoded.is_signed and not pixels.is_signed:
         raise DamagedFileError("its compressed pixels are signed, its header says unsigned")

@@ -5,8 +5,9 @@
 Every DICOM scan below the folders is read, and its middle slices are written again in twenty ways:
 order, names, transfer syntaxes, UIDs as anonymisers leave them, rescaling, padding, orientation.
 Each must give the same voxels at the same places. Then one slice of a scan whose slices have a
-rescaling each gets another one, and that must be noticed. Prints a table in Markdown and exits with
-1 when a way was refused or wrong, or a change was not noticed.
+rescaling each gets another one, or many slices do: a quarter, a half, every second, one end. That
+must be noticed. Prints a table in Markdown and exits with 1 when a way was refused or wrong, or a
+change was not noticed.
 """
 
 from __future__ import annotations
@@ -36,10 +37,18 @@ from tests.catalogue.steps import big_endian, compressed
 from tests.io import series
 from tests.io.series import Change
 
-__all__ = ["WAYS", "judge", "tampered"]
+__all__ = ["CHANGED", "WAYS", "judge", "tampered"]
 
 CORNER_MM = 0.01
 TAMPERED = 64
+# Which of so many slices are changed.
+CHANGED: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "one slice": lambda rng, count: np.arange(count) == rng.integers(count),
+    "a quarter of the slices": lambda rng, count: rng.permutation(count) < count // 4,
+    "a half of the slices": lambda rng, count: rng.permutation(count) < count // 2,
+    "every second slice": lambda rng, count: np.arange(count) % 2 == rng.integers(2),
+    "the slices of one end": lambda rng, count: np.arange(count) < count // 2,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,19 +200,27 @@ def judge(scan: Scan, way: Way) -> str:
     return "right" if apart <= CORNER_MM else "wrong"
 
 
-def tampered(scan: Scan, seed: int) -> str:
-    """What becomes of a scan with a rescaling for every slice, one of which was changed."""
+def tampered(scan: Scan, seed: int, changed: str = "one slice") -> str:
+    """What becomes of a scan some of whose slices get a rescaling that is not theirs.
+
+    Args:
+        scan: Written with a rescaling for every slice, or, for odd seeds where many slices are
+            changed, with one for all.
+        seed: Chooses the slices and the change.
+        changed: One of `CHANGED`.
+    """
     rng = np.random.default_rng([11, seed])
-    which = int(rng.integers(len(scan.array)))
+    which = CHANGED[changed](rng, len(scan.array))
     by = float(rng.choice([-1, 1]) * rng.uniform(30, 500))
     factor = float(rng.choice([0.5, 0.9, 1.1, 2.0])) if rng.random() < 0.5 else None
-    honest = _rescaled(lambda i: 1, lambda i: -1024 + _draw(i, 0, 100))
+    is_one = changed != "one slice" and seed % 2 == 1
+    honest = _rescaled(lambda i: 1, lambda i: -1024 + (0 if is_one else _draw(i, 0, 100)))
 
     def change(ds: Dataset, index: int) -> None:
         honest(ds, index)
-        if index == which and factor is None:
+        if which[index] and factor is None:
             ds.RescaleIntercept = round(float(ds.RescaleIntercept) + by)
-        elif index == which:
+        elif which[index]:
             ds.RescaleSlope = factor
 
     return judge(scan, Way(change=change))
@@ -238,21 +255,23 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     outcomes: dict[str, list[str]] = {}
-    noticed: list[str] = []
+    noticed: dict[str, list[str]] = {name: [] for name in CHANGED}
     with bar("rewritten") as progress:
         for number, scan in enumerate(found, start=1):
             for name, way in WAYS.items():
                 outcomes.setdefault(name, []).append(judge(scan, way))
             progress(number, len(found))
-    for seed in range(TAMPERED if found else 0):
-        noticed.append(tampered(found[seed % len(found)], seed))
+    for name, row in noticed.items():
+        for seed in range(TAMPERED if found else 0):
+            row.append(tampered(found[seed % len(found)], seed, name))
     sys.stdout.write(table(outcomes, noticed))
     is_good = all(outcome == "right" for row in outcomes.values() for outcome in row)
-    return 0 if found and is_good and "wrong" not in noticed else 1
+    is_noticed = all("wrong" not in row for row in noticed.values())
+    return 0 if found and is_good and is_noticed else 1
 
 
-def table(outcomes: dict[str, list[str]], noticed: Sequence[str]) -> str:
-    """Outcomes by way in Markdown."""
+def table(outcomes: dict[str, list[str]], noticed: dict[str, list[str]]) -> str:
+    """Outcomes by way, and of what was changed, in Markdown."""
     lines = ["| way | right | refused | wrong |", "|---|---|---|---|"]
     total = [0, 0, 0]
     for name, row in outcomes.items():
@@ -261,8 +280,10 @@ def table(outcomes: dict[str, list[str]], noticed: Sequence[str]) -> str:
         total = [a + b for a, b in zip(total, counts, strict=True)]
         lines.append(f"| {name} | {counts[0]} | {counts[1]} | {counts[2]} |")
     lines.append(f"| all | {total[0]} | {total[1]} | {total[2]} |")
-    told = sum(outcome == "NO_RESCALE" for outcome in noticed)
-    lines.append(f"\nTampered rescaling of one slice noticed: {told} of {len(noticed)}.")
+    lines += ["", "| rescaling changed of | noticed | of | read wrongly |", "|---|---|---|---|"]
+    for name, row in noticed.items():
+        told = sum(outcome not in ("right", "wrong") for outcome in row)
+        lines.append(f"| {name} | {told} | {len(row)} | {row.count('wrong')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -293,6 +293,20 @@ def test_a_last_slice_under_another_series_uid_leaves_the_volume_cut(tmp_path):
     assert caught.value.code == "SLICE_GAP"
 
 
+def test_slices_under_another_frame_of_reference_are_counted_once(tmp_path):
+    # Before, images of the same series in another format were counted as both.
+    long = series.a_scan((24, 20, 16))
+
+    def change(ds, index):
+        if index >= 14:
+            ds.FrameOfReferenceUID = series.uid("another frame")
+
+    series.write(tmp_path, long, change=change)
+    with pytest.raises(StudyError, match=r"got 10 images .* scan of 14 slices goes on") as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "SLICE_GAP"
+
+
 def test_a_single_image_elsewhere_is_left_out(tmp_path):
     series.write(tmp_path)
     series.write(tmp_path, series="other", skip=tuple(range(1, 12)), name="other{:04d}.dcm")

@@ -1,0 +1,74 @@
+"""What `inspect` does with studies that could harm it, or the terminal of the person who asks."""
+
+import os
+from functools import partial
+
+import pytest
+
+from covidctnet.cli import main
+from covidctnet.io import find_studies
+from covidctnet.io.dicom import voxels
+from covidctnet.run import inspect
+from covidctnet.run.headers import InspectingChild
+from tests.io import series
+
+
+def with_copies(folder):
+    """A series, each slice twice: only pixels tell that they are copies."""
+    series.write(folder)
+    series.write(
+        folder,
+        name="copy{:04d}.dcm",
+        change=lambda ds, i: setattr(ds, "SOPInstanceUID", series.uid(f"copy/{i}")),
+    )
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_no_pixel_is_decoded_in_the_process_of_the_caller(tmp_path, monkeypatch, quick):
+    with_copies(tmp_path)
+
+    def decode(*args, **options):
+        raise AssertionError("decoded here")
+
+    monkeypatch.setattr(voxels, "_decode", decode)
+    (study,) = inspect.inspect_paths(tmp_path, voxels=not quick)["studies"]
+    # Without a chest in it the whole look ends with NOT_CHEST, and not before.
+    assert study["code"] == (None if quick else "NOT_CHEST")
+    assert any("12 copies" in note for note in study["notes"])
+    assert sum(entry["files"] for entry in study["series"]) == 24
+
+
+def test_a_decoder_that_breaks_down_fails_its_study_and_no_other(tmp_path, monkeypatch):
+    for name in ("a-good", "b-abort", "c-good"):
+        series.write(tmp_path / name, study=name, patient=name)
+    child = partial(InspectingChild, task="tests.poison:look_or_break")
+    monkeypatch.setattr(inspect, "InspectingChild", child)
+    told = inspect.inspect_paths(tmp_path, voxels=False)["studies"]
+    assert [study["outcome"] for study in told] == ["readable", "failed", "readable"]
+    assert told[1]["code"] == "CRASHED"
+    assert [entry["files"] for entry in told[1]["series"]] == [12]
+
+
+def test_a_path_moves_no_cursor(tmp_path, capsys):
+    folder = tmp_path / "red \x1b[31m\nline\u202e"
+    try:
+        series.write(folder)
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert main(["inspect", "--quick", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert r"red \x1b[31m\nline\u202e" in out
+    assert not set("\x1b\u202e") & set(out)
+
+
+def test_a_path_that_is_no_text_can_be_shown(tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"\xff\xfe")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this system has no such names")
+    series.write(tmp_path / "scan")
+    (tmp_path / "scan").rename(folder / "scan")
+    assert main(["inspect", "--quick", str(tmp_path)]) == 0
+    assert r"\udcff\udcfe" in capsys.readouterr().out
+    assert len(find_studies(tmp_path)) == 1
