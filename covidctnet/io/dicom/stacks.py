@@ -37,7 +37,7 @@ from covidctnet.io.dicom.headers import (
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.voxels import SYNTAXES, same_pixels
 
-__all__ = ["find_stacks"]
+__all__ = ["check_content", "find_stacks", "unfit"]
 
 ORIENTATION_TOLERANCE = 1e-3
 SPACING_TOLERANCE = 1e-3
@@ -103,11 +103,11 @@ def _stacks_of_series(
 ) -> tuple[list[Stack], list[Dropped]]:
     key = series_key(frames[0].series_uid)
     dropped: list[Dropped] = []
-    for what, members in sorted(_grouped(frames, _unfit).items()):
+    for what, members in sorted(_grouped(frames, unfit).items()):
         if what:
             files = len({f.file for f in members})
             dropped.append(Dropped(key, what, len(members), "not a stack of CT slices", files))
-    fit = [f for f in frames if not _unfit(f)]
+    fit = [f for f in frames if not unfit(f)]
     if not fit:
         return [], dropped
     misplaced = [f for f in fit if not has_geometry(f)]
@@ -124,15 +124,15 @@ def _stacks_of_series(
         parts += _stacks_of_cluster(cluster, key, allow_gaps, allow_tilt)
     parts.sort(key=lambda s: (-len(s.frames), s.frames[0].sop_uid, s.frames[0].index))
     # What has a place among the slices and is none, such as a colour image, is a missing slice.
-    others = [f for f in frames if _unfit(f) and _unfit(f) not in _ELSEWHERE and has_geometry(f)]
+    others = [f for f in frames if unfit(f) and unfit(f) not in _ELSEWHERE and has_geometry(f)]
     return [
         replace(s, key=f"{key}.{n}" if parts[1:] else key, beside=_beside(s, [*fit, *others]))
         for n, s in enumerate(parts, start=1)
     ], dropped
 
 
-def _unfit(frame: Frame) -> str:
-    """What a frame is when it cannot be a slice of HU, or nothing."""
+def unfit(frame: Frame) -> str:
+    """What a frame is when it cannot be a slice of HU; empty when it can."""
     if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
         name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
         return name if not name[:1].isdigit() else "unknown object"
@@ -305,14 +305,19 @@ def _fault(placement: Placement, allow_gaps: bool, allow_tilt: bool) -> StudyErr
     try:
         pixels = placement.frames[0].pixels
         check_size((len(placement.frames), pixels.rows, pixels.columns))
-        _check_content(placement.frames)
+        check_content(placement.frames)
         check_placement(placement, allow_gaps=allow_gaps, allow_tilt=allow_tilt)
     except StudyError as error:
         return error
     return None
 
 
-def _check_content(frames: Sequence[Frame]) -> None:
+def check_content(frames: Sequence[Frame]) -> None:
+    """Refuse frames whose pixels cannot be decoded, or cannot become HU.
+
+    Raises:
+        StudyError: ``UNSUPPORTED_SYNTAX`` or ``NO_RESCALE``.
+    """
     for frame in frames:
         pixels = frame.pixels
         if pixels.syntax not in SYNTAXES:
@@ -348,7 +353,7 @@ def _beside(stack: Stack, frames: Sequence[Frame]) -> int:
     room = stack.placement.step_mm / 2
     count = 0
     for frame in frames:
-        is_other = _format(frame) != _format(first) or bool(_unfit(frame))
+        is_other = _format(frame) != _format(first) or bool(unfit(frame))
         across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
         turned = float(np.cross(across, down) @ normal)
         is_other |= not _is_parallel(frame, first)
