@@ -73,6 +73,8 @@ ELSEWHERE = {
     "SMALL_PICTURE": "tests/io/test_picture.py",
     "COLOUR_MODEL": "tests/io/test_picture.py",
     "SEVERAL_PICTURES": "tests/io/test_picture.py",
+    "SLICE_ORDER": "tests/slicewise/test_aggregate.py",
+    "MIXED_SCANS": "tests/slicewise/test_aggregate.py",
 }
 
 
