@@ -159,13 +159,16 @@ class Table:
     other_columns: tuple[str, ...]
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, entry: str = "entry"
+) -> Table:
     """Read a comma-separated table with a line of names; their case does not matter.
 
     Args:
         path: The file, in UTF-8.
         required: Columns that it must have.
         optional: Columns that it may have.
+        entry: What a row is of, for messages.
 
     Raises:
         CohortError: If it is no such table, lacks a column, names one twice, or has no rows.
@@ -202,7 +205,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             f"{path.name} cannot be read ({error.strerror}); check its rights"
         ) from None
     if not rows:
-        raise CohortError(f"expected a row for each entry in {path.name}, got none. Add them.")
+        raise CohortError(f"expected a row for every {entry} in {path.name}, got none. Add them.")
     return Table(rows, tuple(name for name in names if name and name not in asked))
 
 

@@ -152,7 +152,7 @@ def _patient_name(entry: Path) -> str:
 
 def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
     inside = root.resolve()
-    for row in read_table(table, _REQUIRED, _OPTIONAL).rows:
+    for row in read_table(table, _REQUIRED, _OPTIONAL, entry="study").rows:
         where, cells = f"cohort.csv line {row.line}", row.cells
         empty = [name for name in _REQUIRED if not cells[name]]
         if empty or row.has_surplus:

@@ -191,7 +191,7 @@ def read_images(root: Path, classes: Classes, *, patients_unknown: bool = False)
 def _of_table(
     root: Path, classes: Classes, mistakes: list[str]
 ) -> tuple[list[LabelledImage], list[str]]:
-    table = read_table(root / "images.csv", _REQUIRED, _OPTIONAL)
+    table = read_table(root / "images.csv", _REQUIRED, _OPTIONAL, entry="picture")
     images: list[LabelledImage] = []
     for row in table.rows:
         where = f"images.csv line {row.line}"

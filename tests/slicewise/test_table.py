@@ -202,8 +202,8 @@ def test_pictures_in_folders_of_no_class_or_too_deep_are_told(tmp_path):
     [
         ("file;patient;label\n", "lacks the columns file, label; expected commas"),
         ("file,file,label\n", "has the columns file twice"),
-        ("file,patient,label\n", "has no rows"),
-        ("file,patient,label\n\xff", "has no rows|in UTF-8"),
+        ("file,patient,label\n", "expected a row for every picture in images.csv, got none"),
+        ("file,patient,label\n\xff", "expected a row|in UTF-8"),
     ],
 )
 def test_a_table_that_is_none_is_refused(tmp_path, text, said):
