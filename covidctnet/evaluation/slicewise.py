@@ -1,7 +1,8 @@
 """Figures of systems that read slices, with intervals over patients, never over slices.
 
 Slices of one patient are alike, so intervals over slices are far too narrow. Where patients are
-unknown, whole sources are drawn instead, and there are no figures by patient.
+unknown, whole sources are drawn instead, and there are no figures by patient. Where sources are
+unknown too, there are no intervals.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import (
+    Draws,
     Estimate,
     auc,
     auc_interval,
@@ -37,12 +39,13 @@ class SliceFigures:
         figures: By name: ``auc``, ``sensitivity``, ``specificity``, ``ppv``, ``npv``, ``accuracy``.
             The number of each estimate is that of the slices.
         slices: How many.
-        groups: How many patients or sources were drawn for the intervals.
+        groups: How many patients or sources were drawn for the intervals; None where neither is
+            known of all slices, and then there are no intervals.
     """
 
     figures: Mapping[str, Estimate]
     slices: int
-    groups: int
+    groups: int | None
 
 
 def slice_figures(
@@ -57,13 +60,17 @@ def slice_figures(
         rng: Source of the draws.
     """
     _check(images, scores)
-    groups = images.groups()
     positive = images.positive
-    draws = redraw(positive.astype(int), rng, patients=groups)
 
     def figures(index: np.ndarray) -> dict[str, float]:
         return _figures(positive[index], scores[index], threshold)
 
+    if any(image.patient is None and image.source is None for image in images):
+        nothing = Draws(len(images), (), is_clustered=True)
+        return SliceFigures(bootstrap(figures, nothing), len(images), None)
+    # Patients of one source are drawn one by one; the source stands for patients who are unknown.
+    groups = images.groups(by_source=not isinstance(images, PatientImages))
+    draws = redraw(positive.astype(int), rng, patients=groups)
     return SliceFigures(bootstrap(figures, draws), len(images), len(np.unique(groups)))
 
 

@@ -249,6 +249,9 @@ def patient_scores(
     Returns:
         By patient, sorted.
     """
-    owners = np.asarray(patients)
-    values = np.asarray(scores, dtype=float)
-    return {str(patient): float(rule(values[owners == patient])) for patient in np.unique(owners)}
+    names, owners = np.unique(np.asarray(patients), return_inverse=True)
+    order = np.argsort(owners, kind="stable")
+    of_each = np.split(
+        np.asarray(scores, dtype=float)[order], np.flatnonzero(np.diff(owners[order])) + 1
+    )
+    return {str(name): float(rule(own)) for name, own in zip(names, of_each, strict=True)}

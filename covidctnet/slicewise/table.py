@@ -36,10 +36,13 @@ class ImagesError(CohortError):
     """
 
     def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__(tuple(mistakes))
         self.mistakes = tuple(mistakes)
+
+    def __str__(self) -> str:
         more = len(self.mistakes) - _TOLD
         told = " ".join(self.mistakes[:_TOLD]) + (f" And {more} more." if more > 0 else "")
-        super().__init__(f"the pictures have {len(self.mistakes)} mistakes. {told}")
+        return f"the pictures have {len(self.mistakes)} mistakes. {told}"
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,19 @@ class Images(Sequence[LabelledImage]):
         """Whether each picture is of another class than the normal one, bool."""
         return np.array([image.label.title != self.classes.normal for image in self.images])
 
-    def groups(self, copies: Iterable[tuple[int, int]] = ()) -> np.ndarray:
+    def groups(
+        self, copies: Iterable[tuple[int, int]] = (), *, by_source: bool = True
+    ) -> np.ndarray:
         """Number of the group of each picture: those of one patient or one source, and copies.
 
         Args:
             copies: Places of pictures that are the same.
+            by_source: Keep each source together too, for folds; figures count patients.
         """
-        return joined_groups(
-            [image.patient for image in self.images],
-            [image.source for image in self.images],
-            pairs=copies,
-        )
+        keys = [[image.patient for image in self.images]]
+        if by_source:
+            keys.append([image.source for image in self.images])
+        return joined_groups(*keys, pairs=copies)
 
 
 @dataclass(frozen=True)

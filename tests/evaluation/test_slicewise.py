@@ -49,17 +49,27 @@ def test_more_slices_of_the_same_patients_make_no_narrower_interval():
 
 
 def test_sources_are_drawn_whole_where_patients_are_unknown():
-    _, labels, scores = a_cohort(20)
-    sources = [f"s{n // 20}" for n in range(800)]
-    of_sources = images_of([None] * 800, labels, Images, sources)
-    of_nothing = images_of([None] * 800, labels, Images)
+    patients, labels, scores = a_cohort(20)
     rng = np.random.default_rng(1)
-    found = slice_figures(of_sources, scores, 0.6, rng)
-    assert found.groups == 40
-    # Without sources every slice counts as if it stood alone.
-    narrow = slice_figures(of_nothing, scores, 0.6, rng)
-    assert narrow.groups == 800
-    assert width(narrow.figures["auc"]) < 0.5 * width(found.figures["auc"])
+    unknown = slice_figures(images_of([None] * 800, labels, Images, patients), scores, 0.6, rng)
+    known = slice_figures(images_of(patients, labels), scores, 0.6, rng)
+    assert unknown.groups == known.groups == 40
+    assert width(unknown.figures["auc"]) > 0.7 * width(known.figures["auc"])
+
+
+def test_patients_of_one_source_are_drawn_one_by_one():
+    patients, labels, scores = a_cohort(3)
+    images = images_of(patients, labels, sources=["one site"] * 120)
+    found = slice_figures(images, scores, 0.6, np.random.default_rng(1))
+    assert found.groups == 40 and width(found.figures["auc"]) > 0
+
+
+def test_slices_of_nobody_knows_whom_have_figures_and_no_intervals():
+    _, labels, scores = a_cohort(3)
+    images = images_of([None] * 120, labels, Images)
+    found = slice_figures(images, scores, 0.6, np.random.default_rng(1))
+    assert found.groups is None and found.figures["auc"].value > 0.5
+    assert all(np.isnan(estimate.low) for estimate in found.figures.values())
 
 
 def test_the_published_counts_of_90_pictures_give_their_figures():

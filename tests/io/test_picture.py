@@ -34,14 +34,6 @@ def coloured(*channels):
     return Image.merge("RGBA"[: len(channels)], [Image.fromarray(c) for c in channels])
 
 
-def png_parts(content):
-    place = 8
-    while place < len(content):
-        (length,) = struct.unpack(">I", content[place : place + 4])
-        yield content[place + 4 : place + 8], content[place + 8 : place + 8 + length]
-        place += 12 + length
-
-
 def png_of(parts):
     out = b"\x89PNG\r\n\x1a\n"
     for kind, body in parts:
@@ -87,6 +79,23 @@ def test_sixteen_bits_in_the_other_byte_order_are_the_same_numbers(tmp_path):
     picture = read_picture(save(tmp_path / "a.tif", image))
     np.testing.assert_array_equal(picture.pixels, stored)
     assert picture.pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_of_colours_of_sixteen_bits_the_upper_eight_are_kept(tmp_path, kind, channels):
+    stored = a_grey(np.uint16, 65535)
+    samples = np.repeat(stored[:, :, None], channels, axis=2)
+    if channels != 3:
+        samples[:, :, -1] = 65535
+    rows = np.hstack(
+        [np.zeros((ROWS, 1), np.uint8), samples.astype(">u2").reshape(ROWS, -1).view("u1")]
+    )
+    head = struct.pack(">IIBBBBB", COLUMNS, ROWS, 16, kind, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(png_of(parts))
+    picture = read_picture(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, stored >> 8)
+    assert picture.bits == 16 and picture.notes == ("16 bits of a channel: the upper 8 were kept",)
 
 
 def test_equal_channels_are_grey_as_they_are(tmp_path):

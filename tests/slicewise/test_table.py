@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -227,6 +229,7 @@ def test_many_mistakes_are_counted_and_twenty_told(tmp_path):
     with pytest.raises(ImagesError, match=r"have 30 mistakes\..* And 10 more\.$") as caught:
         read_images(tmp_path, CLASSES)
     assert len(caught.value.mistakes) == 30
+    assert pickle.loads(pickle.dumps(caught.value)).mistakes == caught.value.mistakes
 
 
 def test_pictures_of_one_patient_one_source_and_copies_are_one_group(tmp_path):
@@ -239,6 +242,7 @@ def test_pictures_of_one_patient_one_source_and_copies_are_one_group(tmp_path):
     ]
     images = read_images(archive(tmp_path, rows, "file,patient,label,source"), CLASSES)
     assert images.groups().tolist() == [0, 0, 0, 1, 2]
+    assert images.groups(by_source=False).tolist() == [0, 0, 1, 2, 3]
     assert images.groups([(0, 4)]).tolist() == [0, 0, 0, 1, 0]
 
 
