@@ -26,7 +26,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside judge pictures trials unlike exactness one-scan wheel clean
+        strangers strangers-folds outside judge pictures trials unlike slices exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -146,6 +146,13 @@ ablation: install ## Train what docs/explanation/decisions.md compares, on phant
 
 unlike: install ## How unlike the training data (WEIGHTS) groups of scans are; ARGS="name=folder"
 	$(BIN)/python -m pipelines.experiments.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
+
+slices: install ## Copies of slices and the shortcut baseline, on sets below DATA
+	$(BIN)/python -m pipelines.experiments.slices.run "$(DATA)/ucsd_covid_ct_whole" \
+	  --across "$(DATA)/sars_cov2_ct_sample" \
+	  --others "ucsd_covid_ct=$(DATA)/ucsd_covid_ct" \
+	           "infnet_medseg2d=$(DATA)/infnet_medseg2d/train/Imgs" \
+	  --scans "$(DATA)/covid_ct_md" "$(DATA)/controls_ct" --output docs/measured/slices.md $(ARGS)
 
 pictures: install ## Draw docs/pictures anew: stages, learning curves (WEIGHTS)
 	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"

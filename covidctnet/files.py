@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all, and tables that people write."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from covidctnet.errors import StorageError, UsageError
+from covidctnet.errors import CohortError, StorageError, UsageError
 
 __all__ = [
+    "Table",
+    "TableRow",
     "claim_folder",
     "is_leftover",
     "make_folder",
+    "read_table",
     "remove_leftovers",
     "table_text",
     "unwritable",
@@ -125,6 +129,84 @@ def table_text(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table that a person wrote.
+
+    Attributes:
+        line: Where it ends in the file, from 1.
+        cells: Text by the name of the column; empty where a cell or a column is missing.
+        has_surplus: Whether it has more cells than there are columns.
+    """
+
+    line: int
+    cells: Mapping[str, str]
+    has_surplus: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a person wrote.
+
+    Attributes:
+        rows: At least one.
+        other_columns: Names that were not asked for.
+    """
+
+    rows: tuple[TableRow, ...]
+    other_columns: tuple[str, ...]
+
+
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, entry: str = "entry"
+) -> Table:
+    """Read a comma-separated table with a line of names; their case does not matter.
+
+    Args:
+        path: The file, in UTF-8.
+        required: Columns that it must have.
+        optional: Columns that it may have.
+        entry: What a row is of, for messages.
+
+    Raises:
+        CohortError: If it is no such table, lacks a column, names one twice, or has no rows.
+    """
+    try:
+        # utf-8-sig: spreadsheets put a mark at the start.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+            missing = [name for name in required if name not in names]
+            if missing:
+                separated = any(mark in names[0] for mark in ";\t") if names else False
+                raise CohortError(
+                    f"{path.name} lacks the columns {', '.join(missing)}"
+                    + ("; expected commas between the cells" if separated else "")
+                )
+            doubled = sorted({name for name in names if name and names.count(name) > 1})
+            if doubled:
+                raise CohortError(f"{path.name} has the columns {', '.join(doubled)} twice")
+            reader.fieldnames = names
+            asked = (*required, *optional)
+            rows = tuple(
+                TableRow(
+                    reader.line_num,
+                    {name: (record.get(name) or "").strip() for name in asked},
+                    None in record,
+                )
+                for record in reader
+            )
+    except (UnicodeDecodeError, csv.Error):
+        raise CohortError(f"{path.name} is no comma-separated table in UTF-8") from None
+    except OSError as error:
+        raise CohortError(
+            f"{path.name} cannot be read ({error.strerror}); check its rights"
+        ) from None
+    if not rows:
+        raise CohortError(f"expected a row for every {entry} in {path.name}, got none. Add them.")
+    return Table(rows, tuple(name for name in names if name and name not in asked))
 
 
 def is_leftover(path: Path) -> bool:

@@ -175,6 +175,11 @@ def unlike() -> str:
     return _measured("unlike.md", "Not scored yet: `make unlike` does.")
 
 
+def slices() -> str:
+    """How near copies of slices are, and what the shortcut baseline reaches, once measured."""
+    return _measured("slices.md", "Not measured yet: `make slices` does.")
+
+
 def unlike_residual() -> str:
     """The same by features of the classifier, as it was before."""
     return _measured("unlike-residual.md", "Not kept.")
@@ -213,6 +218,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "strangers": strangers,
     "exactness": exactness,
     "one-scan": one_scan,
+    "slices": slices,
     "unlike": unlike,
     "unlike-residual": unlike_residual,
     "real-scans": real_scans,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import CohortError, UsageError
+from covidctnet.files import read_table
 from covidctnet.io.discover import Study, find_studies
 
 __all__ = ["CohortStudy", "read_cohort"]
@@ -151,37 +151,11 @@ def _patient_name(entry: Path) -> str:
 
 
 def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
-    try:
-        # utf-8-sig: spreadsheets put a mark at the start.
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="surplus")
-            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            missing = [name for name in _REQUIRED if name not in names]
-            if missing:
-                separated = any(mark in names[0] for mark in ";\t") if names else False
-                raise CohortError(
-                    f"cohort.csv lacks the columns {', '.join(missing)}"
-                    + ("; expected commas between the cells" if separated else "")
-                )
-            doubled = sorted({name for name in names if name and names.count(name) > 1})
-            if doubled:
-                raise CohortError(f"cohort.csv has the columns {', '.join(doubled)} twice")
-            reader.fieldnames = names
-            records = list(reader)
-    except (UnicodeDecodeError, csv.Error):
-        raise CohortError("cohort.csv is no comma-separated table in UTF-8") from None
-    except OSError as error:
-        raise CohortError(
-            f"cohort.csv cannot be read ({error.strerror}); check its rights"
-        ) from None
-    if not records:
-        raise CohortError("expected a row for every study in cohort.csv, got none. Add them.")
     inside = root.resolve()
-    for number, record in enumerate(records, start=2):
-        where = f"cohort.csv line {number}"
-        cells = {name: (record.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+    for row in read_table(table, _REQUIRED, _OPTIONAL, entry="study").rows:
+        where, cells = f"cohort.csv line {row.line}", row.cells
         empty = [name for name in _REQUIRED if not cells[name]]
-        if empty or "surplus" in record:
+        if empty or row.has_surplus:
             raise CohortError(
                 f"{where}: expected {', '.join(_REQUIRED)}, "
                 + (f"{', '.join(empty)} is empty" if empty else "got more cells than columns")

@@ -1,4 +1,4 @@
-"""Reading in a child process: what leaves a study for it, and how the volume comes back."""
+"""Reading in a child process: what leaves for it, and how a volume or a picture comes back."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from covidctnet.io.archive import Member
+from covidctnet.io.archive import File, Member
 from covidctnet.io.discover import Study
+from covidctnet.io.picture import Picture, read_mask, read_picture
 from covidctnet.io.read import read_study
 from covidctnet.volume import Volume, source_of
 from covidctnet.workers.isolate import Child, Limits, Reply
 
-__all__ = ["ReadingChild", "bytes_of", "packed", "unpacked"]
+__all__ = ["PictureChild", "ReadingChild", "bytes_of", "packed", "unpacked"]
 
 
 class ReadingChild:
@@ -58,8 +59,63 @@ class ReadingChild:
         self._child.close()
 
 
+class PictureChild:
+    """Reads pictures in a child process, one after the other.
+
+    Args:
+        limits: What a picture may cost.
+        task: What the child does with a picture; `picture_work`, but for those who try its limits.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, *, task: str = f"{__name__}:picture_work"
+    ) -> None:
+        self._child = Child(task, limits=limits)
+
+    def __enter__(self) -> PictureChild:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, path: File) -> Picture:
+        """`covidctnet.io.picture.read_picture`, elsewhere.
+
+        Raises:
+            StudyError: As `read_picture`.
+            ChildError: If the child died or hung.
+        """
+        values, pixels = self._child.ask({"path": _packed_file(path)})
+        assert pixels is not None
+        return Picture(pixels, **{**values, "notes": tuple(values["notes"])})
+
+    def mask(self, path: File) -> np.ndarray:
+        """`covidctnet.io.picture.read_mask`, elsewhere.
+
+        Raises:
+            StudyError: As `read_mask`.
+            ChildError: If the child died or hung.
+        """
+        _, labels = self._child.ask({"path": _packed_file(path), "is_mask": True})
+        assert labels is not None
+        return labels
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        self._child.close()
+
+
+def picture_work(path: str | list[Any], is_mask: bool = False) -> Reply:
+    """What the child of `PictureChild` does."""
+    if is_mask:
+        return {}, read_mask(_unpacked_file(path))
+    picture = read_picture(_unpacked_file(path))
+    names = ("units", "format", "mode", "bits", "notes")
+    return {name: getattr(picture, name) for name in names}, picture.pixels
+
+
 def work(study: dict[str, Any]) -> Reply:
-    """What the child does."""
+    """What the child of `ReadingChild` does."""
     volume = read_study(unpacked(study))
     told = {
         "affine": volume.affine.tolist(),
@@ -75,10 +131,7 @@ def packed(study: Study) -> dict[str, Any]:
         "id": study.id,
         "path": str(study.path),
         "format": study.format,
-        "files": [
-            str(file) if isinstance(file, Path) else [str(file.archive), *astuple(file)[1:]]
-            for file in study.files
-        ],
+        "files": [_packed_file(file) for file in study.files],
         "series_uid": study.series_uid,
         "notes": study.notes,
     }
@@ -90,13 +143,18 @@ def unpacked(values: dict[str, Any]) -> Study:
         id=values["id"],
         path=Path(values["path"]),
         format=values["format"],
-        files=tuple(
-            Path(file) if isinstance(file, str) else Member(Path(file[0]), *file[1:])
-            for file in values["files"]
-        ),
+        files=tuple(_unpacked_file(file) for file in values["files"]),
         series_uid=values["series_uid"],
         notes=tuple(values["notes"]),
     )
+
+
+def _packed_file(file: File) -> str | list[Any]:
+    return str(file) if isinstance(file, Path) else [str(file.archive), *astuple(file)[1:]]
+
+
+def _unpacked_file(file: str | list[Any]) -> File:
+    return Path(file) if isinstance(file, str) else Member(Path(file[0]), *file[1:])
 
 
 def bytes_of(study: Study) -> int:

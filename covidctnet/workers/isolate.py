@@ -74,7 +74,17 @@ serve()
 # What a child says once it can work; anything else is the reason why it cannot.
 _READY = b"covidctnet reads\n"
 # Packages that a child imports. An environment may provide them through PYTHONPATH.
-_PACKAGES = ("numpy", "scipy", "pydicom", "nibabel", "imagecodecs", "skimage", "torch", "h5py")
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "pydicom",
+    "nibabel",
+    "imagecodecs",
+    "PIL",
+    "skimage",
+    "torch",
+    "h5py",
+)
 
 Reply = tuple[dict[str, Any], np.ndarray | None]
 Task = Callable[..., Reply]

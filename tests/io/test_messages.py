@@ -88,6 +88,12 @@ ELSEWHERE = {
     "OUT_OF_MEMORY": "tests/workers/test_isolate.py",
     "INTERNAL": "tests/workers/test_isolate.py",
     "NO_ANSWER": "tests/run/test_elsewhere.py",
+    "NOT_PICTURE": "tests/io/test_picture.py",
+    "SMALL_PICTURE": "tests/io/test_picture.py",
+    "COLOUR_MODEL": "tests/io/test_picture.py",
+    "SEVERAL_PICTURES": "tests/io/test_picture.py",
+    "SLICE_ORDER": "tests/slicewise/test_aggregate.py",
+    "MIXED_SCANS": "tests/slicewise/test_aggregate.py",
 }
 
 

@@ -14,6 +14,7 @@ from covidctnet.io.dicom.headers import (
 )
 from covidctnet.io.dicom.read import Survey, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
+from covidctnet.io.dicom.single import SingleSlice, read_slice
 from covidctnet.io.dicom.uids import Group, group
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Group",
     "Identity",
     "NotDicomError",
+    "SingleSlice",
     "Stack",
     "Survey",
     "group",
@@ -33,6 +35,7 @@ __all__ = [
     "looks_like_dicom",
     "owners",
     "read_dicom",
+    "read_slice",
     "series_key",
     "survey",
 ]

@@ -33,7 +33,7 @@ from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.voxels import SYNTAXES, read_hu
 
-__all__ = ["find_stacks"]
+__all__ = ["check_content", "find_stacks"]
 
 # Acquisitions that share this part of the shorter one, or one place, adjoin.
 JOINT_SHARE = 0.1
@@ -346,14 +346,19 @@ def _fault(placement: Placement, allow_gaps: bool, allow_tilt: bool) -> StudyErr
     try:
         pixels = placement.frames[0].pixels
         check_size((len(placement.frames), pixels.rows, pixels.columns))
-        _check_content(placement.frames)
+        check_content(placement.frames)
         check_placement(placement, allow_gaps=allow_gaps, allow_tilt=allow_tilt)
     except StudyError as error:
         return error
     return None
 
 
-def _check_content(frames: Sequence[Frame]) -> None:
+def check_content(frames: Sequence[Frame]) -> None:
+    """Refuse frames whose pixels cannot be decoded, or cannot become HU.
+
+    Raises:
+        StudyError: ``UNSUPPORTED_SYNTAX`` or ``NO_RESCALE``.
+    """
     for frame in frames:
         pixels = frame.pixels
         if pixels.syntax not in SYNTAXES:

@@ -1,0 +1,419 @@
+"""One grey picture from a file: PNG, JPEG, TIFF, or a single CT slice in DICOM.
+
+The content decides what a file is, never its name. Its size is read first, and a picture that is
+too small or too large is refused before a pixel is decoded. Decoders are C code, so pictures of
+strangers are read in a child process: `covidctnet.io.child.PictureChild`.
+
+Radiographs in DICOM (CR, DX) are not read yet: they are refused as no CT. Their place is
+`_FORMATS`, with a reader of their own.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+
+from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
+from covidctnet.io.dicom import looks_like_dicom, read_slice
+
+__all__ = [
+    "MAX_SIDE",
+    "MIN_SIDE",
+    "Format",
+    "Picture",
+    "picture_shape",
+    "read_mask",
+    "read_picture",
+]
+
+# A smaller picture shows no lung. The smallest slice cut out of a published figure is 61 wide.
+MIN_SIDE = 32
+# The largest detector of a radiograph has about 4,300 pixels along a side.
+MAX_SIDE = 8192
+MAX_FILE_BYTES = 256 * 2**20
+_HEAD_BYTES = 1024
+
+Format = Literal["PNG", "JPEG", "TIFF", "DICOM"]
+Units = Literal["grey", "HU"]
+_Result = TypeVar("_Result")
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (_PNG, "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"RIFF", "a WebP picture or another RIFF file"),
+    (b"%PDF", "a PDF file"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"<", "text"),
+)
+# Pillow's modes of grey and of colours that have a grey value.
+_SHALLOW = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_WITH_ALPHA = ("LA", "PA", "RGBA")
+_WHITE_IS_ZERO = 0
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+# A broken file makes the decoders fail in any of these ways.
+_DECODE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    AssertionError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Picture:
+    """A grey picture, with what its file says of it.
+
+    Attributes:
+        pixels: Shape (row, column), read-only: uint8, uint16, int32 or float32 grey values, or
+            int16 or float32 HU.
+        units: ``grey``, or ``HU`` of a CT slice.
+        format: ``PNG``, ``JPEG``, ``TIFF`` or ``DICOM``, by the content.
+        mode: How the file stores colours: ``L``, ``RGB``, ``RGBA``, ``P`` and the like, as Pillow
+            names them; the photometric interpretation of DICOM.
+        bits: Stored for a channel.
+        notes: What the reader did, one sentence each.
+    """
+
+    pixels: np.ndarray
+    units: Units
+    format: Format
+    mode: str
+    bits: int
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or 0 in self.pixels.shape:
+            raise ValueError(f"a picture has shape (row, column), got {self.pixels.shape}")
+        view = self.pixels.view()
+        view.setflags(write=False)
+        object.__setattr__(self, "pixels", view)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        rows, columns = self.pixels.shape
+        return rows, columns
+
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        return f"<Picture {rows} x {columns}, {self.format} {self.mode}, {self.bits} bits>"
+
+
+def read_picture(path: File) -> Picture:
+    """Read a file as one grey picture.
+
+    Colours become grey by ITU-R 601 (equal channels stay as they are), transparent parts black, and
+    a photograph is turned as its EXIF says; `Picture.notes` says so. Numbers of 16 bits and more
+    stay as they are stored.
+
+    Args:
+        path: PNG, JPEG, TIFF, or DICOM of one CT slice.
+
+    Raises:
+        StudyError: ``NOT_PICTURE`` for anything else, ``SMALL_PICTURE``, ``ABSURD_SIZE``,
+            ``COLOUR_MODEL`` for CMYK and others without a grey value, ``SEVERAL_PICTURES`` for an
+            animation or several pages, ``CORRUPT_FILE`` for a damaged file, ``UNREADABLE``, or
+            what `covidctnet.io.dicom.read_slice` raises.
+    """
+    content, kind = _content(path)
+    if kind == "DICOM":
+        found = read_slice(path)
+        _check_shape(*found.hu.shape)
+        return Picture(found.hu, "HU", "DICOM", found.photometric, found.bits, found.notes)
+    image, bits = _checked(content, kind)
+    notes: list[str] = []
+    mode = image.mode
+    pixels = _decoded(lambda: _grey(image, bits, notes))
+    return Picture(pixels, "grey", kind, mode, bits, tuple(notes))
+
+
+def read_mask(path: File) -> np.ndarray:
+    """Read a picture whose values are labels: 0 outside, anything else inside.
+
+    Args:
+        path: PNG, JPEG or TIFF in grey, or PNG with a palette, whose indices are the labels.
+
+    Returns:
+        Shape (row, column), unsigned integers as stored; colours are not mixed to grey.
+
+    Raises:
+        StudyError: As `read_picture`; ``COLOUR_MODEL`` if the channels differ.
+    """
+    content, kind = _content(path)
+    if kind == "DICOM":
+        raise StudyError(
+            "NOT_PICTURE",
+            "expected a mask as PNG, JPEG or TIFF, got DICOM. Save the mask as PNG.",
+        )
+    image, _ = _checked(content, kind)
+    return _decoded(lambda: _labels(image))
+
+
+def picture_shape(path: File) -> tuple[int, int]:
+    """Rows and columns that a picture's header names; no pixel of PNG, JPEG and TIFF is decoded.
+
+    Raises:
+        StudyError: As `read_picture`, as far as the header shows it.
+    """
+    content, kind = _content(path)
+    if kind == "DICOM":
+        return read_picture(path).shape
+    image, _ = _checked(content, kind)
+    columns, rows = image.size
+    # Numbers 5 to 8 of the EXIF orientation lie on their side. TIFF has turned its size by itself.
+    is_turned = kind != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+    return (columns, rows) if is_turned else (rows, columns)
+
+
+def _content(path: File) -> tuple[bytes, Format]:
+    """The bytes of a file, and what they are."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+            kind = _kind(head)
+            if kind == "DICOM":
+                return b"", kind
+            if size > MAX_FILE_BYTES:
+                raise StudyError(
+                    "ABSURD_SIZE",
+                    f"expected a picture file of at most {MAX_FILE_BYTES // 2**20} MiB, got "
+                    f"{size // 2**20} MiB. Check the file.",
+                )
+            return head + file.read(MAX_FILE_BYTES), kind
+    except OSError as error:
+        raise StudyError(
+            "UNREADABLE", f"a picture cannot be read ({error.strerror}). Check its rights."
+        ) from None
+
+
+def _kind(head: bytes) -> Format:
+    if head[128:132] == b"DICM":  # a preamble may begin like a TIFF
+        return "DICOM"
+    known = next((name for begin, name in _BEGINNINGS if head.startswith(begin)), None)
+    if known in _FORMATS:
+        return known  # type: ignore[return-value]
+    if known is None and looks_like_dicom(head):
+        return "DICOM"
+    if known is None:
+        is_text = head.isascii() and b"\0" not in head
+        known = "an empty file" if not head else "text" if is_text else "an unknown kind of file"
+    raise StudyError(
+        "NOT_PICTURE",
+        f"expected PNG, JPEG, TIFF or a CT slice in DICOM, got {known}. Save the picture as PNG.",
+    )
+
+
+def _checked(content: bytes, kind: str) -> tuple[Image.Image, int]:
+    """A picture that may be decoded, and its bits for a channel; nothing is decoded yet."""
+    if kind == "PNG":
+        _check_png(content)
+    open_format, bits_of = _FORMATS[kind]
+    # Image.open would refuse a large picture in words of its own.
+    image = _decoded(lambda: open_format(io.BytesIO(content)))
+    columns, rows = image.size
+    _check_shape(rows, columns)
+    if _decoded(lambda: getattr(image, "is_animated", False)):
+        raise StudyError(
+            "SEVERAL_PICTURES",
+            f"expected one picture, got {kind} with several (an animation, or pages). "
+            "Save the one that is meant alone.",
+        )
+    bits = _decoded(lambda: bits_of(image, content))
+    _check_colours(image)
+    return image, bits
+
+
+def _check_shape(rows: int, columns: int) -> None:
+    if min(rows, columns) < MIN_SIDE:
+        raise StudyError(
+            "SMALL_PICTURE",
+            f"expected a picture of at least {MIN_SIDE} x {MIN_SIDE} pixels, got "
+            f"{rows} x {columns}. Give the original picture.",
+        )
+    if max(rows, columns) > MAX_SIDE:
+        raise StudyError(
+            "ABSURD_SIZE",
+            f"expected a picture of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {rows} x {columns}."
+            " Check the file, or make the picture smaller.",
+        )
+
+
+def _check_colours(image: Image.Image) -> None:
+    mode = image.mode
+    if mode not in _SHALLOW + _DEEP:
+        raise StudyError(
+            "COLOUR_MODEL",
+            f"expected grey or RGB, got {mode}, whose grey values depend on a device. "
+            "Save the picture as PNG in grey.",
+        )
+    tags = getattr(image, "tag_v2", {})
+    if mode in _DEEP and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        raise StudyError(
+            "COLOUR_MODEL",
+            "expected numbers that grow with brightness, got a TIFF of more than 8 bits in which "
+            "0 is white. Save the picture as PNG.",
+        )
+
+
+def _check_png(content: bytes) -> None:
+    """Refuse a PNG of which a part is missing or changed: Pillow does not check all of it.
+
+    Source: PNG specification (ISO/IEC 15948), 5.3.
+    """
+    place = len(_PNG)
+    kind = b""
+    while kind != b"IEND":
+        head = content[place : place + 8]
+        if len(head) < 8:
+            raise _corrupt("the file ends too early")
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        body = memoryview(content)[place + 4 : place + 8 + length]
+        checksum = content[place + 8 + length : place + 12 + length]
+        if len(checksum) < 4:
+            raise _corrupt("the file ends too early")
+        # Parts whose name begins with a small letter are not needed for the pixels.
+        if kind[:1].isupper() and zlib.crc32(body) != int.from_bytes(checksum, "big"):
+            raise _corrupt("a checksum is wrong")
+        place += 12 + length
+
+
+def _corrupt(why: str) -> StudyError:
+    return StudyError(
+        "CORRUPT_FILE",
+        f"expected a whole picture, got a damaged one ({why}). Copy or export it again.",
+    )
+
+
+def _decoded(decode: Callable[[], _Result]) -> _Result:
+    """What a decoder gives; whatever it fails with is one error."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return decode()
+    except _DECODE_ERRORS as error:
+        raise _corrupt(type(error).__name__) from None
+
+
+def _grey(image: Image.Image, bits: int, notes: list[str]) -> np.ndarray:
+    """Decode to one grey value a pixel, and note what was decided."""
+    image.load()
+    if (orientation := _orientation(image)) not in (1, None):
+        image = ImageOps.exif_transpose(image)
+        notes.append(f"the picture was turned, as its EXIF orientation {orientation} says")
+    if image.mode in _DEEP:
+        return _deep(np.asarray(image))
+    if bits > 8:
+        notes.append(f"{bits} bits of a channel: the upper 8 were kept")
+    if image.mode == "P":
+        notes.append("the colours of a palette were taken")
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            notes.append("transparent parts were laid on black")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")
+        if apart := _channels_apart(np.asarray(image)):
+            notes.append(f"colours that differ by up to {apart} became grey (ITU-R 601)")
+    return np.array(image.convert("L"))
+
+
+def _deep(stored: np.ndarray) -> np.ndarray:
+    """Numbers of more than 8 bits in the byte order of this machine."""
+    if not np.isfinite(stored).all():
+        raise _corrupt("it holds numbers that are not finite")
+    return np.array(stored, dtype=stored.dtype.newbyteorder("="))
+
+
+def _labels(image: Image.Image) -> np.ndarray:
+    image.load()
+    if _orientation(image) not in (1, None):
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise StudyError(
+            "COLOUR_MODEL", "expected labels in a mask, got fractions. Save the mask as PNG."
+        )
+    if image.mode in ("1", "L", "P", *_DEEP):
+        labels = np.array(image)
+        if labels.dtype.kind == "i" and labels.min() < 0:
+            raise StudyError(
+                "COLOUR_MODEL",
+                "expected labels from 0 in a mask, got negative numbers. Save the mask as PNG.",
+            )
+        return labels.astype(np.uint8 if labels.max() < 256 else np.uint32)
+    colours = np.asarray(image.convert("RGB"))
+    if apart := _channels_apart(colours):
+        raise StudyError(
+            "COLOUR_MODEL",
+            f"expected a mask in grey or with a palette, got colours that differ by up to {apart}. "
+            "Save each class as a grey value.",
+        )
+    return np.ascontiguousarray(colours[:, :, 0])
+
+
+def _channels_apart(colours: np.ndarray) -> int:
+    """The largest difference between the channels of a pixel."""
+    return int(np.ptp(colours, axis=2).max())
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF orientation; None when there is none, or none that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = image.getexif().get(0x0112)
+    except _DECODE_ERRORS:
+        return None
+    return found if isinstance(found, int) and 1 <= found <= 8 else None
+
+
+def _png_bits(image: Image.Image, content: bytes) -> int:
+    return content[24]
+
+
+def _jpeg_bits(image: Image.Image, content: bytes) -> int:
+    return int(image.bits)  # type: ignore[attr-defined]
+
+
+def _tiff_bits(image: Image.Image, content: bytes) -> int:
+    return int(np.max(image.tag_v2.get(_TIFF_BITS, 1)))  # type: ignore[attr-defined]
+
+
+_Opening = Callable[[io.BytesIO], Image.Image]
+_FORMATS: Mapping[str, tuple[_Opening, Callable[[Image.Image, bytes], int]]] = MappingProxyType(
+    {
+        "PNG": (PngImagePlugin.PngImageFile, _png_bits),
+        "JPEG": (JpegImagePlugin.JpegImageFile, _jpeg_bits),
+        "TIFF": (TiffImagePlugin.TiffImageFile, _tiff_bits),
+    }
+)

@@ -1,0 +1,90 @@
+"""Grey values of 8 bits, as most networks for pictures take them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidctnet.errors import UsageError
+from covidctnet.io.picture import Picture
+
+__all__ = ["LUNG_WINDOW", "Window", "grey_8_bit", "hu_to_8_bit"]
+
+# Of numbers whose meaning is unknown, this share at each end becomes black or white.
+_TAIL_PERCENT = 0.5
+
+
+@dataclass(frozen=True)
+class Window:
+    """A range of HU, from black to white.
+
+    Attributes:
+        level: Its middle, HU.
+        width: From its lower to its upper end, HU.
+    """
+
+    level: float = -600.0
+    width: float = 1500.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.level) and math.isfinite(self.width) and self.width > 0):
+            raise UsageError(
+                "expected a window of a finite level and a width above 0 HU, got level "
+                f"{self.level:g} and width {self.width:g}. Correct the settings."
+            )
+
+    @property
+    def low(self) -> float:
+        """HU that become black."""
+        return self.level - self.width / 2
+
+    @property
+    def high(self) -> float:
+        """HU that become white."""
+        return self.level + self.width / 2
+
+
+LUNG_WINDOW = Window()
+
+
+def hu_to_8_bit(hu: np.ndarray, window: Window = LUNG_WINDOW) -> np.ndarray:
+    """HU to grey values: 0 at and below the window, 255 at and above it.
+
+    Args:
+        hu: Any shape.
+        window: The range that is shown.
+
+    Returns:
+        uint8, the same shape, rounded to the nearest.
+    """
+    return _stretched(hu, window.low, window.high)
+
+
+def grey_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
+    """The grey values of a picture in 8 bits.
+
+    Args:
+        picture: In HU: seen through the window. Of 8 bits: as it is. In other numbers, whose
+            meaning its file does not tell: stretched between the percentiles 0.5 and 99.5.
+        window: For HU.
+
+    Returns:
+        uint8, shape (row, column).
+    """
+    if picture.units == "HU":
+        return hu_to_8_bit(picture.pixels, window)
+    if picture.pixels.dtype == np.uint8:
+        return picture.pixels
+    low, high = np.percentile(picture.pixels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
+    if high <= low:
+        low, high = float(picture.pixels.min()), float(picture.pixels.max())
+    return _stretched(picture.pixels, low, high)
+
+
+def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
