@@ -24,9 +24,19 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from covidctnet.evidence import (
+        Evidence,
+        Heatmap,
+        LesionVolume,
+        Mask,
+        Panels,
+        QualityFindings,
+        Regions,
+        SliceScores,
+    )
     from covidctnet.io import Study, find_studies, read_study, read_volume
     from covidctnet.preprocess import PreprocessSettings
-    from covidctnet.results import Burden, Failure, Prediction, Region
+    from covidctnet.results import Failure, Prediction
     from covidctnet.run.classify import classify_studies
     from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.load import load
@@ -35,16 +45,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHEST_CT",
-    "Burden",
     "Classes",
     "CohortError",
     "CovidCTNet",
     "CovidCTNetError",
+    "Evidence",
     "Failure",
+    "Heatmap",
     "Label",
+    "LesionVolume",
+    "Mask",
+    "Panels",
     "Prediction",
     "PreprocessSettings",
-    "Region",
+    "QualityFindings",
+    "Regions",
+    "SliceScores",
     "Source",
     "StorageError",
     "Study",
@@ -74,7 +90,17 @@ _HOMES = {
     "io": ("Study", "find_studies", "read_study", "read_volume"),
     "preprocess": ("PreprocessSettings",),
     "classes": ("CHEST_CT", "Classes", "Label"),
-    "results": ("Burden", "Failure", "Prediction", "Region"),
+    "evidence": (
+        "Evidence",
+        "Heatmap",
+        "LesionVolume",
+        "Mask",
+        "Panels",
+        "QualityFindings",
+        "Regions",
+        "SliceScores",
+    ),
+    "results": ("Failure", "Prediction"),
     "run.classify": ("classify_studies",),
     "run.load": ("load",),
     "systems.covidctnet.predictor": ("CovidCTNet",),

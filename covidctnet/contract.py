@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from covidctnet.classes import Classes
 from covidctnet.errors import UsageError
+from covidctnet.evidence import Keep
 from covidctnet.results import Prediction
 from covidctnet.volume import Volume
 
@@ -24,13 +25,11 @@ if TYPE_CHECKING:
     from covidctnet.weights import Weights
 
 __all__ = [
-    "Localiser",
     "Modality",
     "Predictor",
     "PredictorInfo",
     "RunSettings",
     "Stage",
-    "StoredPredictor",
     "System",
 ]
 
@@ -47,6 +46,8 @@ class PredictorInfo:
         weights: Name of its weights.
         digest: Twelve hexadecimal digits that change with any weight or setting.
         classes: That it tells apart.
+        preprocessing: Digest of the settings that a study in a work folder must be preprocessed
+            with for `Predictor.prepare` to take it; empty where it takes none.
         caveat: What must be said with every answer; empty where nothing must.
         seen: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
@@ -61,10 +62,16 @@ class PredictorInfo:
     seen: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    preprocessing: str = ""
 
     @classmethod
     def of(
-        cls, weights: Weights, provenance: Mapping[str, Any], *, digest: str = ""
+        cls,
+        weights: Weights,
+        provenance: Mapping[str, Any],
+        *,
+        digest: str = "",
+        preprocessing: str = "",
     ) -> PredictorInfo:
         """What a predictor with these weights is.
 
@@ -72,6 +79,7 @@ class PredictorInfo:
             weights: Loaded.
             provenance: See `PredictorInfo`.
             digest: Of a predictor that was changed since; that of the weights by default.
+            preprocessing: See `PredictorInfo`.
         """
         return cls(
             weights.card["system"],
@@ -82,6 +90,7 @@ class PredictorInfo:
             weights.seen,
             provenance,
             weights.card,
+            preprocessing,
         )
 
 
@@ -92,49 +101,28 @@ class Predictor(Protocol):
     def info(self) -> PredictorInfo:
         """What it is."""
 
-    def prepare(self, volume: Volume, /) -> Any:
+    def prepare(self, scan: Volume | StoredStudy, /) -> Any:
         """What can be done while another study is answered, in any thread.
+
+        Args:
+            scan: As it was read; or a study in a work folder, of a predictor whose info names the
+                preprocessing.
 
         Raises:
             StudyError: If the scan cannot be answered.
         """
 
-    def __call__(self, prepared: Any, /, *, images: bool = False) -> Prediction:
+    def __call__(self, prepared: Any, /, *, keep: Keep = "numbers") -> Prediction:
         """Answer what `prepare` gave.
 
         Args:
             prepared: From `prepare`.
-            images: Keep slices for a picture in the answer.
+            keep: Voxels that the evidence of the answer holds: none, those of a few slices for a
+                picture, or all. What each system has of them is its own choice.
 
         Raises:
             StudyError: If the scan cannot be answered.
         """
-
-
-@runtime_checkable
-class StoredPredictor(Predictor, Protocol):
-    """A predictor that also answers what `covidctnet preprocess` has prepared."""
-
-    @property
-    def settings_digest(self) -> str:
-        """Of the preprocessing that it wants."""
-
-    def prepare_stored(self, study: StoredStudy, /) -> Any:
-        """As `prepare`, of a study in a work folder that was preprocessed with these settings."""
-
-
-@runtime_checkable
-class Localiser(Predictor, Protocol):
-    """A predictor whose residual can be compared with drawn lesions."""
-
-    @property
-    def lesion_threshold(self) -> float | None:
-        """Residual from which a voxel counts as lesion; None when it was not fitted."""
-
-    def __call__(
-        self, prepared: Any, /, *, images: bool = False, residual: bool = False
-    ) -> Prediction:
-        """As `Predictor`; with `residual`, the answer keeps the whole residual and the lungs."""
 
 
 @dataclass(frozen=True)

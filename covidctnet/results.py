@@ -6,88 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from covidctnet.classes import CHEST_CT, Classes, Label
+from covidctnet.evidence import Evidence
 
+E = TypeVar("E", bound=Evidence)
 # The statuses of a `Prediction`.
 ANSWERED = ("classified", "flagged", "abstained")
 
 # Flags that tell of a scan and are no doubt about its answer; all others are reservations. Weights
 # that do not know scans like it say so by `unlike_training`.
 INFORMATION = frozenset({"contrast"})
-
-
-@dataclass(frozen=True)
-class Region:
-    """A third of one lung, and how much of it the denoiser took away.
-
-    Attributes:
-        lung: ``right`` or ``left``, the patient's.
-        third: ``upper``, ``middle`` or ``lower`` third of that lung's height.
-        lung_ml: Its volume, rim left out.
-        lesion_ml: Of it, voxels whose residual exceeds the threshold.
-    """
-
-    lung: str
-    third: str
-    lung_ml: float
-    lesion_ml: float
-
-    @property
-    def share(self) -> float:
-        """Lesion over lung; NaN where there is no lung."""
-        return self.lesion_ml / self.lung_ml if self.lung_ml else math.nan
-
-
-@dataclass(frozen=True)
-class Burden:
-    """How much of the lungs differs from what the denoiser expects of healthy ones.
-
-    Attributes:
-        threshold: Residual from which a voxel counts, in units of the HU window's width; fixed on
-            Control patients when the weights were made.
-        regions: Six: both lungs, three thirds each.
-        top_slices_mm: Heights of the slices with the largest lesion area, largest first.
-    """
-
-    threshold: float
-    regions: tuple[Region, ...]
-    top_slices_mm: tuple[float, ...] = ()
-
-    @property
-    def lung_ml(self) -> float:
-        """Volume of both lungs, rim left out."""
-        return sum(region.lung_ml for region in self.regions)
-
-    @property
-    def lesion_ml(self) -> float:
-        """Volume of all voxels that count."""
-        return sum(region.lesion_ml for region in self.regions)
-
-    @property
-    def share(self) -> float:
-        """Lesion over lung, both lungs together; NaN without lungs."""
-        return self.lesion_ml / self.lung_ml if self.lung_ml else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that `json.dumps` writes; a share without lungs is None."""
-        return {
-            "share": _finite(self.share),
-            "lesion_ml": float(self.lesion_ml),
-            "lung_ml": float(self.lung_ml),
-            "threshold": float(self.threshold),
-            "top_slices_mm": [float(height) for height in self.top_slices_mm],
-            "regions": [
-                {
-                    "lung": region.lung,
-                    "third": region.third,
-                    "lung_ml": float(region.lung_ml),
-                    "lesion_ml": float(region.lesion_ml),
-                }
-                for region in self.regions
-            ],
-        }
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,12 +34,10 @@ class Prediction:
             the order of the classes; empty when the weights were not calibrated.
         distance: How unlike the training data the scan is, over the threshold that one in a
             hundred valid scans exceeds; None when the weights do not know.
-        burden: How much of the lungs is unusual; None when the weights do not know.
+        evidence: What the answer rests on, by type: see `find`. Voxels only when asked for.
         acquisition: See `covidctnet.volume.Source`.
         weights: Digest of the weights and of the settings that came with them.
         notes: What the reader and the stages did, one sentence each.
-        images: Voxels kept for a picture, by name (``input``, ``denoised``, ``residual``), each
-            (slice, row, column) or None; only when asked for.
         classes: That were told apart.
     """
 
@@ -119,11 +47,10 @@ class Prediction:
     seconds: Mapping[str, float] = field(default_factory=dict)
     prediction_set: tuple[Label, ...] = ()
     distance: float | None = None
-    burden: Burden | None = None
+    evidence: tuple[Evidence, ...] = field(default=(), repr=False)
     acquisition: tuple[tuple[str, str | float], ...] = ()
     weights: str = ""
     notes: tuple[str, ...] = ()
-    images: Mapping[str, object] | None = field(default=None, repr=False, compare=False)
     classes: Classes = field(default=CHEST_CT, repr=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +70,10 @@ class Prediction:
         """The most probable label."""
         return max(self.classes, key=lambda label: self.probabilities[label])
 
+    def find(self, kind: type[E]) -> E | None:
+        """The first evidence of a type, or None."""
+        return next((one for one in self.evidence if isinstance(one, kind)), None)
+
     @property
     def status(self) -> str:
         """``classified``; ``flagged`` with a reservation; ``abstained`` when two labels are left.
@@ -154,11 +85,11 @@ class Prediction:
         return "flagged" if reservations(self.flags) else "classified"
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain values that `json.dumps` writes; pictures are left out.
+        """The answer as plain values that `json.dumps` writes; voxels are left out.
 
         Returns:
             ``study``, ``label``, ``status``, ``probabilities``, ``prediction_set``, ``flags``,
-            ``distance``, ``burden``, ``acquisition``, ``seconds``, ``weights`` and ``notes``,
+            ``distance``, ``evidence``, ``acquisition``, ``seconds``, ``weights`` and ``notes``,
             always all of them and in this order. Labels are their keys (``covid19``); what is not
             known is None.
         """
@@ -170,7 +101,7 @@ class Prediction:
             "prediction_set": [label.key for label in self.prediction_set],
             "flags": list(self.flags),
             "distance": _finite(self.distance),
-            "burden": None if self.burden is None else self.burden.to_dict(),
+            "evidence": [one.to_dict() for one in self.evidence],
             "acquisition": {
                 name: value if isinstance(value, str) else _finite(value)
                 for name, value in self.acquisition

@@ -89,6 +89,8 @@ class Volume:
         units: ``HU``; ``unit``, the HU window mapped to [0, 1]; ``residual``, input minus output.
         source: Study id, content digest and the reader's notes.
         steps: What was done so far, one sentence a step.
+        window_hu: The HU that are 0 and 1 in ``unit``, and whose width is 1 in ``residual``; None
+            for HU.
     """
 
     array: np.ndarray
@@ -96,6 +98,7 @@ class Volume:
     units: Units
     source: Source
     steps: tuple[str, ...] = field(default=())
+    window_hu: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3 or 0 in self.array.shape:
@@ -105,6 +108,11 @@ class Volume:
             raise ValueError(f"an affine is a finite 4 x 4 matrix, got {affine.tolist()}")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise ValueError(f"an affine must be invertible, got {affine.tolist()}")
+        if (self.window_hu is None) != (self.units == "HU"):
+            raise ValueError(
+                f"expected a window for a volume in unit or residual alone, got {self.window_hu} "
+                f"for one in {self.units}"
+            )
         affine.setflags(write=False)
         view = self.array.view()
         view.setflags(write=False)
@@ -224,6 +232,14 @@ class Volume:
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
+
+    @property
+    def scale_hu(self) -> tuple[float, float]:
+        """What 0 and 1 in the volume's units are, in HU."""
+        if self.window_hu is None:
+            return 0.0, 1.0
+        low, high = self.window_hu
+        return (low, high) if self.units == "unit" else (0.0, high - low)
 
     def then(self, step: str, array: np.ndarray, **changes: Any) -> Volume:
         """The next value: new voxels, and one more sentence in its history.

@@ -42,7 +42,7 @@ def put_study(
     source = Source(study, digest=hashlib.sha256(array.tobytes()).hexdigest(), notes=notes)
     for part in (store, store.coarse) if field == "lungs" else (store,):
         part.put(
-            Volume(array, affine, "unit", source, steps=("windowed",)),
+            Volume(array, affine, "unit", source, steps=("windowed",), window_hu=(-1000.0, 400.0)),
             lungs=lungs,
             content_key=hashlib.sha256(f"{name} {size}".encode()).hexdigest(),
             settings=asdict(settings),

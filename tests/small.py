@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 
@@ -88,6 +89,23 @@ def write_cohort(root: Path, controls: int = 8, others: int = 4) -> Path:
         for number in range(count):
             name = f"{label.lower()}{number}"
             write_chest(root / label / name, name, sick=label != "control")
+    return root
+
+
+def with_masks(root, masks):
+    """A sick and a healthy patient, and masks of lesions for those named."""
+    rows = ["study,patient,label,lesions"]
+    for name, label in (("sick", "CAP"), ("well", "Control")):
+        write_chest(root / label / name, name, sick=name == "sick")
+        file = f"truth/{name}.nii" if name in masks else ""
+        rows.append(f"{label}/{name},{name},{label},{file}")
+        if file:
+            (root / "truth").mkdir(exist_ok=True)
+            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ an_affine(SPACING)
+            image = nib.Nifti1Image(masks[name], affine)
+            image.header.set_sform(affine, 1)
+            nib.save(image, root / file)
+    (root / "cohort.csv").write_text("\n".join(rows) + "\n")
     return root
 
 

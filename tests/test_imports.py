@@ -67,6 +67,11 @@ def test_the_package_keeps_every_contract(copy):
             "covidctnet.systems.covidctnet.networks is not allowed to import covidctnet.volume",
         ),
         (
+            "evaluation/localise",
+            "from covidctnet.phantom.lesions import NO_LESION",
+            "covidctnet.evaluation is not allowed to import covidctnet.phantom",
+        ),
+        (
             "run/classify",
             "import pytorch_lightning",
             "covidctnet.run.classify -> pytorch_lightning",

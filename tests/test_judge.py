@@ -5,10 +5,14 @@ import csv
 import numpy as np
 import pytest
 
-from covidctnet import read_volume
+from covidctnet import Source, Volume, read_volume
 from pipelines.real import judge
 from pipelines.real.slices import ILL_FROM, blocked_auc, score_slices
 from tests.small import tiny_weights, write_chest
+
+
+def a_unit(array):
+    return Volume(array, np.eye(4), "unit", Source("s"), (), (-1000.0, 400.0))
 
 
 def rng():
@@ -28,7 +32,7 @@ def slices():
 
 def test_a_patch_that_was_taken_away_is_what_its_slice_scores(slices):
     given, clean, lungs = slices
-    scores = score_slices(given, clean, lungs, voxel_mm2=2.5)
+    scores = score_slices(a_unit(given), clean, lungs, voxel_mm2=2.5)
     # The rim of three voxels is left out: 24 x 24 remain, and the whole patch lies in them.
     assert scores.voxels.tolist() == [576, 576, 576]
     assert scores.residual_share.tolist() == pytest.approx([0, 100 / 576, 0])
@@ -40,24 +44,24 @@ def test_a_patch_that_was_taken_away_is_what_its_slice_scores(slices):
 
 def test_what_was_added_or_lies_outside_the_lungs_scores_nothing(slices):
     given, clean, lungs = slices
-    assert score_slices(clean, given, lungs).residual_mean.max() == 0
+    assert score_slices(a_unit(clean), given, lungs).residual_mean.max() == 0
     outside = given + np.where(lungs, 0, 0.15).astype(np.float32)
     assert np.allclose(
-        score_slices(outside, clean, lungs).residual_mean,
-        score_slices(given, clean, lungs).residual_mean,
+        score_slices(a_unit(outside), clean, lungs).residual_mean,
+        score_slices(a_unit(given), clean, lungs).residual_mean,
     )
 
 
 def test_the_threshold_is_the_one_told(slices):
     _, clean, lungs = slices
     for excess, share in ((-1e-3, 0.0), (1e-3, 1.0)):
-        scores = score_slices(clean + np.float32(ILL_FROM + excess), clean, lungs)
+        scores = score_slices(a_unit(clean + np.float32(ILL_FROM + excess)), clean, lungs)
         assert np.allclose(scores.residual_share, share)
 
 
 def test_slices_without_lungs_score_zero(slices):
     given, clean, lungs = slices
-    scores = score_slices(given, clean, lungs & False)
+    scores = score_slices(a_unit(given), clean, lungs & False)
     assert not scores.residual_share.any()
     assert scores.whole("residual_mean") == 0
 

@@ -12,6 +12,7 @@ import torch
 
 import covidctnet
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.evidence import Panels
 from covidctnet.preprocess import PreprocessSettings, check_extent, preprocess
 from covidctnet.run.evaluate import evaluate_data
 from covidctnet.systems.covidctnet.networks import CNN3D
@@ -136,7 +137,7 @@ def test_a_network_replaced_by_its_equal_keeps_the_provenance(model):
 
 def test_answering_writes_nothing_into_the_networks(model, chest):
     before = [state_stamp(network) for network in (model.denoiser, model.classifier)]
-    model(chest, images=True)
+    model(chest, keep="slices")
     assert [state_stamp(network) for network in (model.denoiser, model.classifier)] == before
     assert model.weights_digest == model.weights.digest
 
@@ -169,10 +170,10 @@ def test_a_model_of_uncalibrated_weights_knows_its_parts_too(tmp_path):
 
 
 def test_answers_of_a_model_can_be_pickled_with_all_that_was_kept(model, chest):
-    answer = model(chest, images=True, residual=True)
+    answer = model(chest, keep="volumes")
     again = pickle.loads(pickle.dumps(answer))
     assert again == answer
-    kept = again.images["residual_volume"]
-    assert np.array_equal(kept.array, answer.images["residual_volume"].array)
-    assert not kept.array.flags.writeable
+    kept = again.find(Panels)
+    assert np.array_equal(kept["residual"], answer.find(Panels)["residual"])
+    assert not kept["residual"].flags.writeable
     assert "data:image/webp" in again._repr_html_()

@@ -24,7 +24,7 @@ def lesions():
     border = box(shape, slice(0, 5), slice(5, 15), slice(5, 15))
     affine = np.diag([2, 2, 2, 1.0])
     affine[:3, 3] = [20, 0, 0]  # the crop begins ten slices higher
-    unit = Volume(np.zeros((20, 40, 40), np.float32), affine, "unit", Source("s"))
+    unit = Volume(np.zeros((20, 40, 40), np.float32), affine, "unit", Source("s"), (), (-1000, 400))
     half = box((20, 40, 40), slice(0, 10), slice(0, 40), slice(0, 40))
     seen = {
         "network": ChestScan(unit, np.ones(unit.shape, bool), NO_CHEST),

@@ -18,9 +18,10 @@ from PIL import Image
 import covidctnet
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StorageError, StudyError, UsageError
-from covidctnet.results import Burden, Prediction, Region
+from covidctnet.evidence import LesionVolume, Panels, Region
+from covidctnet.results import Prediction
 from covidctnet.volume import PAINTED_INTO, PAINTED_NOTE, SYNTHETIC_NOTE, Source, Volume
-from tests.evaluation.simulated import burden
+from tests.evaluation.simulated import lesion_volume
 from tests.report.answers import answer, images
 from tests.volumes import a_chest, a_volume
 
@@ -267,50 +268,51 @@ def test_a_copied_or_pickled_volume_is_equal_and_as_read_only(scan, again):
     assert not made.affine.flags.writeable
 
 
-def full_answer(**rest):
+def full_answer(voxels=()):
     return answer(
         flags=("thick_slices",),
         seconds={"read": 0.5},
         prediction_set=(CHEST_CT.CONTROL, CHEST_CT.COVID19),
         distance=1.25,
-        burden=burden(0.1),
+        evidence=(lesion_volume(0.1), *voxels),
         acquisition=(("slice_mm", 6.0), ("kernel", "lung")),
         notes=(SYNTHETIC_NOTE,),
-        **rest,
     )
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
 def test_a_copied_or_pickled_answer_is_equal_with_its_pictures(again):
-    prediction = full_answer(images=images())
+    prediction = full_answer(images())
     made = again(prediction)
     assert made == prediction
-    assert np.array_equal(made.images["residual"], prediction.images["residual"])
+    assert np.array_equal(made.find(Panels)["residual"], prediction.find(Panels)["residual"])
     with pytest.raises(TypeError):
         made.probabilities[CHEST_CT.CAP] = 1.0
 
 
 KEYS = ["study", "label", "status", "probabilities", "prediction_set", "flags", "distance"]
-KEYS += ["burden", "acquisition", "seconds", "weights", "notes"]
+KEYS += ["evidence", "acquisition", "seconds", "weights", "notes"]
 
 
 def test_an_answer_as_a_dict_has_the_same_keys_whatever_is_known():
     assert list(full_answer().to_dict()) == KEYS
     bare = answer().to_dict()
     assert list(bare) == KEYS
-    assert (bare["burden"], bare["distance"]) == (None, None)
+    assert (bare["evidence"], bare["distance"]) == ([], None)
 
 
 def test_an_answer_as_a_dict_survives_json():
-    prediction = full_answer(images=images())
+    prediction = full_answer(images())
     told = json.loads(json.dumps(prediction.to_dict(), allow_nan=False))
     assert told == prediction.to_dict()
     assert told["probabilities"] == {"control": 0.2, "covid19": 0.7, "cap": 0.1}
     assert (told["label"], told["status"]) == ("covid19", "abstained")
     assert told["prediction_set"] == ["control", "covid19"]
     assert told["acquisition"] == {"slice_mm": 6.0, "kernel": "lung"}
-    assert told["burden"]["share"] == pytest.approx(0.1)
-    assert len(told["burden"]["regions"]) == 6
+    lesions, panels = told["evidence"]
+    assert (lesions["type"], lesions["share"]) == ("lesion_volume", pytest.approx(0.1))
+    assert len(lesions["regions"]) == 6
+    assert panels["names"] == ["input", "denoised", "residual"] and "images" not in panels
 
 
 def test_numbers_of_numpy_in_an_answer_become_plain_ones():
@@ -320,9 +322,9 @@ def test_numbers_of_numpy_in_an_answer_become_plain_ones():
 
 
 def test_what_no_number_can_tell_is_none_in_the_dict():
-    empty = Burden(0.1, (Region("right", "upper", 0.0, 0.0),))
-    told = answer(burden=empty, distance=math.inf).to_dict()
-    assert told["burden"]["share"] is None
+    empty = LesionVolume(0.1, (Region("right", "upper", 0.0, 0.0),))
+    told = answer(evidence=(empty,), distance=math.inf).to_dict()
+    assert told["evidence"][0]["share"] is None
     assert told["distance"] is None
     json.dumps(told, allow_nan=False)
 
@@ -372,25 +374,27 @@ def test_a_notebook_shows_the_head_above_and_the_patients_right_on_the_left():
 def test_a_notebook_shows_every_kind_of_volume(units):
     array = np.linspace(0, 1, 20 * 30 * 40, dtype=np.float32).reshape(20, 30, 40)
     source = Source("0123456789ab", notes=(SYNTHETIC_NOTE,))
-    volume = Volume(array, np.diag([3.0, 3.0, 3.0, 1.0])[[2, 1, 0, 3]], units, source)
+    volume = Volume(
+        array, np.diag([3.0, 3.0, 3.0, 1.0])[[2, 1, 0, 3]], units, source, (), (-1000.0, 400.0)
+    )
     html = volume._repr_html_()
     assert picture_in(html).max() > 200
     assert "synthetic patient (phantom)" in html
 
 
 def test_a_notebook_shows_an_answer_with_its_slices_where_they_were_kept():
-    html = full_answer(images=images())._repr_html_()
+    html = full_answer(images())._repr_html_()
     drawn = picture_in(html)
     assert drawn.shape[1] == 3 * 200 + 2 * 2
     for words in ("Covid-19", "0.700", "labels left: Control, Covid-19", "Not a medical device"):
         assert words in html
     assert "synthetic patient (phantom)" in html
     assert "rows: input, denoised, residual;" in html
+    assert "Affected: 10.0 % of the lungs" in html
 
 
-@pytest.mark.parametrize("kept", [None, {"residual_volume": 1, "lungs": 2}])
-def test_a_notebook_shows_an_answer_without_slices_as_text(kept):
-    html = answer(images=kept)._repr_html_()
+def test_a_notebook_shows_an_answer_without_slices_as_text():
+    html = answer(evidence=(lesion_volume(0.1),))._repr_html_()
     assert "<img" not in html
     assert "0.700" in html
 

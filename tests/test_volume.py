@@ -38,6 +38,21 @@ def test_wrong_units_are_refused_by_name():
     assert caught.value.code == "WRONG_UNITS"
 
 
+def test_a_volume_knows_what_its_numbers_are_in_hu():
+    volume = a_volume()
+    assert volume.scale_hu == (0.0, 1.0)
+    unit = volume.then("windowed", volume.array, units="unit", window_hu=(-1000.0, 400.0))
+    assert unit.scale_hu == (-1000.0, 400.0)
+    residual = unit.then("less itself", unit.array, units="residual")
+    assert residual.scale_hu == (0.0, 1400.0)
+
+
+@pytest.mark.parametrize(("units", "window"), [("HU", (-1000, 400)), ("unit", None)])
+def test_a_window_is_for_numbers_that_are_no_hu(units, window):
+    with pytest.raises(ValueError, match="expected a window for a volume in unit or residual"):
+        a_volume().then("x", a_volume().array, units=units, window_hu=window)
+
+
 @pytest.mark.parametrize(
     ("array", "affine", "message"),
     [

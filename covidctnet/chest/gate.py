@@ -139,10 +139,10 @@ def prepare_chest(
     """
     if settings.field == "scan":
         unit = preprocess(volume, settings, device=device)
-        chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
+        chest, lungs = look_for_chest(unit)
         return ChestScan(unit, lungs, chest)
     check_extent(volume)
-    coarse = coarse_scan(volume, window_hu=settings.window_hu)
+    coarse = coarse_scan(volume, settings.window_hu)
     if not coarse.lungs.any():
         check_chest(NO_CHEST, study=volume.source.study)
     if complete is not None:
@@ -154,7 +154,7 @@ def prepare_chest(
     cropped = volume.then(step, volume.array[box], affine=affine)
     unit = preprocess(cropped, replace(settings, field="scan"), device=device)
     lungs = coarse.lungs_in(unit)
-    return ChestScan(unit, lungs, _measure(unit, lungs, settings.window_hu), coarse)
+    return ChestScan(unit, lungs, _measure(unit, lungs), coarse)
 
 
 def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSettings) -> ChestScan:
@@ -174,21 +174,20 @@ def known_chest(unit: Volume, lungs: np.ndarray | None, settings: PreprocessSett
     if lungs is None:
         if settings.field == "lungs":
             raise ValueError("a scan cropped to the lungs needs its lung mask, got none")
-        chest, lungs = look_for_chest(unit, window_hu=settings.window_hu)
+        chest, lungs = look_for_chest(unit)
     else:
         if lungs.shape != unit.shape:
             raise ValueError(f"the lung mask has shape {lungs.shape}, the scan {unit.shape}")
         lungs = np.asarray(lungs, dtype=bool)
-        chest = _measure(unit, lungs, settings.window_hu)
+        chest = _measure(unit, lungs)
     return ChestScan(unit, lungs, chest)
 
 
-def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[Chest, np.ndarray]:
+def look_for_chest(volume: Volume) -> tuple[Chest, np.ndarray]:
     """Find and measure the lungs.
 
     Args:
         volume: A whole scan in HU or ``unit``, canonical orientation.
-        window_hu: What 0 and 1 of ``unit`` were.
 
     Returns:
         The measures, and the lung mask, bool, of the volume's shape.
@@ -198,12 +197,12 @@ def look_for_chest(volume: Volume, *, window_hu: tuple[float, float]) -> tuple[C
     """
     if volume.units != "HU":
         volume.expect("unit", by="look_for_chest")
-    lungs = lung_mask(volume, window_hu=window_hu)
-    return _measure(volume, lungs, window_hu), lungs
+    lungs = lung_mask(volume)
+    return _measure(volume, lungs), lungs
 
 
-def _measure(volume: Volume, lungs: np.ndarray, window_hu: tuple[float, float]) -> Chest:
-    low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
+def _measure(volume: Volume, lungs: np.ndarray) -> Chest:
+    low, high = volume.scale_hu
     gas_below = (GAS_BELOW_HU - low) / (high - low)
     areas = lungs.sum(axis=(1, 2))
     count = int(areas.sum())

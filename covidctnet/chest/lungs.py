@@ -20,7 +20,6 @@ __all__ = [
     "coarse_scan",
     "lung_mask",
     "lungs_apart",
-    "lungs_in",
 ]
 
 # Halfway between lung (-850 HU) and soft tissue (50 HU): the border lies where partial volume is
@@ -83,41 +82,25 @@ class CoarseScan:
         return tuple(box)
 
     def lungs_in(self, volume: Volume) -> np.ndarray:
-        """See `lungs_in`."""
-        return lungs_in(volume, self.lungs, self.unit.affine)
+        """The lungs on another grid: linear between voxel centres, cut at one half.
+
+        Args:
+            volume: With the grid wanted; both grids have the same axes.
+
+        Returns:
+            bool, the shape of `volume`.
+        """
+        # With the same axes, a place in the mask is a scale and an offset along each of them.
+        to_mask = np.linalg.solve(self.unit.affine, volume.affine)
+        places = [to_mask[k, k] * np.arange(n) + to_mask[k, 3] for k, n in enumerate(volume.shape)]
+        return _interpolated(self.lungs, places)
 
 
-def lungs_in(volume: Volume, lungs: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """A lung mask on another grid: linear between the mask's voxel centres, cut at one half.
-
-    Args:
-        volume: With the grid wanted; both grids have the same axes.
-        lungs: bool, shape (slice, row, column).
-        affine: From voxels of `lungs` to mm, 4 x 4.
-
-    Returns:
-        bool, the shape of `volume`.
-    """
-    # With the same axes, a place in the mask is a scale and an offset along each of them.
-    to_mask = np.linalg.solve(affine, volume.affine)
-    soft = lungs.astype(np.float32)
-    for axis, count in enumerate(volume.shape):
-        places = to_mask[axis, axis] * np.arange(count) + to_mask[axis, 3]
-        lower, weight = linear_taps(soft.shape[axis], places)
-        upper = np.minimum(lower + 1, soft.shape[axis] - 1)
-        weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
-        below = soft.take(lower, axis)
-        soft = below + weight * (soft.take(upper, axis) - below)
-    return soft > 0.5
-
-
-def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> np.ndarray:
+def lung_mask(volume: Volume) -> np.ndarray:
     """Both lungs with their vessels and smaller lesions, without the large airways' trunk.
 
     Args:
-        volume: In HU, or windowed to [0, 1] (`window_hu` then says what 0 and 1 were), canonical
-            orientation.
-        window_hu: Window of a volume in ``unit``, ignored for HU.
+        volume: In HU or ``unit``, canonical orientation.
 
     Returns:
         bool, the shape of `volume.array`; all False when there is no lung.
@@ -125,7 +108,7 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     Differs from a learned segmentation in: a consolidation that reaches the pleura over more than
     about a centimetre is left out.
     """
-    _, mask, zoom = _find(volume, window_hu)
+    _, mask, zoom = _find(volume)
     out = np.zeros(volume.shape, dtype=bool)
     if not mask.any():
         return out
@@ -138,20 +121,22 @@ def lung_mask(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.
     return out
 
 
-def coarse_scan(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 400.0)) -> CoarseScan:
+def coarse_scan(volume: Volume, window_hu: tuple[float, float]) -> CoarseScan:
     """A scan on a grid of some 3 mm, with the lungs that `lung_mask` finds there.
 
     Args:
-        volume: As for `lung_mask`.
-        window_hu: What 0 and 1 of the coarse scan are, and of a volume in ``unit``.
+        volume: In HU, canonical orientation.
+        window_hu: What 0 and 1 of the coarse scan are.
 
     Returns:
         The scan; its mask is all False when there is no lung.
+
+    Raises:
+        StudyError: ``WRONG_UNITS``.
     """
-    means, lungs, zoom = _find(volume, window_hu)
-    if volume.units == "HU":
-        low, high = window_hu
-        means = (means - np.float32(low)) / np.float32(high - low)
+    means, lungs, zoom = _find(volume.expect("HU", by="coarse_scan"))
+    low, high = window_hu
+    means = (means - np.float32(low)) / np.float32(high - low)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [(step - 1) / 2 for step in zoom]
     affine[:3, :3] *= zoom
@@ -160,17 +145,16 @@ def coarse_scan(volume: Volume, *, window_hu: tuple[float, float] = (-1000.0, 40
         np.clip(means, 0, 1, dtype=np.float32),
         affine=affine,
         units="unit",
+        window_hu=window_hu,
     )
     return CoarseScan(unit, lungs)
 
 
-def _find(
-    volume: Volume, window_hu: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+def _find(volume: Volume) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
     """Means over blocks in the volume's units, the lungs among them, and voxels of a block."""
-    low, high = (0.0, 1.0) if volume.units == "HU" else window_hu  # HU are what they are
-    if volume.units not in ("HU", "unit"):
+    if volume.units == "residual":
         volume.expect("HU", by="lung_mask")
+    low, high = volume.scale_hu
 
     def scaled(hu: float) -> float:
         return (hu - low) / (high - low)
@@ -363,16 +347,18 @@ def _block_mean(array: np.ndarray, zoom: tuple[int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(out)
 
 
-def _enlarge(mask: np.ndarray, zoom: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """The mask on the fine grid: linear between block centres, cut at one half."""
+def _enlarge(mask: np.ndarray, zoom: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    """A mask of blocks on the fine grid."""
+    steps = zip(zoom, shape, strict=True)
+    return _interpolated(mask, [(np.arange(size) + 0.5) / step - 0.5 for step, size in steps])
+
+
+def _interpolated(mask: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
+    """A mask at some places along each axis: linear between its voxels, cut at one half."""
     soft = mask.astype(np.float32)
-    for axis, (step, size) in enumerate(zip(zoom, shape, strict=True)):
-        if step == 1:
-            continue
-        position = np.clip((np.arange(size) + 0.5) / step - 0.5, 0, soft.shape[axis] - 1)
-        lower = np.minimum(np.floor(position).astype(int), max(soft.shape[axis] - 2, 0))
+    for axis, along in enumerate(places):
+        lower, weight = linear_taps(soft.shape[axis], along)
         upper = np.minimum(lower + 1, soft.shape[axis] - 1)
-        weight = (position - lower).astype(np.float32)
         weight = weight.reshape([-1 if a == axis else 1 for a in range(3)])
         soft = soft.take(lower, axis) * (1 - weight) + soft.take(upper, axis) * weight
     return soft > 0.5

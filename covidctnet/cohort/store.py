@@ -124,8 +124,9 @@ class Store:
             ValueError: If `lungs` has another shape.
             OSError: If the disk is full or read-only; nothing half-written stays.
         """
-        if volume.units == "HU":
+        if volume.window_hu is None:
             volume.expect("unit", by="Store.put")
+        assert volume.window_hu is not None
         if lungs is not None and lungs.shape != volume.shape:
             raise ValueError(f"lungs have shape {lungs.shape}, the volume {volume.shape}")
         stored = StoredStudy(
@@ -142,20 +143,25 @@ class Store:
             steps=volume.steps,
             source=volume.source,
             has_lungs=lungs is not None,
+            window_hu=volume.window_hu,
             token=secrets.token_hex(8),
         )
         self._write(stored, volume, lungs)
         return stored
 
-    def put_like(self, stored: StoredStudy, volume: Volume) -> StoredStudy:
+    def put_like(
+        self, stored: StoredStudy, volume: Volume, *, lungs: np.ndarray | None = None
+    ) -> StoredStudy:
         """Keep what became of a stored study, under the same keys and label.
 
         Args:
             stored: Where the volume came from, in this store or another.
             volume: What it became.
+            lungs: bool, the volume's shape.
         """
         return self.put(
             volume,
+            lungs=lungs,
             content_key=stored.content_key,
             settings=stored.settings,
             settings_digest=stored.settings_digest,

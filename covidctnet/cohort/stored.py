@@ -43,6 +43,7 @@ class StoredStudy:
         steps: History of the volume.
         source: Of the volume.
         has_lungs: Whether the lungs lie beside.
+        window_hu: Of the volume.
         token: Stands in the record and in the files that belong to it.
     """
 
@@ -59,6 +60,7 @@ class StoredStudy:
     steps: tuple[str, ...]
     source: Source
     has_lungs: bool
+    window_hu: tuple[float, float]
     token: str = field(default="", repr=False, compare=False)
 
     @property
@@ -111,7 +113,7 @@ class StoredStudy:
             header = nib.Nifti1Header(file.read(348), check=False)
         # NIfTI counts column, row, slice and RAS; here it is slice, row, column and LPS.
         affine = ras_to_lps(header.get_sform())[:, [2, 1, 0, 3]]
-        return Volume(array, affine, self.units, self.source, self.steps)
+        return Volume(array, affine, self.units, self.source, self.steps, self.window_hu)
 
 
 def is_whole(stored: StoredStudy) -> bool:
@@ -150,6 +152,7 @@ def to_record(stored: StoredStudy) -> dict[str, Any]:
         "steps": list(stored.steps),
         "source": asdict(stored.source),
         "has_lungs": stored.has_lungs,
+        "window_hu": list(stored.window_hu),
         "token": stored.token,
     }
 
@@ -163,11 +166,14 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
     if data["record"] != _RECORD:
         raise ValueError("another kind of record")
     slices, rows, columns = data["shape"]
+    settings = dict(data["settings"])
+    # Records older than this entry are of scans whose settings name the window.
+    low, high = data.get("window_hu") or (settings["low_hu"], settings["high_hu"])
     return StoredStudy(
         id=data["study"],
         folder=folder,
         content_key=data["content_key"],
-        settings=dict(data["settings"]),
+        settings=settings,
         settings_digest=data["settings_digest"],
         shape=(int(slices), int(rows), int(columns)),
         units=data["units"],
@@ -177,5 +183,6 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
         steps=tuple(data["steps"]),
         source=source_of(data["source"]),
         has_lungs=bool(data["has_lungs"]),
+        window_hu=(float(low), float(high)),
         token=data["token"],
     )

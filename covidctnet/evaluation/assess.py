@@ -23,6 +23,7 @@ from covidctnet.evaluation.curves import (
 from covidctnet.evaluation.intervals import Estimate, bootstrap, redraw, wilson
 from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
+from covidctnet.evidence import LesionVolume
 from covidctnet.results import Failure, Prediction
 
 __all__ = ["Assessment", "Failed", "SetScores", "Spread", "assess"]
@@ -113,9 +114,9 @@ class Assessment:
         sets: Of the answers with a set of labels; None when there are none.
         unlike: Share of scans unlike the training data, by true label; empty when the weights do
             not know.
-        burden: Share of the lungs that is unusual, in percent, by true label; empty likewise.
-        localisation: Residual against masks of lesions, means over the patients who have a mask
-            and lesions: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
+        affected_lung: Lesion over lung volume, in per cent, by true label; empty likewise.
+        localisation: What was found against masks of lesions, means over the patients who have
+            both: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
         strata: Figures by trait.
         fall: From known to unseen sites; None when it cannot be told.
     """
@@ -133,7 +134,7 @@ class Assessment:
     risk_coverage: Curve
     sets: SetScores | None
     unlike: Mapping[Label, Estimate]
-    burden: Mapping[Label, Spread]
+    affected_lung: Mapping[Label, Spread]
     localisation: Mapping[str, Estimate]
     strata: tuple[by_stratum.Stratum, ...]
     fall: by_stratum.Fall | None
@@ -199,7 +200,7 @@ def assess(
         risk_coverage=risk_coverage_curve(truth, said, draws),
         sets=_sets(answers, classes, rng),
         unlike=_unlike(answers, classes),
-        burden=_burden(answers, classes),
+        affected_lung=_affected_lung(answers, classes),
         localisation=_localisation(cases, rng),
         strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
         fall=by_stratum.fall(cases, known_sites=known_sites, rng=rng),
@@ -240,13 +241,13 @@ def _unlike(answers: Answers, classes: Classes) -> dict[Label, Estimate]:
 
 
 def _localisation(cases: Sequence[Case], rng: np.random.Generator) -> Mapping[str, Estimate]:
-    """Of the infected: what is found in Controls is told by the burden."""
+    """Of the infected: what is found in Controls, `Assessment.affected_lung` tells."""
     found = [c.localisation for c in cases if c.localisation and c.localisation.lesion_ml > 0]
     return mean_figures(found, rng) if found else {}
 
 
-def _burden(answers: Answers, classes: Classes) -> dict[Label, Spread]:
-    shares = [(truth, 100 * p.burden.share) for truth, p in answers if p.burden]
+def _affected_lung(answers: Answers, classes: Classes) -> dict[Label, Spread]:
+    shares = [(truth, 100 * found.share) for truth, p in answers if (found := p.find(LesionVolume))]
     known = [(truth, share) for truth, share in shares if not math.isnan(share)]
     if not known:
         return {}

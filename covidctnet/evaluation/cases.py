@@ -23,7 +23,7 @@ class Case:
         site: Where it was scanned, as the cohort file says; empty when it does not.
         traits: What the figures are told apart by, text or numbers by name: ``slice_mm``,
             ``noise_hu``, ``kernel``, ``kvp``, ``scanner``, ``exposure_mas``.
-        localisation: Residual against the true lesions, where there is a mask of them.
+        localisation: What was found against the true lesions, where there is a mask of them.
         patient: Pseudonym; empty when it is not known, which counts as one of its own.
     """
 

@@ -1,4 +1,4 @@
-"""Whether the residual is where the lesions are: voxel figures against masks of lesions."""
+"""Whether a system finds the lesions: voxel figures against masks of lesions."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ from scipy import ndimage
 
 from covidctnet.errors import CohortError, StudyError
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS, OTHER_LESION, Mask
 from covidctnet.io.canonical import check_size
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
-from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask
 from covidctnet.volume import Volume
 
 __all__ = ["Localisation", "lesion_truth", "localise", "mean_figures"]
 
 # The mask has the grid of the scan, and preprocessing keeps all of the scan: a smaller share of it
-# within the residual's grid means another patient, or another frame of reference.
+# within the grid of the answer means another patient, or another frame of reference.
 MIN_MASK_WITHIN = 0.9
 _FIGURES = ("dice", "voxel_auc", "sensitivity", "precision")
 
 
 @dataclass(frozen=True)
 class Localisation:
-    """How well the residual finds the lesions of one scan; NaN where that cannot be said.
+    """How well a system finds the lesions of one scan; NaN where that cannot be said.
 
     Attributes:
         dice: Twice the overlap of found and true lesions over the sum of both; NaN without lesions.
-        voxel_auc: Probability that a voxel of lesion has a larger residual than one without, within
-            the lungs, rim left out; NaN without voxels of both kinds there.
+        voxel_auc: Probability that a voxel of lesion has a higher score than one without, where the
+            system looks; NaN without voxels of both kinds there.
         lesion_ml: True lesions, wherever they lie.
-        seen_ml: Of them, what lies within the lungs, rim left out: nothing is looked for elsewhere.
-        found_ml: Voxels whose residual exceeds the threshold.
+        seen_ml: Of them, what lies where the system looks.
+        found_ml: What the system found.
         sensitivity: Share of the true lesions that was found; NaN without lesions.
         precision: Share of what was found that is lesion; NaN when nothing was found.
     """
@@ -61,38 +60,31 @@ class Localisation:
         )
 
 
-def localise(
-    residual: Volume, lesions: np.ndarray, lungs: np.ndarray, *, threshold: float
-) -> Localisation:
-    """Compare what exceeds the threshold with the true lesions.
+def localise(mask: Mask, lesions: np.ndarray) -> Localisation:
+    """Compare what a system found with the true lesions.
 
     Args:
-        residual: Units ``residual``.
-        lesions: The truth, bool, the residual's shape; see `lesion_truth`.
-        lungs: bool, the same shape; their rim is left out here.
-        threshold: See `covidctnet.systems.covidctnet.burden.burden_threshold`.
+        mask: With a scale, of all slices.
+        lesions: The truth, bool, the mask's shape; see `lesion_truth`.
 
     Returns:
-        Dice, sensitivity and precision count all lesions, also those that the rim or the lung mask
-        keeps from being found; the AUC is over voxels that are looked at.
+        Dice, sensitivity and precision count all lesions, also those where the system does not
+        look; the AUC is over voxels that are looked at, NaN without a score.
 
     Raises:
-        StudyError: ``WRONG_UNITS``.
-        UsageError: If the threshold is negative or no number.
         ValueError: If the shapes differ.
     """
-    inner = inner_lungs(lungs, residual.spacing)
-    found = lesion_mask(residual, inner, threshold=threshold)
-    lesions = np.asarray(lesions, dtype=bool)
-    if lesions.shape != residual.shape:
-        raise ValueError(f"lesions have shape {lesions.shape}, the residual {residual.shape}")
+    lesions, found = np.asarray(lesions, dtype=bool), mask.found
+    if lesions.shape != found.shape:
+        raise ValueError(f"lesions have shape {lesions.shape}, the mask {found.shape}")
+    searched = np.ones_like(found) if mask.searched is None else mask.searched
     true, positive, both = (int(x.sum()) for x in (lesions, found, lesions & found))
     return Localisation(
         dice=_ratio(2 * both, true + positive) if true else math.nan,
-        voxel_auc=auc(lesions[inner], residual.array[inner]),
-        lesion_ml=true * residual.voxel_ml,
-        seen_ml=int((lesions & inner).sum()) * residual.voxel_ml,
-        found_ml=positive * residual.voxel_ml,
+        voxel_auc=math.nan if mask.score is None else auc(lesions[searched], mask.score[searched]),
+        lesion_ml=true * mask.voxel_ml,
+        seen_ml=int((lesions & searched).sum()) * mask.voxel_ml,
+        found_ml=positive * mask.voxel_ml,
         sensitivity=_ratio(both, true),
         precision=_ratio(both, positive),
     )
@@ -113,14 +105,14 @@ def mean_figures(found: Sequence[Localisation], rng: np.random.Generator) -> Map
 
 
 def lesion_truth(
-    path: Path, like: Volume, *, codes: tuple[int, ...] = (GROUND_GLASS, CONSOLIDATION)
+    path: Path, like: Volume | Mask, *, codes: tuple[int, ...] = (GROUND_GLASS, CONSOLIDATION)
 ) -> np.ndarray:
-    """A lesion mask from a NIfTI file, on the grid of a volume.
+    """A lesion mask from a NIfTI file, on the grid of a volume or of a mask.
 
     Args:
         path: Whole numbers: 0 none, 1 ground glass, 2 consolidation, 3 other, as
             `covidctnet.phantom.series.write_truth` writes them; a mask of 0 and 1 is one too.
-        like: The volume whose grid is wanted.
+        like: With the grid wanted; a mask is of all slices.
         codes: What counts as lesion.
 
     Returns:
@@ -133,12 +125,15 @@ def lesion_truth(
             not named.
     """
     mask, affine = _read_mask(path)
+    if like.affine is None:
+        raise CohortError("expected an answer with a scale to compare a lesion mask with, got none")
+    _expect_overlap(mask.shape, np.linalg.inv(like.affine) @ affine, like.shape)
     to_mask = np.linalg.inv(affine) @ like.affine
-    _expect_overlap(mask.shape, affine, like)
     lesion = np.isin(mask, codes).astype(np.uint8)
     mask_mm = np.linalg.norm(affine[:3, :3], axis=0).min()
     # Odd numbers of points: a border through the middle of a voxel must not always lose it.
-    rows, columns = (math.ceil(mm / mask_mm - 1e-6) // 2 * 2 + 1 for mm in like.spacing[1:])
+    plane_mm = np.linalg.norm(like.affine[:3, 1:3], axis=0)
+    rows, columns = (math.ceil(mm / mask_mm - 1e-6) // 2 * 2 + 1 for mm in plane_mm)
     hits = np.zeros(like.shape, dtype=np.uint16)
     for row in (np.arange(rows) + 0.5) / rows - 0.5:
         for column in (np.arange(columns) + 0.5) / columns - 0.5:
@@ -186,14 +181,19 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return mask, affine
 
 
-def _expect_overlap(shape: tuple[int, ...], affine: np.ndarray, like: Volume) -> None:
-    """Refuse a mask that lies elsewhere than the volume."""
+def _expect_overlap(shape: tuple[int, ...], there: np.ndarray, like: tuple[int, ...]) -> None:
+    """Refuse a mask that lies elsewhere than the answer.
+
+    Args:
+        shape: Of the mask.
+        there: From its voxels to those of the answer.
+        like: Shape of the answer.
+    """
     # A lattice of points through the mask's grid is enough to tell how much of it lies within.
     points = np.stack(np.meshgrid(*(np.linspace(0, n - 1, 11) for n in shape), indexing="ij"))
-    there = np.linalg.inv(like.affine) @ affine
     places = there[:3, :3] @ points.reshape(3, -1) + there[:3, 3:]
     # Resampling to whole steps may leave a slice out at the far end.
-    low, high = -1.5, np.array(like.shape)[:, None] + 0.5
+    low, high = -1.5, np.array(like)[:, None] + 0.5
     within = float(((places >= low) & (places <= high)).all(axis=0).mean())
     if within < MIN_MASK_WITHIN:
         raise CohortError(

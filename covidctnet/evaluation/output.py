@@ -86,14 +86,14 @@ def as_plain(found: Assessment) -> dict[str, Any]:
             "abstained": plain_estimate(found.sets.abstained),
         },
         "unlike_training": {k.title: plain_estimate(e) for k, e in found.unlike.items()},
-        "burden_percent": {
+        "affected_lung_percent": {
             k.title: {
                 "median": _plain(spread.median),
                 "lower_quartile": _plain(spread.quartiles[0]),
                 "upper_quartile": _plain(spread.quartiles[1]),
                 "n": spread.n,
             }
-            for k, spread in found.burden.items()
+            for k, spread in found.affected_lung.items()
         },
         "localisation": _estimates(found.localisation),
         "strata": [
@@ -137,11 +137,11 @@ def markdown(found: Assessment) -> str:
     if found.unlike:
         told = ", ".join(f"{label} {e}" for label, e in found.unlike.items())
         parts.append(f"Flagged as unlike the training data: {told}.")
-    if found.burden:
-        parts.append(_burden_markdown(found.burden))
+    if found.affected_lung:
+        parts.append(_affected_markdown(found.affected_lung))
     if found.localisation:
         told = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in found.localisation.items())
-        parts.append(f"Residual against masks of lesions, means over patients: {told}.")
+        parts.append(f"Found against masks of lesions, means over patients: {told}.")
     if found.strata:
         parts.append(strata_markdown(found.strata, found.classes.target))
     if found.fall:
@@ -155,12 +155,12 @@ def markdown(found: Assessment) -> str:
     return "\n\n".join(parts)
 
 
-def _burden_markdown(burden: Mapping[Label, Spread]) -> str:
+def _affected_markdown(spreads: Mapping[Label, Spread]) -> str:
     lines = [
-        "| unusual share of the lungs, % | median | quartiles | n |",
+        "| affected lung, % | median | quartiles | n |",
         "|---|---|---|---|",
     ]
-    for label, spread in burden.items():
+    for label, spread in spreads.items():
         low, high = spread.quartiles
         told = [_told(spread.median), f"{_told(low)} to {_told(high)}", spread.n]
         lines.append(f"| {label} | {' | '.join(map(str, told))} |")

@@ -12,6 +12,7 @@ from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.output import STRATUM
 from covidctnet.evaluation.published import PUBLISHED
+from covidctnet.evidence import LesionVolume
 from covidctnet.results import Prediction
 
 __all__ = ["predictions_table", "sheets"]
@@ -33,7 +34,7 @@ def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
     """A study by column; the same columns for all."""
     found = case.outcome
     answer = found if isinstance(found, Prediction) else None
-    burden = answer.burden if answer else None
+    lesions = answer.find(LesionVolume) if answer else None
     return {
         "study": found.study,
         "patient": case.patient,
@@ -45,8 +46,8 @@ def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
         "status": found.status,
         "set": " ".join(label.title for label in answer.prediction_set) if answer else "",
         "distance": _number(answer.distance) if answer else "",
-        "burden_share": _number(burden.share) if burden else "",
-        "burden_ml": _number(burden.lesion_ml) if burden else "",
+        "affected_lung": _number(lesions.share) if lesions else "",
+        "lesion_ml": _number(lesions.lesion_ml) if lesions else "",
         "site": _text(case.site),
         **{f"trait_{name}": _text(case.traits.get(name, "")) for name in traits},
     }
@@ -82,11 +83,11 @@ def sheets(found: Assessment) -> dict[str, Rows]:
             ("truth", *(f"answered {label}" for label in found.classes)),
             *((label.title, *found.scores.confusion[label].tolist()) for label in found.classes),
         ],
-        "burden.csv": [
+        "affected-lung.csv": [
             ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),
             *(
                 (label.title, *map(_number, (spread.median, *spread.quartiles)), spread.n)
-                for label, spread in found.burden.items()
+                for label, spread in found.affected_lung.items()
             ),
         ],
         "failures.csv": [
@@ -107,7 +108,7 @@ def _figures(found: Assessment) -> Rows:
             "by_chance_alone": found.error_by_chance,
         },
         "flagged as unlike the training data": {k.title: e for k, e in found.unlike.items()},
-        "residual against masks of lesions": found.localisation,
+        "found against masks of lesions": found.localisation,
     }
     if found.sets:
         groups["sets of labels"] = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from covidctnet.evaluation.cases import Case, classes_of
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw, wilson
+from covidctnet.evidence import LesionVolume
 from covidctnet.results import Prediction
 
 __all__ = ["Fall", "Stratum", "fall", "known_sites", "newcombe", "strata"]
@@ -35,7 +36,7 @@ class Stratum:
         value: Text, or the band of numbers.
         n: Patients with an answer.
         accuracy: Three classes.
-        macro_auc: Mean over classes; of a band of lesion burden, with all Controls beside it.
+        macro_auc: Mean over classes; of a band of affected lung, with all Controls beside it.
         sensitivity: For Covid-19 by the label given.
         specificity: For Covid-19.
     """
@@ -75,7 +76,7 @@ def known_sites(card: Mapping[str, Any]) -> frozenset[str]:
 def strata(
     cases: Sequence[Case], *, rng: np.random.Generator, known_sites: Set[str] = frozenset()
 ) -> tuple[Stratum, ...]:
-    """Figures by site, by every trait the cases tell, and by lesion burden of the infected.
+    """Figures by site, by every trait the cases tell, and by affected lung of the infected.
 
     Args:
         cases: With and without an answer; only the former count.
@@ -103,10 +104,12 @@ def strata(
         divisions.add(division)
     normal = classes_of(there).normal_label if there else None
     controls = [case for case in there if case.truth is normal]
-    infected = [case for case in there if case.truth is not normal and _burden(case) >= 0]
+    infected = [case for case in there if case.truth is not normal and _affected_lung(case) >= 0]
     found += [
-        _stratum("lesion burden, % of the lungs", value, group, [*group, *controls], rng)
-        for value, group in _groups("burden", infected, lambda case: 100 * _burden(case))
+        _stratum("affected lung, %", value, group, [*group, *controls], rng)
+        for value, group in _groups(
+            "affected lung", infected, lambda case: 100 * _affected_lung(case)
+        )
     ]
     return tuple(found)
 
@@ -229,10 +232,11 @@ def _seen(case: Case, known: Set[str]) -> str | None:
     return "yes" if case.site in known else "no"
 
 
-def _burden(case: Case) -> float:
+def _affected_lung(case: Case) -> float:
     """Lesion over lung; NaN when it is not known."""
     assert isinstance(case.outcome, Prediction)
-    return case.outcome.burden.share if case.outcome.burden else math.nan
+    found = case.outcome.find(LesionVolume)
+    return found.share if found else math.nan
 
 
 def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
 from covidctnet.phantom.fields import Sampler, SmoothField, coverage, smoothstep
 from covidctnet.phantom.findings import Lesion
 from covidctnet.phantom.thorax import LOBES, LOWER_LOBES, LungFields, Thorax
 
-# Codes of the lesion mask.
-NO_LESION, GROUND_GLASS, CONSOLIDATION, OTHER_LESION = 0, 1, 2, 3
+NO_LESION = 0
 GROUND_GLASS_FROM, CONSOLIDATION_FROM = 0.07, 0.72
 
 

@@ -92,7 +92,7 @@ def preprocess(
     steps = _steps(volume, grid, settings)
     for step in steps[:-1]:
         volume = volume.then(step, volume.array)
-    return volume.then(steps[-1], out, affine=affine, units="unit")
+    return volume.then(steps[-1], out, affine=affine, units="unit", window_hu=settings.window_hu)
 
 
 class _CallableModule(ModuleType):

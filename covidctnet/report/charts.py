@@ -13,7 +13,7 @@ from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.report.svg import Drawing, Point
 
-__all__ = ["burden", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
+__all__ = ["affected_lung", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
 
 # The page's variables, which turn with it; the colours stand alone where there is no page.
 COLOURS = (
@@ -231,8 +231,8 @@ def risk_coverage(curve: Curve) -> str:
     return str(plot)
 
 
-def burden(spreads: Mapping[Label, Spread]) -> str:
-    """Share of the lungs that is unusual, a dot a patient, by true class.
+def affected_lung(spreads: Mapping[Label, Spread]) -> str:
+    """Lesion over lung volume, a dot a patient, by true class.
 
     Args:
         spreads: In percent.
@@ -245,8 +245,8 @@ def burden(spreads: Mapping[Label, Spread]) -> str:
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if highest / s <= 6)
     ticks = [step * k for k in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
     plot = _Plot(
-        f"Unusual lung (n = {sum(spread.n for spread in spreads.values())})",
-        f"Burden by class: {told}",
+        f"Affected lung (n = {sum(spread.n for spread in spreads.values())})",
+        f"Affected lung by class: {told}",
         x_title="true class",
         y_title="% of the lungs",
         x_max=3,

@@ -146,7 +146,7 @@ def _charts(found: Assessment) -> dict[str, Any]:
     by_label = found.scores.by_label
     drawn: dict[str, Any] = {
         "confusion": charts.confusion(found.scores.confusion, found.classes),
-        "burden": charts.burden(found.burden) if found.burden else "",
+        "affected_lung": charts.affected_lung(found.affected_lung) if found.affected_lung else "",
         "reliability": charts.reliability(found.reliability, n=found.n),
         "risk_coverage": charts.risk_coverage(found.risk_coverage),
     }

@@ -12,7 +12,8 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from covidctnet.report.pictures import colour_residual, draw_picture, kinds_of
+from covidctnet.report.evidence import draw, draw_picture
+from covidctnet.report.pictures import colour_residual
 from covidctnet.report.words import flag_words
 from covidctnet.results import Prediction
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE, Volume
@@ -26,7 +27,7 @@ SIDE = 220
 WINDOW_HU = (-1200.0, 300.0)
 _GAP = 4
 _BAR_PX = 160
-_BARS = {"control": "#4c78a8", "covid19": "#d65c0e", "cap": "#8a5aa8"}
+_BARS = ("#4c78a8", "#d65c0e", "#8a5aa8", "#5c6b00")
 
 
 def volume_html(volume: Volume) -> str:
@@ -46,9 +47,10 @@ def volume_html(volume: Volume) -> str:
 
 
 def prediction_html(prediction: Prediction) -> str:
-    """The probabilities of an answer as bars, its reservations, and its slices where kept."""
+    """The probabilities of an answer as bars, its reservations, and what it rests on."""
     rows = "".join(
-        f"<tr><td>{escape(label.title)}</td><td><div style='background:{_BARS[label.key]};"
+        f"<tr><td>{escape(label.title)}</td>"
+        f"<td><div style='background:{_BARS[label.rank % len(_BARS)]};"
         f"height:0.8em;width:{max(1, round(_BAR_PX * p))}px'></div></td><td>{p:.3f}</td></tr>"
         for label, p in prediction.probabilities.items()
     )
@@ -59,16 +61,15 @@ def prediction_html(prediction: Prediction) -> str:
         )
     facts += [flag_words(flag) for flag in prediction.flags]
     facts += [n for n in prediction.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)]
-    images = prediction.images or {}
-    drawn = draw_picture(images) if "input" in images else None
     shown = ""
-    if drawn is not None:
-        what = f"rows: {', '.join(kinds_of(images))}; columns: slices, feet to head"
-        shown = f"<br>{_picture(drawn, 'webp', what)}<br><small>{what}</small>"
+    if (picture := draw_picture(prediction.evidence)) is not None:
+        what = f"rows: {', '.join(picture.kinds)}; columns: slices, feet to head"
+        shown = f"<br>{_picture(picture.content, 'webp', what)}<br><small>{escape(what)}</small>"
     return (
         f"<div><b>{escape(prediction.label.title)}</b> "
         f"for study <code>{escape(prediction.study)}</code>"
-        f"<table>{rows}</table>{'<br>'.join(map(escape, facts))}{shown}"
+        f"<table>{rows}</table>{'<br>'.join(map(escape, facts))}"
+        f"{''.join(draw(one).lines for one in prediction.evidence)}{shown}"
         f"<br><small>{NOTICE}</small></div>"
     )
 

@@ -12,12 +12,8 @@ from jinja2 import Environment, StrictUndefined
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.report.charts import colour_of
-from covidctnet.report.pictures import (
-    HU_PER_UNIT,
-    RESIDUAL_LIMIT,
-    attention_stops,
-    residual_stops,
-)
+from covidctnet.report.evidence import HEATMAP, draw
+from covidctnet.report.pictures import RESIDUAL_LIMIT, attention_stops, residual_stops
 from covidctnet.report.record import Record, labels_in
 from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.results import INFORMATION, reservations
@@ -82,10 +78,13 @@ def render_page(
         unanswered=unanswered,
         several_weights=len({record.weights for record in answered}) > 1,
         caveats=sorted({run["caveat"] for run in used.values() if run.get("caveat")}),
-        attention=attention_stops(),
+        has_lesions=any(e["type"] == "lesion_volume" for r in answered for e in r.evidence),
+        attention=attention_stops() if any(HEATMAP in r.kinds for r in answered) else (),
         stops=residual_stops(),
-        limit_hu=round(RESIDUAL_LIMIT * HU_PER_UNIT),
-        hu_per_unit=round(HU_PER_UNIT),
+        windows=[
+            (round(RESIDUAL_LIMIT * (high - low)), round(high - low), _signed(low), _signed(high))
+            for low, high in _windows_hu(answered)
+        ],
         runs=[_run_facts(run) for run in used.values()],
     )
     stream.enable_buffering(64)
@@ -123,7 +122,7 @@ def _rows(
             "origin": next((n for n in record.notes if n in (SYNTHETIC_NOTE, PAINTED_NOTE)), ""),
             "label": _label_words(record, label),
             "key": label.key,
-            "burden": _burden_facts(record.burden),
+            "evidence": [lines for e in record.restored if (lines := draw(e).lines)],
             "picture": source,
             "heights": heights.replace("-", "−"),
             "kinds": record.kinds,
@@ -146,25 +145,15 @@ def _rows(
         }
 
 
-def _burden_facts(burden: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The burden in words: of both lungs, and a table of their thirds."""
-    if not burden:
-        return None
-    by_place = {(r["lung"], r["third"]): r for r in burden["regions"]}
-    thirds = ("upper", "middle", "lower")
+def _windows_hu(records: Sequence[Record]) -> list[tuple[float, float]]:
+    """Of the residuals in the pictures."""
+    shown = [e for record in records if record.picture for e in record.evidence]
+    windows = [e["window_hu"] for e in shown if "residual" in e.get("units", ())]
+    return sorted({(float(low), float(high)) for low, high in windows})
 
-    def cell(lung: str, third: str) -> str:
-        region = by_place.get((lung, third))
-        if region is None or not region["lung_ml"]:
-            return "-"
-        return f"{100 * region['lesion_ml'] / region['lung_ml']:.1f} %"
 
-    return {
-        "share": f"{100 * burden['share']:.1f} %",
-        "lesion_ml": f"{burden['lesion_ml']:.0f}",
-        "lung_ml": f"{burden['lung_ml']:.0f}",
-        "rows": [(third, cell("right", third), cell("left", third)) for third in thirds],
-    }
+def _signed(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−")
 
 
 def _percent(probability: float) -> str:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from covidctnet.classes import CHEST_CT, Classes, Label
+from covidctnet.evidence import Evidence, LesionVolume, evidence_from
 from covidctnet.io.archive import File
-from covidctnet.report.pictures import kinds_of
+from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
-from covidctnet.results import Burden, Failure, Prediction
+from covidctnet.results import Failure, Prediction
 
 __all__ = ["Record", "StudyLike", "columns", "fingerprint_of", "labels_in", "record_of"]
 
-# Of `Record.burden`, with the digits that the table shows.
-_BURDEN_CELLS = (("share", 4), ("lesion_ml", 1))
+# What the residual was drawn by before records told the window.
+_FORMER_WINDOW_HU = (-1000.0, 400.0)
 
 
 def labels_in(records: Iterable[Record]) -> tuple[Label, ...]:
@@ -47,8 +48,8 @@ def columns(labels: Iterable[Label]) -> tuple[str, ...]:
         *(f"p_{label.key}" for label in labels),
         "labels_left",
         "distance",
-        "burden_share",
-        "burden_ml",
+        "affected_lung",
+        "lesion_ml",
         "seconds",
         "weights",
     )
@@ -86,7 +87,7 @@ class Record:
         labels_left: Keys of the labels that the promised coverage leaves open; see
             `Prediction.prediction_set`.
         distance: From the training data, over its limit; None when not known.
-        burden: `Burden` as a mapping; empty when not known.
+        evidence: As `Evidence.to_dict` tells it.
         flags: See `Prediction`.
         notes: What the reader and the stages did.
         seconds: Wall-clock seconds by stage, in the order they ran.
@@ -111,7 +112,7 @@ class Record:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     labels_left: tuple[str, ...] = ()
     distance: float | None = None
-    burden: Mapping[str, Any] = field(default_factory=dict)
+    evidence: tuple[Mapping[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -139,6 +140,11 @@ class Record:
         return max(self.classes, key=lambda label: self.probabilities[label.key])
 
     @property
+    def restored(self) -> tuple[Evidence, ...]:
+        """The evidence that needs no voxels."""
+        return tuple(one for told in self.evidence if (one := evidence_from(told)) is not None)
+
+    @property
     def total_seconds(self) -> float:
         """Seconds of all stages together."""
         return sum(self.seconds.values())
@@ -155,6 +161,7 @@ class Record:
             labels: From `labels_in`.
         """
         label, p = self.label, self.probabilities
+        lesions = next((e for e in self.restored if isinstance(e, LesionVolume)), None)
         cells = (
             self.study,
             self.source_path,
@@ -165,7 +172,8 @@ class Record:
             *(f"{p[x.key]:.6f}" if x.key in p else "" for x in labels),
             " ".join(self.labels_left),
             "" if self.distance is None else f"{self.distance:.3f}",
-            *((f"{self.burden[k]:.{n}f}" if self.burden else "") for k, n in _BURDEN_CELLS),
+            f"{lesions.share:.4f}" if lesions and lesions.lung_ml else "",
+            f"{lesions.lesion_ml:.1f}" if lesions and lesions.lung_ml else "",
             f"{self.total_seconds:.3f}",
             self.weights,
         )
@@ -185,9 +193,12 @@ class Record:
         """
         # Records of before other classes than these three name none.
         value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
+        if "evidence" not in value:
+            value["evidence"] = _former_evidence(value)
         known = {f.name: value[f.name] for f in fields(cls)}
-        for name in ("flags", "notes", "slice_mm", "labels_left", "kinds", "titles"):
+        for name in ("flags", "notes", "slice_mm", "labels_left", "kinds", "titles", "evidence"):
             known[name] = tuple(known[name])
+        tuple(map(evidence_from, known["evidence"]))
         if known["probabilities"]:
             known["probabilities"] = {
                 x.key: float(known["probabilities"][x.key])
@@ -205,7 +216,7 @@ def record_of(
     run: str,
     order: int,
     answered: str,
-    picture: bytes | None,
+    picture: Picture | None,
 ) -> Record:
     """The record of what came of a study."""
     common: dict[str, Any] = {
@@ -228,8 +239,6 @@ def record_of(
             shown_message=_without_file_names(message, study),
         )
     message = " ".join(flag_words(flag) for flag in outcome.flags)
-    images = outcome.images if picture and outcome.images else {}
-    heights: Any = images.get("slice_mm") or ()
     return Record(
         **common,
         code=" ".join(outcome.flags),
@@ -240,13 +249,23 @@ def record_of(
         normal=outcome.classes.normal,
         labels_left=tuple(label.key for label in outcome.prediction_set),
         distance=None if outcome.distance is None else round(outcome.distance, 4),
-        burden=_burden(outcome.burden),
+        evidence=tuple(one.to_dict() for one in outcome.evidence),
         flags=outcome.flags,
         notes=outcome.notes,
-        slice_mm=tuple(round(float(height), 2) for height in heights),
-        picture=_picture_name(study.id, picture) if picture else "",
-        kinds=kinds_of(images) if images else (),
+        slice_mm=tuple(round(h, 2) for h in picture.heights_mm) if picture else (),
+        picture=_picture_name(study.id, picture.content) if picture else "",
+        kinds=picture.kinds if picture else (),
     )
+
+
+def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a record of before there was evidence told in entries of its own."""
+    told = []
+    if burden := value["burden"]:
+        told.append({"type": "lesion_volume", **burden})
+    if value["picture"]:
+        told.append({"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)})
+    return told
 
 
 def fingerprint_of(study: StudyLike) -> str:
@@ -265,28 +284,6 @@ def fingerprint_of(study: StudyLike) -> str:
             state = ""
         digest.update(f"{path.name}\0{state}\0".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
-
-
-def _burden(burden: Burden | None) -> dict[str, Any]:
-    """The burden as JSON has it: no NaN, and no digits that mean nothing."""
-    if burden is None or not burden.lung_ml:
-        return {}
-    return {
-        "share": round(burden.share, 5),
-        "lesion_ml": round(burden.lesion_ml, 2),
-        "lung_ml": round(burden.lung_ml, 1),
-        "threshold": burden.threshold,
-        "top_slices_mm": [round(height, 1) for height in burden.top_slices_mm],
-        "regions": [
-            {
-                "lung": region.lung,
-                "third": region.third,
-                "lung_ml": round(region.lung_ml, 1),
-                "lesion_ml": round(region.lesion_ml, 2),
-            }
-            for region in burden.regions
-        ],
-    }
 
 
 def _safe_stem(study: str) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
+from covidctnet.report.evidence import Picture, draw_picture
 from covidctnet.report.page import render_page
-from covidctnet.report.pictures import draw_picture
 from covidctnet.report.provenance import json_bytes, provenance_of, run_key
 from covidctnet.report.record import (
     Record,
@@ -191,11 +191,11 @@ class Results:
             raise ValueError("call start(info) before asking or adding answers")
         return self._info
 
-    def _write_record(self, record: Record, picture: bytes | None) -> None:
+    def _write_record(self, record: Record, picture: Picture | None) -> None:
         stem = self._studies / record.file_stem
         beside = self._studies / record.picture if record.picture else None
         if picture is not None and beside is not None:
-            write_whole(beside, picture)
+            write_whole(beside, picture.content)
         try:
             write_whole(stem.with_suffix(".json"), json_bytes(record.to_json(), indent=1))
         except BaseException:
@@ -256,11 +256,11 @@ def _unusable(error: OSError) -> UsageError | StorageError:
     )
 
 
-def _picture_of(outcome: Prediction | Failure) -> bytes | None:
-    if isinstance(outcome, Failure) or outcome.images is None:
+def _picture_of(outcome: Prediction | Failure) -> Picture | None:
+    if isinstance(outcome, Failure):
         return None
     try:
-        return draw_picture(outcome.images)
+        return draw_picture(outcome.evidence)
     except (TypeError, ValueError) as error:
         # An answer is worth keeping without its picture.
         logger.warning("study %s: no picture: %s", outcome.study, error)

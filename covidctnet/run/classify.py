@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from covidctnet.contract import Predictor
 from covidctnet.errors import StudyError
+from covidctnet.evidence import Keep
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.results import ANSWERED, Failure, Prediction
@@ -90,7 +91,7 @@ def classify_studies(
     model: Predictor,
     *,
     every_series: bool = False,
-    images: bool = False,
+    keep: Keep = "numbers",
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
 ) -> Iterator[Prediction | Failure]:
@@ -104,7 +105,8 @@ def classify_studies(
         paths: Files and folders, nested as they are.
         model: Who answers.
         every_series: An answer for every series of a DICOM study, not only for the best one.
-        images: Keep slices for a picture in each `Prediction`.
+        keep: Voxels in the evidence of each `Prediction`: none, those of a few slices for a
+            picture (``slices``), or all (``volumes``).
         limits: What reading a study may cost; None reads in this process, without limits.
         readers: Studies that are read at once.
 
@@ -112,7 +114,7 @@ def classify_studies(
         UsageError: If a path does not exist.
     """
     found = find_studies(paths, every_series=every_series)
-    given = answers(found, model, images=images, limits=limits, readers=readers)
+    given = answers(found, model, keep=keep, limits=limits, readers=readers)
     return (outcome for _, outcome, _ in given)
 
 
@@ -177,7 +179,7 @@ def classify_into(
     kept = len(found) - len(todo)
     if progress:
         progress(kept, len(found))
-    given = answers(todo, model, images=True, limits=limits, readers=readers)
+    given = answers(todo, model, keep="slices", limits=limits, readers=readers)
     with results, closing(_written(results, given)) as written:
         for done, (study, outcome) in enumerate(written, 1):
             statuses[outcome.status] += 1
@@ -220,7 +222,7 @@ def answers(
     studies: Iterable[Study],
     model: Predictor,
     *,
-    images: bool = False,
+    keep: Keep = "numbers",
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
 ) -> Answers:
@@ -229,7 +231,7 @@ def answers(
     Args:
         studies: In the order wanted.
         model: Who answers.
-        images: See `classify_studies`.
+        keep: See `classify_studies`.
         limits: See `classify_studies`.
         readers: See `classify_studies`.
 
@@ -250,7 +252,7 @@ def answers(
             if isinstance(prepared, Failure):
                 outcome = prepared
             else:
-                outcome = _guarded(study.id, partial(model, prepared, images=images))
+                outcome = _guarded(study.id, partial(model, prepared, keep=keep))
             # Voxels of this study go before those of the one after the next come.
             del prepared
             if isinstance(outcome, Prediction):

@@ -15,7 +15,7 @@ from covidctnet.classes import Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
-from covidctnet.contract import Localiser, Predictor, PredictorInfo, StoredPredictor
+from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
@@ -23,6 +23,7 @@ from covidctnet.evaluation.localise import Localisation, lesion_truth, localise
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.evaluation.strata import known_sites
+from covidctnet.evidence import Keep, Mask, SliceEvidence
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
@@ -91,12 +92,13 @@ def evaluate_work(
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
         )
-    if not isinstance(model, StoredPredictor):
+    wanted = model.info.preprocessing
+    if not wanted:
         raise UsageError(
             f"weights of the system {model.info.system} do not answer what preprocess has "
             "prepared. Use --data with the original scans."
         )
-    if {s.settings_digest for s in stored} != {model.settings_digest}:
+    if {s.settings_digest for s in stored} != {wanted}:
         raise UsageError(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
@@ -223,7 +225,7 @@ def write_evaluation(
 
 
 class _Localising:
-    """A model that also compares its residuals with the lesions of those who have a mask.
+    """A model whose masks are also compared with the lesions of those who have a mask of them.
 
     Attributes:
         found: By study, as the answers come.
@@ -239,29 +241,24 @@ class _Localising:
     def info(self) -> PredictorInfo:
         return self.model.info
 
-    def prepare(self, volume: Volume) -> tuple[str, Any]:
-        self.sources[volume.source.study] = volume.source
-        return volume.source.study, self.model.prepare(volume)
+    def prepare(self, scan: Volume | StoredStudy) -> tuple[str, Any]:
+        self.sources[scan.source.study] = scan.source
+        return scan.source.study, self.model.prepare(scan)
 
-    def __call__(self, prepared: tuple[str, Any], *, images: bool = False) -> Prediction:
+    def __call__(self, prepared: tuple[str, Any], *, keep: Keep = "numbers") -> Prediction:
         study, scan = prepared
-        mask = self.masks.get(study)
-        model = self.model
-        threshold = model.lesion_threshold if isinstance(model, Localiser) else None
-        if mask is None or threshold is None or not isinstance(model, Localiser):
-            return model(scan, images=images)
-        answer = model(scan, images=images, residual=True)
-        kept: dict[str, Any] = dict(answer.images or {})
-        residual = kept.pop("residual_volume")
-        lungs = kept.pop("lungs")
-        try:
-            truth = lesion_truth(mask, residual)
-        except CohortError as error:
-            # The answer stands without it.
-            _LOG.warning("study %s: %s", study, error)
-        else:
-            self.found[study] = localise(residual, truth, lungs, threshold=threshold)
-        return replace(answer, images=kept or None)
+        if study not in self.masks:
+            return self.model(scan, keep=keep)
+        answer = self.model(scan, keep="volumes")
+        if (mask := answer.find(Mask)) is not None:
+            try:
+                self.found[study] = localise(mask, lesion_truth(self.masks[study], mask))
+            except CohortError as error:
+                # The answer stands without it.
+                _LOG.warning("study %s: %s", study, error)
+        # Voxels of many patients would fill the memory.
+        numbers = tuple(e for e in answer.evidence if not isinstance(e, SliceEvidence))
+        return replace(answer, evidence=numbers)
 
 
 class Unseen:
@@ -310,12 +307,12 @@ def _case(
     return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
-def _of_stored(studies: Iterable[StoredStudy], model: StoredPredictor) -> Iterator[Case]:
+def _of_stored(studies: Iterable[StoredStudy], model: Predictor) -> Iterator[Case]:
     for study in studies:
         assert study.label is not None
         outcome: Prediction | Failure
         try:
-            outcome = model(model.prepare_stored(study))
+            outcome = model(model.prepare(study))
         except StudyError as error:
             outcome = Failure(study.id, error.code, error.message)
         yield _case(study.label, outcome, study.patient, study.site)

@@ -26,7 +26,7 @@ from covidctnet.io.dicom import (
 )
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.read import read_study
-from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.preprocess import preprocess
 from covidctnet.results import reservations
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError
@@ -185,9 +185,7 @@ def _look(volume: Volume, told: dict[str, Any]) -> None:
     told["geometry"] = {"shape": list(volume.shape), "spacing_mm": _mm(volume.spacing)}
     told["flags"] = list(volume.source.flags)
     told["notes"] = list(volume.source.notes)
-    settings = PreprocessSettings()
-    window = (settings.low_hu, settings.high_hu)
-    chest, _ = look_for_chest(preprocess(volume, settings), window_hu=window)
+    chest, _ = look_for_chest(preprocess(volume))
     told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
     told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
 

@@ -35,9 +35,7 @@ GRAIN = np.array([1.0] * 3 + [1.0] * len(PERCENTILES) + [0.01] * 5)
 GRAIN.flags.writeable = False
 
 
-def describe_appearance(
-    unit: Volume, lungs: np.ndarray, *, window_hu: tuple[float, float]
-) -> np.ndarray:
+def describe_appearance(unit: Volume, lungs: np.ndarray) -> np.ndarray:
     """Describe a preprocessed scan.
 
     Noise and texture are those of the grid that the networks see: the median distance, in HU, of a
@@ -46,7 +44,6 @@ def describe_appearance(
     Args:
         unit: In ``unit``, canonical orientation.
         lungs: Mask of its shape; it may be empty.
-        window_hu: What 0 and 1 were.
 
     Returns:
         float64, shape (15,), in the order of `FEATURES`: square roots of mean areas, mm; HU, the
@@ -54,7 +51,7 @@ def describe_appearance(
         1 + ml.
     """
     unit.expect("unit", by="describe_appearance")
-    low, high = window_hu
+    low, high = unit.scale_hu
     slice_mm, row_mm, column_mm = unit.spacing
     areas = np.asarray(lungs).sum(axis=(1, 2), dtype=np.int64) * row_mm * column_mm  # (slice,) mm2
     chosen = np.round(np.linspace(0, len(areas) - 1, SLICES)).astype(int)

@@ -120,7 +120,7 @@ def judge(
     if not scans:
         raise UsageError("no DICOM folder below the folder given")
     settings = PreprocessSettings(**weights.card["preprocessing"])
-    how = ResidualSettings(**weights.card.get("residual", {}))
+    how = ResidualSettings.of_card(weights.card)
     maker = InputMaker(weights, how, device=pick_device(device))
     models = [
         CovidCTNet(one, device=device)
@@ -138,15 +138,14 @@ def judge(
         prepared = prepare_chest(volume, settings, complete=complete)
         unit, lungs = prepared.unit, prepared.lungs
         index, ill = _labelled(unit, labels.get(scan.name))
-        seen = np.array(unit.array[index], dtype=np.float32)
+        seen = unit.then("slices that radiologists have labelled", unit.array[index])
         # Slices that a crop to the lungs has left out show none.
         is_there = index >= 0
         inside = lungs[index] & is_there[:, None, None]
         scores = score_slices(
             seen,
-            seen - maker.residual_of(seen, inside),
+            seen.array - maker.residual_of(seen, inside).volume.array,
             inside,
-            window_hu=settings.window_hu,
             voxel_mm2=unit.spacing[1] * unit.spacing[2],
         )
         block = max(1, round(BLOCK_MM / _step_mm(unit, index)))

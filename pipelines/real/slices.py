@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from covidctnet.evaluation.intervals import BOOTSTRAP_DRAWS, CONFIDENCE, Estimate, auc
+from covidctnet.volume import Volume
 
 __all__ = ["SliceScores", "blocked_auc", "score_slices"]
 
@@ -51,20 +52,18 @@ class SliceScores:
 
 
 def score_slices(
-    given: np.ndarray,
+    given: Volume,
     denoised: np.ndarray,
     lungs: np.ndarray,
     *,
-    window_hu: tuple[float, float] = (-1000.0, 400.0),
     voxel_mm2: float = 1.0,
 ) -> SliceScores:
     """Score slices by what the denoiser took away, and by density alone.
 
     Args:
-        given: What the denoiser saw, in [0, 1], shape (slice, row, column).
+        given: What the denoiser saw, in ``unit``.
         denoised: What it gave back, the same shape.
         lungs: bool, the same shape.
-        window_hu: What 0 and 1 are in `given`.
         voxel_mm2: Area of a voxel in its slice.
     """
     disk = ndimage.generate_binary_structure(2, 1)
@@ -72,14 +71,15 @@ def score_slices(
         [ndimage.binary_erosion(plane, disk, iterations=RIM_VOXELS) for plane in lungs]
     )
     voxels = inside.sum(axis=(1, 2))
-    low, high = ((hu - window_hu[0]) / (window_hu[1] - window_hu[0]) for hu in DENSE_HU)
-    residual = given - denoised
+    black, white = given.scale_hu
+    low, high = ((hu - black) / (white - black) for hu in DENSE_HU)
+    residual = given.array - denoised
 
     def share(values: np.ndarray) -> np.ndarray:
         mean: np.ndarray = (values * inside).sum(axis=(1, 2)) / np.maximum(voxels, 1)
         return mean
 
-    ill, dense = share(residual > ILL_FROM), share((given > low) & (given < high))
+    ill, dense = share(residual > ILL_FROM), share((given.array > low) & (given.array < high))
     return SliceScores(
         residual_mm2=ill * voxels * voxel_mm2,
         residual_share=ill,

@@ -175,8 +175,9 @@ def phantoms(fitted: CrossFit, count: int) -> Iterator[Lesion]:
 def _with_bases(volume: Volume, lungs: np.ndarray, seed: int) -> Volume:
     window = (-1000.0, 400.0)
     unit = (volume.array.astype(np.float32) - window[0]) / (window[1] - window[0])
-    filled = fill_bases(unit, lungs, window, np.random.default_rng(seed))
-    hu = np.round(filled * (window[1] - window[0]) + window[0]).astype(np.int16)
+    windowed = volume.then("windowed", unit, units="unit", window_hu=window)
+    filled = fill_bases(windowed, lungs, np.random.default_rng(seed))
+    hu = np.round(filled.array * (window[1] - window[0]) + window[0]).astype(np.int16)
     return volume.then("consolidated bases", np.where(lungs, hu, volume.array))
 
 

@@ -28,6 +28,7 @@ from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.intervals import Estimate, auc_interval, wilson
+from covidctnet.evidence import LesionVolume, Panels
 from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.progress import track
@@ -252,18 +253,19 @@ def answer(
     model: CovidCTNet, prepared: Prepared, truth: Label, site: str, networks: str
 ) -> Answered:
     """The answer for one patient, and the baselines on the same mask."""
-    said = model(prepared, residual=True)
-    kept = said.images or {}
-    inside = np.asarray(kept["lungs"], dtype=bool)
-    plan = model.residual.plan(len(prepared.unit.array), model.depth)
-    low, high = model.window_hu
+    said = model(prepared, keep="volumes")
+    panels, lesions = said.find(Panels), said.find(LesionVolume)
+    assert panels is not None and panels.lungs is not None
+    plan = model.residual.plan(len(prepared.unit.array))
+    low, high = prepared.unit.scale_hu
     hu = plan.apply(np.asarray(prepared.unit.array[plan.needed], np.float32)) * (high - low) + low
-    inner = inner_lungs(inside, prepared.unit.spacing)
+    inner = inner_lungs(panels.lungs, prepared.unit.spacing)
     scores = {MODEL: 1 - said.probabilities[CHEST_CT.CONTROL]}
-    scores[LESIONS] = said.burden.share if said.burden is not None else np.nan
+    scores[LESIONS] = np.nan if lesions is None else lesions.share
     for name, (from_hu, to_hu) in DENSITIES.items():
         dense = (hu > from_hu) & (hu < to_hu) & inner
         scores[name] = float(dense.sum() / max(1, inner.sum()))
+    said = replace(said, evidence=() if lesions is None else (lesions,))  # no voxels of all
     return Answered(said.study, truth, site, said, networks, scores)
 
 

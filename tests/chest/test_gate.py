@@ -13,7 +13,7 @@ SHAPE = (60, 100, 110)
 
 
 def look(volume, settings=SETTINGS):
-    chest, _ = look_for_chest(preprocess(volume, settings), window_hu=(-1000.0, 400.0))
+    chest, _ = look_for_chest(preprocess(volume, settings))
     return chest
 
 
@@ -209,7 +209,7 @@ def test_the_whole_scan_is_prepared_as_before():
     volume, _ = a_chest()
     prepared = prepare_chest(volume, SETTINGS)
     unit = preprocess(volume, SETTINGS)
-    chest, lungs = look_for_chest(unit, window_hu=SETTINGS.window_hu)
+    chest, lungs = look_for_chest(unit)
     assert np.array_equal(prepared.unit.array, unit.array)
     assert np.array_equal(prepared.lungs, lungs)
     assert prepared.chest == chest

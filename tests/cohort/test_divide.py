@@ -26,7 +26,7 @@ def put(work, name, label, *, site="amber", content=None, patient=None):
     study = hashlib.sha256(name.encode()).hexdigest()[:12]
     source = Source(study, digest=name if content is None else content)
     Store(work / "preprocessed").put(
-        Volume(np.zeros((2, 4, 4), dtype=np.float32), np.eye(4), "unit", source),
+        Volume(np.zeros((2, 4, 4), dtype=np.float32), np.eye(4), "unit", source, (), (-1000, 400)),
         content_key=name,
         settings={},
         settings_digest="same",

@@ -23,7 +23,8 @@ KEYS = {"content_key": "c" * 64, "settings": {"size": 16}, "settings_digest": "s
 def a_unit(seed=0, units="unit", study="0123456789ab", low=0.0):
     array = np.random.default_rng(seed).uniform(low, 1, series.SHAPE).astype(np.float32)
     source = Source(study, digest="d" * 64, reader="dicom", notes=("a note",), flags=("lossy",))
-    return Volume(array, series.an_affine(), units, source, steps=("clipped", "resized"))
+    window = None if units == "HU" else (-1000.0, 400.0)
+    return Volume(array, series.an_affine(), units, source, ("clipped", "resized"), window)
 
 
 def some_lungs(seed=0):
@@ -39,6 +40,7 @@ def test_what_was_put_comes_back_within_a_twentieth_of_a_hounsfield_unit(tmp_pat
     assert 1400 * 0.5 / STEPS_PER_UNIT <= 0.05
     np.testing.assert_allclose(back.affine, volume.affine, atol=1e-4)
     assert (back.units, back.source, back.steps) == ("unit", volume.source, volume.steps)
+    assert back.window_hu == volume.window_hu
     assert back.array.dtype == np.float32
     np.testing.assert_array_equal(stored.lungs, lungs)
     assert (stored.id, stored.label, stored.site, stored.patient) == (
@@ -49,6 +51,16 @@ def test_what_was_put_comes_back_within_a_twentieth_of_a_hounsfield_unit(tmp_pat
     )
     assert (stored.content_key, dict(stored.settings)) == ("c" * 64, {"size": 16})
     assert stored.notes == ("a note",)
+
+
+def test_a_record_of_before_the_window_tells_it_by_its_settings(tmp_path):
+    settings = {"low_hu": -900.0, "high_hu": 300.0}
+    Store(tmp_path).put(a_unit(), **{**KEYS, "settings": settings})
+    (file,) = tmp_path.glob("*.json")
+    told = json.loads(file.read_text())
+    assert told.pop("window_hu") == [-1000.0, 400.0]
+    file.write_text(json.dumps(told))
+    assert Store(tmp_path).get(told["study"]).volume().window_hu == (-900.0, 300.0)
 
 
 def test_one_slice_is_one_contiguous_block_of_the_file(tmp_path):

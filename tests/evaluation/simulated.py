@@ -4,16 +4,17 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.cases import Case
-from covidctnet.results import Burden, Failure, Prediction, Region
+from covidctnet.evidence import LesionVolume, Region
+from covidctnet.results import Failure, Prediction
 
 SITES = ("amber", "birch", "cobalt")
 KERNELS = ("standard", "lung", "bone", "unknown")
 
 
-def burden(share):
+def lesion_volume(share):
     """Lesions in this share of the lungs, all thirds alike."""
     thirds = [(lung, third) for lung in ("right", "left") for third in ("upper", "middle", "lower")]
-    return Burden(0.1, tuple(Region(*third, 700.0, 700.0 * share) for third in thirds))
+    return LesionVolume(0.1, tuple(Region(*third, 700.0, 700.0 * share) for third in thirds))
 
 
 def case(study, truth, probabilities, *, site="", traits=None, **rest):
@@ -42,7 +43,7 @@ def simulated(n=30, *, labels=tuple(CHEST_CT), seed=0, lead=2.5, failures=3, ric
                 "prediction_set": left or (CHEST_CT[int(said.argmax())],),
                 "distance": distance,
                 "flags": ("unlike_training",) if distance > 1 else (),
-                "burden": burden(ill + float(rng.uniform(0.002, 0.02))),
+                "evidence": (lesion_volume(ill + float(rng.uniform(0.002, 0.02))),),
                 "site": SITES[number % 7 % len(SITES)],
                 "traits": {
                     "slice_mm": float(rng.choice([1.0, 1.25, 2.5, 5.0, 8.0])),

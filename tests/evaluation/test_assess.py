@@ -11,6 +11,7 @@ from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.predictions import read_predictions
 from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.evidence import LesionVolume
 from covidctnet.files import table_text
 from covidctnet.report.evaluation_page import render_evaluation
 from tests.evaluation.few_draws import few_draws
@@ -44,21 +45,21 @@ def test_the_coverage_of_sets_is_the_share_that_holds_the_truth():
     assert (sets.abstained.value, sets.size.value) == (0.5, 1.75)
 
 
-def test_burden_and_strangeness_are_told_by_true_class():
+def test_affected_lung_and_strangeness_are_told_by_true_class():
     cases = simulated(60, failures=0)
     found = assessed(cases)
     for label in CHEST_CT:
         own = [c.outcome for c in cases if c.truth is label]
-        shares = [100 * p.burden.share for p in own]
-        assert found.burden[label].median == pytest.approx(np.median(shares))
+        shares = [100 * p.find(LesionVolume).share for p in own]
+        assert found.affected_lung[label].median == pytest.approx(np.median(shares))
         flagged = sum("unlike_training" in p.flags for p in own)
         assert found.unlike[label].value == pytest.approx(flagged / len(own))
 
 
-def test_weights_that_know_neither_sets_nor_burden_give_none():
+def test_weights_that_know_neither_sets_nor_lesions_give_none():
     found = assessed(simulated(12, rich=False))
     assert found.sets is None
-    assert found.burden == found.unlike == {}
+    assert found.affected_lung == found.unlike == {}
     assert found.strata == ()
 
 
@@ -119,7 +120,7 @@ def test_the_json_holds_all_that_an_assessment_has():
         "error_by_chance": ("calibration_error_by_chance",),
         "sets": ("prediction_sets",),
         "unlike": ("unlike_training",),
-        "burden": ("burden_percent",),
+        "affected_lung": ("affected_lung_percent",),
     }
     wanted = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
     assert wanted <= set(plain)
@@ -157,7 +158,7 @@ def test_the_tables_hold_the_curves():
     assert set(tables) == {
         *("roc.csv", "precision-recall.csv", "reliability.csv"),
         *("risk-coverage.csv", "strata.csv", "figures.csv", "confusion.csv"),
-        *("burden.csv", "failures.csv"),
+        *("affected-lung.csv", "failures.csv"),
     }
     assert len(tables["roc.csv"]) == 1 + 3 * 101
     assert len(tables["strata.csv"]) == 1 + len(found.strata)

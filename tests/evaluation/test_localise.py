@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -6,8 +7,9 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.errors import CohortError, StudyError
+from covidctnet.errors import CohortError
 from covidctnet.evaluation.localise import Localisation, lesion_truth, localise, mean_figures
+from covidctnet.evidence import Mask
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth
@@ -23,7 +25,17 @@ def a_volume(array, spacing=SPACING, origin=(-20.0, -30.0, -100.0), units="resid
     affine = np.zeros((4, 4))
     affine[[2, 1, 0], [0, 1, 2]] = spacing
     affine[:3, 3], affine[3, 3] = origin, 1.0
-    return Volume(np.asarray(array, np.float32), affine, units, Source(study="0123456789ab"))
+    source = Source(study="0123456789ab")
+    return Volume(np.asarray(array, np.float32), affine, units, source, (), (-1000.0, 400.0))
+
+
+def a_mask(residual, threshold):
+    """What a system finds that looks at the lungs without their rim."""
+    inner = inner_lungs(some_lungs(residual.shape), SPACING)
+    found = (residual.array > threshold) & inner
+    slices = tuple(range(len(found)))
+    where = {"slices": slices, "affine": residual.affine}
+    return Mask(found=found, searched=inner, score=residual.array, **where)
 
 
 def some_lungs(shape=(8, 30, 30)):
@@ -43,7 +55,7 @@ def noisy():
 
 def test_figures_agree_with_scikit_learn_s(noisy):
     residual, lesions = noisy
-    told = localise(residual, lesions, some_lungs(), threshold=0.1)
+    told = localise(a_mask(residual, 0.1), lesions)
     inner = inner_lungs(some_lungs(), SPACING)
     found = (residual.array > 0.1) & inner
     truth = lesions.ravel()
@@ -57,7 +69,7 @@ def test_dice_and_millilitres_of_two_boxes_by_hand():
     lesions, array = np.zeros((8, 30, 30), dtype=bool), np.zeros((8, 30, 30))
     lesions[3, 10:20, 10:20] = True  # 100 voxels of 0.02 ml
     array[3, 15:20, 10:22] = 0.5  # 60 voxels, 50 of them lesion
-    told = localise(a_volume(array), lesions, some_lungs(), threshold=0.2)
+    told = localise(a_mask(a_volume(array), 0.2), lesions)
     assert told.dice == pytest.approx(2 * 50 / 160)
     assert (told.sensitivity, told.precision) == pytest.approx((0.5, 50 / 60))
     assert (told.lesion_ml, told.seen_ml, told.found_ml) == pytest.approx((2.0, 2.0, 1.2))
@@ -67,7 +79,7 @@ def test_lesions_beyond_the_lung_mask_count_as_missed():
     lesions, array = np.zeros((8, 30, 30), dtype=bool), np.zeros((8, 30, 30))
     lesions[3, 10:20, 10:20] = lesions[3, 27:29, 5:25] = True
     array[lesions] = 0.5
-    told = localise(a_volume(array), lesions, some_lungs(), threshold=0.2)
+    told = localise(a_mask(a_volume(array), 0.2), lesions)
     assert told.sensitivity == pytest.approx(100 / 140)
     assert (told.precision, told.voxel_auc) == (1.0, 1.0)
     assert told.lesion_ml - told.seen_ml == pytest.approx(0.8)
@@ -76,7 +88,7 @@ def test_lesions_beyond_the_lung_mask_count_as_missed():
 def test_without_lesions_only_what_was_found_is_told():
     array = np.zeros((8, 30, 30))
     array[3, 15:20, 10:20] = 0.5
-    told = localise(a_volume(array), np.zeros(array.shape, dtype=bool), some_lungs(), threshold=0.2)
+    told = localise(a_mask(a_volume(array), 0.2), np.zeros(array.shape, dtype=bool))
     assert all(math.isnan(x) for x in (told.dice, told.voxel_auc, told.sensitivity))
     assert told.precision == 0
     assert told.found_ml == pytest.approx(1.0)
@@ -85,14 +97,14 @@ def test_without_lesions_only_what_was_found_is_told():
 
 def test_nothing_found_has_no_precision_and_misses_all(noisy):
     residual, lesions = noisy
-    told = localise(residual, lesions, some_lungs(), threshold=5.0)
+    told = localise(a_mask(residual, 5.0), lesions)
     assert (told.dice, told.sensitivity) == (0.0, 0.0)
     assert math.isnan(told.precision)
 
 
 def test_means_leave_out_patients_for_whom_nothing_can_be_said(noisy):
     residual, lesions = noisy
-    found = [localise(residual, lesions, some_lungs(), threshold=t) for t in (0.0, 0.1, 0.2)]
+    found = [localise(a_mask(residual, t), lesions) for t in (0.0, 0.1, 0.2)]
     means = mean_figures([*found, NOTHING], np.random.default_rng(0))
     assert means["dice"].value == pytest.approx(np.mean([one.dice for one in found]))
     assert means["dice"].n == 3
@@ -101,18 +113,31 @@ def test_means_leave_out_patients_for_whom_nothing_can_be_said(noisy):
 
 def test_too_few_patients_have_no_interval_and_none_no_figure(noisy):
     residual, lesions = noisy
-    one = localise(residual, lesions, some_lungs(), threshold=0.1)
+    one = localise(a_mask(residual, 0.1), lesions)
     means = mean_figures([one, NOTHING], np.random.default_rng(0))
     assert "interval not estimable, n=1" in str(means["dice"])
     assert str(mean_figures([NOTHING], np.random.default_rng(0))["dice"]) == "not estimable (n=0)"
 
 
-def test_a_scan_is_no_residual_and_shapes_must_agree(noisy):
+def test_shapes_must_agree(noisy):
     residual, lesions = noisy
-    with pytest.raises(StudyError, match="WRONG_UNITS"):
-        localise(a_volume(residual.array, units="unit"), lesions, some_lungs(), threshold=0.1)
     with pytest.raises(ValueError, match="lesions have shape"):
-        localise(residual, lesions[:-1], some_lungs(), threshold=0.1)
+        localise(a_mask(residual, 0.1), lesions[:-1])
+
+
+def test_a_mask_without_a_score_has_no_auc_and_looks_everywhere(noisy):
+    residual, lesions = noisy
+    told = localise(replace(a_mask(residual, 0.1), score=None, searched=None), lesions)
+    assert math.isnan(told.voxel_auc)
+    assert told.seen_ml == told.lesion_ml > 0
+    assert told.dice == localise(a_mask(residual, 0.1), lesions).dice
+
+
+def test_an_answer_without_a_scale_is_compared_with_no_mask(codes, tmp_path):
+    mask, like = codes
+    path = write_mask(tmp_path / "lesions.nii", mask, like)
+    with pytest.raises(CohortError, match="expected an answer with a scale"):
+        lesion_truth(path, replace(a_mask(like, 0.1), affine=None))
 
 
 def write_mask(path, mask, like, dtype=np.uint8):
@@ -139,7 +164,7 @@ def test_a_turned_mask_comes_back_in_the_volume_s_orientation(codes, tmp_path):
     affine = like.affine.copy()
     affine[:3, 3] += affine[:3, 1] * 29
     affine[:3, 1] *= -1
-    turned = Volume(like.array, affine, "residual", like.source)
+    turned = replace(like, affine=affine)
     path = write_mask(tmp_path / "lesions.nii.gz", mask[:, ::-1], turned)
     np.testing.assert_array_equal(lesion_truth(path, like), (mask == 1) | (mask == 2))
 

@@ -5,8 +5,8 @@ from scipy import ndimage
 from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StudyError
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS
 from covidctnet.phantom import paint_lesions
-from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.volume import PAINTED_NOTE
 from tests.volumes import a_chest, a_volume
 
@@ -157,4 +157,9 @@ def test_lungs_are_found_where_none_are_given(chest):
 def test_what_is_no_hu_is_refused(chest):
     volume, lungs = chest
     with pytest.raises(StudyError, match="paint_lesions wants a volume in HU"):
-        paint_lesions(volume.then("u", volume.array, units="unit"), CHEST_CT.CAP, 0, lungs=lungs)
+        paint_lesions(
+            volume.then("u", volume.array, units="unit", window_hu=(-1000, 400)),
+            CHEST_CT.CAP,
+            0,
+            lungs=lungs,
+        )

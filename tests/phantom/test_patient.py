@@ -5,8 +5,9 @@ from scipy import ndimage
 from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS, OTHER_LESION
 from covidctnet.phantom import SCANNERS, make_phantom, patient
-from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS, NO_LESION, OTHER_LESION
+from covidctnet.phantom.lesions import NO_LESION
 from covidctnet.volume import SYNTHETIC_NOTE
 from tests.phantom.conftest import HEALTHY, LOBAR_CAP
 from tests.phantom.small import dice, is_right

@@ -18,6 +18,7 @@ import torch
 from covidctnet import CovidCTNet, Volume, read_volume
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
+from covidctnet.evidence import LesionVolume, Panels
 from covidctnet.phantom import make_phantom
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
@@ -154,24 +155,23 @@ def drawn(network: torch.nn.Module, rng: np.random.Generator) -> torch.nn.Module
 def answer(network: CovidCTNet, volume: Volume) -> dict[str, Any]:
     """One prediction, as plain numbers and digests of its arrays."""
     prepared = network.prepare(volume)
-    prediction = network(prepared, residual=True)
-    images = prediction.images or {}
-    burden = prediction.burden
-    assert burden is not None
+    prediction = network(prepared, keep="volumes")
+    lesions, panels = prediction.find(LesionVolume), prediction.find(Panels)
+    assert lesions is not None and panels is not None
     return {
         "probabilities": {k.key: v for k, v in prediction.probabilities.items()},
         "set": [label.key for label in prediction.prediction_set],
         "status": prediction.status,
         "flags": list(prediction.flags),
         "distance": prediction.distance,
-        "lung_ml": [region.lung_ml for region in burden.regions],
-        "lesion_ml": [region.lesion_ml for region in burden.regions],
-        "top_slices_mm": list(burden.top_slices_mm),
+        "lung_ml": [region.lung_ml for region in lesions.regions],
+        "lesion_ml": [region.lesion_ml for region in lesions.regions],
+        "top_slices_mm": list(lesions.top_slices_mm),
         "bits": {
             "scan": sha(volume.array),
             "prepared": sha(prepared.unit.array),
             "lungs": sha(prepared.lungs),
-            "residual": sha(images["residual_volume"].array),
+            "residual": sha(panels["residual"]),
         },
     }
 

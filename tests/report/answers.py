@@ -7,6 +7,7 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.contract import PredictorInfo
+from covidctnet.evidence import Panels
 from covidctnet.results import Failure, Prediction
 
 DIGEST = "0123456789ab"
@@ -25,16 +26,20 @@ def an_info(**changes):
     return replace(made, **changes)
 
 
-def images(slices=3, shape=(24, 24)):
+def images(slices=3, shape=(24, 24), **changes):
     """Slices with a bright square that the denoiser has taken away."""
     scan = np.zeros((slices, *shape), dtype=np.float32)
     scan[:, 4:12, 4:12] = 0.25
-    return {
-        "input": scan,
-        "denoised": np.zeros_like(scan),
-        "residual": scan,
-        "slice_mm": tuple(-200.0 + 10 * k for k in range(slices)),
-    }
+    affine = np.array([[0, 0, 2.0, 0], [0, 2.0, 0, 0], [10.0, 0, 0, -200.0], [0, 0, 0, 1]])
+    made = Panels(
+        names=("input", "denoised", "residual"),
+        units=("unit", "unit", "residual"),
+        images=(scan, np.zeros_like(scan), scan),
+        window_hu=(-1000.0, 400.0),
+        slices=tuple(range(slices)),
+        affine=affine,
+    )
+    return (replace(made, **changes),)
 
 
 def answer(study="a75be42d5098", control=0.2, covid19=0.7, cap=0.1, **rest):

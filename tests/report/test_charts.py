@@ -118,14 +118,14 @@ def test_the_risk_fills_its_axis():
     assert np.allclose(drawn(svg, charts.COLOURS[CHEST_CT.CONTROL])[:, 1], y, atol=0.001)
 
 
-def test_every_patient_is_a_dot_at_his_burden():
+def test_every_patient_is_a_dot_at_his_affected_lung():
     values = (0.0, 1.0, 1.0, 7.5)
     spreads = {
         CHEST_CT.CONTROL: Spread(()),
         CHEST_CT.COVID19: Spread(values),
         CHEST_CT.CAP: Spread((3.0,)),
     }
-    svg = charts.burden(spreads)
+    svg = charts.affected_lung(spreads)
     dots = parts(svg)["circle"]
     assert len(dots) == 5
     assert len({(dot.get("cx"), dot.get("cy")) for dot in dots}) == 5

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import pytest
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.evidence import LesionVolume, Region, SliceScores
 from covidctnet.report import Results
-from covidctnet.results import Burden, Region
 from covidctnet.volume import SYNTHETIC_NOTE
 from tests.report.answers import AStudy, an_info, answer, images, refusal
 
@@ -55,7 +55,7 @@ def rows(text):
 
 
 def test_a_page_stands_alone_offline(page):
-    text = page(answer(images=images()), refusal("b"))
+    text = page(answer(evidence=images()), refusal("b"))
     for tag, attributes in Page(text).tags:
         assert tag not in ("script", "link", "iframe", "object", "base", "form")
         for name in ("src", "href", "srcset", "data", "action"):
@@ -91,7 +91,7 @@ def test_one_study_answered_by_synthetic_weights_is_enough_for_the_warning(tmp_p
 
 
 def test_a_row_a_study_with_slices_label_and_a_bar_a_class(page):
-    text = page(answer("a", images=images()), answer("b", 0.1, 0.1, 0.8))
+    text = page(answer("a", evidence=images()), answer("b", 0.1, 0.1, 0.8))
     first, second = rows(text)
     assert 'src="data:image/webp;base64,' in first
     assert "z = −200, −190, −180 mm" in first
@@ -142,7 +142,7 @@ def test_no_percentage_claims_certainty(page, probabilities, texts):
 
 def test_no_path_name_or_date_is_on_the_page(page):
     text = page(
-        answer("a", images=images(), notes=("/inbox/DOE_JANE_1961 was read",)),
+        answer("a", evidence=images(), notes=("/inbox/DOE_JANE_1961 was read",)),
         refusal("b", message="cannot read /inbox/DOE_JANE_1961"),
     )
     for private in ("inbox", "DOE", "JANE", "1961"):
@@ -167,16 +167,16 @@ def test_an_empty_page_says_so(page):
 
 def test_pictures_beyond_the_page_s_room_lie_beside_it(page, tmp_path, monkeypatch):
     monkeypatch.setattr("covidctnet.report.page.EMBEDDED_BYTES", 0)
-    (row,) = rows(page(answer("a", images=images())))
+    (row,) = rows(page(answer("a", evidence=images())))
     (source,) = re.findall(r'src="(.*?)"', row)
     assert (tmp_path / "out" / source).is_file()
 
 
 def test_a_picture_that_is_gone_costs_the_picture_only(page, tmp_path):
-    page(answer("a", images=images()))
+    page(answer("a", evidence=images()))
     for picture in (tmp_path / "out" / "studies").glob("*.webp"):
         picture.unlink()
-    first, second = rows(page(answer("b", images=images())))
+    first, second = rows(page(answer("b", evidence=images())))
     assert "No picture was kept." in first
     assert "data:image/webp" in second
 
@@ -187,6 +187,20 @@ def test_a_phantom_is_called_one_in_its_row(page):
     assert "phantom" not in patient
 
 
+def test_the_legend_has_the_window_of_the_pictures(page):
+    text = page(answer("a", evidence=images(window_hu=(-900.0, 1100.0))))
+    assert "1.0 = 2000 HU" in text and "≥ +500 HU" in text
+    assert "−900 HU is black, 1100 HU white" in text
+    assert "−1000 HU" not in text
+
+
+def test_a_page_without_residuals_explains_none(page):
+    text = page(answer("a", evidence=(SliceScores((0.2, 0.7), (-10.0, -5.0), "cap"),)))
+    assert "Score of 2 slices for cap" in text and "<svg" in text
+    for words in ("Residual", "Attention", "Affected lung"):
+        assert words not in text
+
+
 def test_an_abstention_shows_the_labels_that_are_left(page):
     open_set = (CHEST_CT.COVID19, CHEST_CT.CAP)
     (row,) = rows(page(answer(prediction_set=open_set)))
@@ -194,12 +208,12 @@ def test_an_abstention_shows_the_labels_that_are_left(page):
     assert "Abstained: no label alone is sure enough." in row
 
 
-def test_the_burden_is_a_table_of_thirds(page):
+def test_the_lesion_volume_is_a_table_of_thirds(page):
     regions = tuple(
         Region(lung, third, 500.0, 25.0 if (lung, third) == ("left", "lower") else 0.0)
         for lung in ("right", "left")
         for third in ("upper", "middle", "lower")
     )
-    text = page(answer(burden=Burden(0.04, regions)))
-    assert "Unusual: 0.8 % of the lungs, 25 of 3000 ml" in text
+    text = page(answer(evidence=(LesionVolume(0.04, regions),)))
+    assert "Affected: 0.8 % of the lungs, 25 of 3000 ml" in text
     assert "<td>0.0 %</td><td>5.0 %</td>" in text

@@ -1,26 +1,29 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from covidctnet.evidence import Heatmap, Mask
+from covidctnet.report.evidence import draw_picture
 from covidctnet.report.pictures import (
-    KINDS,
     OUTLINE,
     RESIDUAL_LIMIT,
     TILE,
     attention_stops,
     colour_attention,
     colour_residual,
-    draw_picture,
-    kinds_of,
     residual_stops,
 )
 from tests.report.answers import images
 
+KINDS = ("input", "denoised", "residual")
+
 
 def picture(given):
-    return np.asarray(Image.open(io.BytesIO(draw_picture(given))).convert("RGB")).astype(int)
+    content = draw_picture(given).content
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
 
 
 def tile(drawn, row, column):
@@ -60,59 +63,42 @@ def test_the_page_s_scale_has_the_picture_s_colours():
 
 
 def test_a_slice_that_is_not_square_keeps_its_shape():
-    given = images(shape=(12, 24))
-    for kind in ("input", "denoised", "residual"):
-        given[kind] = np.ones_like(given[kind])
-    first = tile(picture(given), 0, 0)
+    first = tile(picture(images(images=(np.ones((3, 12, 24)),) * 3)), 0, 0)
     assert first[TILE // 2].mean() > 250
     assert first[: TILE // 5].mean() < 4
 
 
 def test_values_beyond_the_window_and_nan_are_drawn_as_its_ends():
-    given = images()
-    given["input"] = np.full_like(given["input"], np.nan)
-    given["denoised"] = np.full_like(given["denoised"], 7)
-    drawn = picture(given)
+    shape = (3, 24, 24)
+    drawn = picture(images(images=(np.full(shape, np.nan), np.full(shape, 7.0), np.zeros(shape))))
     assert tile(drawn, 0, 0).mean() < 4
     assert tile(drawn, 1, 0).mean() > 250
 
 
-@pytest.mark.parametrize("given", [{}, {"input": None}, images(slices=0)], ids=["no", "none", "0"])
+@pytest.mark.parametrize("given", [(), images(slices=0)], ids=["nothing", "no slices"])
 def test_nothing_to_draw_is_no_picture(given):
     assert draw_picture(given) is None
 
 
-def test_kinds_of_different_shape_are_refused():
-    given = {**images(), "residual": images(slices=2)["residual"]}
-    with pytest.raises(ValueError, match="three stacks of slices of one shape"):
-        draw_picture(given)
-
-
-def with_attention(slices=3, **rest):
+def a_heatmap(slices=3):
     """Full attention in the lower right quarter."""
+    (panels,) = images(slices)
     attention = np.zeros((slices, 24, 24), dtype=np.float32)
     attention[:, 12:, 12:] = 1.0
-    return {**images(slices), "attention": attention, **rest}
+    where = {"slices": panels.slices, "affine": panels.affine}
+    return Heatmap(label="covid19", values=attention, over=panels["input"], **where)
 
 
-def with_lesions():
-    given = images()
-    return {**given, "lesions": given["residual"] > 0.1}
-
-
-def test_a_picture_without_the_new_kinds_is_the_same_file_as_before_them():
-    given = images()
-    bare = draw_picture({kind: given[kind] for kind in KINDS})
-    assert draw_picture({**given, "attention": None, "lesions": None}) == bare
-    nothing = np.zeros(given["input"].shape, dtype=bool)
-    assert draw_picture({**given, "lesions": nothing}) == bare
-    assert kinds_of({**given, "attention": None}) == KINDS
+def test_an_outline_of_nothing_changes_no_picture():
+    nothing = np.zeros((3, 24, 24), dtype=bool)
+    assert draw_picture(images(outline=nothing)).content == draw_picture(images()).content
 
 
 def test_attention_is_a_fourth_row_over_the_input_and_changes_no_other():
-    given = with_attention(slices=2)
+    given = (*images(slices=2), a_heatmap(2))
     drawn, before = picture(given), picture(images(slices=2))
-    assert kinds_of(given) == (*KINDS, "attention")
+    assert draw_picture(given).kinds == (*KINDS, "attention")
+    assert draw_picture(given).heights_mm == (-200.0, -190.0)
     assert drawn.shape == (4 * TILE + 6, 2 * TILE + 2, 3)
     assert np.abs(drawn[: 3 * TILE] - before[: 3 * TILE]).mean() < 1
     last = tile(drawn, 3, 1)
@@ -121,6 +107,12 @@ def test_attention_is_a_fourth_row_over_the_input_and_changes_no_other():
     # The input's square shows where there is no attention.
     inside = (slice(TILE // 4, TILE * 5 // 12),) * 2
     assert np.abs(last[inside].mean() - 0.25 * 255) < 4
+
+
+def test_rows_of_other_slices_say_their_heights_themselves():
+    drawn = draw_picture((*images(slices=2), a_heatmap(3).at([1])))
+    assert drawn.heights_mm == ()
+    assert drawn.kinds == (*(f"{k}, z = -200, -190 mm" for k in KINDS), "attention, z = -190 mm")
 
 
 def test_attention_gets_lighter_all_the_way_and_none_leaves_the_slice_alone():
@@ -138,7 +130,7 @@ def test_attention_gets_lighter_all_the_way_and_none_leaves_the_slice_alone():
 
 
 def test_a_thin_line_runs_round_the_lesions_on_the_input_alone():
-    drawn, before = picture(with_lesions()), picture(images())
+    drawn, before = picture(images(outline=images()[0]["residual"] > 0.1)), picture(images())
     changed = np.abs(tile(drawn, 0, 1) - tile(before, 0, 1)).max(axis=2) > 60
     rows, columns = np.nonzero(changed)
     # The square lies at rows and columns 4 to 12 of 24, 33 to 100 of 200 pixels.
@@ -153,7 +145,22 @@ def test_a_thin_line_runs_round_the_lesions_on_the_input_alone():
         assert np.abs(tile(drawn, row, 1) - tile(before, row, 1)).mean() < 1
 
 
-@pytest.mark.parametrize("kind", ["attention", "lesions"])
-def test_what_lies_over_the_slices_must_have_their_shape(kind):
-    with pytest.raises(ValueError, match="of one shape"):
-        draw_picture({**images(), kind: np.zeros((2, 24, 24))})
+def test_a_mask_is_outlined_on_what_lies_below_it_and_on_black_without():
+    (panels,) = images()
+    found = panels["input"] > 0.1
+    where = {"slices": panels.slices, "affine": panels.affine}
+    over = picture((Mask(found=found, over=panels["input"], **where),))
+    outlined = picture(images(outline=found))[:TILE]
+    assert np.abs(over - outlined).mean() < 1
+    bare = picture((Mask(found=found, **where),))
+    middle = (slice(TILE // 4, TILE * 5 // 12),) * 2
+    assert tile(bare, 0, 0)[middle].max() < 40 < tile(bare, 0, 0).max()
+
+
+def test_a_long_scan_without_chosen_slices_shows_some_of_them():
+    many = images(slices=40)
+    assert draw_picture(many).heights_mm == tuple(
+        -200.0 + 10 * index for index in (0, 8, 16, 23, 31, 39)
+    )
+    chosen = (replace(many[0], chosen=(3, 30)),)
+    assert draw_picture(chosen).heights_mm == (-170.0, 100.0)

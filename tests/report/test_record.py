@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from covidctnet.classes import CHEST_CT
+from covidctnet.evidence import LesionVolume, Region
 from covidctnet.report.provenance import json_bytes
 from covidctnet.report.record import Record, columns, fingerprint_of, record_of
-from covidctnet.results import Burden, Region
 from tests.report.answers import AStudy, answer, refusal
 
 
@@ -33,7 +33,7 @@ def test_the_columns_are_the_documented_ones_in_their_order():
     assert (
         *("study", "source_path", "status", "code", "message", "label"),
         *("p_control", "p_covid19", "p_cap"),
-        *("labels_left", "distance", "burden_share", "burden_ml", "seconds", "weights"),
+        *("labels_left", "distance", "affected_lung", "lesion_ml", "seconds", "weights"),
     ) == columns(CHEST_CT)
 
 
@@ -62,21 +62,41 @@ def test_an_abstention_says_which_labels_are_left():
     assert row(answer(prediction_set=(CHEST_CT.COVID19,)))["status"] == "classified"
 
 
-def test_the_burden_is_told_in_shares_and_millilitres():
+def test_the_lesion_volume_is_told_in_shares_and_millilitres():
     regions = tuple(
         Region(lung, third, 500.0, 50.0 if third == "lower" else 0.0)
         for lung in ("right", "left")
         for third in ("upper", "middle", "lower")
     )
-    found = record(answer(burden=Burden(0.08, regions, (-120.0,))))
+    found = record(answer(evidence=(LesionVolume(0.08, regions, (-120.0,)),)))
     cells = dict(zip(columns(CHEST_CT), found.to_row(CHEST_CT), strict=True))
-    assert (cells["burden_share"], cells["burden_ml"]) == ("0.0333", "100.0")
-    assert Record.from_json(json.loads(json.dumps(found.to_json()))).burden == found.burden
+    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0333", "100.0")
+    assert Record.from_json(json.loads(json.dumps(found.to_json()))).evidence == found.evidence
 
 
-def test_a_burden_without_lungs_is_left_out():
-    cells = row(answer(burden=Burden(0.08, ())))
-    assert (cells["burden_share"], cells["burden_ml"]) == ("", "")
+def test_a_record_of_before_there_was_evidence_is_read(tmp_path):
+    regions = [{"lung": "left", "third": "lower", "lung_ml": 500.0, "lesion_ml": 25.0}]
+    burden = {"share": 0.05, "lesion_ml": 25.0, "lung_ml": 500.0, "threshold": 0.04}
+    told = record(answer()).to_json()
+    del told["evidence"]
+    told["burden"] = {**burden, "top_slices_mm": [-120.0], "regions": regions}
+    told["picture"] = "a.webp"
+    found = Record.from_json(json.loads(json.dumps(told)))
+    cells = dict(zip(columns(CHEST_CT), found.to_row(CHEST_CT), strict=True))
+    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0500", "25.0")
+    assert found.evidence[1]["window_hu"] == [-1000.0, 400.0]
+    assert Record.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize("told", [3, [3], [{"type": "lesion_volume"}], [{}]])
+def test_a_record_with_evidence_that_is_none_is_not_read(told):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Record.from_json({**record(answer()).to_json(), "evidence": told})
+
+
+def test_a_lesion_volume_without_lungs_is_left_out():
+    cells = row(answer(evidence=(LesionVolume(0.08, ()),)))
+    assert (cells["affected_lung"], cells["lesion_ml"]) == ("", "")
 
 
 def test_a_refusal_has_a_reason_and_no_probabilities():

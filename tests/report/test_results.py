@@ -81,7 +81,7 @@ def test_the_json_file_tells_everything(results, folder):
 
 def test_a_second_run_knows_the_first_one_s_answers(results, folder):
     with results:
-        results.add(AStudy(), answer(images=images()))
+        results.add(AStudy(), answer(evidence=images()))
         results.add(AStudy(id="b"), refusal("b"))
     before = table(folder)
     again = Results(folder)
@@ -106,12 +106,11 @@ def test_a_study_is_asked_again_when_its_answer_does_not_stand(results, folder, 
 
 
 def test_a_study_asked_again_keeps_its_row_and_its_old_picture_goes(results, folder):
-    brighter = images()
-    brighter["input"] = brighter["input"] * 2
+    brighter = images(images=tuple(2 * image for image in images()[0].images))
     with results:
-        results.add(AStudy(), answer(images=images()))
+        results.add(AStudy(), answer(evidence=images()))
         results.add(AStudy(id="b"), answer("b"))
-        results.add(AStudy(), answer(images=brighter))
+        results.add(AStudy(), answer(evidence=brighter))
     assert [row["study"] for row in table(folder)] == [AStudy().id, "b"]
     assert len(list((folder / "studies").glob("*.webp"))) == 1
 
@@ -145,7 +144,7 @@ def test_a_full_disk_keeps_the_old_answers_and_no_half_one(results, folder, monk
     with monkeypatch.context() as patch:
         patch.setattr("covidctnet.files.os.replace", full_disk)
         with pytest.raises(StorageError, match="No space left") as caught, results:
-            results.add(AStudy(id="b"), answer("b", images=images()))
+            results.add(AStudy(id="b"), answer("b", evidence=images()))
     assert caught.value.exit_code == 1
     assert names(folder) == before
     assert [row["study"] for row in table(folder)] == ["a"]
@@ -160,7 +159,7 @@ def test_no_picture_is_left_without_its_record(results, folder, monkeypatch):
 
     monkeypatch.setattr("covidctnet.files.os.replace", full_for_the_second)
     with pytest.raises(StorageError):
-        results.add(AStudy(), answer(images=images()))
+        results.add(AStudy(), answer(evidence=images()))
     assert not list((folder / "studies").iterdir())
 
 
@@ -236,7 +235,7 @@ def test_a_record_that_is_none_is_asked_again(results, folder):
 
 def test_tables_come_back_from_the_records(results, folder):
     with results:
-        results.add(AStudy(), answer(images=images()))
+        results.add(AStudy(), answer(evidence=images()))
     before = table(folder)
     for name in ("results.csv", "results.json", "index.html"):
         (folder / name).unlink()
@@ -245,9 +244,12 @@ def test_tables_come_back_from_the_records(results, folder):
     assert "data:image/webp" in (folder / "index.html").read_text()
 
 
-def test_a_picture_that_cannot_be_drawn_costs_the_picture_only(results, caplog):
-    broken = {**images(), "residual": images(slices=2)["residual"]}
-    record = results.add(AStudy(), answer(images=broken))
+def test_a_picture_that_cannot_be_drawn_costs_the_picture_only(results, caplog, monkeypatch):
+    def broken(evidence):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("covidctnet.report.evidence.draw", lambda evidence: broken(evidence))
+    record = results.add(AStudy(), answer(evidence=images()))
     assert (record.picture, record.status) == ("", "classified")
     assert "no picture" in caplog.text
 
@@ -267,7 +269,7 @@ with Results(sys.argv[1]) as results:
     results.start(an_info())
     results.add(AStudy(id="a"), answer("a"))
     os.replace = killed
-    results.add(AStudy(id="b"), answer("b", images=images()))
+    results.add(AStudy(id="b"), answer("b", evidence=images()))
 """
 
 

@@ -53,7 +53,7 @@ class Oracle:
     def prepare(self, volume):
         return volume
 
-    def __call__(self, volume, *, images=False):
+    def __call__(self, volume, *, keep="numbers"):
         self.asked.append(volume.source.study)
         error = self.trouble(len(self.asked))
         if error is not None:

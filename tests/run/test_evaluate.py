@@ -1,7 +1,6 @@
 import csv
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
 
@@ -12,13 +11,12 @@ from covidctnet.run.evaluate import Unseen, evaluate_data, evaluate_work
 from covidctnet.run.prepare import prepare
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.volume import PAINTED_INTO, Source
-from tests.io.series import an_affine
 from tests.small import (
     PREPROCESSING,
-    SPACING,
     flat_card,
     put_card,
     tiny_weights,
+    with_masks,
     write_chest,
     write_cohort,
 )
@@ -81,23 +79,6 @@ def test_several_folders_are_told_apart_by_site_and_by_how_they_were_scanned(mod
     assert "Research use only. Not a medical device." in page
 
 
-def with_masks(root, masks):
-    """A sick and a healthy patient, and masks of lesions for those named."""
-    rows = ["study,patient,label,lesions"]
-    for name, label in (("sick", "CAP"), ("well", "Control")):
-        write_chest(root / label / name, name, sick=name == "sick")
-        file = f"truth/{name}.nii" if name in masks else ""
-        rows.append(f"{label}/{name},{name},{label},{file}")
-        if file:
-            (root / "truth").mkdir(exist_ok=True)
-            affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ an_affine(SPACING)
-            image = nib.Nifti1Image(masks[name], affine)
-            image.header.set_sform(affine, 1)
-            nib.save(image, root / file)
-    (root / "cohort.csv").write_text("\n".join(rows) + "\n")
-    return root
-
-
 @pytest.fixture
 def thresholded(tmp_path):
     """A model that counts every voxel with a positive residual as lesion."""
@@ -107,7 +88,7 @@ def thresholded(tmp_path):
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 
-def test_residuals_are_compared_with_the_masks_that_there_are(thresholded, tmp_path, caplog):
+def test_lesions_are_compared_with_the_masks_that_there_are(thresholded, tmp_path, caplog):
     lesions = np.zeros((25, 50, 60), np.uint8)
     lesions[8:14, 20:32, 10:20] = 1
     data = with_masks(tmp_path / "data", {"sick": lesions, "well": np.zeros_like(lesions)})
@@ -115,7 +96,7 @@ def test_residuals_are_compared_with_the_masks_that_there_are(thresholded, tmp_p
     told = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
     assert set(told) == {"dice", "voxel_auc", "sensitivity", "precision"}
     assert told["voxel_auc"]["n"] == 1  # the healthy one has no lesions to find
-    assert "Residual and lesions" in (tmp_path / "out" / "index.html").read_text()
+    assert "Found and true lesions" in (tmp_path / "out" / "index.html").read_text()
     assert not caplog.records
 
 

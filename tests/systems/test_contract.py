@@ -13,12 +13,14 @@ from covidctnet.cli import main
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, WeightsError
+from covidctnet.evidence import Mask, SliceEvidence, evidence_from
 from covidctnet.io import read_study
 from covidctnet.registry import find_system, system_names
+from covidctnet.report.evidence import draw_picture
 from covidctnet.run.evaluate import evaluate_data
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
-from tests.small import calibrated_weights, write_cohort
+from tests.small import calibrated_weights, with_masks, write_cohort
 from tests.systems.toy import CLASSES
 
 __all__ = ["little_work"]
@@ -61,6 +63,15 @@ def test_every_system_is_found_loads_answers_twice_alike_and_keeps_its_card(
     assert one.probabilities == two.probabilities
     assert one.classes == system.classes
     assert one.weights == model.info.digest
+    assert one.evidence and not any(isinstance(e, SliceEvidence) for e in one.evidence)
+    few, whole = (model(model.prepare(volume), keep=keep) for keep in ("slices", "volumes"))
+    assert few.probabilities == whole.probabilities == one.probabilities
+    assert (
+        draw_picture(few.evidence).content
+        == draw_picture(e for e in whole.evidence if not isinstance(e, Mask)).content
+    )
+    assert all(evidence_from(e.to_dict()) == e for e in one.evidence)
+    assert "data:image/webp" in few._repr_html_()
     weights = load_weights(folder)
     networks = {kind: weights.network(kind) for kind in weights.card["architecture"]}
     again = save_weights(tmp_path / "copy", networks, card=weights.card)
@@ -78,6 +89,8 @@ def test_a_toy_is_trained_classifies_and_reports_without_an_edit_elsewhere(train
     assert {"p_control", "p_ill"} <= rows[0].keys() and "p_cap" not in rows[0]
     page = (out / "index.html").read_text()
     assert ">Ill<" in page and "Ill or Control" in page and "CAP" not in page
+    assert "slices for ill" in page and "attention" in page
+    assert "Residual" not in page and "Affected" not in page
 
 
 def test_a_toy_of_two_classes_is_evaluated_on_patients_of_three(trained, tmp_path):
@@ -90,6 +103,16 @@ def test_a_toy_of_two_classes_is_evaluated_on_patients_of_three(trained, tmp_pat
     assert set(found["by_label"]) == {"Control", "Ill"}
     assert np.shape(found["confusion"]["rows"]) == (2, 2)
     assert "Ill" in (out / "index.html").read_text()
+
+
+def test_a_toy_is_compared_with_masks_of_lesions(trained, tmp_path):
+    lesions = np.zeros((25, 50, 60), np.uint8)
+    lesions[8:14, 20:32, 10:20] = 1
+    data = with_masks(tmp_path / "data", {"sick": lesions, "well": np.zeros_like(lesions)})
+    evaluate_data(data, covidctnet.load(trained), tmp_path / "out", limits=None)
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
+    assert found["dice"]["n"] == found["voxel_auc"]["n"] == 1
+    assert 0 < found["dice"]["value"] < 1
 
 
 def test_patients_that_taught_a_toy_are_refused(trained, tmp_path):

@@ -11,8 +11,8 @@ WINDOW = (-1000.0, 400.0)
 
 def look(hu, lungs, **changes):
     unit = np.clip((hu.array + 1000.0) / 1400.0, 0, 1).astype(np.float32)
-    scan = hu.then("window", unit, units="unit", **changes)
-    return dict(zip(FEATURES, describe_appearance(scan, lungs, window_hu=WINDOW), strict=True))
+    scan = hu.then("window", unit, units="unit", window_hu=WINDOW, **changes)
+    return dict(zip(FEATURES, describe_appearance(scan, lungs), strict=True))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from covidctnet.chest.lungs import lungs_apart
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.results import Burden, Region
+from covidctnet.evidence import LesionVolume, Region
 from covidctnet.volume import Volume
 
 __all__ = ["burden_threshold", "inner_lungs", "lesion_mask", "lung_burden", "top_slices"]
@@ -83,7 +83,7 @@ def lesion_mask(residual: Volume, inner: np.ndarray, *, threshold: float) -> np.
     return np.asarray(residual.array > threshold) & inner
 
 
-def lung_burden(residual: Volume, lungs: np.ndarray, *, threshold: float) -> Burden:
+def lung_burden(residual: Volume, lungs: np.ndarray, *, threshold: float) -> LesionVolume:
     """The volume of what counts as lesion, by lung and third.
 
     Args:
@@ -118,7 +118,7 @@ def lung_burden(residual: Volume, lungs: np.ndarray, *, threshold: float) -> Bur
             lesion_ml = float(lesion_voxels[slices].sum()) * residual.voxel_ml
             regions.append(Region(name, third, lung_ml, lesion_ml))
     heights = [float((residual.affine @ [i, 0, 0, 1])[2]) for i in top_slices(lesions, residual)]
-    return Burden(float(threshold), tuple(regions), tuple(heights))
+    return LesionVolume(float(threshold), tuple(regions), tuple(heights))
 
 
 def top_slices(lesions: np.ndarray, residual: Volume) -> list[int]:

@@ -61,7 +61,7 @@ def check_card(label: str, card: Mapping[str, Any]) -> None:
             )
     try:
         PreprocessSettings(**card["preprocessing"])
-        ResidualSettings(**card.get("residual", {}))
+        ResidualSettings.of_card(card)
     except (TypeError, UsageError) as error:
         raise WeightsError(
             f"the card of weights {label!r} has impossible preprocessing or residual ({error}). "
@@ -91,7 +91,7 @@ def deciding(card: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a card that decide an answer, by name."""
     out: dict[str, Any] = {}
     if "residual" in card:
-        out["residual"] = ResidualSettings(**card["residual"]).deciding()
+        out["residual"] = ResidualSettings.of_card(card).deciding()
     out["preprocessing"] = PreprocessSettings(**card["preprocessing"]).deciding()
     return out | {name: card[name] for name in (*CALIBRATED, SEGMENTATION) if name in card}
 
@@ -130,7 +130,7 @@ def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
 
 def compare_channels(label: str, card: Mapping[str, Any], *, hint: str) -> None:
     """Refuse a card whose classifier reads more or fewer channels than it is given."""
-    settings = ResidualSettings(**card.get("residual", {}))
+    settings = ResidualSettings.of_card(card)
     classifier = card["architecture"].get("classifier")
     if classifier is not None and classifier.get("channels", 1) != settings.channels:
         raise WeightsError(

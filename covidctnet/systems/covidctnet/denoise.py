@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.volume import Volume
 
 __all__ = [
-    "Shown",
+    "Residual",
     "compile_in_place",
     "ct_volume",
     "denoise",
@@ -34,16 +34,21 @@ CONTEXT = 8
 COMPILER = "inductor"
 
 
-class Shown(NamedTuple):
-    """What a residual is the difference of, float32 (depth, row, column), at its depth.
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What a denoiser took away, at the depth that the classifier reads.
 
     Attributes:
-        given: What the denoiser saw.
+        volume: The residual, units ``residual``, shape (depth, row, column).
+        given: What the denoiser saw, float32, the same shape.
         denoised: What it made of it. Not `given` less the residual, where that has lost its sign.
+        lungs: Mask, bool, the same shape; None where none was given.
     """
 
+    volume: Volume
     given: np.ndarray
     denoised: np.ndarray
+    lungs: np.ndarray | None
 
 
 def place(
@@ -143,36 +148,29 @@ def denoise(volume: Volume, denoiser: nn.Module, *, batch: int | None = None) ->
 def residual_volume(
     volume: Volume,
     denoiser: nn.Module,
-    *,
-    depth: int,
     settings: ResidualSettings | None = None,
+    *,
     lungs: np.ndarray | None = None,
     batch: int | None = None,
-) -> tuple[Volume, Shown]:
+) -> Residual:
     """Input minus denoised, at the depth the classifier reads.
 
-    Only the slices that the resizing to `depth` reads are denoised, which is exact.
+    Only the slices that the resizing along z reads are denoised, which is exact.
 
     Args:
         volume: In ``unit``, shape (slice, row, column).
         denoiser: In evaluation mode.
-        depth: Slices wanted.
-        settings: Signed or not, how to resize and where to look, as the card of the weights says
-            it; the paper's by default.
+        settings: As the card of the weights says them; the paper's by default.
         lungs: Mask, bool, the volume's shape; needed where the settings look within the lungs.
             Only their box is denoised then; outside the box the denoised scan is the scan.
         batch: See `denoise_slices`.
-
-    Returns:
-        The residual, units ``residual``, shape (depth, row, column), and what it is the difference
-        of, for pictures.
 
     Raises:
         ValueError: If the lungs are needed and missing.
     """
     settings = settings or ResidualSettings()
     volume.expect("unit", by="residual_volume")
-    plan = settings.plan(len(volume.array), depth)
+    plan = settings.plan(len(volume.array))
     slices = np.ascontiguousarray(volume.array[plan.needed], dtype=np.float32)
     if settings.within == "lungs":
         inside = _needed_lungs(lungs)[plan.needed]
@@ -182,7 +180,7 @@ def residual_volume(
     else:
         inside = None
         denoised = denoise_slices(denoiser, slices, batch=batch)
-    shown = Shown(plan.apply(slices), plan.apply(denoised))
+    shown = (plan.apply(slices), plan.apply(denoised))
     # In place: with every slice of a long scan read, one more copy would be half a gigabyte.
     residual = np.subtract(slices, denoised, out=denoised)
     if not settings.signed:
@@ -191,30 +189,26 @@ def residual_volume(
         residual *= inside
     difference = "input minus denoised" + ("" if settings.signed else ", absolute value")
     difference += "" if inside is None else ", within the lungs"
-    return (
-        volume.then(
-            f"residual ({difference}) brought from {len(volume.array)} to {depth} slices, "
-            f"{settings.depth_resize}",
-            plan.apply(residual),
-            affine=_affine_at(volume, depth),
-            units="residual",
-        ),
-        shown,
+    taken = volume.then(
+        f"residual ({difference}) brought from {len(volume.array)} to {settings.depth} slices, "
+        f"{settings.depth_resize}",
+        plan.apply(residual),
+        affine=_affine_at(volume, settings.depth),
+        units="residual",
     )
+    return Residual(taken, *shown, None if lungs is None else plan.mask(lungs).astype(bool))
 
 
 def ct_volume(
     volume: Volume,
-    *,
-    depth: int,
     settings: ResidualSettings | None = None,
+    *,
     lungs: np.ndarray | None = None,
 ) -> Volume:
-    """The CT at the depth the classifier reads: `Shown.given`, without a denoiser.
+    """The CT at the depth the classifier reads: `Residual.given`, without a denoiser.
 
     Args:
         volume: In ``unit``, shape (slice, row, column).
-        depth: Slices wanted.
         settings: How to resize and where to look; the paper's by default.
         lungs: As for `residual_volume`; outside of them the CT is 0 where the settings say so.
 
@@ -226,16 +220,17 @@ def ct_volume(
     """
     settings = settings or ResidualSettings()
     volume.expect("unit", by="ct_volume")
-    plan = settings.plan(len(volume.array), depth)
+    plan = settings.plan(len(volume.array))
     slices = np.array(volume.array[plan.needed], dtype=np.float32)
     where = ""
     if settings.within == "lungs":
         slices *= _needed_lungs(lungs)[plan.needed]
         where = " within the lungs"
     return volume.then(
-        f"CT{where} brought from {len(volume.array)} to {depth} slices, {settings.depth_resize}",
+        f"CT{where} brought from {len(volume.array)} to {settings.depth} slices, "
+        f"{settings.depth_resize}",
         plan.apply(slices),
-        affine=_affine_at(volume, depth),
+        affine=_affine_at(volume, settings.depth),
     )
 
 

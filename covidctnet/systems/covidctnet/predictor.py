@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import PredictorInfo
 from covidctnet.devices import DTYPES, pick_device, pick_precision
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.evidence import Evidence, Heatmap, Keep, LesionVolume, Mask, Panels
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Burden, Prediction
+from covidctnet.results import Prediction
 from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
-from covidctnet.systems.covidctnet.denoise import Shown, ct_volume, place, residual_volume
+from covidctnet.systems.covidctnet.denoise import Residual, ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.gradcam import grad_cam
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.residual import ResidualSettings
@@ -41,7 +42,7 @@ __all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
 PICTURE_SLICES = 3
 # What decides an answer, by attribute of the model.
 _NETWORKS = ("denoiser", "classifier", "segmenter", "likeness")
-_SETTINGS = ("settings", "residual", "calibration", "depth")
+_SETTINGS = ("settings", "residual", "calibration")
 
 
 class Unlikeness(NamedTuple):
@@ -96,7 +97,7 @@ class CovidCTNet:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.settings = PreprocessSettings(**weights.card["preprocessing"])
-        self.residual = ResidualSettings(**weights.card.get("residual", {}))
+        self.residual = ResidualSettings.of_card(weights.card)
         self.denoiser = place(weights.denoiser(), self.device, self.precision, compiled=compiled)
         classifier = fused_cnn3d(weights.classifier(), DTYPES[self.precision])
         self.classifier = classifier.to(self.device)
@@ -106,7 +107,6 @@ class CovidCTNet:
         )
         self.calibration = weights.calibration
         self.likeness = weights.likeness()
-        self.depth: int = weights.card["architecture"]["classifier"]["depth"]
         networks = {name: getattr(self, name) for name in _NETWORKS}
         self._loaded = {
             name: (network, state_stamp(network), state_digest(network))
@@ -141,7 +141,12 @@ class CovidCTNet:
     @property
     def info(self) -> PredictorInfo:
         """What this predictor is."""
-        return PredictorInfo.of(self.weights, self.provenance, digest=self.weights_digest)
+        return PredictorInfo.of(
+            self.weights,
+            self.provenance,
+            digest=self.weights_digest,
+            preprocessing=self.settings.digest,
+        )
 
     @property
     def weights_digest(self) -> str:
@@ -189,17 +194,12 @@ class CovidCTNet:
             **({"changed_after_loading": changed} if changed else {}),
         }
 
-    @property
-    def window_hu(self) -> tuple[float, float]:
-        """What 0 and 1 of a preprocessed scan are."""
-        return self.settings.window_hu
-
-    def prepare(self, volume: Volume, *, lungs: np.ndarray | None = None) -> Prepared:
+    def prepare(self, scan: Volume | StoredStudy, *, lungs: np.ndarray | None = None) -> Prepared:
         """What can be done of a scan while the networks work on another; safe in any thread.
 
         Args:
-            volume: In HU, canonical orientation; or in ``unit``, preprocessed with the same
-                settings as these weights.
+            scan: In HU, canonical orientation; or in ``unit``, preprocessed with the same
+                settings as these weights; or a study in a work folder with these settings.
             lungs: Mask of a volume in ``unit``, bool, from the same preprocessing; needed
                 where the settings crop to the lungs, as they cannot be found again in the crop.
 
@@ -207,34 +207,22 @@ class CovidCTNet:
             StudyError: ``NOT_CHEST``, ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``.
             UsageError: If it is no volume.
         """
-        if not isinstance(volume, Volume):
+        if isinstance(scan, StoredStudy):
+            return self.prepare(scan.volume(), lungs=self.lungs_of(scan))
+        if not isinstance(scan, Volume):
             raise UsageError(
-                f"expected a Volume, got {type(volume).__name__}. Read a file or a folder with "
+                f"expected a Volume, got {type(scan).__name__}. Read a file or a folder with "
                 "covidctnet.read_volume(path), or wrap an array in HU with "
                 "covidctnet.Volume.from_array(array, spacing)."
             )
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit, found, chest, _ = self._prepared(volume, lungs)
+            unit, found, chest, _ = self._prepared(scan, lungs)
         with _timed(seconds, "gate"):
-            flags = (*volume.source.flags, *check_chest(chest, study=volume.source.study))
+            flags = (*scan.source.flags, *check_chest(chest, study=scan.source.study))
             unlikeness = self.unlikeness(unit, found)
             unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
         return Prepared(unit, found, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
-
-    @property
-    def settings_digest(self) -> str:
-        """Of the preprocessing that these weights want."""
-        return self.settings.digest
-
-    @property
-    def lesion_threshold(self) -> float | None:
-        """Residual from which a voxel counts as lesion; None when it was not fitted."""
-        return self.weights.burden_threshold
-
-    def prepare_stored(self, study: StoredStudy) -> Prepared:
-        """As `prepare`, of a study in a work folder."""
-        return self.prepare(study.volume(), lungs=self.lungs_of(study))
 
     def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
         """The lungs of a study in a work folder, as these weights find them.
@@ -264,7 +252,7 @@ class CovidCTNet:
         """
         if self.likeness is None:
             return None
-        described = describe_appearance(unit, lungs, window_hu=self.window_hu)
+        described = describe_appearance(unit, lungs)
         features = torch.from_numpy(described)[None].float()
         distance = float(self.likeness(features)) / self.weights.distance_limit
         return Unlikeness(distance, FEATURES[int(self.likeness.strangest(features))])
@@ -274,18 +262,17 @@ class CovidCTNet:
         volume: Volume | Prepared | str | os.PathLike[str],
         *,
         lungs: np.ndarray | None = None,
-        images: bool = False,
-        residual: bool = False,
+        keep: Keep = "numbers",
     ) -> Prediction:
         """Classify one scan.
 
         Args:
             volume: As for `prepare`, or what it gave; or a path for `covidctnet.read_volume`.
             lungs: As for `prepare`.
-            images: Keep the slices with the largest residual for a picture. The denoiser then runs
-                even for a classifier that sees the CT alone, whose answer stays the same.
-            residual: Keep all of the residual, a `Volume`, and the lungs at its depth, bool, as
-                ``residual_volume`` and ``lungs`` in `Prediction.images`; likewise.
+            keep: ``slices`` keeps those with the largest residual for a picture, as `Panels` and
+                `Heatmap`; ``volumes`` keeps all slices that the classifier reads, and a `Mask` of
+                what counts as lesion. The denoiser then runs even for a classifier that sees the
+                CT alone, whose answer stays the same.
 
         Raises:
             StudyError: See `prepare` and `covidctnet.read_volume`.
@@ -299,7 +286,7 @@ class CovidCTNet:
         unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
         seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
-            seen = self._look(unit, lungs, denoised=images or residual)
+            seen = self._look(unit, lungs, denoised=keep != "numbers")
         with _timed(seconds, "classify"), torch.inference_mode():
             tensor = torch.from_numpy(seen.composed)[None].to(self.device)
             # On the CPU: not every device has float64.
@@ -309,16 +296,16 @@ class CovidCTNet:
                 probabilities = soften(probabilities, self.calibration.temperature)
                 is_left = self.calibration.sets.sets(probabilities)[0]
                 left = tuple(label for label in CHEST_CT if is_left[label])
-        kept: dict[str, object] = {}
-        if images:
+        evidence: tuple[Evidence, ...] = () if seen.lesions is None else (seen.lesions,)
+        if keep != "numbers" and seen.residual is not None:
             with _timed(seconds, "picture"):
                 label = CHEST_CT[int(probabilities[0].argmax())]
                 attention = grad_cam(self.classifier, tensor, label)
                 for axis in (1, 2):
                     attention = attention.repeat(self.residual.shrink, axis)
-                kept |= _pictures(seen, attention)
-        if residual:
-            kept |= {"residual_volume": seen.residual, "lungs": seen.inside}
+                threshold = self.weights.burden_threshold
+                kept = _voxels(seen.residual, attention, label.key, threshold)
+                evidence += kept if keep == "volumes" else _for_a_picture(kept)
         return Prediction(
             study=unit.source.study,
             probabilities={label: float(probabilities[0, label]) for label in CHEST_CT},
@@ -326,11 +313,10 @@ class CovidCTNet:
             seconds=seconds,
             prediction_set=left,
             distance=None if unlikeness is None else unlikeness.distance,
-            burden=seen.burden,
+            evidence=evidence,
             acquisition=unit.source.acquisition,
             weights=self.weights_digest,
             notes=(*unit.source.notes, *_told(unlikeness), *seen.steps),
-            images=kept or None,
         )
 
     def _prepared(self, volume: Volume, lungs: np.ndarray | None) -> ChestScan:
@@ -355,24 +341,24 @@ class CovidCTNet:
     def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
         """What the classifier reads of a scan, and what is told and shown beside it."""
         how, steps = self.residual, list(unit.steps)
-        ct = residual = shown = inside = burden = None
+        ct = residual = lesions = None
         if how.has_residual or denoised:
-            residual, shown = residual_volume(
-                unit, self.denoiser, depth=self.depth, settings=how, lungs=lungs
-            )
+            residual = residual_volume(unit, self.denoiser, how, lungs=lungs)
             # The notes tell what the classifier saw, not what a picture shows.
-            steps += residual.steps[len(unit.steps) :] if how.has_residual else ()
-            inside = how.plan(len(lungs), self.depth).mask(lungs)
+            steps += residual.volume.steps[len(unit.steps) :] if how.has_residual else ()
             if self.weights.burden_threshold is not None:
-                burden = lung_burden(residual, inside, threshold=self.weights.burden_threshold)
+                assert residual.lungs is not None
+                lesions = lung_burden(
+                    residual.volume, residual.lungs, threshold=self.weights.burden_threshold
+                )
         if how.has_ct:
-            ct = ct_volume(unit, depth=self.depth, settings=how, lungs=lungs)
+            ct = ct_volume(unit, how, lungs=lungs)
             steps += ct.steps[len(unit.steps) :]
         composed = how.compose(
-            residual=None if residual is None else residual.array,
+            residual=None if residual is None else residual.volume.array,
             ct=None if ct is None else ct.array,
         )
-        return _Seen(composed, residual, shown, inside, burden, tuple(steps))
+        return _Seen(composed, residual, lesions, tuple(steps))
 
 
 class _Seen(NamedTuple):
@@ -380,18 +366,14 @@ class _Seen(NamedTuple):
 
     Attributes:
         composed: What it reads, float32 (channel, depth, row, column).
-        residual: At the classifier's depth; None when nothing was denoised, as what follows it.
-        shown: What the residual is the difference of.
-        inside: The lungs at that depth, bool.
-        burden: Where the card has a threshold.
+        residual: None when nothing was denoised.
+        lesions: Where the card has a threshold, too.
         steps: What was done, a sentence each.
     """
 
     composed: np.ndarray
-    residual: Volume | None
-    shown: Shown | None
-    inside: np.ndarray | None
-    burden: Burden | None
+    residual: Residual | None
+    lesions: LesionVolume | None
     steps: tuple[str, ...]
 
 
@@ -402,33 +384,49 @@ def _told(unlikeness: Unlikeness | None) -> tuple[str, ...]:
     return (f"unlike the training data, most of all: {unlikeness.most}",)
 
 
-def _pictures(seen: _Seen, attention: np.ndarray) -> Mapping[str, object]:
-    """The slices with the most residual within the lungs, feet to head."""
-    residual, shown, inside = seen.residual, seen.shown, seen.inside
-    assert residual is not None and shown is not None and inside is not None
-    lesions = None
-    if seen.burden is not None:
-        inner = inner_lungs(inside, residual.spacing)
-        lesions = lesion_mask(residual, inner, threshold=seen.burden.threshold)
-    score = (np.abs(residual.array) * inside).sum(axis=(1, 2))
+def _voxels(
+    residual: Residual, attention: np.ndarray, label: str, threshold: float | None
+) -> tuple[Panels | Heatmap | Mask, ...]:
+    """The evidence with voxels, all of one grid; a mask where there is a threshold."""
+    array, lungs = residual.volume.array, residual.lungs
+    assert lungs is not None and residual.volume.window_hu is not None
+    slices = tuple(range(len(array)))
+    chosen = _chosen((np.abs(array) * lungs).sum(axis=(1, 2)))
+    where: dict[str, Any] = {"slices": slices, "affine": residual.volume.affine, "chosen": chosen}
+    mask = None
+    if threshold is not None:
+        inner = inner_lungs(lungs, residual.volume.spacing)
+        found = lesion_mask(residual.volume, inner, threshold=threshold)
+        mask = Mask(found=found, searched=inner, score=array, over=residual.given, **where)
+    panels = Panels(
+        names=("input", "denoised", "residual"),
+        units=("unit", "unit", "residual"),
+        images=(residual.given, residual.denoised, array),
+        window_hu=residual.volume.window_hu,
+        lungs=lungs,
+        outline=None if mask is None else mask.found,
+        **where,
+    )
+    heatmap = Heatmap(label=label, values=attention, over=residual.given, **where)
+    return (panels, heatmap) if mask is None else (panels, heatmap, mask)
+
+
+def _for_a_picture(kept: Sequence[Panels | Heatmap | Mask]) -> tuple[Panels | Heatmap | Mask, ...]:
+    # The panels outline the mask.
+    return tuple(one.at(one.chosen) for one in kept if not isinstance(one, Mask))
+
+
+def _chosen(score: np.ndarray) -> tuple[int, ...]:
+    """The slices with the highest score, feet to head."""
     chosen: list[int] = []
     # Neighbours show the same lesion: keep the chosen ones apart.
-    apart = max(1, len(residual.array) // 12)
+    apart = max(1, len(score) // 12)
     for index in np.argsort(-score, kind="stable").tolist():
         if all(abs(index - other) >= apart for other in chosen):
             chosen.append(index)
         if len(chosen) == PICTURE_SLICES:
             break
-    chosen.sort()
-    height_mm = [float((residual.affine @ [index, 0, 0, 1])[2]) for index in chosen]
-    return {
-        "input": shown.given[chosen],
-        "denoised": shown.denoised[chosen],
-        "residual": residual.array[chosen].copy(),
-        "attention": attention[chosen].copy(),
-        "lesions": None if lesions is None else lesions[chosen],
-        "slice_mm": height_mm,
-    }
+    return tuple(sorted(chosen))
 
 
 @contextmanager

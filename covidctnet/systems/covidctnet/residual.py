@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -32,6 +33,7 @@ class ResidualSettings:
         within: Where the classifier looks: ``scan``, or ``lungs``: residual and CT are 0 outside
             the lung mask, and the denoiser runs on the box around it alone.
         shrink: The classifier reads means over blocks of so many rows and columns.
+        depth: Slices that the classifier reads. A card says it with the classifier's architecture.
     """
 
     depth_resize: DepthResize = "linear"
@@ -39,6 +41,7 @@ class ResidualSettings:
     classifier_input: ClassifierInput = "residual"
     within: Within = "scan"
     shrink: int = 1
+    depth: int = 50
 
     def __post_init__(self) -> None:
         if self.depth_resize not in get_args(DepthResize):
@@ -49,12 +52,25 @@ class ResidualSettings:
             raise UsageError(f"within must be scan or lungs, got {self.within!r}")
         if not isinstance(self.shrink, int) or not 1 <= self.shrink <= 8:
             raise UsageError(f"shrink must be a whole number in 1..8, got {self.shrink!r}")
+        if not isinstance(self.depth, int) or self.depth < 1:
+            raise UsageError(f"depth must be a whole number from 1, got {self.depth!r}")
         if not isinstance(self.signed, bool):
             raise UsageError(f"signed must be true or false, got {self.signed!r}")
         if self.classifier_input not in get_args(ClassifierInput):
             raise UsageError(
                 f"classifier_input must be residual, ct or both, got {self.classifier_input!r}"
             )
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> ResidualSettings:
+        """The settings that a card of weights names; the paper's depth without a classifier.
+
+        Raises:
+            UsageError, TypeError: If they are impossible.
+        """
+        classifier = card["architecture"].get("classifier", {})
+        depth = {"depth": classifier["depth"]} if "depth" in classifier else {}
+        return cls(**{**card.get("residual", {}), **depth})
 
     @property
     def has_residual(self) -> bool:
@@ -75,9 +91,9 @@ class ResidualSettings:
         """The settings by name; those that came later only where they differ from the default.
 
         Cards older than a setting do not name it: named or left out, the default must count as the
-        same.
+        same. The depth stands with the classifier's architecture.
         """
-        later = {"classifier_input": "residual", "within": "scan", "shrink": 1}
+        later = {"classifier_input": "residual", "within": "scan", "shrink": 1, "depth": self.depth}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
     def compose(self, *, residual: np.ndarray | None, ct: np.ndarray | None) -> np.ndarray:
@@ -112,14 +128,14 @@ class ResidualSettings:
         )
         return np.asarray(blocks.mean(axis=(3, 5)))
 
-    def plan(self, count: int, depth: int) -> DepthPlan:
+    def plan(self, count: int) -> DepthPlan:
         """The plan from `count` slices to `depth`."""
         make = {
             "linear": DepthPlan.linear,
             "nearest": DepthPlan.nearest,
             "antialiased": DepthPlan.antialiased,
         }
-        return make[self.depth_resize](count, depth)
+        return make[self.depth_resize](count, self.depth)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,9 @@ from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cli import main as covidctnet
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import auc
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS
 from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, make_phantom
-from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
 from covidctnet.preprocess import PreprocessSettings, preprocess
 from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
@@ -288,7 +288,7 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
         inside.append(residual[ill])
         healthy = residual[lungs & ~ill]
         outside.append(rng.choice(healthy, min(len(healthy), 20_000), replace=False))
-        found = score_slices(seen, denoised, lungs)
+        found = score_slices(_volume(seen, held["affine"]), denoised, lungs)
         count = ill.sum(axis=(1, 2))
         clear = (found.voxels > 0) & ((count == 0) | (count >= MIN_LESION_VOXELS))
         scores.append(found.residual_mean[clear])
@@ -310,9 +310,12 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
 
 
 def _probabilities(model: CovidCTNet, unit: np.ndarray, affine: np.ndarray) -> list[float]:
-    volume = Volume(unit, affine, "unit", Source(study="0" * 12))
-    found = model(volume).probabilities
+    found = model(_volume(unit, affine)).probabilities
     return [found[label] for label in CHEST_CT]
+
+
+def _volume(unit: np.ndarray, affine: np.ndarray) -> Volume:
+    return Volume(unit, affine, "unit", Source(study="0" * 12), (), PreprocessSettings().window_hu)
 
 
 def transfer_curves(folder: Path, grid: Mapping[str, Any]) -> list[dict[str, Any]]:

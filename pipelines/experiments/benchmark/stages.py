@@ -87,7 +87,7 @@ class Scan:
     @cached_property
     def needed(self) -> np.ndarray:
         """Slices that the residual reads, float32 (slice, row, column)."""
-        plan = DepthPlan.linear(len(self.unit.array), self.model.depth)
+        plan = DepthPlan.linear(len(self.unit.array), self.model.residual.depth)
         return np.ascontiguousarray(self.unit.array[plan.needed], dtype=np.float32)
 
 
@@ -214,7 +214,7 @@ def classifying(scan: Scan) -> list[Row]:
     """The 3D CNN on one residual."""
     model = scan.model
     trained = model.weights.classifier().to(model.device)
-    depth, size = model.depth, model.settings.size
+    depth, size = model.residual.depth, model.settings.size
     residual = torch.rand(1, model.residual.channels, depth, size, size, device=model.device)
     ways = {
         "covidctnet, as it classifies": model.classifier,

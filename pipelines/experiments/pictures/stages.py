@@ -14,7 +14,7 @@ from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.report.pictures import HU_PER_UNIT, RESIDUAL_LIMIT, colour_residual
+from covidctnet.report.pictures import RESIDUAL_LIMIT, colour_residual
 from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.systems.covidctnet.weights import CovidWeights
@@ -40,6 +40,7 @@ class Stages:
         denoised: What the denoiser makes of `given`.
         cleaned: What it makes of `noisy`.
         lungs: Their mask.
+        width_hu: Of the window.
     """
 
     label: Label
@@ -48,6 +49,7 @@ class Stages:
     denoised: np.ndarray
     cleaned: np.ndarray
     lungs: np.ndarray
+    width_hu: float
 
 
 def show_phantoms(
@@ -68,14 +70,15 @@ def show_phantoms(
         scanner = SCANNERS[UNSEEN_SCANNERS[0]]
         phantom = make_phantom(label, seed, scanner=scanner, matrix=matrix, spacing_mm=spacing_mm)
         unit = preprocess(phantom.volume, settings)
-        mask = lung_mask(unit, window_hu=(settings.low_hu, settings.high_hu))
+        mask = lung_mask(unit)
         height = phantom.volume.affine @ [fullest_slice(phantom), 0, 0, 1]
         index = int(np.rint(np.linalg.solve(unit.affine, height)[0]))
         index = min(max(index, 0), len(unit.array) - 1)
         given, lungs = np.array(unit.array[index]), mask[index]
         noisy = _paint(given, lungs, recipe, NOISE_SEED + int(label))
         denoised, cleaned = denoise_slices(denoiser, np.stack([given, noisy]))
-        out.append(Stages(label, given, noisy, denoised, cleaned, lungs))
+        low, high = unit.scale_hu
+        out.append(Stages(label, given, noisy, denoised, cleaned, lungs, high - low))
     return out
 
 
@@ -148,7 +151,7 @@ def draw_stages(stages: Sequence[Stages]) -> bytes:
         for column, (left, plane) in enumerate(zip(lefts, planes, strict=True)):
             canvas.paste(_tile(plane, box, is_residual=column % 3 == 2), (left, top))
 
-    _draw_scale(canvas, pen, lefts[0], lefts[-1] + w, height - _SCALE + 12)
+    _draw_scale(canvas, pen, lefts[0], lefts[-1] + w, height - _SCALE + 12, stages[0].width_hu)
     # A palette of our own: greys by the dozen and all colours of the residual.
     file = io.BytesIO()
     small = canvas.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -204,12 +207,12 @@ def _tile(
 
 
 def _draw_scale(
-    canvas: Image.Image, pen: ImageDraw.ImageDraw, left: int, right: int, top: int
+    canvas: Image.Image, pen: ImageDraw.ImageDraw, left: int, right: int, top: int, width_hu: float
 ) -> None:
     """What the colours of a residual mean."""
     wide, high = 260, 18
     ramp = np.linspace(-RESIDUAL_LIMIT, RESIDUAL_LIMIT, wide, dtype=np.float32)
-    limit = round(RESIDUAL_LIMIT * HU_PER_UNIT)
+    limit = round(RESIDUAL_LIMIT * width_hu)
     _write(pen, (left, top + high / 2), "residual, input minus denoised:", 18, INK, anchor="lm")
     start = left + 370
     _write(pen, (start - 10, top + high / 2), f"-{limit} HU", 18, INK, anchor="rm")

@@ -101,7 +101,7 @@ def score(
             except StudyError as error:
                 sys.stderr.write(f"study {study.id} of {name}: {error.code}\n")
                 continue
-            chest, lungs = look_for_chest(unit, window_hu=model.window_hu)
+            chest, lungs = look_for_chest(unit)
             unlikeness = model.unlikeness(unit, lungs)
             assert unlikeness is not None
             out.append(Scored(name, unlikeness.distance, bool(chest.fault), unlikeness.most))

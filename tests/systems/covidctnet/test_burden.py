@@ -35,7 +35,14 @@ def a_residual(array, spacing=SPACING, units="residual"):
     affine = np.array(
         [[0, 0, columns, -90.0], [0, rows, 0, -60.0], [slices, 0, 0, -250.0], [0, 0, 0, 1.0]]
     )
-    return Volume(np.asarray(array, np.float32), affine, units, Source(study="0123456789ab"))
+    return Volume(
+        np.asarray(array, np.float32),
+        affine,
+        units,
+        Source(study="0123456789ab"),
+        (),
+        (-1000.0, 400.0),
+    )
 
 
 def by_name(burden):

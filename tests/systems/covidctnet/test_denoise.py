@@ -18,6 +18,8 @@ from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.residual import DepthPlan, ResidualSettings
 from tests.volumes import a_volume
 
+FIVE = ResidualSettings(depth=5)
+
 
 @pytest.fixture(scope="module")
 def network():
@@ -29,7 +31,8 @@ def network():
 def unit():
     rng = np.random.default_rng(0)
     volume = a_volume(shape=(23, 16, 24), spacing=(1.0, 1.5, 1.5))
-    return volume.then("windowed", rng.random((23, 16, 24), dtype=np.float32), units="unit")
+    array = rng.random((23, 16, 24), dtype=np.float32)
+    return volume.then("windowed", array, units="unit", window_hu=(-1000.0, 400.0))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -72,28 +75,28 @@ def test_a_device_with_little_memory_gets_fewer_slices_at_once(unit):
 
 @pytest.mark.parametrize("depth", [5, 23, 40])
 def test_denoising_only_the_slices_wanted_gives_what_denoising_all_gives(network, unit, depth):
-    residual, shown = residual_volume(unit, network, depth=depth)
+    made = residual_volume(unit, network, ResidualSettings(depth=depth))
     everything = np.asarray(unit.array) - denoise(unit, network).array
     plan = DepthPlan.linear(23, depth)
     matrix = plan.apply(np.eye(23, dtype=np.float32)[plan.needed][..., None])[..., 0]
-    assert np.allclose(residual.array, np.tensordot(matrix, everything, 1), atol=1e-5)
-    assert np.allclose(shown.given, np.tensordot(matrix, unit.array, 1), atol=1e-5)
-    assert np.allclose(shown.given - shown.denoised, residual.array, atol=1e-5)
-    assert residual.units == "residual"
+    assert np.allclose(made.volume.array, np.tensordot(matrix, everything, 1), atol=1e-5)
+    assert np.allclose(made.given, np.tensordot(matrix, unit.array, 1), atol=1e-5)
+    assert np.allclose(made.given - made.denoised, made.volume.array, atol=1e-5)
+    assert made.volume.units == "residual"
+    assert made.volume.scale_hu == (0.0, 1400.0)
 
 
 @pytest.mark.parametrize("depth", [5, 40])
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_antialiased_residual_is_scikit_images(network, unit, depth, signed):
-    settings = ResidualSettings("antialiased", signed)
-    residual, shown = residual_volume(unit, network, depth=depth, settings=settings)
+    made = residual_volume(unit, network, ResidualSettings("antialiased", signed, depth=depth))
     everything = np.asarray(unit.array) - denoise(unit, network).array
     if not signed:
         everything = np.abs(everything)
     theirs = resize(everything, (depth, 16, 24), anti_aliasing=True)
-    assert np.allclose(residual.array, theirs, atol=1e-5)
+    assert np.allclose(made.volume.array, theirs, atol=1e-5)
     given = resize(np.array(unit.array), (depth, 16, 24), anti_aliasing=True)
-    assert np.allclose(shown.given, given, atol=1e-5)
+    assert np.allclose(made.given, given, atol=1e-5)
 
 
 def test_opposite_signs_do_not_cancel_where_the_sign_is_dropped(unit):
@@ -108,21 +111,21 @@ def test_opposite_signs_do_not_cancel_where_the_sign_is_dropped(unit):
             self.sign.data.neg_()
             return slices + self.sign
 
-    kept, _ = residual_volume(unit, Alternate(), depth=5, batch=1)
-    lost, shown = residual_volume(
-        unit, Alternate(), depth=5, batch=1, settings=ResidualSettings(signed=False)
+    kept, lost = (
+        residual_volume(unit, Alternate(), ResidualSettings(signed=signed, depth=5), batch=1)
+        for signed in (True, False)
     )
-    assert np.abs(kept.array).min() < 0.4
-    assert np.allclose(lost.array, 0.5, atol=1e-6)
-    assert np.allclose(shown.given - shown.denoised, kept.array, atol=1e-6)
+    assert np.abs(kept.volume.array).min() < 0.4
+    assert np.allclose(lost.volume.array, 0.5, atol=1e-6)
+    assert np.allclose(lost.given - lost.denoised, kept.volume.array, atol=1e-6)
 
 
 def test_the_steps_say_what_became_of_the_sign_and_the_depth(network, unit):
-    said = {
-        settings: residual_volume(unit, network, depth=5, settings=settings)[0].steps[-1]
-        for settings in (None, ResidualSettings("antialiased", signed=False))
-    }
-    assert list(said.values()) == [
+    said = [
+        residual_volume(unit, network, settings).volume.steps[-1]
+        for settings in (FIVE, ResidualSettings("antialiased", signed=False, depth=5))
+    ]
+    assert said == [
         "residual (input minus denoised) brought from 23 to 5 slices, linear",
         "residual (input minus denoised, absolute value) brought from 23 to 5 slices, antialiased",
     ]
@@ -130,7 +133,7 @@ def test_the_steps_say_what_became_of_the_sign_and_the_depth(network, unit):
 
 @pytest.mark.parametrize("way", ["linear", "antialiased", "nearest"])
 def test_the_depth_keeps_the_patients_extent(network, unit, way):
-    residual, _ = residual_volume(unit, network, depth=5, settings=ResidualSettings(way))
+    residual = residual_volume(unit, network, ResidualSettings(way, depth=5)).volume
     ends = [[-0.5, 0, 0, 1], [22.5, 0, 0, 1]], [[-0.5, 0, 0, 1], [4.5, 0, 0, 1]]
     before, after = (
         [(affine @ end)[:3] for end in points]
@@ -141,7 +144,7 @@ def test_the_depth_keeps_the_patients_extent(network, unit, way):
 
 def test_a_volume_in_hu_is_refused(network):
     with pytest.raises(StudyError, match="WRONG_UNITS"):
-        residual_volume(a_volume(), network, depth=5)
+        residual_volume(a_volume(), network, FIVE)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cpu:3"])
@@ -159,7 +162,7 @@ def test_cuda_without_cuda_is_refused(monkeypatch):
 def test_only_the_slices_wanted_are_denoised(network, unit):
     seen = []
     watch = network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    residual_volume(unit, network, depth=5, batch=3)
+    residual_volume(unit, network, FIVE, batch=3)
     watch.remove()
     assert sum(seen) == len(DepthPlan.linear(23, 5).needed) <= 10
     assert max(seen) <= 3
@@ -174,16 +177,17 @@ def inside(unit):
 
 
 def test_within_the_lungs_the_residual_is_that_of_the_box_and_0_elsewhere(network, unit, inside):
-    settings = ResidualSettings(within="lungs")
-    residual, shown = residual_volume(unit, network, depth=23, settings=settings, lungs=inside)
+    settings = ResidualSettings(within="lungs", depth=23)
+    made = residual_volume(unit, network, settings, lungs=inside)
     rows, columns = lung_box(inside)
     box = np.asarray(unit.array)[:, rows, columns]
     plain = np.zeros(unit.shape, dtype=np.float32)
     plain[:, rows, columns] = box - denoise_slices(network, box)
-    assert np.allclose(residual.array, plain * inside, atol=1e-6)
-    assert np.abs(residual.array[inside]).max() > 0
-    assert np.array_equal(shown.denoised[:, :, : columns.start], unit.array[:, :, : columns.start])
-    assert "within the lungs" in residual.steps[-1]
+    assert np.allclose(made.volume.array, plain * inside, atol=1e-6)
+    assert np.abs(made.volume.array[inside]).max() > 0
+    assert np.array_equal(made.denoised[:, :, : columns.start], unit.array[:, :, : columns.start])
+    assert "within the lungs" in made.volume.steps[-1]
+    assert np.array_equal(made.lungs, inside)
 
 
 def test_the_denoiser_sees_the_box_of_the_lungs_alone():
@@ -196,15 +200,15 @@ def test_the_denoiser_sees_the_box_of_the_lungs_alone():
 
 
 def test_the_ct_within_the_lungs_is_0_outside(unit, inside):
-    settings = ResidualSettings(classifier_input="ct", within="lungs")
-    ct = ct_volume(unit, depth=23, settings=settings, lungs=inside)
+    settings = ResidualSettings(classifier_input="ct", within="lungs", depth=23)
+    ct = ct_volume(unit, settings, lungs=inside)
     assert np.array_equal(ct.array, np.asarray(unit.array) * inside)
 
 
 def test_a_residual_within_the_lungs_needs_the_lungs(network, unit):
     settings = ResidualSettings(within="lungs")
     with pytest.raises(ValueError, match="needs the lung mask, got none"):
-        residual_volume(unit, network, depth=5, settings=settings)
+        residual_volume(unit, network, settings)
 
 
 def test_auto_finds_a_device():
@@ -214,23 +218,23 @@ def test_auto_finds_a_device():
 @pytest.mark.parametrize("way", ["linear", "antialiased", "nearest"])
 @pytest.mark.parametrize("depth", [5, 40])
 def test_the_ct_at_depth_is_what_the_denoiser_was_given(network, unit, depth, way):
-    settings = ResidualSettings(way)
-    residual, shown = residual_volume(unit, network, depth=depth, settings=settings)
-    ct = ct_volume(unit, depth=depth, settings=settings)
-    np.testing.assert_array_equal(ct.array, shown.given)
-    np.testing.assert_array_equal(ct.affine, residual.affine)
+    settings = ResidualSettings(way, depth=depth)
+    made = residual_volume(unit, network, settings)
+    ct = ct_volume(unit, settings)
+    np.testing.assert_array_equal(ct.array, made.given)
+    np.testing.assert_array_equal(ct.affine, made.volume.affine)
     assert ct.units == "unit"
     assert ct.steps[-1] == f"CT brought from 23 to {depth} slices, {way}"
 
 
 def test_a_ct_in_hu_is_refused():
     with pytest.raises(StudyError, match="WRONG_UNITS"):
-        ct_volume(a_volume(), depth=5)
+        ct_volume(a_volume(), FIVE)
 
 
 def test_residuals_of_eight_bits_are_nearly_those_of_all(network, unit):
     exact, rounded = (
-        residual_volume(unit, place(network, torch.device("cpu"), precision), depth=5)[0]
+        residual_volume(unit, place(network, torch.device("cpu"), precision), FIVE).volume
         for precision in ("32", "bf16")
     )
     assert rounded.array.dtype == np.float32

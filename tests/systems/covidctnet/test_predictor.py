@@ -7,6 +7,7 @@ import torch
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.evidence import Heatmap, LesionVolume, Mask, Panels
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.systems.covidctnet.denoise import residual_volume
@@ -33,9 +34,8 @@ def chest():
 
 
 def test_the_answer_is_the_stages_one_after_another(model, chest):
-    residual, _ = residual_volume(
-        preprocess(chest, model.settings), model.denoiser, depth=model.depth
-    )
+    unit = preprocess(chest, model.settings)
+    residual = residual_volume(unit, model.denoiser, model.residual).volume
     with torch.inference_mode():
         logits = model.classifier(torch.from_numpy(residual.array.copy())[None, None])
     expected = torch.softmax(logits[0], dim=0).tolist()
@@ -57,9 +57,9 @@ def published(tmp_path_factory):
 
 
 def test_the_card_says_how_scans_and_residuals_are_made(published, model, chest):
-    settings = ResidualSettings("antialiased", signed=False)
+    settings = ResidualSettings("antialiased", signed=False, depth=DEPTH)
     unit = preprocess(chest, published.settings)
-    residual, _ = residual_volume(unit, published.denoiser, depth=DEPTH, settings=settings)
+    residual = residual_volume(unit, published.denoiser, settings).volume
     with torch.inference_mode():
         logits = published.classifier(torch.from_numpy(residual.array.copy())[None, None])
     prediction = published(chest)
@@ -72,7 +72,7 @@ def test_the_card_says_how_scans_and_residuals_are_made(published, model, chest)
 
 
 def test_a_picture_shows_the_denoised_slice_where_the_residual_lost_its_sign(published, chest):
-    images = published(chest, images=True).images
+    images = published(chest, keep="slices").find(Panels)
     difference = np.abs(images["input"] - images["denoised"])
     # Less where neighbours of opposite sign cancelled in what is shown, never more.
     assert (difference <= images["residual"] + 1e-6).all()
@@ -94,14 +94,14 @@ def test_a_classifier_of_cts_denoises_for_pictures_only(of_cts, chest):
     watch = of_cts.denoiser.register_forward_pre_hook(lambda *_: ran.append(True))
     blind = of_cts(chest)
     assert not ran
-    seen = of_cts(chest, images=True)
+    seen = of_cts(chest, keep="slices")
     watch.remove()
     assert ran
     assert seen.probabilities == blind.probabilities
     assert seen.notes == blind.notes
     assert blind.notes[-1].startswith("CT brought from ")
     assert not any("residual" in note for note in blind.notes)
-    assert np.abs(seen.images["residual"]).max() > 0
+    assert np.abs(seen.find(Panels)["residual"]).max() > 0
     assert list(blind.seconds) == ["preprocess", "gate", "denoise", "classify"]
 
 
@@ -141,12 +141,12 @@ def test_every_stage_tells_its_seconds(model, chest):
 
 
 def test_pictures_are_the_slices_with_the_largest_residual_in_the_lungs(model, chest):
-    images = model(chest, images=True).images
+    images = model(chest, keep="slices").find(Panels)
     for kind in ("input", "denoised", "residual"):
         assert images[kind].shape == (3, SIZE, SIZE)
     assert np.allclose(images["input"] - images["denoised"], images["residual"], atol=1e-6)
-    assert sorted(images["slice_mm"]) == images["slice_mm"]
-    assert model(chest).images is None
+    assert images.heights_mm == tuple(sorted(images.heights_mm))
+    assert model(chest).find(Panels) is None
 
 
 def test_what_is_no_chest_is_refused(model):
@@ -173,7 +173,7 @@ def test_the_answer_carries_the_readers_flags_and_those_of_the_gate(model, chest
 
 def test_a_residual_is_no_scan(model, chest):
     with pytest.raises(StudyError, match="WRONG_UNITS"):
-        model(chest.then("subtracted", chest.array, units="residual"))
+        model(chest.then("subtracted", chest.array, units="residual", window_hu=(0, 1)))
 
 
 def test_another_size_is_refused_by_name(model, chest):
@@ -197,7 +197,7 @@ def test_the_provenance_names_weights_and_settings(model):
     told = model.provenance
     assert told["weights_digest"] == model.weights_digest
     assert told["card"]["preprocessing"]["size"] == SIZE
-    assert model.depth == DEPTH
+    assert model.residual.depth == DEPTH
     assert "only ever seen synthetic patients (phantoms)" in model.caveat
 
 
@@ -235,7 +235,7 @@ def test_a_scan_like_the_others_is_not_flagged_and_what_moved_is_named(calibrate
     unit, lungs = calibrated.prepare(chest)[:2]
     likeness = calibrated.likeness
     kept = {name: buffer.clone() for name, buffer in likeness.state_dict().items()}
-    looks = describe_appearance(unit, lungs, window_hu=calibrated.window_hu)
+    looks = describe_appearance(unit, lungs)
     likeness.whitening.copy_(1e-7 * torch.eye(len(FEATURES)))
     try:
         likeness.means.copy_(torch.from_numpy(looks))
@@ -251,13 +251,29 @@ def test_a_scan_like_the_others_is_not_flagged_and_what_moved_is_named(calibrate
 
 
 def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
-    answer = calibrated(chest, images=True)
-    assert len(answer.burden.regions) == 6
-    assert answer.burden == calibrated(chest).burden
-    assert answer.images["lesions"].shape == answer.images["input"].shape
-    assert answer.images["attention"].shape == answer.images["input"].shape
-    outside = answer.images["residual"] <= 0
-    assert not answer.images["lesions"][outside].any()
+    answer = calibrated(chest, keep="slices")
+    lesions, panels = answer.find(LesionVolume), answer.find(Panels)
+    assert len(lesions.regions) == 6
+    assert lesions == calibrated(chest).find(LesionVolume)
+    assert panels.outline.shape == panels["input"].shape
+    assert answer.find(Heatmap).values.shape == panels["input"].shape
+    assert not panels.outline[panels["residual"] <= 0].any()
+
+
+def test_all_slices_hold_those_of_the_picture_and_the_mask_of_the_lesions(calibrated, chest):
+    few, whole = (calibrated(chest, keep=keep) for keep in ("slices", "volumes"))
+    assert few.find(Mask) is None
+    for kind in (Panels, Heatmap):
+        held = whole.find(kind)
+        assert held.at(held.chosen) == few.find(kind)
+    mask, lesions = whole.find(Mask), whole.find(LesionVolume)
+    assert mask.found.sum() * mask.voxel_ml == pytest.approx(lesions.lesion_ml)
+    assert mask.searched.sum() * mask.voxel_ml == pytest.approx(lesions.lung_ml)
+    assert (mask.score[mask.found] > lesions.threshold).all()
+    volume = whole.find(Panels).volume("residual", whole.study)
+    assert volume.units == "residual" and volume.window_hu == calibrated.settings.window_hu
+    with pytest.raises(UsageError, match="expected images of all slices"):
+        few.find(Panels).volume("residual", few.study)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_three_hundred_slices_are_blurred_before_fifty_are_taken():
 
 
 def test_the_settings_choose_the_plan():
-    assert len(ResidualSettings().plan(300, 10).needed) == 20
-    assert len(ResidualSettings("antialiased").plan(300, 10).needed) == 300
+    assert len(ResidualSettings(depth=10).plan(300).needed) == 20
+    assert len(ResidualSettings("antialiased", depth=10).plan(300).needed) == 300
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ def test_the_settings_choose_the_plan():
         ({"signed": "no"}, "signed must be true or false"),
         ({"signed": 1}, "signed must be true or false"),
         ({"classifier_input": "lungs"}, "classifier_input must be residual, ct or both, got 'lun"),
+        ({"depth": 0}, "depth must be a whole number from 1, got 0"),
         ({"classifier_input": None}, "classifier_input must be residual, ct or both, got None"),
     ],
 )
@@ -147,6 +148,7 @@ def test_a_shrunk_classifier_reads_means_over_blocks():
 def test_settings_that_came_later_are_named_only_where_they_decide():
     """Cards that are older than a setting must keep their digest."""
     assert ResidualSettings().deciding() == {"depth_resize": "linear", "signed": True}
+    assert ResidualSettings(depth=34).deciding() == ResidualSettings().deciding()
     later = ResidualSettings(within="lungs", shrink=2, classifier_input="both").deciding()
     assert ResidualSettings(**later).deciding() == later
     assert later.keys() >= {"within", "shrink", "classifier_input"}

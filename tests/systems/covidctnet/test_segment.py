@@ -34,7 +34,9 @@ def chest():
     slices[:, 8:12, 36:40] = 0.7
     lungs = np.zeros(slices.shape, dtype=bool)
     lungs[:, 8:20, 8:24] = True
-    return CoarseScan(Volume(slices, np.diag([3, 3, 3, 1.0]), "unit", Source("s")), lungs)
+    return CoarseScan(
+        Volume(slices, np.diag([3, 3, 3, 1.0]), "unit", Source("s"), (), LUNGS.window_hu), lungs
+    )
 
 
 def test_consolidation_comes_back_and_nothing_is_lost(chest):

@@ -7,6 +7,7 @@ import torch
 
 from covidctnet.classes import Classes
 from covidctnet.contract import PredictorInfo, Stage, System
+from covidctnet.evidence import Heatmap, Mask, SliceScores
 from covidctnet.results import Prediction
 from covidctnet.weights import Weights
 
@@ -29,14 +30,30 @@ class Toy:
     def prepare(self, volume):
         return volume
 
-    def __call__(self, volume, *, images=False):
+    def __call__(self, volume, *, keep="numbers"):
         with torch.inference_mode():
-            logits = self.weights.network("net")(features(volume.array / 1000.0)).mean(0)
-        p = torch.softmax(logits.double(), 0)
-        probabilities = dict(zip(CLASSES, p.tolist(), strict=True))
+            logits = self.weights.network("net")(features(volume.array / 1000.0))
+        p = torch.softmax(logits.mean(0).double(), 0)
         return Prediction(
-            volume.source.study, probabilities, weights=self.weights.digest, classes=CLASSES
+            volume.source.study,
+            dict(zip(CLASSES, p.tolist(), strict=True)),
+            weights=self.weights.digest,
+            classes=CLASSES,
+            evidence=evidence(volume, torch.softmax(logits, 1)[:, 1].tolist(), keep),
         )
+
+
+def evidence(volume, scores, keep):
+    """A score for each slice; and where it is neither air nor bone, when voxels are kept."""
+    where = {"slices": tuple(range(len(scores))), "affine": volume.affine}
+    soft = np.clip((volume.array + 700.0) / 1000.0, 0.0, 1.0)
+    where |= {"over": soft, "chosen": (int(np.argmax(scores)),)}
+    heat = Heatmap(label="ill", values=soft * np.array(scores)[:, None, None], **where)
+    told = (SliceScores(tuple(scores), heat.heights_mm, "ill", 0.5),)
+    if keep == "slices":
+        return (*told, heat.at(heat.chosen))
+    dense = (volume.array > -600) & (volume.array < 100)
+    return (*told, heat, Mask(found=dense, score=soft, **where)) if keep == "volumes" else told
 
 
 def recipe():

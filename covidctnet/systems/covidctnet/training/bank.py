@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,14 +29,13 @@ from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
-from covidctnet.preprocess import PreprocessSettings
-from covidctnet.systems.covidctnet.denoise import place, residual_volume
+from covidctnet.systems.covidctnet.denoise import Residual, place, residual_volume
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.examples import Example, ExampleSettings, draw_example
 from covidctnet.systems.covidctnet.weights import CovidWeights, load_weights
 from covidctnet.trust.appearance import describe_appearance
-from covidctnet.volume import Source, Volume
+from covidctnet.volume import Volume
 
 __all__ = [
     "Bank",
@@ -107,7 +106,6 @@ class Bank:
         folder: Holds a file an example; each appears whole.
         examples: How they are drawn.
         residual: What the classifier reads of them.
-        depth: Slices that it reads.
         seed: Of everything random.
         precision: Of the networks.
     """
@@ -115,7 +113,6 @@ class Bank:
     folder: Path
     examples: ExampleSettings = field(default_factory=ExampleSettings)
     residual: ResidualSettings = field(default_factory=ResidualSettings)
-    depth: int = 50
     seed: int = 0
     precision: Precision = "32"
 
@@ -124,7 +121,7 @@ class Bank:
         told = {
             "examples": asdict(self.examples),
             "residual": self.residual.deciding(),
-            "depth": self.depth,
+            "depth": self.residual.depth,
             "seed": self.seed,
             "precision": self.precision,
             "weights": load_cached(job.weights).digest,
@@ -173,26 +170,23 @@ class InputMaker:
         segmenter = weights.segmenter()
         self.segmenter = None if segmenter is None else place(segmenter, device, precision)
 
-    def __call__(self, unit: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    def __call__(self, unit: Volume, lungs: np.ndarray) -> np.ndarray:
         """What the classifier reads.
 
         Args:
-            unit: The slices that the classifier's depth consists of, (depth, row, column).
-            lungs: Mask of the same shape, bool.
+            unit: In ``unit``: the slices that the classifier's depth consists of.
+            lungs: Mask of its shape, bool.
 
         Returns:
             float32 (channel, depth, row, column); see `ResidualSettings.compose`.
         """
-        ct = unit * lungs if self.residual.within == "lungs" else unit
-        return self.residual.compose(residual=self.residual_of(unit, lungs), ct=ct)
+        ct = unit.array * lungs if self.residual.within == "lungs" else unit.array
+        return self.residual.compose(residual=self.residual_of(unit, lungs).volume.array, ct=ct)
 
-    def residual_of(self, unit: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-        """The residual alone, float32 (depth, row, column); arguments as for the whole input."""
-        volume = Volume(unit, np.eye(4), "unit", Source("example"))
-        residual, _ = residual_volume(
-            volume, self.denoiser, depth=len(unit), settings=self.residual, lungs=lungs
-        )
-        return residual.array
+    def residual_of(self, unit: Volume, lungs: np.ndarray) -> Residual:
+        """The residual alone; arguments as for the whole input."""
+        settings = replace(self.residual, depth=len(unit.array))
+        return residual_volume(unit, self.denoiser, settings, lungs=lungs)
 
 
 def fill_bank(
@@ -257,12 +251,13 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     example = _drawable(bank, study, job, _lungs(bank, study, job, maker))
     lungs = example.mask
     seen = maker(example.unit, lungs)
-    voxel_ml = float(np.prod(example.spacing_mm)) / 1000
+    voxel_ml = example.unit.voxel_ml
     is_lesion = example.lesions > 0
+    looks = describe_appearance(example.unit, lungs)
     told = {
         "lesion_ml": f"{np.count_nonzero(is_lesion) * voxel_ml:.3f}",
         "outside_ml": f"{np.count_nonzero(is_lesion & ~lungs) * voxel_ml:.3f}",
-        "appearance": " ".join(f"{value:.6g}" for value in _appearance(study, example)),
+        "appearance": " ".join(f"{value:.6g}" for value in looks),
     }
     path = bank.path(job)
     make_folder(path.parent)
@@ -274,13 +269,6 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
         raise unwritable("an example", error) from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _appearance(study: StoredStudy, example: Example) -> np.ndarray:
-    window = PreprocessSettings(**study.settings).window_hu
-    affine = np.diag([*example.spacing_mm, 1.0])
-    volume = Volume(example.unit, affine, "unit", Source("example"))
-    return describe_appearance(volume, example.mask, window_hu=window)
 
 
 def _lungs(bank: Bank, study: StoredStudy, job: ExampleJob, maker: InputMaker) -> np.ndarray | None:
@@ -310,8 +298,9 @@ def _drawable(bank: Bank, study: StoredStudy, job: ExampleJob, lungs: np.ndarray
     for attempt in range(3):
         seed = int(hashlib.sha256(f"{bank.seed} {job.name} {attempt}".encode()).hexdigest()[:8], 16)
         try:
+            depth = bank.residual.depth
             return draw_example(
-                study, job.label, seed, depth=bank.depth, settings=bank.examples, lungs=lungs
+                study, job.label, seed, depth=depth, settings=bank.examples, lungs=lungs
             )
         except StudyError as error:
             _LOG.debug("example %s: %s", job.name, error)
@@ -344,19 +333,16 @@ def write_list(path: Path, bank: Bank, splits: Mapping[str, Sequence[BankedExamp
         for split, examples in splits.items()
         for example in examples
     ]
-    told = {"residual": bank.residual.deciding(), "depth": bank.depth, "examples": rows}
+    told = {"residual": bank.residual.deciding(), "depth": bank.residual.depth, "examples": rows}
     write_whole(path, json.dumps(told, indent=1) + "\n")
 
 
-def read_list(
-    path: Path, residual: ResidualSettings, depth: int
-) -> dict[str, tuple[BankedExample, ...]]:
+def read_list(path: Path, residual: ResidualSettings) -> dict[str, tuple[BankedExample, ...]]:
     """The examples that `write_list` named, by split.
 
     Args:
         path: The JSON file.
         residual: What the classifier reads; the examples must be made for it.
-        depth: Slices that it reads.
 
     Raises:
         UsageError: If there is no such file, it is damaged, or the examples were made for another
@@ -364,7 +350,7 @@ def read_list(
     """
     try:
         told = json.loads(Path(path).read_text(encoding="utf-8"))
-        made_for = (ResidualSettings(**told["residual"]), told["depth"])
+        made_for = ResidualSettings(**told["residual"], depth=told["depth"])
         out: dict[str, list[BankedExample]] = {"train": [], "val": []}
         for row in told["examples"]:
             example = BankedExample(
@@ -380,10 +366,10 @@ def read_list(
             f"the list of examples {Path(path).name!r} cannot be read ({type(error).__name__}). "
             "Make it again with covidctnet cross-fit."
         ) from None
-    if made_for != (residual, depth):
+    if made_for != residual:
         raise UsageError(
-            f"expected examples for a classifier of {depth} slices and {residual}, got those of "
-            f"{made_for[1]} slices and {made_for[0]}. Make them again with covidctnet cross-fit."
+            f"expected examples for a classifier of {residual}, got those for {made_for}. Make "
+            "them again with covidctnet cross-fit."
         )
     return {split: tuple(examples) for split, examples in out.items()}
 

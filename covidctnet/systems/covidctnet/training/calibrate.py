@@ -137,8 +137,7 @@ def appearances(data: ResidualData, split: str) -> Appearances:
     for study in data.work.studies(split):
         if study.lungs is None or study.label is None:
             continue
-        window = (study.settings["low_hu"], study.settings["high_hu"])
-        features.append(describe_appearance(study.volume(), study.lungs, window_hu=window))
+        features.append(describe_appearance(study.volume(), study.lungs))
         truth.append(int(study.label))
     return Appearances(np.array(truth, dtype=int), np.array(features).reshape(-1, len(FEATURES)))
 
@@ -269,8 +268,9 @@ def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
         return {}
 
     def values(study):  # type: ignore[no-untyped-def]
-        residual = kept[study.id].volume()
-        lungs = data.settings.plan(study.shape[0], len(residual.array)).mask(study.lungs)
+        residual, lungs = kept[study.id].volume(), kept[study.id].lungs
+        if lungs is None:  # made before the lungs came with the residual
+            lungs = data.settings.plan(study.shape[0]).mask(study.lungs)
         return residual.array[inner_lungs(lungs, residual.spacing)]
 
     threshold = burden_threshold(map(values, controls))

@@ -31,7 +31,6 @@ from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
-from covidctnet.preprocess import PreprocessSettings
 from covidctnet.registry import find_system
 from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.residual import ResidualSettings
@@ -74,7 +73,6 @@ class CrossFitSettings:
         examples: Drawn from every Control, of each class.
         copies: Varied copies of every synthetic patient.
         validation: Share of the examples that choose the classifier's checkpoint.
-        depth: Slices that the classifier reads.
         drawing: How examples are drawn.
         residual: What the classifier reads.
         precision: Of the networks that look at examples.
@@ -85,7 +83,6 @@ class CrossFitSettings:
     examples: int = 40
     copies: int = 6
     validation: float = 0.1
-    depth: int = 50
     drawing: ExampleSettings = field(default_factory=ExampleSettings)
     residual: ResidualSettings = field(
         default_factory=lambda: ResidualSettings("nearest", within="lungs")
@@ -228,7 +225,6 @@ class CrossFit:
             self.work / "examples",
             settings.drawing,
             settings.residual,
-            settings.depth,
             settings.seed,
             settings.precision,
         )
@@ -367,7 +363,7 @@ class CrossFit:
                 str(self.networks(fold)),
                 "--data.examples",
                 str(self.folder(fold) / "examples.json"),
-                f"--data.depth={self.settings.depth}",
+                f"--data.depth={residual.depth}",
                 f"--data.shrink={residual.shrink}",
                 f"--data.within={residual.within}",
                 f"--data.depth_resize={residual.depth_resize}",
@@ -455,12 +451,12 @@ class CrossFit:
                 lungs = np.array(study.lungs, dtype=bool)
                 if maker.segmenter is not None:
                     lungs = complete_lungs(study, maker.segmenter)
-                window = PreprocessSettings(**study.settings).window_hu
-                looks[study.id] = describe_appearance(volume, lungs, window_hu=window)
-                needed = self.settings.residual.plan(study.shape[0], self.settings.depth).needed
-                unit = np.array(volume.array[needed], dtype=np.float32)
-                inner = inner_lungs(lungs[needed], volume.spacing)
-                residuals[study.id] = maker.residual_of(unit, lungs[needed])[inner]
+                looks[study.id] = describe_appearance(volume, lungs)
+                needed = self.settings.residual.plan(study.shape[0]).needed
+                unit = volume.then("slices that the classifier reads", volume.array[needed])
+                made = maker.residual_of(unit, lungs[needed])
+                inner = inner_lungs(lungs[needed], unit.spacing)
+                residuals[study.id] = made.volume.array[inner]
         return residuals, looks
 
     def _arguments(self, fold: str, preset: str, stage: str, more: Sequence[str]) -> list[str]:
@@ -486,8 +482,10 @@ class CrossFit:
                 f"expected a preset whose train-lungs.yaml sets data.painted, {preset!r} does not: "
                 "the lungs would not learn consolidation. Use compact or wide."
             )
+        settings = asdict(self.settings)
         told = {
-            "settings": asdict(self.settings),
+            # Folders from before the depth was a setting of the residual have it here.
+            "settings": {**settings, "depth": settings["residual"].pop("depth")},
             "networks": [file.read_text(encoding="utf-8") for file in files],
         }
         claim_folder(self.root, "cross-fit.json", told, what="cross-fitted work folder")

@@ -154,12 +154,13 @@ class ResidualData(pl.LightningDataModule):
         _check_loading(batch_size, workers)
         if precision not in get_args(Precision):
             raise UsageError(f"precision must be 32 or bf16, got {precision!r}")
-        self.settings = ResidualSettings(depth_resize, signed, classifier_input, within, shrink)
+        self.settings = ResidualSettings(
+            depth_resize, signed, classifier_input, within, shrink, depth
+        )
         self.examples = examples
         self.precision: Precision = precision
         self.work = WorkFolder(work)
         self.weights = load_weights(denoiser or self.work.weights)
-        self.depth = depth
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
@@ -192,7 +193,7 @@ class ResidualData(pl.LightningDataModule):
 
     def _store(self, what: str, how: list[str]) -> Store:
         resize, within = self.settings.depth_resize, self.settings.within
-        name = [what, str(self.depth), *[resize] * (resize != "linear"), *how]
+        name = [what, str(self.settings.depth), *[resize] * (resize != "linear"), *how]
         name += [within] * (within != "scan")
         return Store(self.work.path / "residuals" / "-".join(name))
 
@@ -200,7 +201,7 @@ class ResidualData(pl.LightningDataModule):
         """The studies that the classifier learns from or is chosen by."""
         if self.examples is None:
             return [s for split in ("train", "val") for s in self._studies(split)]
-        listed = read_list(self.examples, self.settings, self.depth)
+        listed = read_list(self.examples, self.settings)
         named = {example.study for examples in listed.values() for example in examples}
         return [s for s in Store(self.work.preprocessed).index() if s.id in named]
 
@@ -224,10 +225,7 @@ class ResidualData(pl.LightningDataModule):
             store = self.ct_store
             for study in _missing(store, studies):
                 lungs = self._lungs(study)
-                ct = ct_volume(
-                    study.volume(), depth=self.depth, settings=self.settings, lungs=lungs
-                )
-                store.put_like(study, ct)
+                store.put_like(study, ct_volume(study.volume(), self.settings, lungs=lungs))
         if self.settings.has_residual:
             self._make_residuals(studies)
 
@@ -260,19 +258,13 @@ class ResidualData(pl.LightningDataModule):
         _LOG.info("making residuals of %d studies", len(missing))
         network = place(self.weights.denoiser(), pick_device(self.device), self.precision)
         for study in track(missing, "residuals"):
-            residual, _ = residual_volume(
-                study.volume(),
-                network,
-                depth=self.depth,
-                settings=self.settings,
-                lungs=self._lungs(study),
-            )
-            store.put_like(study, residual)
+            made = residual_volume(study.volume(), network, self.settings, lungs=self._lungs(study))
+            store.put_like(study, made.volume, lungs=made.lungs)
 
     def setup(self, stage: str) -> None:
         """Open the memory maps."""
         if self.examples is not None:
-            listed = read_list(self.examples, self.settings, self.depth)
+            listed = read_list(self.examples, self.settings)
             self.splits = {split: _Banked(found) for split, found in listed.items()}
             return
         residuals = _by_id(self.store) if self.settings.has_residual else {}

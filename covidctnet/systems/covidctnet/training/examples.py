@@ -17,8 +17,8 @@ from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
 from covidctnet.phantom.painter import paint_lesions
-from covidctnet.preprocess import PreprocessSettings
 from covidctnet.training.augment import VariationSettings, vary_slices
+from covidctnet.volume import Volume
 
 __all__ = ["Example", "ExampleSettings", "draw_example"]
 
@@ -54,21 +54,17 @@ class Example(NamedTuple):
     """A scan at the classifier's depth, with findings whose place is known.
 
     Attributes:
-        unit: float32 in [0, 1], shape (depth, row, column).
+        unit: In ``unit``, shape (depth, row, column).
         lungs: Lung mask before any finding was drawn, bool, the same shape.
         lesions: Codes of what was drawn, uint8, the same shape; see `Phantom.lesions`.
         label: The class.
-        spacing_mm: Along slice, row and column.
-        air_below: Where air ends in `unit`.
         is_missed: Whether the classifier is to see the lungs that density finds alone.
     """
 
-    unit: np.ndarray
+    unit: Volume
     lungs: np.ndarray
     lesions: np.ndarray
     label: Label
-    spacing_mm: tuple[float, float, float]
-    air_below: float
     is_missed: bool = False
 
     @property
@@ -83,7 +79,9 @@ class Example(NamedTuple):
         Air, closed and filled as `covidctnet.chest.lungs.lung_mask` does, but slice by slice: at
         the classifier's depth slices lie too far apart for more.
         """
-        return close_lungs(self.lungs & (self.unit < self.air_below), self.spacing_mm) & self.lungs
+        low, high = self.unit.scale_hu
+        air = self.unit.array < (AIR_BELOW_HU - low) / (high - low)
+        return close_lungs(self.lungs & air, self.unit.spacing) & self.lungs
 
 
 def draw_example(
@@ -120,7 +118,7 @@ def draw_example(
             f"got {label}"
         )
     rng = np.random.default_rng([seed, int(label)])
-    volume, window = study.volume(), PreprocessSettings(**study.settings)
+    volume = study.volume()
     chosen, step = _choose_slices(volume.shape[0], depth, settings.stretch, rng)
     clean = torch.from_numpy(np.array(volume.array[chosen], dtype=np.float32))[None]
     mask = torch.from_numpy(np.array(lungs[chosen], dtype=np.float32))[None]
@@ -130,24 +128,22 @@ def draw_example(
 
     affine = volume.affine.copy()
     affine[:3, 0] *= step
-    spacing = (step * volume.spacing[0], *volume.spacing[1:])
     lesions = np.zeros(inside.shape, dtype=np.uint8)
     is_plain = label is CHEST_CT.CONTROL and rng.random() < settings.plain
     if not (is_kept or is_plain):
-        low, high = window.window_hu
+        low, high = volume.scale_hu
         hu = np.round(unit * (high - low) + low).astype(np.int16)
         painted = paint_lesions(
-            volume.then("varied", hu, affine=affine, units="HU"),
+            volume.then("varied", hu, affine=affine, units="HU", window_hu=None),
             label,
             int(rng.integers(2**31)),
             lungs=inside,
         )
         lesions = painted.lesions
         unit = np.clip((painted.volume.array.astype(np.float32) - low) / (high - low), 0, 1)
-    low, high = window.window_hu
-    air_below = (AIR_BELOW_HU - low) / (high - low)
     is_missed = bool(rng.random() < settings.missed)
-    return Example(unit, inside, lesions, label, spacing, air_below, is_missed)
+    drawn = volume.then("varied, with drawn findings", unit, affine=affine)
+    return Example(drawn, inside, lesions, label, is_missed)
 
 
 def _choose_slices(

@@ -26,6 +26,7 @@ from covidctnet.systems.covidctnet.training.examples import ExampleSettings, dra
 from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask, Schedule
 from covidctnet.training.augment import vary_slices
 from covidctnet.training.work import WorkFolder, one_preprocessing
+from covidctnet.volume import Volume
 
 __all__ = ["LungData", "LungTask", "fill_bases"]
 
@@ -147,8 +148,8 @@ class LungData(pl.LightningDataModule):
                 rng = np.random.default_rng([seed, 3])
                 unit = example.unit
                 if rng.random() < DENSE_BASES:
-                    unit = fill_bases(unit, example.lungs, self._settings.window_hu, rng)
-                drawn.append((unit, example.lungs))
+                    unit = fill_bases(unit, example.lungs, rng)
+                drawn.append((unit.array, example.lungs))
         # Whole scans are of many sizes, and slices of a step are of one.
         shape = tuple(max((unit.shape[axis] for unit, _ in drawn), default=0) for axis in (1, 2))
         return [_Painted(unit, lungs, shape) for unit, lungs in drawn]
@@ -210,29 +211,23 @@ class _Painted(Dataset[Pair]):
         return self.slices[item].float()[None], self.lungs[item].float()[None]
 
 
-def fill_bases(
-    unit: np.ndarray,
-    lungs: np.ndarray,
-    window_hu: tuple[float, float],
-    rng: np.random.Generator,
-) -> np.ndarray:
+def fill_bases(unit: Volume, lungs: np.ndarray, rng: np.random.Generator) -> Volume:
     """Consolidate the lowest or hindmost part of one lung or of both, up to the pleura.
 
     What no plan of findings draws so large: the case in which density loses a whole base.
 
     Args:
-        unit: Slices in [0, 1], shape (slice, row, column), feet to head, front to back.
+        unit: In ``unit``, canonical orientation.
         lungs: Their mask, bool.
-        window_hu: What 0 and 1 are.
         rng: Source of all randomness.
 
     Returns:
-        The slices, changed within the lungs alone.
+        The volume, changed within the lungs alone.
     """
     if not lungs.any():
         return unit
     z, y, x = (part.astype(np.float32) for part in np.nonzero(lungs))
-    low, high = window_hu
+    low, high = unit.scale_hu
     # How far down and back, each over its extent: the border lies anywhere between the two.
     lean = rng.uniform(0, 1)
     depth = (1 - lean) * (z.max() - z) / max(np.ptp(z), 1) + lean * (y - y.min()) / max(
@@ -247,10 +242,10 @@ def fill_bases(
     dense = (rng.uniform(0, 60) - low) / (high - low)
     share = np.clip((depth - border) / 0.06, 0, 1) * is_side
     share *= rng.uniform(0.85, 1.0)
-    out = unit.copy()
-    held = unit[lungs]
+    out = unit.array.copy()
+    held = unit.array[lungs]
     out[lungs] = np.where(held < dense, held + share * (dense - held), held)
-    return out
+    return unit.then("bases consolidated", out)
 
 
 class LungTask(BCDUNetTask):

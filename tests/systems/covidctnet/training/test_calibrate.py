@@ -10,6 +10,7 @@ from covidctnet.systems.covidctnet.burden import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import DepthPlan
 from covidctnet.systems.covidctnet.training.calibrate import (
+    _burden,
     appearances,
     calibrate,
     describe,
@@ -119,8 +120,7 @@ def test_the_store_keeps_what_a_scan_looks_like(tmp_path):
         label=CHEST_CT.CONTROL,
     )
     looks = (
-        describe_appearance(*pair, window_hu=model.window_hu)
-        for pair in ((unit, lungs), (stored.volume(), stored.lungs))
+        describe_appearance(*pair) for pair in ((unit, lungs), (stored.volume(), stored.lungs))
     )
     one, other = looks
     assert other == pytest.approx(one, abs=0.1)
@@ -196,6 +196,23 @@ def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
             inner = inner_lungs(lungs, residual.spacing)
             shares.append((residual.array[inner] > threshold).mean())
     assert np.mean(shares) == pytest.approx(0.01, abs=0.003)
+
+
+def test_the_lungs_come_with_the_residual_and_are_found_again_in_older_folders(data):
+    # Absolute: what an untrained denoiser leaves is negative throughout.
+    data = ResidualData(data.work.path, depth=DEPTH, device="cpu", signed=False)
+    data.prepare_data()
+    kept = data.store.index()
+    for study in kept:
+        source = Store(data.work.preprocessed).get(study.id)
+        wanted = data.settings.plan(source.shape[0]).mask(source.lungs)
+        assert np.array_equal(study.lungs, wanted)
+    before = _burden(data)
+    for study in kept:
+        data.store.put_like(study, study.volume())
+    assert not any(study.has_lungs for study in data.store.index())
+    assert _burden(data) == before
+    assert before["burden"]["threshold"] > 0
 
 
 def test_weights_of_another_time_go_without(data):

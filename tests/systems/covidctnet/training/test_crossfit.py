@@ -1,5 +1,6 @@
 """Cross-fitting: nobody is answered by networks that it taught, and the whole way runs."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.intervals import auc
+from covidctnet.evidence import Panels
 from covidctnet.results import Prediction
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
@@ -132,8 +134,12 @@ SETTINGS = {
     "examples": 5,
     "copies": 2,
     "validation": 0.34,
-    "depth": 34,
-    "residual": {"depth_resize": "nearest", "classifier_input": "both", "within": "lungs"},
+    "residual": {
+        "depth": 34,
+        "depth_resize": "nearest",
+        "classifier_input": "both",
+        "within": "lungs",
+    },
 }
 
 
@@ -213,15 +219,21 @@ def test_examples_are_seen_by_the_networks_of_their_own_fold_and_listed_elsewher
         if found._is_host(job.study):
             assert job.weights == found.networks(found.fold_of(job.study))
     for fold in found.splits:
-        listed = read_list(found.folder(fold) / "examples.json", settings.residual, settings.depth)
+        listed = read_list(found.folder(fold) / "examples.json", settings.residual)
         named = {e.study for examples in listed.values() for e in examples}
         held_back = {s for s in found.studies if found.fold_of(s) == fold and fold != ALL}
         assert named and not named & held_back
         assert {len(examples) > 0 for examples in listed.values()} == {True}
-    with pytest.raises(UsageError, match="expected examples for a classifier of 35 slices"):
-        read_list(found.folder(ALL) / "examples.json", settings.residual, 35)
+    with pytest.raises(UsageError, match=r"expected examples for a classifier of .*depth=35"):
+        read_list(found.folder(ALL) / "examples.json", replace(settings.residual, depth=35))
     with pytest.raises(UsageError, match="cannot be read"):
-        read_list(found.folder(ALL) / "nothing.json", ResidualSettings(), 34)
+        read_list(found.folder(ALL) / "nothing.json", ResidualSettings())
+
+
+def test_the_claim_tells_the_depth_where_older_folders_have_it(fitted_work):
+    found = fitted(fitted_work)
+    told = json.loads((found.root / "cross-fit.json").read_text())["settings"]
+    assert told["depth"] == 34 and "depth" not in told["residual"]
 
 
 def test_an_interrupted_run_goes_on_and_a_finished_one_does_nothing(fitted_work):
@@ -248,10 +260,12 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
     model = CovidCTNet(weights, device="cpu", precision="32")
     study = found.studies[next(s for s in found.studies if found._is_host(s))]
-    one, two = (model(study.volume(), lungs=model.lungs_of(study), residual=True) for _ in range(2))
+    one, two = (
+        model(study.volume(), lungs=model.lungs_of(study), keep="volumes") for _ in range(2)
+    )
     assert one.probabilities == two.probabilities
-    residual = one.images["residual_volume"].array
-    assert not residual[~one.images["lungs"]].any()
+    panels = one.find(Panels)
+    assert not panels["residual"][~panels.lungs].any()
 
 
 def test_every_real_patient_gets_a_row_and_no_phantom_does(fitted_work, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
 from covidctnet.errors import UsageError
-from covidctnet.phantom.lesions import CONSOLIDATION, GROUND_GLASS
+from covidctnet.evidence import CONSOLIDATION, GROUND_GLASS
 from covidctnet.systems.covidctnet.training.examples import (
     ExampleSettings,
     _choose_slices,
@@ -31,9 +31,9 @@ def test_an_example_repeats_by_its_seed_and_changes_with_it(control, label):
         draw_example(control, label, seed, depth=DEPTH, settings=ExampleSettings(plain=0.0))
         for seed in (1, 1, 2)
     )
-    assert np.array_equal(first.unit, again.unit)
+    assert np.array_equal(first.unit.array, again.unit.array)
     assert np.array_equal(first.lesions, again.lesions)
-    assert not np.array_equal(first.unit, other.unit)
+    assert not np.array_equal(first.unit.array, other.unit.array)
 
 
 @pytest.mark.parametrize("label", [CHEST_CT.COVID19, CHEST_CT.CAP])
@@ -42,15 +42,15 @@ def test_disease_is_drawn_into_the_lungs_and_makes_them_denser(control, label):
     ill = draw_example(control, label, 3, depth=DEPTH, settings=settings)
     assert ill.label is label
     assert ill.unit.shape == ill.lungs.shape == ill.lesions.shape == (DEPTH, 40, 40)
-    assert 0 <= ill.unit.min() <= ill.unit.max() <= 1
+    assert 0 <= ill.unit.array.min() <= ill.unit.array.max() <= 1
     lesion = ill.lesions > 0
     assert lesion.any()
     assert (lesion & ~ill.lungs).sum() <= 0.01 * lesion.sum()
     opaque = np.isin(ill.lesions, (GROUND_GLASS, CONSOLIDATION))
     assert opaque.any()
-    assert ill.unit[opaque].mean() > ill.unit[ill.lungs & ~lesion].mean() + 0.05
+    assert ill.unit.array[opaque].mean() > ill.unit.array[ill.lungs & ~lesion].mean() + 0.05
     assert (ill.found_by_density <= ill.lungs).all()
-    air = ill.lungs & (ill.unit < ill.air_below)
+    air = ill.lungs & (ill.unit.array < 600 / 1400)
     assert (air <= ill.found_by_density).all()
 
 
@@ -59,9 +59,8 @@ def test_a_plain_control_is_the_scan_or_its_mirror_image(control):
     plain = draw_example(control, CHEST_CT.CONTROL, 0, depth=20, settings=settings)
     volume = np.asarray(control.volume().array)
     assert not plain.lesions.any()
-    assert min(np.abs(plain.unit - volume).max(), np.abs(plain.unit[..., ::-1] - volume).max()) < (
-        1e-4
-    )
+    seen = plain.unit.array
+    assert min(np.abs(seen - volume).max(), np.abs(seen[..., ::-1] - volume).max()) < 1e-4
 
 
 def test_slices_reach_over_the_ends_or_fall_short_by_the_stretch():

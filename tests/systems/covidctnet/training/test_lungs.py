@@ -16,6 +16,7 @@ from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.training.lungs import LungData, fill_bases
 from covidctnet.systems.covidctnet.training.tasks import DenoiserTask
 from covidctnet.training.command import start_from
+from covidctnet.volume import Source, Volume
 from covidctnet.weights import load_weights
 from covidctnet.weights.shipped import presets_root
 from tests.little_work import fill
@@ -229,7 +230,8 @@ def two_lungs():
 @pytest.mark.parametrize("seed", range(8))
 def test_filled_bases_are_dense_low_or_hind_lung_and_nothing_else_changes(seed):
     unit, lungs = two_lungs()
-    filled = fill_bases(unit, lungs, (-1000.0, 400.0), np.random.default_rng(seed))
+    scan = Volume(unit, np.eye(4), "unit", Source("s"), (), (-1000.0, 400.0))
+    filled = fill_bases(scan, lungs, np.random.default_rng(seed)).array
     changed = filled != unit
     assert changed.any() and not changed[~lungs].any()
     share = (filled[lungs] > 0.5).mean()

@@ -81,7 +81,6 @@ def cross_fitted(preset):
 def test_the_classifier_reads_what_the_examples_are_made_for(preset):
     """The flags of cross-fit win over this file; it must not say otherwise."""
     data, settings = told(preset, "train-classifier")["data"], cross_fitted(preset)
-    assert data["depth"] == settings.depth
     assert data["precision"] == settings.precision
     named = {k: data[k] for k in asdict(settings.residual)}
     assert ResidualSettings(**named) == settings.residual
