@@ -83,7 +83,8 @@ def test_mirrored_scan_gives_the_mirrored_mask():
 
 
 def test_a_residual_has_no_lungs():
-    volume = a_volume().then("residual", np.zeros((9, 20, 16), np.float32), units="residual")
+    zeros = np.zeros((9, 20, 16), np.float32)
+    volume = a_volume().then("residual", zeros, units="residual", window_hu=(-1000.0, 400.0))
     with pytest.raises(StudyError, match="WRONG_UNITS"):
         lung_mask(volume)
 
