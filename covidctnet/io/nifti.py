@@ -73,12 +73,6 @@ def read_nifti(path: File, study: str) -> Volume:
         raise StudyError(
             "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it from the source."
         )
-    if min(shape) < MIN_SLICES:
-        raise StudyError(
-            "TOO_FEW_SLICES",
-            f"expected at least {MIN_SLICES} voxels along every axis, got "
-            f"{' x '.join(map(str, shape))}. Give the whole scan.",
-        )
     return volume_of(
         stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes, flags=flags
     )
@@ -93,6 +87,7 @@ def _load(path: File) -> tuple[Header, bytes]:
             head = stream.read(540)
             header = _header(head)
             shape = _shape(header)
+            _check_slices(shape)
             wanted = _offset(header) + int(np.prod(shape)) * header.get_data_dtype().itemsize
             content = head + stream.read(max(0, wanted - len(head)))
             # Reading on to the end makes gzip compare its checksum.
@@ -115,6 +110,15 @@ def _load(path: File) -> tuple[Header, bytes]:
             f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
         ) from None
     return header, content
+
+
+def _check_slices(shape: tuple[int, int, int]) -> None:
+    if min(shape) < MIN_SLICES:
+        raise StudyError(
+            "TOO_FEW_SLICES",
+            f"expected at least {MIN_SLICES} voxels along every axis, got "
+            f"{' x '.join(map(str, shape))}. Give the whole scan.",
+        )
 
 
 def _slice_bytes(header: Header, shape: tuple[int, int, int]) -> int:

@@ -94,7 +94,7 @@ def test_an_empty_folder_holds_nothing(tmp_path):
 def test_reading_a_folder_of_two_studies_tells_how_many(tmp_path):
     series.write(tmp_path / "a", study="one")
     series.write(tmp_path / "b", study="two")
-    with pytest.raises(UsageError, match="wanted one study, found 2"):
+    with pytest.raises(UsageError, match="expected one study, found 2"):
         read_volume(tmp_path)
 
 
