@@ -16,6 +16,8 @@ AIR_BELOW_HU = -900
 # So much tissue in the slices on both sides, where a slice has one value, is no air here.
 TISSUE_ABOVE_HU = -200
 MIN_TISSUE = 0.1
+# A wedge outside of a turned scan grows from slice to slice: the next one has so much of it.
+MIN_WEDGE = 0.1
 # Fewer rows tell nothing.
 MIN_ROWS = 2
 
@@ -51,7 +53,10 @@ def check_filled(hu: np.ndarray, *, code: str) -> None:
             rows = slice(usual, ends[i])
             views = [hu[k, ::-1] if flip else hu[k] for k in (i, *beside)]
             is_one = views[0][: ends[i]].min() == views[0][: ends[i]].max()
-            found += is_one and all(_tissue(view[rows]) for view in views[1:])
+            value = views[0][0, 0]
+            found += is_one and all(
+                _tissue(v[rows]) and not _has(v[rows], value) for v in views[1:]
+            )
         if found:
             raise _filled(code, found, len(hu), "one value in a part of them")
 
@@ -59,6 +64,11 @@ def check_filled(hu: np.ndarray, *, code: str) -> None:
 def _run(is_flat: np.ndarray) -> np.ndarray:
     """How many rows of one value each slice begins with."""
     return np.where(is_flat.all(axis=1), is_flat.shape[1], np.argmin(is_flat, axis=1))
+
+
+def _has(part: np.ndarray, value: float) -> bool:
+    """Whether a part holds the value too, as where a turned scan leaves a wedge outside it."""
+    return float((part == value).mean()) >= MIN_WEDGE
 
 
 def _tissue(part: np.ndarray) -> bool:
