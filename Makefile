@@ -19,9 +19,9 @@ OUTPUT ?= results
 # An archive of real Control scans to train `compact` with, and one that must teach nothing.
 CONTROLS ?=
 STRANGERS ?=
-# The training verbs leave the device to their preset unless one is named.
+# The training commands leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
-# Further flags for the verb, such as ARGS="--trainer.devices 4 --ckpt_path last"
+# Further flags for the command, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \

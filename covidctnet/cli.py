@@ -1,4 +1,4 @@
-"""The command line: one verb a stage."""
+"""The command line: finds the command, calls it, and turns errors into one line and a code."""
 
 from __future__ import annotations
 
@@ -13,16 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from covidctnet._version import __version__
+from covidctnet.commands import COMMANDS
+from covidctnet.commands.common import NOTICE, Exit
+from covidctnet.commands.parser import run_command, summary_of
 from covidctnet.errors import CovidCTNetError, UsageError
-from covidctnet.verbs import VERBS as _VERBS
-from covidctnet.verbs.common import (
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_PIPE,
-    EXIT_USAGE,
-    NOTICE,
-)
 
 __all__ = ["main"]
 
@@ -32,15 +26,15 @@ _OWN_PRESETS = ("weights",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one command.
 
     Args:
         arguments: Without the program's name; those of the process by default.
 
     Returns:
-        0 every study classified (or the verb did its work), 1 an unexpected error, 2 wrong usage,
-        3 some studies refused or failed, 4 none classified; 130 interrupted, 141 nobody reads any
-        more, as shells have it.
+        0 every study classified (or the command did its work), 1 an unexpected error, 2 wrong
+        usage, 3 some studies refused or failed, 4 none classified; 130 interrupted, 141 nobody
+        reads any more, as shells have it.
     """
     _open_standard_streams()
     if arguments is None:
@@ -55,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
+        return Exit.PIPE
 
 
 def _open_standard_streams() -> None:
@@ -79,50 +73,51 @@ def _open_standard_streams() -> None:
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
-        return EXIT_OK if arguments else EXIT_USAGE
+        return Exit.OK if arguments else Exit.USAGE
     if arguments[0] == "--version":
         sys.stdout.write(f"covidctnet {__version__}\n")
-        return EXIT_OK
+        return Exit.OK
     name, *rest = arguments
-    if name not in _VERBS:
-        return _complain(f"unknown verb {name!r}; verbs are {', '.join(_VERBS)}", EXIT_USAGE)
+    if name not in COMMANDS:
+        line = f"unknown command {name!r}; commands are {', '.join(COMMANDS)}"
+        return _complain(line, Exit.USAGE)
     verbose = "--verbose" in rest
     rest = [argument for argument in rest if argument != "--verbose"]
     _configure_logging(verbose)
     try:
         # Presets of `train SYSTEM STAGE` are those of its stage.
-        verb = f"train-{rest[1]}" if name == "train" and len(rest) > 1 else name
-        return _VERBS[name].run(_with_preset(verb, rest))
+        presets_of = f"train-{rest[1]}" if name == "train" and len(rest) > 1 else name
+        return run_command(name, COMMANDS[name], _with_preset(presets_of, rest))
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
         line = _plainly(str(error))
-        return _complain(f"{line}; covidctnet {name} --help tells the options", EXIT_USAGE)
+        return _complain(f"{line}; covidctnet {name} --help shows the options", Exit.USAGE)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", EXIT_INTERRUPTED)
+        return _complain("interrupted; what was finished is kept", Exit.INTERRUPTED)
     except SystemExit as error:
         # A parser of Lightning's prints its own lines and leaves with 2; help leaves with 0.
-        if error.code == EXIT_OK and {"-h", "--help"} & set(rest):
+        if error.code == Exit.OK and {"-h", "--help"} & set(rest):
             sys.stdout.write(_common_options(name))
-        return error.code if isinstance(error.code, int) else EXIT_USAGE
+        return error.code if isinstance(error.code, int) else Exit.USAGE
     except BrokenPipeError:
         raise
     except OSError as error:
         _LOG.debug("traceback", exc_info=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             line = "the disk is full; make room and run again, finished work is kept"
-            return _complain(line, EXIT_ERROR)
+            return _complain(line, Exit.ERROR)
         line = f"the system refused: {error.strerror or type(error).__name__}"
         given = _given(error.filename, rest)
         if given is None:
-            return _complain(line, EXIT_ERROR)
-        return _complain(f"{line}, at or below {given!r}; check its rights", EXIT_USAGE)
+            return _complain(line, Exit.ERROR)
+        return _complain(f"{line}, at or below {given!r}; check its rights", Exit.USAGE)
     except Exception as error:  # the last resort of a program that promises no traceback
         _LOG.debug("traceback", exc_info=True)
         # Logs are kept, and paths are named after patients.
         line = re.sub(r"\S*[/\\]\S*", "(path)", str(error))[:300]
         return _complain(
-            f"unexpected {type(error).__name__}: {line} (--verbose shows more)", EXIT_ERROR
+            f"unexpected {type(error).__name__}: {line} (--verbose shows more)", Exit.ERROR
         )
 
 
@@ -152,38 +147,38 @@ def _given(path: object, arguments: Sequence[str]) -> str | None:
 
 def _overview() -> str:
     lines = [
-        "usage: covidctnet VERB [--config FILE.yaml] [--preset NAME] [--verbose] [options]",
+        "usage: covidctnet COMMAND [--config FILE.yaml] [--preset NAME] [--verbose] [options]",
         "",
         "Chest CT in (DICOM, NIfTI, MHA, NRRD), Covid-19, CAP or Control out.",
         NOTICE,
         "",
-        *(f"  {name:<18}{verb.summary}" for name, verb in _VERBS.items()),
+        *(f"  {name:<18}{summary_of(function)}" for name, function in COMMANDS.items()),
         "",
-        "covidctnet VERB --help tells the options, their units and defaults.",
+        "covidctnet COMMAND --help shows the options, their units and defaults.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _common_options(verb: str) -> str:
-    """What every verb takes and no parser knows."""
+def _common_options(command: str) -> str:
+    """What every command takes and no parser knows."""
     text = "\n--verbose logs the details to standard error.\n"
-    if verb.startswith("train-"):
+    if command.startswith("train-"):
         text += "--work FOLDER is short for --data.work FOLDER.\n"
-    if presets := _presets(verb):
+    if presets := _presets(command):
         text += f"--preset NAME takes the settings of {', '.join(presets)}; flags win over it.\n"
     return text
 
 
-def _presets(verb: str) -> list[str]:
-    """Names of the presets that hold settings for a verb."""
+def _presets(command: str) -> list[str]:
+    """Names of the presets that hold settings for a command."""
     from covidctnet.weights.shipped import presets_root
 
-    return sorted(file.parent.name for file in presets_root().glob(f"*/{verb}.yaml"))
+    return sorted(file.parent.name for file in presets_root().glob(f"*/{command}.yaml"))
 
 
-def _with_preset(verb: str, arguments: list[str]) -> list[str]:
-    """``--preset NAME`` stands for the YAML file of that preset and verb."""
-    if verb in _OWN_PRESETS:
+def _with_preset(command: str, arguments: list[str]) -> list[str]:
+    """``--preset NAME`` stands for the YAML file of that preset and command."""
+    if command in _OWN_PRESETS:
         return arguments
     out: list[str] = []
     rest = iter(arguments)
@@ -193,15 +188,17 @@ def _with_preset(verb: str, arguments: list[str]) -> list[str]:
             out.append(argument)
             continue
         value = value or next(rest, "")
-        known = _presets(verb)
+        known = _presets(command)
         if not known:
-            raise UsageError(f"there are no presets for {verb}; leave --preset out")
+            raise UsageError(f"there are no presets for {command}; leave --preset out")
         if value not in known:
-            raise UsageError(f"unknown preset {value!r} for {verb}; presets are {', '.join(known)}")
+            raise UsageError(
+                f"unknown preset {value!r} for {command}; presets are {', '.join(known)}"
+            )
         from covidctnet.weights.shipped import presets_root
 
         # In front, so that files and flags of the caller win.
-        out = ["--config", str(presets_root() / value / f"{verb}.yaml"), *out]
+        out = ["--config", str(presets_root() / value / f"{command}.yaml"), *out]
     return out
 
 

@@ -24,15 +24,15 @@ HERE = Path(__file__).resolve().parent
 TREE = HERE.parent
 MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 PRESETS = ("paper", "upstream", "wide", "compact", "demo")
-PRESET_VERBS = ("preprocess", "train-lungs", "train-denoiser", "train-classifier")
-# Told once for all verbs.
+PRESET_COMMANDS = ("preprocess", "train-lungs", "train-denoiser", "train-classifier")
+# Said once for all commands.
 COMMON = ("-h,", "--config ", "-c ", "--print_config", "--verbose")
 # Lightning's own, several hundred lines of them.
 FOREIGN = ("--trainer", "--optimizer", "--lr_scheduler", "--seed_everything")
 
 
 class Option(NamedTuple):
-    """One line of a verb's help."""
+    """One line of a command's help."""
 
     group: str
     name: str
@@ -53,15 +53,15 @@ def ask(*arguments: str) -> str:
     return done.stdout
 
 
-def verbs() -> dict[str, str]:
-    """Every verb with its summary."""
+def commands() -> dict[str, str]:
+    """Every command with its summary."""
     found = re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", ask("--help"), re.MULTILINE)
     return dict(found)
 
 
-def options(verb: str) -> Iterator[Option]:
-    """The arguments and options of a verb that are its own."""
-    lines = ask(verb, "--help").splitlines()
+def options(command: str) -> Iterator[Option]:
+    """The arguments and options of a command that are its own."""
+    lines = ask(command, "--help").splitlines()
     # The usage is one long line; what matters comes behind the first blank one.
     lines = lines[lines.index("") + 1 :]
     group, name, meaning = "", "", ""
@@ -93,40 +93,40 @@ def _option(group: str, name: str, text: str) -> Option:
 
 
 def command_line() -> str:
-    """A section a verb, with a table of its options."""
+    """A section a command, with a table of its options."""
     parts = []
-    for verb, summary in verbs().items():
-        parts += [f"## {verb}", "", summary[0].upper() + summary[1:] + "."]
+    for command, summary in commands().items():
+        parts += [f"## {command}", "", summary[0].upper() + summary[1:] + "."]
         group = None
-        for option in options(verb):
+        for option in options(command):
             if option.group != group:
                 group = option.group
                 parts += ["", f"{group}:" if group else "", ""]
                 parts += ["| option | meaning | default |", "|---|---|---|"]
             cells = (_code(option.name), _cell(option.meaning), option.default)
             parts.append(f"| {' | '.join(cells)} |")
-        if verb.startswith("train-"):
+        if command.startswith("train-"):
             parts += [
                 "",
                 "Besides: `--seed_everything SEED` and every flag of Lightning's Trainer, such as "
                 "`--trainer.devices`, `--trainer.num_nodes`, `--trainer.precision`, "
                 "`--trainer.strategy`, `--trainer.max_epochs`, `--trainer.max_time`. "
-                f"`covidctnet {verb} --help` lists them all.",
+                f"`covidctnet {command} --help` lists them all.",
             ]
         parts.append("")
     return "\n".join(parts)
 
 
 def presets() -> str:
-    """The presets side by side: a table a verb, a row a setting."""
+    """The presets side by side: a table a command, a row a setting."""
     lines: list[str] = []
-    for verb in PRESET_VERBS:
+    for command in PRESET_COMMANDS:
         rows: dict[str, dict[str, str]] = {}
         for preset in PRESETS:
-            for name, value in preset_settings(preset, verb).items():
+            for name, value in preset_settings(preset, command).items():
                 rows.setdefault(name, {})[preset] = value
-        defaults = {o.name.split()[0][2:]: _plain(o.default.strip("`")) for o in options(verb)}
-        lines += ["", f"`{verb}`:", "", "| setting | " + " | ".join(PRESETS) + " |"]
+        defaults = {o.name.split()[0][2:]: _plain(o.default.strip("`")) for o in options(command)}
+        lines += ["", f"`{command}`:", "", "| setting | " + " | ".join(PRESETS) + " |"]
         lines.append("|---|" + "---|" * len(PRESETS))
         for name, row in rows.items():
             cells = (row.get(preset, defaults.get(name, "-")) for preset in PRESETS)
@@ -134,9 +134,9 @@ def presets() -> str:
     return "\n".join(lines)
 
 
-def preset_settings(preset: str, verb: str) -> dict[str, str]:
+def preset_settings(preset: str, command: str) -> dict[str, str]:
     """What a preset's file says, by dotted name."""
-    file = TREE / "pipelines" / preset / f"{verb}.yaml"
+    file = TREE / "pipelines" / preset / f"{command}.yaml"
     return {k: _plain(v) for k, v in _flat(yaml.safe_load(file.read_text(encoding="utf-8")))}
 
 

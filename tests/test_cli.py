@@ -13,8 +13,8 @@ from tests.io.series import a_slice, save, write
 from tests.small import tiny_weights, write_chest, write_cohort
 from tests.volumes import a_chest
 
-VERBS = ("classify", "inspect", "phantom", "preprocess", "train-denoiser", "train-classifier")
-VERBS += ("evaluate", "weights")
+COMMANDS = ("classify", "inspect", "phantom", "preprocess", "train-denoiser", "train-classifier")
+COMMANDS += ("evaluate", "weights")
 SMALL = ("--settings.size", "40", "--settings.spacing_mm", "4", "--workers", "1")
 
 
@@ -30,7 +30,7 @@ def chest(tmp_path):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a verb; returns its exit code, standard output and standard error."""
+    """Runs a command; returns its exit code, standard output and standard error."""
 
     def run(*arguments):
         capsys.readouterr()
@@ -49,24 +49,26 @@ def complaint(err):
     return lines[0]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_tells_its_options_and_defaults(run, verb):
-    code, out, _ = run(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_its_options_and_defaults(run, command):
+    code, out, _ = run(command, "--help")
     assert code == 0
-    assert f"covidctnet {verb}" in out
+    assert f"covidctnet {command}" in out
     assert "--config" in out
     assert "--verbose" in out
     presets = {"preprocess", "train-denoiser", "train-classifier"}
-    assert ("--preset NAME takes the settings of compact, demo, paper" in out) == (verb in presets)
+    assert ("--preset NAME takes the settings of compact, demo, paper" in out) == (
+        command in presets
+    )
 
 
 OWN = ("--settings", "--split", "--config", "--print_config", "-h")
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if not v.startswith("train-")])
-def test_every_option_says_what_it_is_and_its_default(run, monkeypatch, verb):
+@pytest.mark.parametrize("command", [v for v in COMMANDS if not v.startswith("train-")])
+def test_every_option_says_what_it_is_and_its_default(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "2000")
-    _, out, _ = run(verb, "--help")
+    _, out, _ = run(command, "--help")
     lines = out.partition("\n\n")[2].splitlines()
     options = [line for line in lines if re.match(r"  (\S.*?)  +\S", line)]
     assert len(options) > 2
@@ -77,11 +79,11 @@ def test_every_option_says_what_it_is_and_its_default(run, monkeypatch, verb):
             assert "default: " in meaning or "required" in meaning, line
 
 
-def test_without_a_verb_the_verbs_are_listed(run):
+def test_without_a_command_the_commands_are_listed(run):
     code, out, _ = run()
     assert code == 2
-    for verb in VERBS:
-        assert f"  {verb} " in out
+    for command in COMMANDS:
+        assert f"  {command} " in out
     assert run("--help")[0] == 0
 
 
@@ -92,7 +94,7 @@ def test_the_module_runs_as_a_program():
     assert re.fullmatch(r"covidctnet \d+\.\d+\S*\n", done.stdout)
 
 
-def test_an_unknown_verb_is_wrong_usage_and_the_verbs_are_told(run):
+def test_an_unknown_command_is_wrong_usage_and_the_commands_are_told(run):
     code, _, err = run("clasify", "x")
     assert code == 2
     assert "classify" in complaint(err)
@@ -282,8 +284,8 @@ def test_a_nifti_phantom_goes_all_the_way_to_the_page(run, weights, tmp_path):
     assert "Doe_Jane" in (tmp_path / "out" / "results.csv").read_text()
 
 
-def configured(verb, root, weights):
-    """What a configuration file of a verb may hold."""
+def configured(command, root, weights):
+    """What a configuration file of a command may hold."""
     return {
         "classify": {"paths": [f"{root}/inbox"], "output": f"{root}/there", "weights": weights},
         "inspect": {"paths": [f"{root}/inbox"], "json": True},
@@ -293,21 +295,21 @@ def configured(verb, root, weights):
         | {"settings": {"size": 40, "spacing_mm": 4.0}, "split": {"seed": 3}},
         "evaluate": {"data": [f"{root}/data"], "output": f"{root}/there", "weights": weights},
         "weights": {"action": "verify", "names": [weights]},
-    }[verb]
+    }[command]
 
 
 @pytest.mark.parametrize(
-    "verb", ["classify", "inspect", "phantom", "preprocess", "evaluate", "weights"]
+    "command", ["classify", "inspect", "phantom", "preprocess", "evaluate", "weights"]
 )
-def test_a_config_file_holds_all_of_a_verb_s_options(run, chest, weights, tmp_path, verb):
-    if verb in ("preprocess", "evaluate"):
-        write_cohort(tmp_path / "data", *((8, 4) if verb == "preprocess" else (1, 1)))
+def test_a_config_file_holds_all_of_a_command_s_options(run, chest, weights, tmp_path, command):
+    if command in ("preprocess", "evaluate"):
+        write_cohort(tmp_path / "data", *((8, 4) if command == "preprocess" else (1, 1)))
     file = tmp_path / "mine.yaml"
-    file.write_text(json.dumps(configured(verb, tmp_path, weights)))
-    code, out, err = run(verb, "--config", file)
+    file.write_text(json.dumps(configured(command, tmp_path, weights)))
+    code, out, err = run(command, "--config", file)
     assert code == 0, err
     assert out
-    assert (tmp_path / "there").is_dir() == (verb not in ("inspect", "weights"))
+    assert (tmp_path / "there").is_dir() == (command not in ("inspect", "weights"))
 
 
 def test_a_flag_wins_over_the_config_file(run, chest, weights, tmp_path):
@@ -433,7 +435,7 @@ def test_verbose_shows_where_it_broke(chest, weights, tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["train-denoiser", "--help"], ["inspect", "CHEST", "--json"]],
+    [["--help"], ["preprocess", "--help"], ["inspect", "CHEST", "--json"]],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_a_reader_that_closes_early_is_no_error(chest, arguments):
@@ -442,7 +444,8 @@ def test_a_reader_that_closes_early_is_no_error(chest, arguments):
     done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     done.stdout.close()
     with done.stderr as err:
-        assert err.read() == ""
+        # A busy machine may take long enough for a line of progress.
+        assert [line for line in err if not line.startswith("inspecting: ")] == []
     assert done.wait() == 141
 
 

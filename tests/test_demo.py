@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from covidctnet.cli import _VERBS
+from covidctnet.commands import COMMANDS
 
 SCRIPT = Path(__file__).resolve().parents[1] / "pipelines" / "demo" / "run.sh"
 # Writes its arguments to standard output, and the folders that the script moves.
@@ -63,5 +63,5 @@ def test_the_demo_calls_phantoms_by_their_name(printed):
 
 def test_the_demo_calls_only_commands_that_there_are(printed):
     calls = {line.split()[1] for line in printed if line.startswith("CALL ")}
-    assert calls <= set(_VERBS)
+    assert calls <= set(COMMANDS)
     assert {"train-denoiser", "train-classifier", "evaluate"} <= calls

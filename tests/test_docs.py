@@ -9,6 +9,7 @@ import pytest
 
 import covidctnet
 from covidctnet.classes import CHEST_CT
+from covidctnet.commands import COMMANDS
 from covidctnet.report.record import columns
 from covidctnet.report.words import STATUS_WORDS
 
@@ -96,10 +97,8 @@ def test_every_public_name_is_told():
     assert told == set(covidctnet.__all__) - {"__version__"}
 
 
-def test_every_verb_of_the_command_line_has_a_summary(generated):
-    from covidctnet.cli import _VERBS
-
-    assert set(generated.verbs()) == set(_VERBS)
+def test_every_command_has_a_summary(generated):
+    assert set(generated.commands()) == set(COMMANDS)
 
 
 def test_options_are_told_with_their_defaults(generated):
@@ -113,19 +112,17 @@ def test_the_table_of_presets_in_the_pipelines_tells_what_their_files_say(genera
     text = (TREE / "pipelines/README.md").read_text()
     rows = re.findall(r"^\| ([a-z-]+) `([\w.]+)` \| (.*) \|$", text, re.MULTILINE)
     assert rows
-    for verb, name, cells in rows:
-        files = [generated.preset_settings(preset, verb)[name] for preset in generated.PRESETS]
-        assert cells.split(" | ") == files, f"{verb} {name}"
+    for command, name, cells in rows:
+        files = [generated.preset_settings(preset, command)[name] for preset in generated.PRESETS]
+        assert cells.split(" | ") == files, f"{command} {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(TREE).as_posix())
 def test_every_command_on_the_page_is_there(page):
-    from covidctnet.cli import _VERBS
-
     text = page.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (TREE / "Makefile").read_text(), re.MULTILINE))
     shown = set(re.findall(r"(?:^    |`)covidctnet ([a-z][a-z-]*)", text, re.MULTILINE))
-    assert shown <= set(_VERBS)
+    assert shown <= set(COMMANDS)
     made = re.findall(r"(?:^    |`)make ((?:[a-z][a-z-]*(?: +|`|$))+)", text, re.MULTILINE)
     assert {name.strip("`") for names in made for name in names.split()} <= targets
 

@@ -59,7 +59,7 @@ class TrainCLI(LightningCLI):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
 
     def needed(self) -> dict[str, str]:
-        """Files of the work folder that training starts from, and the verbs that write them."""
+        """Files of the work folder that training starts from, and the commands that write them."""
         return {"splits.json": "preprocess"}
 
     def weights_folder(self) -> Path:
@@ -75,10 +75,10 @@ class TrainCLI(LightningCLI):
                 f"the work folder {work.name!r} does not exist; run covidctnet preprocess first"
             )
         # Before the loggers write into what may be the wrong folder.
-        for needed, verb in self.needed().items():
+        for needed, command in self.needed().items():
             if not (work / needed).is_file():
                 raise UsageError(
-                    f"the work folder {work.name!r} has no {needed}; run covidctnet {verb} first"
+                    f"the work folder {work.name!r} has no {needed}; run covidctnet {command} first"
                 )
         config.trainer.default_root_dir = str(work / self.stage)
         if config.ckpt_path:

@@ -62,7 +62,7 @@ def files(folder):
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_the_verb_divides_a_work_folder(work, capsys):
+def test_the_command_divides_a_work_folder(work, capsys):
     assert main(["split", str(work)]) == 0
     splits = Splits.load(work / "splits.json")
     assert splits.settings == NAMED["paper"]
@@ -185,7 +185,7 @@ def test_a_site_that_the_splits_tell_wins_over_the_stored_one(work):
     assert {m.site for m in members} == {"amber", "dune", "fjord"}
 
 
-def test_unknown_sites_are_refused_by_the_verb(work, capsys):
+def test_unknown_sites_are_refused_by_the_command(work, capsys):
     study = put(work, "late", CHEST_CT.CAP, site=None)
     assert main(["split", str(work), "--scheme", "leave-one-site-out"]) == 2
     assert study in capsys.readouterr().err

@@ -192,7 +192,7 @@ def evaluations(tmp_path):
     return first, second, str(readers)
 
 
-def test_the_verb_tells_both_comparisons(evaluations, capsys):
+def test_the_command_tells_both_comparisons(evaluations, capsys):
     first, second, readers = evaluations
     assert main(["compare", first, second, "--readers", readers]) == 0
     text = capsys.readouterr().out
@@ -203,6 +203,6 @@ def test_the_verb_tells_both_comparisons(evaluations, capsys):
     assert "0.875 (0.690-0.957, n=24)" in text
 
 
-def test_the_verb_wants_something_to_compare_with(evaluations, capsys):
+def test_the_command_wants_something_to_compare_with(evaluations, capsys):
     assert main(["compare", evaluations[0]]) == 2
-    assert "wants a second predictions.csv, or --readers" in capsys.readouterr().err
+    assert "expected a second predictions.csv, --readers FILE or both" in capsys.readouterr().err

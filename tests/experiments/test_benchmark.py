@@ -278,7 +278,7 @@ def test_the_tables_go_between_the_marks_of_a_page(tmp_path):
     assert page.read_text() == "# Mine\n"
 
 
-def test_the_verb_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
+def test_the_command_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
     page = tmp_path / "page.md"
     arguments = ["--weights", tiny, "--device", "cpu", "--repeats", "1"]
     assert main([*arguments, "--only", "lungs", "--json", "--into", str(page)]) == 0

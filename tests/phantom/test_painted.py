@@ -145,6 +145,6 @@ def test_a_control_that_cannot_be_painted_is_left_out_by_name(archive, tmp_path,
     assert "is left out" in caplog.text
 
 
-def test_the_verb_paints_and_says_what(archive, tmp_path, capsys):
+def test_the_command_paints_and_says_what(archive, tmp_path, capsys):
     assert main(["paint", str(archive), "-o", str(tmp_path / "out"), "--copies", "1"]) == 0
     assert "9 painted patients (real lungs, drawn lesions)" in capsys.readouterr().out

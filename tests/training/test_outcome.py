@@ -193,14 +193,14 @@ def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys
 
 
 @pytest.mark.parametrize(
-    ("stage", "missing", "verb"),
+    ("stage", "missing", "command"),
     [
         ("denoiser", "splits.json", "preprocess"),
         ("classifier", "weights/card.json", "train-denoiser"),
     ],
 )
 def test_a_folder_that_is_not_ready_says_what_to_run_and_stays_clean(
-    little_work, capsys, stage, missing, verb
+    little_work, capsys, stage, missing, command
 ):
     if stage == "denoiser":
         (little_work / "splits.json").unlink()
@@ -208,7 +208,7 @@ def test_a_folder_that_is_not_ready_says_what_to_run_and_stays_clean(
     assert train(stage, little_work) == 2
     told = capsys.readouterr().err
     assert missing in told
-    assert f"run covidctnet {verb} first" in told
+    assert f"run covidctnet {command} first" in told
     assert sorted(little_work.rglob("*")) == before
 
 

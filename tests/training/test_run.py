@@ -123,8 +123,8 @@ def test_an_interrupted_run_resumes_to_the_same_bits(denoised, tmp_path, monkeyp
     whole = shutil.copytree(denoised, tmp_path / "whole")
     shutil.rmtree(whole / "denoiser")
     halved = shutil.copytree(whole, tmp_path / "halved")
-    verb = f"train-{stage}"
-    assert main([verb, "--work", str(whole), *arguments]) == 0
+    command = f"train-{stage}"
+    assert main([command, "--work", str(whole), *arguments]) == 0
 
     def interrupt(self):
         if self.current_epoch == 2:
@@ -132,8 +132,8 @@ def test_an_interrupted_run_resumes_to_the_same_bits(denoised, tmp_path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(task, "on_train_epoch_start", interrupt)
-        assert main([verb, "--work", str(halved), *arguments]) == 1
-    assert main([verb, "--work", str(halved), *arguments, "--ckpt_path", "last"]) == 0
+        assert main([command, "--work", str(halved), *arguments]) == 1
+    assert main([command, "--work", str(halved), *arguments, "--ckpt_path", "last"]) == 0
     assert_equal(last(whole, stage), last(halved, stage))
     epochs = [row["epoch"] for row in curve(halved, stage) if row.get("val_loss")]
     assert epochs == ["0", "1", "2", "3"]

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from covidctnet.commands.common import Network, existing
+from covidctnet.commands.parser import add_parameters
 from covidctnet.errors import UsageError
 from covidctnet.files import write_whole
-from covidctnet.verbs.common import add_network, existing
 from pipelines.experiments.benchmark.run import STAGES, around_marks, benchmark, put_into, render
 from pipelines.experiments.benchmark.streaming import draw
 from pipelines.experiments.command import tell
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
     )
-    add_network(parser)
+    add_parameters(parser, Network)
     given = parser.parse_args(arguments)
     return tell(lambda: measure(given))
 

@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
+from covidctnet.commands import COMMANDS
+from covidctnet.commands.parser import run_command
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.keras_import import import_weights
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
-from covidctnet.verbs import VERBS
 from covidctnet.weights import verify_weights
 from covidctnet.weights.shipped import presets_root
 from tests.small import flat_card
@@ -40,18 +41,18 @@ def preset(tmp_path, monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    networks = a_denoiser(both_ways=True), scrambled(CNN3D(50, 128, base=1, dense=4))
+    networks = a_denoiser(), scrambled(CNN3D(50, 128, base=1, dense=4))
     paths = [tmp_path / "bcdu.h5", tmp_path / "cnn.hdf5"]
     for path, network in zip(paths, networks, strict=True):
         write_legacy(path, named(network))
     return *networks, *paths
 
 
-def test_the_verb_makes_a_folder_that_can_be_loaded(tmp_path, capsys, preset, files):
+def test_the_command_makes_a_folder_that_can_be_loaded(tmp_path, capsys, preset, files):
     denoiser, classifier, bcdu, cnn = files
     folder = tmp_path / "weights" / "mine"
     arguments = ["import-keras", "--denoiser", str(bcdu), "--classifier", str(cnn)]
-    assert VERBS["weights"].run([*arguments, "-o", str(folder)]) == 0
+    assert run_command("weights", COMMANDS["weights"], [*arguments, "-o", str(folder)]) == 0
     weights = verify_weights(folder)
     assert capsys.readouterr().out == f"mine  {weights.digest}  imported from Keras\n"
     model = CovidCTNet.load(folder, device="cpu", precision="32")
@@ -141,8 +142,11 @@ def test_every_shipped_preset_tells_its_preprocessing(tmp_path, files):
     ],
 )
 def test_half_a_command_is_wrong_usage(arguments):
-    with pytest.raises(UsageError, match=r"wants --denoiser|takes names only|does not exist"):
-        VERBS["weights"].run(arguments)
+    with pytest.raises(
+        UsageError,
+        match=r"expected weights import-keras --denoiser|takes names only|does not exist",
+    ):
+        run_command("weights", COMMANDS["weights"], arguments)
 
 
 def test_the_imported_denoiser_answers_as_before(tmp_path, preset, files):

@@ -1,0 +1,26 @@
+"""The commands: one function each. Its signature gives the options, its docstring their help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from covidctnet.commands import answers, cohorts, training
+
+__all__ = ["COMMANDS"]
+
+COMMANDS: Mapping[str, Callable[..., int | None]] = {
+    "classify": answers.classify,
+    "inspect": answers.inspect,
+    "phantom": cohorts.phantom,
+    "paint": cohorts.paint,
+    "preprocess": cohorts.preprocess,
+    "split": cohorts.split,
+    "train": training.train,
+    "train-lungs": training.train_lungs,
+    "train-denoiser": training.train_denoiser,
+    "train-classifier": training.train_classifier,
+    "cross-fit": training.cross_fit,
+    "evaluate": answers.evaluate,
+    "compare": answers.compare,
+    "weights": training.weights,
+}

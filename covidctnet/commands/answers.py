@@ -1,0 +1,171 @@
+"""Commands that answer: from scans to results and figures."""
+
+# No `from __future__ import annotations` here: `add_parameters` reads the types.
+import sys
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+
+from covidctnet.commands.common import NOTICE, Exit, Network, Output, existing
+from covidctnet.errors import UsageError
+from covidctnet.progress import bar
+
+__all__ = ["classify", "compare", "evaluate", "inspect"]
+
+
+def classify(
+    paths: Sequence[str],
+    *,
+    output: Output = "results",
+    network: Network,
+    every_series: bool = False,
+    readers: int = 0,
+) -> int:
+    """Answer Covid-19, CAP or Control for every study under some paths.
+
+    Args:
+        paths: DICOM folders, NIfTI, MHA, NRRD; nested.
+        output: Folder for the results.
+        network: Weights, and where they run.
+        every_series: An answer for every series, not only for the best one of a study.
+        readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
+            more, beside a GPU two fewer than cores, sixteen at most.
+    """
+    if readers < 0:
+        raise UsageError(f"--readers must be 0 or more, got {readers}")
+
+    from covidctnet.devices import pick_device
+    from covidctnet.report import Results
+    from covidctnet.run.classify import classify_into, readers_beside
+
+    scans = [existing(path) for path in paths]
+    results = Results(Path(output))
+    model = network.load()
+    with bar("classifying") as progress:
+        counts = classify_into(
+            results,
+            scans,
+            model,
+            every_series=every_series,
+            progress=progress,
+            readers=readers or readers_beside(pick_device(network.device).type),
+        )
+    sys.stdout.write(f"{counts}\n{NOTICE}\n")
+    return counts.exit_code
+
+
+def inspect(
+    paths: Sequence[str], *, json: bool = False, quick: bool = False, show_ids: bool = False
+) -> int:
+    """Show what was found under some paths and what would be done with it.
+
+    Args:
+        paths: Folders or files.
+        json: Print JSON.
+        quick: Headers of DICOM only; without the gates that need voxels.
+        show_ids: Show patient and accession of every study, on a terminal and nowhere else.
+    """
+    if show_ids and (json or not sys.stdout.isatty()):
+        raise UsageError(
+            "--show-ids shows names and numbers of patients on a terminal alone, got "
+            f"{'--json' if json else 'a file or a pipe'}. Leave it out."
+        )
+
+    from covidctnet.run.inspect import ids_of, inspect_paths, render
+
+    with bar("inspecting") as progress:
+        found = inspect_paths(
+            [existing(path) for path in paths],
+            voxels=not quick,
+            progress=progress,
+            note=(lambda study, entry: entry.update(ids=ids_of(study))) if show_ids else None,
+        )
+    sys.stdout.write((dumps(found, indent=1) if json else render(found)) + "\n")
+    outcomes = {study["outcome"] for study in found["studies"]}
+    if "readable" not in outcomes:
+        return Exit.NONE_CLASSIFIED
+    return Exit.OK if outcomes == {"readable"} else Exit.SOME_FAILED
+
+
+def evaluate(
+    *,
+    data: Sequence[str] | None = None,
+    work: str | None = None,
+    predictions: str | None = None,
+    output: Output = "evaluation",
+    network: Network,
+    seed: int = 0,
+) -> int:
+    """Measure accuracy and AUC with intervals on labelled patients.
+
+    Args:
+        data: Labelled folders to classify.
+        work: Work folder: its held-back test split.
+        predictions: Answers made elsewhere: a .csv with study, patient, truth, p_control,
+            p_covid19, p_cap, or .jsonl; with --work only those of its test split are taken.
+        output: Folder for the tables.
+        network: Weights, and where they run.
+        seed: Of the bootstrap.
+    """
+    if predictions is not None and data is not None:
+        raise UsageError(
+            "expected --predictions FILE alone or with --work FOLDER, got --data too. The "
+            "file brings its true labels, or --work does; leave --data out."
+        )
+    if predictions is None and (data is None) == (work is None):
+        raise UsageError(
+            "expected one of --data FOLDER, --work FOLDER or --predictions FILE, got "
+            f"{'none' if data is None else 'both --data and --work'}."
+        )
+
+    from covidctnet.run.elsewhere import evaluate_predictions
+    from covidctnet.run.evaluate import evaluate_data, evaluate_work
+
+    target = Path(output)
+    folder = existing(work) if work is not None else None
+    if predictions is not None:
+        done = evaluate_predictions(existing(predictions), target, work=folder, seed=seed)
+    else:
+        folders = [existing(path) for path in data or ()]
+        model = network.load()
+        with bar("evaluating") as progress:
+            if folder is not None:
+                done = evaluate_work(folder, model, target, seed=seed, progress=progress)
+            else:
+                done = evaluate_data(folders, model, target, seed=seed, progress=progress)
+    sys.stdout.write(f"{done.table}\n{NOTICE}\n")
+    return Exit.SOME_FAILED if done.failed else Exit.OK
+
+
+def compare(
+    first: str, second: str | None = None, *, readers: str | None = None, seed: int = 0
+) -> None:
+    """Compare two evaluations of the same patients, or one with human readers.
+
+    Args:
+        first: The predictions.csv of an evaluation.
+        second: Another, on the same patients.
+        readers: Table with the columns study, reader and label: human readers of the same studies.
+        seed: Of the bootstrap.
+    """
+    if not second and not readers:
+        raise UsageError(
+            "expected a second predictions.csv, --readers FILE or both, got one predictions.csv. "
+            "Add one of them."
+        )
+
+    import numpy as np
+
+    from covidctnet.evaluation.compare import compare as against
+    from covidctnet.evaluation.compare import score_readers
+    from covidctnet.evaluation.predictions import read_predictions, read_readers
+    from covidctnet.evaluation.tables import comparison_table, readers_table
+
+    own = read_predictions(Path(first))
+    rng = np.random.default_rng(seed)
+    tables = []
+    if second:
+        tables.append(comparison_table(against(own, read_predictions(Path(second)), rng=rng)))
+    if readers:
+        tables.append(readers_table(*score_readers(own, read_readers(Path(readers)), rng=rng)))
+    sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")

@@ -1,0 +1,66 @@
+"""What the commands have in common: exit codes, the notice, options, paths."""
+
+# No `from __future__ import annotations` here: `add_parameters` reads the types.
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from covidctnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from covidctnet.contract import Predictor
+
+__all__ = ["NOTICE", "Exit", "Network", "Output", "existing"]
+
+
+class Exit(IntEnum):
+    """Exit codes of the program; the last two are 128 and a signal's number, as shells have it."""
+
+    OK, ERROR, USAGE, SOME_FAILED, NONE_CLASSIFIED = range(5)
+    INTERRUPTED, PIPE = 130, 141
+
+
+NOTICE = "Research use only. Not a medical device."
+
+# The folder that a command writes, and its short name.
+Output = Annotated[str, "-o"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The options that name weights and where they run.
+
+    Attributes:
+        weights: Shipped name, or a folder.
+        device: One of auto, cpu, cuda, cuda:1 or mps.
+        precision: 32, bf16 (nearly twice as fast where the processor knows it), or auto.
+        compiled: Let torch.compile write kernels for the denoiser, in a minute or so at the first
+            study; for many studies and a GPU.
+    """
+
+    weights: str = "compact"
+    device: str = "auto"
+    precision: str = "auto"
+    compiled: bool = False
+
+    def load(self) -> "Predictor":
+        """The predictor that they name."""
+        from covidctnet.run.load import load
+
+        return load(
+            self.weights, device=self.device, precision=self.precision, compiled=self.compiled
+        )
+
+
+def existing(text: str) -> Path:
+    """The path that an argument names.
+
+    Raises:
+        UsageError: If nothing is there.
+    """
+    path = Path(text)
+    # An empty variable of a shell must not mean the current folder.
+    if not text or not path.exists():
+        raise UsageError(f"{text!r} does not exist; give a folder or a file that does")
+    return path
