@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.keras_file import KerasFile, KerasLayer, read_keras, shown
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.systems.covidctnet.networks.cnn3d import LEVELS
-from covidctnet.systems.covidctnet.networks.convlstm import Gates
+from covidctnet.systems.covidctnet.networks.convlstm import ConvLSTMPair, Gates
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
 from covidctnet.weights.card import CARD
@@ -37,27 +37,34 @@ __all__ = ["import_keras", "import_weights"]
 
 PUBLISHED_DEPTH = 50
 
-# Place in the torch module of every array of a kind, and how to turn it: (row, column, in, out) to
+# Layers of Keras by the module that does the same.
+_KINDS = {
+    nn.Conv2d: "Conv2D",
+    nn.ConvTranspose2d: "Conv2DTranspose",
+    nn.Conv3d: "Conv3D",
+    nn.Linear: "Dense",
+    nn.BatchNorm2d: "BatchNormalization",
+    ConvLSTMPair: "ConvLSTM2D",
+}
+# Place in the module of every array of a kind, and how to turn it: (row, column, in, out) to
 # (out, in, row, column), and (row, column, out, in) to (in, out, row, column) without a flip. The
 # gates of a ConvLSTM stay in the order i, f, c, o.
-_IMAGE, _VOLUME, _MATRIX, _VECTOR = (3, 2, 0, 1), (4, 3, 0, 1, 2), (1, 0), (0,)
+_IMAGE, _VECTOR = (3, 2, 0, 1), (0,)
 _BIAS = ("bias", _VECTOR)
-_CELL = (("input.weight", _IMAGE), ("recurrent.weight", _IMAGE), ("input.bias", _VECTOR))
+_NORM = ("weight", "bias", "running_mean", "running_var")
 _SLOTS: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
     "Conv2D": (("weight", _IMAGE), _BIAS),
     "Conv2DTranspose": (("weight", _IMAGE), _BIAS),
-    "Conv3D": (("weight", _VOLUME), _BIAS),
-    "Dense": (("weight", _MATRIX), _BIAS),
-    "BatchNormalization": tuple(
-        (name, _VECTOR) for name in ("weight", "bias", "running_mean", "running_var")
-    ),
-    "ConvLSTM2D": tuple((f"backward_lstm.{name}", turn) for name, turn in _CELL),
-    "Bidirectional": tuple(
-        (f"{way}_lstm.{name}", turn) for way in ("forward", "backward") for name, turn in _CELL
-    ),
+    "Conv3D": (("weight", (4, 3, 0, 1, 2)), _BIAS),
+    "Dense": (("weight", (1, 0)), _BIAS),
+    "BatchNormalization": tuple((name, _VECTOR) for name in _NORM),
+    "ConvLSTM2D": (("input.weight", _IMAGE), ("recurrent.weight", _IMAGE), ("input.bias", _VECTOR)),
 }
-# What our ConvLSTMs do and shapes do not show; a file that tells its settings must agree.
-_LSTM = {"activation": "tanh", "return_sequences": False}
+
+# What our ConvLSTMs do and shapes do not show; a whole model must agree.
+_LSTM = {"activation": "tanh", "return_sequences": False, "go_backwards": True}
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def import_keras(
@@ -77,8 +84,8 @@ def import_keras(
         size: Classifier: rows and columns; the weights do not tell them, as poolings round.
 
     Returns:
-        In evaluation mode, on the CPU: a `BCDUNet` that reads backward only or both ways, as wide
-        and deep as the file says, or a `CNN3D`.
+        In evaluation mode, on the CPU: a `BCDUNet`, as wide and deep as the file says, or a
+        `CNN3D`.
 
     Raises:
         WeightsError: If h5py is not installed, the file cannot be read, holds another network, or
@@ -87,7 +94,7 @@ def import_keras(
     saved = read_keras(Path(path))
     if saved.of("Conv3D"):
         return _classifier(saved, depth, size)
-    if saved.of("ConvLSTM2D", "Bidirectional"):
+    if saved.of("ConvLSTM2D"):
         return _denoiser(saved, gates)
     raise WeightsError(
         f"{saved.name} holds {_counted(Counter(layer.kind for layer in saved.layers))}, expected a "
@@ -131,7 +138,7 @@ def import_weights(
             "denoiser": {
                 "base": cleaner.encoder1[0].out_channels,
                 "depth": 1 if cleaner.dense2 is None else 3,
-                "bidirectional": cleaner.decoder1.forward_lstm is not None,
+                "bidirectional": False,
                 "gates": cleaner.decoder1.backward_lstm.gates,
             },
             "classifier": {
@@ -178,59 +185,40 @@ def _sha256(path: Path) -> str:
 
 
 def _denoiser(saved: KerasFile, gates: Gates | None) -> BCDUNet:
-    both_ways, is_deep = bool(saved.of("Bidirectional")), len(saved.of("Conv2D")) != 16
-    lstm = "Bidirectional" if both_ways else "ConvLSTM2D"
-    each = {"Conv2DTranspose": 3, "BatchNormalization": 3, lstm: 3}
-    _expect(saved, "BCDU-Net", {"Conv2D": 20, **each}, {"Conv2D": 16, **each})
+    depth: Literal[1, 3] = 1 if len(saved.of("Conv2D")) <= 16 else 3
+    each = ("Conv2DTranspose", "BatchNormalization", "ConvLSTM2D")
+    _expect(saved, "BCDU-Net", {"Conv2D": 14 + 2 * depth, **dict.fromkeys(each, 3)})
     base = len(saved.of("Conv2D")[0].arrays[1])
     if base < 2 or base % 2:
         raise WeightsError(
             f"{saved.name} starts with {base} filters, expected an even count. "
             "Give a file of a BCDU-Net."
         )
-    depth: Literal[1, 3] = 3 if is_deep else 1
-    with torch.device("meta"):
-        network = BCDUNet(base, depth, both_ways, _gates(saved, gates))
-    bottom = ["dense1", "dense2", "dense3"] if is_deep else ["dense1"]
-    decoders = ["decoder3", "decoder2", "decoder1"]
-    blocks = ["encoder1", "encoder2", "encoder3", *bottom, *(f"{d}.convs" for d in decoders)]
-    places = {
-        "Conv2D": [f"{block}.{i}." for block in (*blocks, "head") for i in (0, 2)],
-        "Conv2DTranspose": [f"{decoder}.up." for decoder in decoders],
-        "BatchNormalization": [f"{decoder}.norm." for decoder in decoders],
-        lstm: [f"{decoder}." for decoder in decoders],
-    }
     _check_lstms(saved)
-    _fill(saved, network, places)
-    return network.eval()
+    with torch.device("meta"):
+        network = BCDUNet(base, depth, bidirectional=False, gates=_gates(saved, gates))
+    return _fill(saved, network)
 
 
 def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
-    """The activation that the file tells, else the one asked for, else that of its Keras."""
-    if asked not in (None, *get_args(Gates)):
-        raise WeightsError(f"gates must be one of {', '.join(get_args(Gates))}, got {asked!r}")
-    lstms = saved.of("ConvLSTM2D", "Bidirectional")
-    told = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
-    if len(told) > 1 or not told <= set(get_args(Gates)):
+    """The activation of the gates that the file gives, else the one asked for, else its Keras'."""
+    known = get_args(Gates)
+    if asked not in (None, *known):
+        raise WeightsError(f"gates must be one of {', '.join(known)}, got {asked!r}")
+    lstms = saved.of("ConvLSTM2D")
+    given = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
+    expected = {asked} if asked else set(known) - ({"hard_sigmoid"} if saved.keras == 3 else set())
+    if len(given) > 1 or not given <= expected:
         raise WeightsError(
-            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, told)))}, expected "
-            f"one of {', '.join(get_args(Gates))}. Give a file of the published network."
+            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, given)))}, expected "
+            f"{' or '.join(sorted(expected))}; hard_sigmoid is that of Keras 2, "
+            "clip(0.2 x + 0.5, 0, 1). Leave the gates to the file, or give another file."
         )
-    if told == {"hard_sigmoid"} and saved.keras == 3:
-        raise WeightsError(
-            f"{saved.name} has the hard_sigmoid gates of Keras 3, clip(x / 6 + 0.5, 0, 1), "
-            "expected sigmoid or those of Keras 2, clip(0.2 x + 0.5, 0, 1). Train with one."
-        )
-    if told and asked not in (None, *told):
-        raise WeightsError(
-            f"{saved.name} was trained with {told.pop()} gates, {asked} were asked for. "
-            "Leave the gates to the file."
-        )
-    by_version: dict[int, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
-    gates = told.pop() if told else asked or by_version.get(saved.keras or 0)
+    by_version: dict[int | None, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
+    gates = given.pop() if given else asked or by_version.get(saved.keras)
     if gates is None:
         raise WeightsError(
-            f"{saved.name} does not tell whether Keras 2 or 3 trained it, and their ConvLSTM gates "
+            f"{saved.name} does not say whether Keras 2 or 3 trained it, and their ConvLSTM gates "
             "differ. Say gates hard_sigmoid (Keras 2) or sigmoid (Keras 3)."
         )
     return cast(Gates, gates)
@@ -238,13 +226,13 @@ def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
 
 def _check_lstms(saved: KerasFile) -> None:
     """Refuse ConvLSTMs of the right shapes that compute something else."""
-    for layer in saved.of("ConvLSTM2D", "Bidirectional"):
-        for key, value in {**_LSTM, "go_backwards": layer.kind == "ConvLSTM2D"}.items():
+    for layer in saved.of("ConvLSTM2D"):
+        for key, value in _LSTM.items():
             if (found := _setting(layer, key)) not in (None, value):
                 raise WeightsError(
-                    f"{saved.name}: {layer.kind} {shown(layer.name)} has {key} "
-                    f"{shown(found)}, expected {value!r}: ConvLSTMs read backward only, or both "
-                    "ways, and give their last state. Give a file of the published network."
+                    f"{saved.name}: ConvLSTM2D {shown(layer.name)} has {key} {shown(found)}, "
+                    f"expected {value!r}: ConvLSTMs read backward and give their last state. Give "
+                    "a file of the published network."
                 )
 
 
@@ -288,49 +276,56 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
     # Keras flattens (slice, row, column, channel), torch (channel, slice, row, column).
     kernel = first.arrays[0].reshape(*network.grid, -1, hidden)
     kernel = np.moveaxis(kernel, -2, 0).reshape(features, hidden)
-    turned = replace(first, arrays=(kernel, first.arrays[1]))
-    saved = replace(saved, layers=[turned if layer is first else layer for layer in saved.layers])
-    convs = [n for n, layer in network.features.named_children() if isinstance(layer, nn.Conv3d)]
-    layers = {"Conv3D": [f"features.{n}." for n in convs], "Dense": ["classify.0.", "classify.3."]}
-    _fill(saved, network, layers)
-    return network.eval()
+    turned = first._replace(arrays=(kernel, first.arrays[1]))
+    layers = [turned if layer is first else layer for layer in saved.layers]
+    return _fill(replace(saved, layers=layers), network)
 
 
-def _expect(saved: KerasFile, network: str, *expected: Mapping[str, int]) -> None:
+def _expect(saved: KerasFile, network: str, expected: Mapping[str, int]) -> None:
     found = Counter(layer.kind for layer in saved.layers)
-    if found not in expected:
-        # The nearest explains the difference best.
-        near = min(map(Counter, expected), key=lambda w: ((found - w) + (w - found)).total())
+    if found != expected:
         raise WeightsError(
-            f"{saved.name} holds {_counted(found)}, expected {_counted(near)} as in a {network}. "
-            f"Give a whole file of a {network}."
+            f"{saved.name} holds {_counted(found)}, expected {_counted(expected)} as in a "
+            f"{network}. Give a whole file of a {network}."
         )
 
 
-def _fill(saved: KerasFile, network: nn.Module, places: Mapping[str, Sequence[str]]) -> None:
+def _places(network: nn.Module) -> Iterator[tuple[str, str]]:
+    """Kind and name of every module that is a layer of Keras, in the order of the network."""
+    for name, module in network.named_modules():
+        # A ConvLSTM is one layer, whatever it consists of.
+        if type(module) in _KINDS and "_lstm." not in name:
+            yield _KINDS[type(module)], name
+
+
+def _fill(saved: KerasFile, network: Network) -> Network:
     """Turn every array and put it where it belongs, in the order of each kind's layers."""
     own = network.state_dict()
     # Keras does not count batches, and with a fixed momentum torch does not use the count.
     state = {name: torch.tensor(0) for name in own if name.endswith("num_batches_tracked")}
-    for kind, prefixes in places.items():
-        for layer, prefix in zip(saved.of(kind), prefixes, strict=True):
-            for array, (name, turn) in zip(layer.arrays, _SLOTS[kind], strict=True):
-                shape = dict(zip(turn, own[prefix + name].shape, strict=True))
-                expected = tuple(shape[axis] for axis in range(len(turn)))
-                if array.shape != expected:
-                    raise WeightsError(
-                        f"{saved.name}: {kind} {shown(layer.name)} holds an array of "
-                        f"{array.shape}, expected {expected} at {prefix}{name}. "
-                        "Give an untouched file of the published network."
-                    )
-                values = np.ascontiguousarray(array.transpose(turn), dtype=np.float32)
-                if not np.isfinite(values).all() or (name == "running_var" and values.min() < 0):
-                    raise WeightsError(
-                        f"{saved.name}: {kind} {shown(layer.name)} holds impossible numbers, "
-                        f"expected finite ones at {prefix}{name}. Train it anew."
-                    )
-                state[prefix + name] = torch.from_numpy(values)
+    left = {kind: iter(saved.of(kind)) for kind in _SLOTS}
+    for kind, module in _places(network):
+        layer = next(left[kind])
+        for array, (slot, turn) in zip(layer.arrays, _SLOTS[kind], strict=True):
+            name = f"{module}.{slot}"
+            expected = [0] * len(turn)
+            for size, axis in zip(own[name].shape, turn, strict=True):
+                expected[axis] = size
+            if array.shape != tuple(expected):
+                raise WeightsError(
+                    f"{saved.name}: {kind} {shown(layer.name)} holds an array of {array.shape}, "
+                    f"expected {tuple(expected)} at {name}. Give an untouched file of the "
+                    "published network."
+                )
+            values = np.ascontiguousarray(array.transpose(turn), dtype=np.float32)
+            if not np.isfinite(values).all() or (slot == "running_var" and values.min() < 0):
+                raise WeightsError(
+                    f"{saved.name}: {kind} {shown(layer.name)} holds impossible numbers, "
+                    f"expected finite ones at {name}. Train it again."
+                )
+            state[name] = torch.from_numpy(values)
     network.load_state_dict(state, assign=True)
+    return network.eval()
 
 
 def _counted(kinds: Mapping[str, int]) -> str:

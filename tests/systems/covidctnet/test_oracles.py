@@ -79,7 +79,7 @@ def test_the_gates_of_keras_2_are_found_without_being_asked_for(oracles, file):
 
 
 def test_a_file_that_tells_no_keras_wants_to_be_told_the_gates(oracles):
-    with pytest.raises(WeightsError, match=r"does not tell whether .* Say gates hard_sigmoid"):
+    with pytest.raises(WeightsError, match=r"does not say whether .* Say gates hard_sigmoid"):
         import_keras(oracles / "bcdunet_base4_48.weights.h5")
 
 
