@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
-from covidctnet.progress import lines
+from covidctnet.progress import bar, lines
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
 from covidctnet.training.recipe import Export, Recipe
@@ -189,15 +189,17 @@ def _export(cli: TrainCLI, export: Export, command: str, stage: str) -> Path:
         # Checkpoints of older versions tell no figures.
         metrics = {k: round(v, 6) for k, v in state.get("metrics", {"val_loss": score}).items()}
         metrics = {**metrics, "epoch": int(state["epoch"]), "step": int(state["global_step"])}
-        export(
-            cli.model,
-            cli.datamodule,
-            target,
-            metrics,
-            command=command,
-            config=_plain(cli.config),
-            attribution=cli.config.attribution,
-        )
+        # What is fitted after training, as a calibration, may take minutes on many scans.
+        with bar(f"finishing the {stage}"):
+            export(
+                cli.model,
+                cli.datamodule,
+                target,
+                metrics,
+                command=command,
+                config=_plain(cli.config),
+                attribution=cli.config.attribution,
+            )
         write_curve(Path(cli.config.trainer.default_root_dir), target / "curves", stage)
         _LOG.info("wrote %s weights from epoch %d", stage, state["epoch"])
     cli.trainer.strategy.barrier()

@@ -26,8 +26,8 @@ step "2/8 classify them with the weights that come with the package"
 
 step "a first page is there: open $(cd "$runs" && pwd)/results-compact/index.html"
 cat <<'WORDS'
-What follows trains two toy networks on phantoms and evaluates them: about ten minutes on two cores.
-A line at least every half minute says how far it is. Ctrl-C ends it and keeps the page.
+What follows trains two toy networks on phantoms and evaluates them. A line at least every half
+minute says how far it is. Ctrl-C ends it and keeps the page.
 WORDS
 
 step "3/8 write a cohort of 30 phantoms as DICOM"
