@@ -52,9 +52,9 @@ format: install ## Let ruff format the code
 	$(BIN)/ruff format .
 
 test: lint ## Lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-# The laws that hold in a moment: networks, preprocessing, figures, values; no training, no children.
+# What is tested in a moment: networks, preprocessing, figures, values; no training run, no child process.
 QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/evaluation/test_curves.py tests/evaluation/test_intervals.py \
          tests/evaluation/test_metrics.py tests/trust/test_appearance.py tests/test_files.py \
@@ -62,9 +62,9 @@ QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/systems/covidctnet/test_residual.py tests/test_results.py \
          tests/weights/test_shipped.py tests/test_volume.py tests/test_public_values.py
 
-quick: install ## The fast laws alone, in a minute or so
+quick: install ## The fast tests alone: networks, preprocessing, figures, values
 	$(BIN)/ruff check -q .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(QUICK) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK) $(ARGS)
 
 docs: install ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

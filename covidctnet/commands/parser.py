@@ -87,7 +87,7 @@ def _positional(kind: Any, parameter: inspect.Parameter) -> dict[str, Any]:
     if parameter.default is not parameter.empty:
         how = {"nargs": "?", **how, "default": parameter.default}
         if how["nargs"] == "+":
-            how["nargs"] = "*"
+            how |= {"nargs": "*", "default": [*parameter.default]}
     return how
 
 
