@@ -92,13 +92,23 @@ def shipped(recorded):
     return CovidCTNet.load(SHIPPED, device="cpu", precision="32")
 
 
-def test_the_shipped_weights_answer_for_a_phantom_of_each_class_as_recorded(
-    recorded, shipped, synthetic
-):
+def test_the_shipped_weights_answer_for_a_phantom_as_recorded(recorded, shipped, synthetic):
+    """One of twelve, as each takes a while: `python -m tests.recording` compares all."""
     exact = recorded["now"]["environment"] == environment()
-    found = answers(shipped, islice(synthetic, 0, None, 4))
-    assert len(found) == 3
+    found = answers(shipped, islice(synthetic, 4, 5))
+    assert found.keys() == {"phantom covid19 0"}
     assert_same(recorded["now"]["shipped"], found, exact=exact)
+
+
+def test_eight_bits_give_that_phantom_nearly_the_answer_recorded_of_all_bits(recorded, synthetic):
+    """`make exactness` compares many scans."""
+    name, volume = synthetic[4]
+    exact = recorded["now"]["shipped"][name]
+    rounded = CovidCTNet.load(SHIPPED, device="cpu", precision="bf16")(volume)
+    assert rounded.label.key == max(exact["probabilities"], key=exact["probabilities"].get)
+    for label, probability in rounded.probabilities.items():
+        assert 0 < abs(probability - exact["probabilities"][label.key]) < 0.01
+    assert rounded.distance == pytest.approx(exact["distance"], rel=TOLERANCE)
 
 
 def test_the_shipped_weights_answer_for_a_real_scan_as_recorded(recorded, shipped, real):

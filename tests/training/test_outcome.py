@@ -13,7 +13,7 @@ from covidctnet.cohort.splits import Splits
 from covidctnet.systems.covidctnet.training import tasks
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
-from tests.little_work import PATIENTS
+from tests.little_work import PATIENTS, fill
 from tests.small import flat_card
 
 DENOISER = ("--model.base=2", "--model.depth=1", "--data.batch_size=2")
@@ -40,20 +40,52 @@ def losses(work, stage):
         return [float(row["val_loss"]) for row in csv.DictReader(file) if row.get("val_loss")]
 
 
+@pytest.fixture(scope="module")
+def with_denoiser(tmp_path_factory):
+    """A work folder with a trained denoiser, made once; tests get copies."""
+    work = fill(tmp_path_factory.mktemp("denoiser") / "little")
+    assert train("denoiser", work) == 0
+    return work
+
+
+@pytest.fixture(scope="module")
+def with_classifier(with_denoiser, tmp_path_factory):
+    """The same with a classifier."""
+    work = copy(with_denoiser, tmp_path_factory.mktemp("classifier"))
+    assert train("classifier", work) == 0
+    return work
+
+
+def copy(work, folder):
+    return shutil.copytree(work, folder / work.name)
+
+
+@pytest.fixture
+def denoiser_work(with_denoiser, tmp_path):
+    return copy(with_denoiser, tmp_path)
+
+
+@pytest.fixture
+def trained_work(with_classifier, tmp_path):
+    return copy(with_classifier, tmp_path)
+
+
 @pytest.fixture(params=[("denoiser", DenoiserTask), ("classifier", ClassifierTask)])
-def gone_by(request, little_work, monkeypatch):
+def gone_by(request, tmp_path, monkeypatch):
     """A stage that was spoiled after its best epoch, and where."""
     stage, task = request.param
     if stage == "classifier":
-        assert train("denoiser", little_work) == 0
+        work = copy(request.getfixturevalue("with_denoiser"), tmp_path)
+    else:
+        work = fill(tmp_path / "little")
 
     def spoil(self):
         if self.current_epoch == 2:
             list(self.network.parameters())[-1].data[0] += 50
 
     monkeypatch.setattr(task, "on_train_epoch_start", spoil)
-    assert train(stage, little_work, epochs=4) == 0
-    return stage, little_work
+    assert train(stage, work, epochs=4) == 0
+    return stage, work
 
 
 def test_the_weights_and_the_figures_on_the_card_are_those_of_the_best_epoch(gone_by):
@@ -72,11 +104,9 @@ def test_the_weights_and_the_figures_on_the_card_are_those_of_the_best_epoch(gon
         assert torch.equal(value, kept[f"network.{name}"]), name
 
 
-def test_the_card_counts_the_patients_of_every_split(little_work):
-    assert train("denoiser", little_work) == 0
-    assert train("classifier", little_work) == 0
-    splits = Splits.load(little_work / "splits.json")
-    trained = card(little_work)["training"]
+def test_the_card_counts_the_patients_of_every_split(with_classifier):
+    splits = Splits.load(with_classifier / "splits.json")
+    trained = card(with_classifier)["training"]
     for stage, names in (
         ("denoiser", ("denoiser_train", "denoiser_val")),
         ("classifier", ("train", "val")),
@@ -88,20 +118,17 @@ def test_the_card_counts_the_patients_of_every_split(little_work):
             assert sum(split[label.title] for split in told["patients"].values()) == count
 
 
-def test_weights_of_phantoms_say_so(little_work):
-    assert train("denoiser", little_work) == 0
-    assert card(little_work)["synthetic_only"] is True
-    assert train("classifier", little_work) == 0
-    assert card(little_work)["synthetic_only"] is True
-    kinds = card(little_work)["training"]["classifier"]["data"]["studies_by_kind"]
+def test_weights_of_phantoms_say_so(with_denoiser, with_classifier):
+    assert card(with_denoiser)["synthetic_only"] is True
+    assert card(with_classifier)["synthetic_only"] is True
+    kinds = card(with_classifier)["training"]["classifier"]["data"]["studies_by_kind"]
     assert kinds.keys() == {"synthetic patients (phantoms)"}
 
 
 def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synthetic(
-    little_work, patients_work
+    with_denoiser, patients_work
 ):
-    assert train("denoiser", little_work) == 0
-    denoiser = str(little_work / "weights")
+    denoiser = str(with_denoiser / "weights")
     assert train("classifier", patients_work, "--data.denoiser", denoiser) == 0
     assert card(patients_work)["synthetic_only"] is False
     kinds = card(patients_work)["training"]["classifier"]["data"]["studies_by_kind"]
@@ -109,10 +136,8 @@ def test_weights_that_saw_a_patient_in_either_stage_do_not_call_themselves_synth
 
 
 @pytest.mark.parametrize("stage", ["denoiser", "classifier"])
-def test_the_learning_curve_travels_with_the_weights(little_work, stage):
-    assert train("denoiser", little_work) == 0
-    assert stage == "denoiser" or train("classifier", little_work) == 0
-    with (little_work / "weights" / "curves" / f"{stage}.csv").open(newline="") as file:
+def test_the_learning_curve_travels_with_the_weights(with_classifier, stage):
+    with (with_classifier / "weights" / "curves" / f"{stage}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert any(row["val_loss"] for row in rows)
     assert [int(row["step"]) for row in rows] == sorted(int(row["step"]) for row in rows)
@@ -130,13 +155,11 @@ def test_the_card_names_no_folder_and_no_user(little_work):
         assert secret not in text
 
 
-def test_a_denoiser_trained_anew_takes_the_old_classifier_away(little_work):
-    assert train("denoiser", little_work) == 0
-    assert train("classifier", little_work) == 0
-    assert "classifier.safetensors" in card(little_work)["files"]
-    assert train("denoiser", little_work, "--seed_everything=1") == 0
-    assert list(card(little_work)["files"]) == ["denoiser.safetensors"]
-    assert not (little_work / "weights" / "classifier.safetensors").exists()
+def test_a_denoiser_trained_anew_takes_the_old_classifier_away(trained_work):
+    assert "classifier.safetensors" in card(trained_work)["files"]
+    assert train("denoiser", trained_work, "--seed_everything=1") == 0
+    assert list(card(trained_work)["files"]) == ["denoiser.safetensors"]
+    assert not (trained_work / "weights" / "classifier.safetensors").exists()
 
 
 def kill(network):
@@ -184,12 +207,11 @@ def test_a_compiled_network_learns_what_the_plain_one_learns(little_work, monkey
 
 
 @pytest.mark.parametrize("stage", ["denoiser", "classifier"])
-def test_a_run_that_diverged_leaves_the_weights_as_they_were(little_work, capsys, stage):
-    assert train("denoiser", little_work) == 0
-    before = card(little_work)
-    assert train(stage, little_work, "--model.learning_rate=1e30", epochs=3) == 2
+def test_a_run_that_diverged_leaves_the_weights_as_they_were(denoiser_work, capsys, stage):
+    before = card(denoiser_work)
+    assert train(stage, denoiser_work, "--model.learning_rate=1e30", epochs=3) == 2
     assert "training diverged" in capsys.readouterr().err
-    assert card(little_work) == before
+    assert card(denoiser_work) == before
 
 
 @pytest.mark.parametrize(
@@ -251,8 +273,11 @@ def test_an_option_nobody_knows_is_told_in_one_line(little_work, capsys, stage):
 @pytest.mark.parametrize(
     ("stage", "task"), [("denoiser", DenoiserTask), ("classifier", ClassifierTask)]
 )
-def test_ctrl_c_exits_130_and_the_run_can_go_on(little_work, monkeypatch, capsys, stage, task):
-    assert train("denoiser", little_work) == 0
+def test_ctrl_c_exits_130_and_the_run_can_go_on(
+    little_work, with_denoiser, monkeypatch, capsys, stage, task
+):
+    if stage == "classifier":
+        shutil.copytree(with_denoiser / "weights", little_work / "weights")
     handler = signal.getsignal(signal.SIGINT)
 
     def interrupt(self):
@@ -291,11 +316,10 @@ def test_a_trial_run_of_a_batch_writes_no_weights(little_work):
 
 @pytest.mark.parametrize("stage", ["denoiser", "classifier"])
 def test_training_on_a_gpu_that_is_not_there_is_wrong_usage(
-    little_work, monkeypatch, capsys, stage
+    denoiser_work, monkeypatch, capsys, stage
 ):
-    assert train("denoiser", little_work) == 0
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert train(stage, little_work, "--device=cuda") == 2
+    assert train(stage, denoiser_work, "--device=cuda") == 2
     assert "device 'cuda' is not on this machine" in capsys.readouterr().err
 
 
@@ -324,27 +348,24 @@ def test_the_flags_of_recipe_and_trainer_work(little_work, options):
     ).all()
 
 
-def test_the_input_of_the_classifier_reaches_the_card(little_work):
-    assert train("denoiser", little_work) == 0
-    assert train("classifier", little_work, "--data.precision=32") == 0
-    plain = card(little_work)
+def test_the_input_of_the_classifier_reaches_the_card(denoiser_work):
+    assert train("classifier", denoiser_work, "--data.precision=32") == 0
+    plain = card(denoiser_work)
     assert plain["residual"] == {"depth_resize": "linear", "signed": True}
     assert plain["architecture"]["classifier"] == {"base": 1, "depth": 34, "size": 40}
     options = ("--data.classifier_input=both", "--data.precision=bf16")
-    assert train("classifier", little_work, *options) == 0
-    told = card(little_work)
+    assert train("classifier", denoiser_work, *options) == 0
+    told = card(denoiser_work)
     assert told["residual"] == {**plain["residual"], "classifier_input": "both"}
     assert told["architecture"]["classifier"]["channels"] == 2
     assert told["training"]["classifier"]["config"]["residual_precision"] == "bf16"
-    weights = load_weights(little_work / "weights")
+    weights = load_weights(denoiser_work / "weights")
     assert weights.classifier().input_shape[0] == 2
 
 
 @pytest.mark.parametrize("option", ["--data.classifier_input=lungs", "--data.precision=64"])
-def test_an_input_nobody_knows_is_wrong_usage_in_one_line(little_work, capsys, option):
-    assert train("denoiser", little_work) == 0
-    capsys.readouterr()
-    assert train("classifier", little_work, option) == 2
+def test_an_input_nobody_knows_is_wrong_usage_in_one_line(denoiser_work, capsys, option):
+    assert train("classifier", denoiser_work, option) == 2
     told = capsys.readouterr().err
     assert option.partition("=")[2] in told
     assert told.count("\n") == 1

@@ -7,7 +7,6 @@ import torch
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.preprocess import preprocess
 from covidctnet.systems.covidctnet.denoise import residual_volume
 from covidctnet.systems.covidctnet.networks import CNN3D
@@ -258,21 +257,3 @@ def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrat
     assert answer.images["attention"].shape == answer.images["input"].shape
     outside = answer.images["residual"] <= 0
     assert not answer.images["lesions"][outside].any()
-
-
-@pytest.mark.parametrize(
-    ("label", "scanner"),
-    [(CHEST_CT.CAP, "birch"), (CHEST_CT.COVID19, "dune"), (CHEST_CT.CONTROL, "unseen-a")],
-)
-def test_eight_bits_give_a_phantom_the_answer_of_all_bits(label, scanner):
-    phantom = make_phantom(label, 3, scanner=SCANNERS[scanner], matrix=96, spacing_mm=8.0)
-    exact, rounded = (
-        CovidCTNet.load("compact", device="cpu", precision=precision)(phantom.volume)
-        for precision in ("32", "bf16")
-    )
-    assert rounded.label is exact.label
-    for one, other in zip(
-        exact.probabilities.values(), rounded.probabilities.values(), strict=True
-    ):
-        assert 0 < abs(one - other) < 0.01
-    assert rounded.distance == exact.distance is not None
