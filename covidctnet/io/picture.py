@@ -2,7 +2,7 @@
 
 The content decides what a file is, never its name. Its size is read first, and a picture that is
 too small or too large is refused before a pixel is decoded. Decoders are C code, so pictures of
-strangers are read in a child process: `covidctnet.io.child.PictureChild`.
+unknown origin are read in a child process: `covidctnet.io.child.PictureChild`.
 
 Radiographs in DICOM (CR, DX) are not read yet: they are refused as no CT. Their place is
 `_FORMATS`, with a reader of their own.

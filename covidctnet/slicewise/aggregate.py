@@ -107,7 +107,7 @@ class ScanScores:
     def heights_mm(self) -> np.ndarray:
         """Height that each slice stands for, mm.
 
-        Half the way to each neighbour, and at the ends and beside missing slices the usual step.
+        Half the way to each neighbour, and at the ends and next to missing slices the usual step.
         """
         usual = self.step_mm
         gaps = np.diff(self.z_mm)

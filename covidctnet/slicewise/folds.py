@@ -22,7 +22,7 @@ def joined_groups(*keys: Sequence[str | None], pairs: Iterable[tuple[int, int]] 
     Args:
         keys: One value a picture each, such as its patient and its source; None is unknown and
             joins nothing.
-        pairs: Pictures to join besides, such as copies.
+        pairs: More pictures to join, such as copies.
 
     Returns:
         Number of each picture's group, in the order in which they come first.

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # Pictures whose hashes are nearer are copies. Chosen between the distances of copies and those of
-# neighbouring slices of one scan, which docs/measured/slices.md tells.
+# neighbouring slices of one scan: see docs/measured/slices.md.
 COPY_DISTANCE = 0.03
 
 # Greys that are compared, and cosines along each side that are kept of them.

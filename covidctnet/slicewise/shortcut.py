@@ -78,7 +78,7 @@ class ShortcutScores:
 
 
 def shortcut_features(pictures: Iterable[Picture]) -> np.ndarray:
-    """What a picture tells of its making: size, brightness, border and format.
+    """How a picture was made: size, brightness, border and format.
 
     Args:
         pictures: As they were read, before any change of size.
@@ -132,7 +132,7 @@ def shortcut_scores(features: np.ndarray, images: Images, folds: np.ndarray) -> 
     Args:
         features: From `shortcut_features`, of these pictures.
         images: With their labels.
-        folds: Fold of each picture, as the model has them that stands beside.
+        folds: Fold of each picture: those of the model that is compared.
 
     Raises:
         UsageError: If the three are not of the same pictures.

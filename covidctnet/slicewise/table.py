@@ -24,8 +24,8 @@ _REQUIRED = ("file", "label")
 _OPTIONAL = ("patient", "source", "split", "scan", "z_mm", "mask", "stage")
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"})
 _UNKNOWN = "unknown"
-# So many mistakes are told in the error's text; `ImagesError.mistakes` has all.
-_TOLD = 20
+# So many mistakes are in the error's text; `ImagesError.mistakes` has all.
+_SHOWN = 20
 
 
 class ImagesError(CohortError):
@@ -40,9 +40,9 @@ class ImagesError(CohortError):
         self.mistakes = tuple(mistakes)
 
     def __str__(self) -> str:
-        more = len(self.mistakes) - _TOLD
-        told = " ".join(self.mistakes[:_TOLD]) + (f" And {more} more." if more > 0 else "")
-        return f"the pictures have {len(self.mistakes)} mistakes. {told}"
+        more = len(self.mistakes) - _SHOWN
+        shown = " ".join(self.mistakes[:_SHOWN]) + (f" And {more} more." if more > 0 else "")
+        return f"the pictures have {len(self.mistakes)} mistakes. {shown}"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def grey_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
 
     Args:
         picture: In HU: seen through the window. Of 8 bits: as it is. In other numbers, whose
-            meaning its file does not tell: stretched between the percentiles 0.5 and 99.5.
+            meaning is unknown: stretched between the percentiles 0.5 and 99.5.
         window: For HU.
 
     Returns:

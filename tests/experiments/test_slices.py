@@ -29,7 +29,7 @@ def sets(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_page_tells_of_copies_of_sets_and_of_the_baseline(sets, tmp_path, capsys):
+def test_the_page_has_copies_sets_and_of_the_baseline(sets, tmp_path, capsys):
     page = tmp_path / "slices.md"
     arguments = [
         str(sets / "one"),
@@ -40,14 +40,14 @@ def test_the_page_tells_of_copies_of_sets_and_of_the_baseline(sets, tmp_path, ca
     ]
     arguments += ["--scans", str(sets / "scans"), "--output", str(page)]
     assert run.main(arguments) == 0
-    told = capsys.readouterr().out
-    assert page.read_text() == told
+    out = capsys.readouterr().out
+    assert page.read_text() == out
     # Every fifth of 20 pictures, and one slice of 25.
-    assert re.search(r"\| a slice and its copy: JPEG of quality 90 \| 5 \|.*\| 100\.0% \|", told)
-    assert "| neighbouring slices of 1 scans" in told
-    assert "| one | more | 0 | 1 |" in told and "| two | more | 1 | 0 |" in told
-    assert re.search(r"\| one, 5 folds by source \| 20 \| 20 \| 0\.\d+ \(.*n=20\) \|", told)
-    assert "| two, fitted on all of one | 20 | unknown |" in told
+    assert re.search(r"\| a slice and its copy: JPEG of quality 90 \| 5 \|.*\| 100\.0% \|", out)
+    assert "| neighbouring slices of 1 scans" in out
+    assert "| one | more | 0 | 1 |" in out and "| two | more | 1 | 0 |" in out
+    assert re.search(r"\| one, 5 folds by source \| 20 \| 20 \| 0\.\d+ \(.*n=20\) \|", out)
+    assert "| two, fitted on all of one | 20 | unknown |" in out
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):

@@ -214,7 +214,7 @@ def test_fractions_are_kept_and_must_be_finite(tmp_path):
 
 def test_an_enormous_picture_is_refused_before_it_is_decoded(tmp_path):
     head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
-    # Nothing stands where its pixels should: whoever decodes it would complain of that.
+    # Its pixels are missing: a decoder would complain of that.
     parts = [(b"IHDR", head), (b"IDAT", b""), (b"IEND", b"")]
     path = tmp_path / "a.png"
     path.write_bytes(png_of(parts))

@@ -83,7 +83,7 @@ def test_nothing_and_one_picture_have_no_copies():
     assert find_copies([]) == find_copies([fingerprint(a_slice(0))]) == ()
 
 
-def test_many_copies_of_one_file_are_each_told_once():
+def test_many_copies_of_one_file_are_each_listed_once():
     one = fingerprint(a_slice(0))
     near = fingerprint(compressed(a_slice(0), 90))
     found = find_copies([one, one, near, one])
@@ -132,7 +132,7 @@ def test_parts_of_other_pictures_are_refused():
         find_leaks(images_of(["a", "b"]), ["train"])
 
 
-def test_copies_with_two_labels_or_two_patients_are_told_without_a_name():
+def test_copies_with_two_labels_or_two_patients_are_listed_without_a_name():
     grey, other = a_slice(0), a_slice(1)
     prints = [fingerprint(g) for g in (grey, compressed(grey, 80), other, other, other)]
     images = images_of(["Doe", "Doe", "Roe", "Poe", "Roe"], labels=[0, 1, 0, 0, 0])

@@ -64,7 +64,7 @@ def test_where_nothing_differs_the_baseline_knows_nothing():
 
 
 def test_no_picture_is_scored_by_a_model_that_saw_its_fold():
-    # A feature that tells the class in all folds but one: there its opposite is told.
+    # A feature that is the class in all folds but one, and its opposite there.
     labels = LABELS
     features = np.zeros((60, len(FEATURES)))
     folds = np.arange(60) // 12
@@ -73,7 +73,7 @@ def test_no_picture_is_scored_by_a_model_that_saw_its_fold():
     assert auc((labels == 1)[folds == 2], found.positive[folds == 2]) == 0
 
 
-def test_features_are_told_by_name_and_do_not_depend_on_the_lungs():
+def test_features_have_names_and_do_not_depend_on_the_lungs():
     (values,) = shortcut_features([a_picture(form="JPEG")])
     named = dict(zip(FEATURES, values, strict=True))
     assert named["format JPEG"] == 1 and named["format PNG"] == 0

@@ -74,8 +74,10 @@ def test_folders_by_class_patient_and_scan_are_read(tmp_path):
 
 def test_without_patients_there_are_pictures_and_no_patients(tmp_path):
     archive(tmp_path, ["1.png,unknown,COVID", "2.png,,NonCOVID", "3.png,Doe,NonCOVID"])
-    told = mistakes(tmp_path)
-    assert len(told) == 2 and told[0].startswith("images.csv line 2: expected a patient, got none")
+    found = mistakes(tmp_path)
+    assert len(found) == 2 and found[0].startswith(
+        "images.csv line 2: expected a patient, got none"
+    )
     images = read_images(tmp_path, CLASSES, patients_unknown=True)
     assert type(images) is Images and not hasattr(images, "patients")
     assert [image.patient for image in images] == [None, None, "Doe"]
@@ -90,7 +92,7 @@ def test_pictures_that_lie_in_no_patients_folder_have_none(tmp_path):
     assert len(read_images(tmp_path, CLASSES, patients_unknown=True)) == 2
 
 
-def test_every_mistake_is_told_with_its_line(tmp_path):
+def test_every_mistake_is_listed_with_its_line(tmp_path):
     rows = [
         "1.png,a,COVID,,train,,,,",
         "1.png,b,NonCOVID,,,,,,",
@@ -133,16 +135,16 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
     root = archive(tmp_path / "root", ["2.png,a,COVID"])
     (root / "1.png").symlink_to(outside)
     (root / "images.csv").write_text("file,patient,label\n1.png,a,COVID\n")
-    (told,) = mistakes(root)
-    assert "a path that leaves it" in told
+    (found,) = mistakes(root)
+    assert "a path that leaves it" in found
 
 
 def test_an_absolute_path_is_refused(tmp_path):
     outside = save(tmp_path / "x.png", a_slice(0))
     (tmp_path / "root").mkdir()
     (tmp_path / "root/images.csv").write_text(f"file,patient,label\n{outside},a,COVID\n")
-    (told,) = mistakes(tmp_path / "root")
-    assert "a path that leaves it" in told and str(outside) not in told
+    (found,) = mistakes(tmp_path / "root")
+    assert "a path that leaves it" in found and str(outside) not in found
 
 
 def test_no_patient_is_named_in_a_mistake(tmp_path):
@@ -150,7 +152,7 @@ def test_no_patient_is_named_in_a_mistake(tmp_path):
     assert "Canary" not in " ".join(mistakes(tmp_path))
 
 
-def test_a_mask_of_another_size_or_without_a_picture_is_told(tmp_path):
+def test_a_mask_of_another_size_or_without_a_picture_is_listed(tmp_path):
     rows = ["1.png,a,COVID,m/1.png", "2.png,a,COVID,m/2.png", "3.png,a,COVID,"]
     archive(tmp_path, rows, "file,patient,label,mask")
     save(tmp_path / "m/2.png", a_slice(2)[:-6])
@@ -161,18 +163,18 @@ def test_a_mask_of_another_size_or_without_a_picture_is_told(tmp_path):
     assert lonely.startswith("m/: expected a picture for each mask, got 1 masks that no line names")
 
 
-def test_one_mask_of_two_pictures_is_told(tmp_path):
+def test_one_mask_of_two_pictures_is_listed(tmp_path):
     rows = ["1.png,a,COVID,m/1.png", "2.png,a,COVID,m/1.png"]
     archive(tmp_path, rows, "file,patient,label,mask")
-    (told,) = mistakes(tmp_path)
-    assert "expected a mask of its own, got that of images.csv line 2" in told
+    (found,) = mistakes(tmp_path)
+    assert "expected a mask of its own, got that of images.csv line 2" in found
 
 
-def test_a_picture_with_a_mask_that_cannot_be_read_is_told(tmp_path):
+def test_a_picture_with_a_mask_that_cannot_be_read_is_listed(tmp_path):
     archive(tmp_path, ["1.png,a,COVID,m/1.png"], "file,patient,label,mask")
     (tmp_path / "1.png").write_text("no picture")
-    (told,) = mistakes(tmp_path)
-    assert told.startswith("images.csv line 2: expected PNG") and "got text" in told
+    (found,) = mistakes(tmp_path)
+    assert found.startswith("images.csv line 2: expected PNG") and "got text" in found
 
 
 def test_a_turned_picture_has_the_size_that_it_is_read_with(tmp_path):
@@ -183,14 +185,14 @@ def test_a_turned_picture_has_the_size_that_it_is_read_with(tmp_path):
     assert len(read_images(tmp_path, CLASSES)) == 1
 
 
-def test_one_patient_in_two_classes_of_folders_is_told(tmp_path):
+def test_one_patient_in_two_classes_of_folders_is_listed(tmp_path):
     save(tmp_path / "COVID/p1/a.png", a_slice(0))
     save(tmp_path / "NonCOVID/p1/a.png", a_slice(1))
-    (told,) = mistakes(tmp_path)
-    assert "expected one class for a patient" in told and "picture 1 of 1 in NonCOVID/" in told
+    (found,) = mistakes(tmp_path)
+    assert "expected one class for a patient" in found and "picture 1 of 1 in NonCOVID/" in found
 
 
-def test_pictures_in_folders_of_no_class_or_too_deep_are_told(tmp_path):
+def test_pictures_in_folders_of_no_class_or_too_deep_are_listed(tmp_path):
     save(tmp_path / "COVID/p1/a.png", a_slice(0))
     save(tmp_path / "Cvoid/p1/a.png", a_slice(1))
     save(tmp_path / "COVID/p1/s/t/a.png", a_slice(2))
@@ -224,7 +226,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         read_images(tmp_path / "nowhere", CLASSES)
 
 
-def test_many_mistakes_are_counted_and_twenty_told(tmp_path):
+def test_many_mistakes_are_counted_and_twenty_listed(tmp_path):
     archive(tmp_path, [f"missing{i}.png,p,COVID" for i in range(30)])
     with pytest.raises(ImagesError, match=r"have 30 mistakes\..* And 10 more\.$") as caught:
         read_images(tmp_path, CLASSES)

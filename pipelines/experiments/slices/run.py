@@ -152,8 +152,8 @@ def copies_table(pictures: Sequence[np.ndarray], scans: Sequence[Path]) -> Itera
         copies = [fingerprint(change(grey)) for grey in slices]
         yield row(f"a slice and its copy: {name}", map(apart, originals, copies))
     if steps:
-        told = f"{min(steps):g} to {max(steps):g} mm"
-        yield row(f"neighbouring slices of {len(steps)} scans, {told} apart", near)
+        steps_mm = f"{min(steps):g} to {max(steps):g} mm"
+        yield row(f"neighbouring slices of {len(steps)} scans, {steps_mm} apart", near)
         yield row("a slice and the mean of it and the next, as if half as far apart", halfway)
 
 
@@ -166,8 +166,8 @@ def apart(one: Fingerprint, other: Fingerprint) -> float:
 def row(name: str, distances: Iterable[float]) -> str:
     """One line of the table of copies."""
     found = np.array(list(distances))
-    told = " | ".join(f"{value:.3f}" for value in np.quantile(found, [0, 0.01, 0.5, 0.99, 1]))
-    return f"| {name} | {len(found)} | {told} | {(found <= COPY_DISTANCE).mean():.1%} |"
+    cells = " | ".join(f"{value:.3f}" for value in np.quantile(found, [0, 0.01, 0.5, 0.99, 1]))
+    return f"| {name} | {len(found)} | {cells} | {(found <= COPY_DISTANCE).mean():.1%} |"
 
 
 def sets_table(sets: Mapping[str, Sequence[Fingerprint]]) -> Iterator[str]:
