@@ -26,7 +26,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside judge pictures trials unlike slices exactness one-scan wheel clean
+        strangers strangers-folds outside judge pictures trials out-of-distribution slices exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -144,8 +144,8 @@ trials: install ## Other ways to run the denoiser, beside ours: docs/measured/tr
 ablation: install ## Train what docs/explanation/decisions.md compares, on phantoms: runs/ablation
 	$(BIN)/python -m pipelines.experiments.ablation.run runs/ablation --output docs/measured/ablation.md
 
-unlike: install ## How unlike the training data (WEIGHTS) groups of scans are; ARGS="name=folder"
-	$(BIN)/python -m pipelines.experiments.unlike.run --weights "$(WEIGHTS)" --output docs/measured/unlike.md $(ARGS)
+out-of-distribution: install ## Out-of-distribution scores (WEIGHTS) of groups of scans; ARGS="name=folder"
+	$(BIN)/python -m pipelines.experiments.out_of_distribution.run --weights "$(WEIGHTS)" --output docs/measured/out-of-distribution.md $(ARGS)
 
 slices: install ## Copies of slices and the shortcut baseline, on sets below DATA
 	$(BIN)/python -m pipelines.experiments.slices.run "$(DATA)/ucsd_covid_ct_whole" \

@@ -16,7 +16,7 @@ E = TypeVar("E", bound=Evidence)
 ANSWERED = ("classified", "flagged", "abstained")
 
 # Flags that tell of a scan and are no doubt about its answer; all others are reservations. Weights
-# that do not know scans like it say so by `unlike_training`.
+# that do not know scans like it say so by `out_of_distribution`.
 INFORMATION = frozenset({"contrast"})
 
 
@@ -32,7 +32,7 @@ class Prediction:
         seconds: Wall-clock seconds by stage, in the order they ran.
         prediction_set: Labels that hold the true one with the coverage promised on the card, in
             the order of the classes; empty when the weights were not calibrated.
-        distance: How unlike the training data the scan is, over the threshold that one in a
+        ood_score: How unlike the training data the scan is, over the threshold that one in a
             hundred valid scans exceeds; None when the weights do not know.
         evidence: What the answer rests on, by type: see `find`. Voxels only when asked for.
         acquisition: See `covidctnet.volume.Source`.
@@ -46,7 +46,7 @@ class Prediction:
     flags: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     prediction_set: tuple[Label, ...] = ()
-    distance: float | None = None
+    ood_score: float | None = None
     evidence: tuple[Evidence, ...] = field(default=(), repr=False)
     acquisition: tuple[tuple[str, str | float], ...] = ()
     weights: str = ""
@@ -100,7 +100,7 @@ class Prediction:
             "probabilities": {label.key: p for label, p in self.probabilities.items()},
             "prediction_set": [label.key for label in self.prediction_set],
             "flags": list(self.flags),
-            "distance": _finite(self.distance),
+            "ood_score": _finite(self.ood_score),
             "evidence": [one.to_dict() for one in self.evidence],
             "acquisition": {
                 name: value if isinstance(value, str) else _finite(value)

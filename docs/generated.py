@@ -170,9 +170,9 @@ def before() -> str:
     return _measured("before.md", "Not measured.")
 
 
-def unlike() -> str:
-    """How unlike the training data groups of scans are, once they have been scored."""
-    return _measured("unlike.md", "Not scored yet: `make unlike` does.")
+def out_of_distribution() -> str:
+    """Out-of-distribution scores of groups of scans, once they have been scored."""
+    return _measured("out-of-distribution.md", "Not scored yet: `make out-of-distribution` does.")
 
 
 def slices() -> str:
@@ -180,9 +180,9 @@ def slices() -> str:
     return _measured("slices.md", "Not measured yet: `make slices` does.")
 
 
-def unlike_residual() -> str:
+def out_of_distribution_residual() -> str:
     """The same by features of the classifier, as it was before."""
-    return _measured("unlike-residual.md", "Not kept.")
+    return _measured("out-of-distribution-residual.md", "Not kept.")
 
 
 def trials() -> str:
@@ -219,8 +219,8 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "exactness": exactness,
     "one-scan": one_scan,
     "slices": slices,
-    "unlike": unlike,
-    "unlike-residual": unlike_residual,
+    "out-of-distribution": out_of_distribution,
+    "out-of-distribution-residual": out_of_distribution_residual,
     "real-scans": real_scans,
     "report-picture": report_picture,
 }

@@ -9,7 +9,7 @@ import torch
 
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
-from covidctnet.trust.likeness import Likeness
+from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
 from covidctnet.weights import load_weights, save_weights
 from covidctnet.weights.card import ENVELOPE
 from tests.io.series import an_affine, write
@@ -45,25 +45,25 @@ def tiny_weights(folder: Path) -> Path:
 
 
 def calibrated_weights(folder: Path) -> Path:
-    """The same with all that is fitted once the classifier is there; everything is unlike."""
+    """The same with all that is fitted once the classifier is there; nothing is in distribution."""
     torch.manual_seed(1)
     weights = load_weights(tiny_weights(folder))
     networks = {
         "denoiser": weights.denoiser(),
         "classifier": weights.classifier(),
-        "likeness": Likeness(len(FEATURES), 3),
+        "out_of_distribution": OutOfDistributionDetector(len(FEATURES), 3),
     }
     card = {k: weights.card[k] for k in ("preprocessing", "synthetic_only")}
     card["architecture"] = {
         **weights.card["architecture"],
-        "likeness": {"features": len(FEATURES), "classes": 3},
+        "out_of_distribution": {"features": len(FEATURES), "classes": 3},
     }
     card["calibration"] = {
         "temperature": 2.0,
         "sets": {"coverage": 0.9, "threshold": 0.3, "n": 40},
     }
-    card["likeness"] = {"limit": 1e-6, "scans": 40, "version": VERSION}
-    card["burden"] = {"threshold": 0.0, "patients": 10}
+    card["out_of_distribution"] = {"limit": 1e-6, "scans": 40, "version": VERSION}
+    card["lesion_volume"] = {"threshold": 0.0, "patients": 10}
     save_weights(folder, networks, card=card)
     return folder
 

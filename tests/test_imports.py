@@ -23,7 +23,7 @@ TORCH_HOMES = (
     "systems/covidctnet/gradcam.py",
     "systems/covidctnet/keras_import.py",
     "systems/covidctnet/segment.py",
-    "trust/likeness.py",
+    "trust/out_of_distribution.py",
     "weights/bundle.py",
     "weights/state.py",
 )

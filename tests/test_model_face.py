@@ -90,7 +90,7 @@ def fill(network):
 CHANGES = {
     "classifier": lambda model: setattr(model, "classifier", another_classifier()),
     "denoiser": lambda model: setattr(model, "denoiser", torch.nn.Identity()),
-    "likeness": lambda model: setattr(model, "likeness", None),
+    "ood_detector": lambda model: setattr(model, "ood_detector", None),
     "segmenter": lambda model: setattr(model, "segmenter", torch.nn.Identity()),
     "calibration": lambda model: setattr(model, "calibration", None),
     "settings": lambda model: setattr(model, "settings", replace(model.settings, low_hu=-900.0)),

@@ -290,7 +290,7 @@ def test_a_copied_or_pickled_answer_is_equal_with_its_pictures(again):
         made.probabilities[CHEST_CT.CAP] = 1.0
 
 
-KEYS = ["study", "label", "status", "probabilities", "prediction_set", "flags", "distance"]
+KEYS = ["study", "label", "status", "probabilities", "prediction_set", "flags", "ood_score"]
 KEYS += ["evidence", "acquisition", "seconds", "weights", "notes"]
 
 
@@ -298,7 +298,7 @@ def test_an_answer_as_a_dict_has_the_same_keys_whatever_is_known():
     assert list(full_answer().to_dict()) == KEYS
     bare = answer().to_dict()
     assert list(bare) == KEYS
-    assert (bare["evidence"], bare["distance"]) == ([], None)
+    assert (bare["evidence"], bare["ood_score"]) == ([], None)
 
 
 def test_an_answer_as_a_dict_survives_json():
@@ -325,7 +325,7 @@ def test_what_no_number_can_tell_is_none_in_the_dict():
     empty = LesionVolume(0.1, (Region("right", "upper", 0.0, 0.0),))
     told = answer(evidence=(empty,), distance=math.inf).to_dict()
     assert told["evidence"][0]["share"] is None
-    assert told["distance"] is None
+    assert told["ood_score"] is None
     json.dumps(told, allow_nan=False)
 
 

@@ -38,7 +38,7 @@ def test_the_most_probable_label_wins():
     [
         (("lossy",), "flagged"),
         (("contrast",), "classified"),
-        (("contrast", "unlike_training"), "flagged"),
+        (("contrast", "out_of_distribution"), "flagged"),
     ],
 )
 def test_a_reservation_changes_the_status_and_information_does_not(flags, status):

@@ -30,7 +30,7 @@ __all__ = ["Assessment", "Failed", "SetScores", "Spread", "assess"]
 
 # Quartiles of fewer patients are the patients themselves.
 _MIN_FOR_QUARTILES = 4
-UNLIKE = "unlike_training"
+OUT_OF_DISTRIBUTION = "out_of_distribution"
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ class Assessment:
         error_by_chance: What chance alone makes of it.
         risk_coverage: Share of wrong answers among the surest.
         sets: Of the answers with a set of labels; None when there are none.
-        unlike: Share of scans unlike the training data, by true label; empty when the weights do
-            not know.
+        out_of_distribution: Share of scans unlike the training data, by true label; empty when
+            the weights do not know.
         affected_lung: Lesion over lung volume, in per cent, by true label; empty likewise.
         localisation: What was found against masks of lesions, means over the patients who have
             both: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
         strata: Figures by trait.
-        fall: From known to unseen sites; None when it cannot be told.
+        generalisation_gap: From known to unseen sites; None when it cannot be told.
     """
 
     classes: Classes
@@ -133,11 +133,11 @@ class Assessment:
     error_by_chance: Estimate
     risk_coverage: Curve
     sets: SetScores | None
-    unlike: Mapping[Label, Estimate]
+    out_of_distribution: Mapping[Label, Estimate]
     affected_lung: Mapping[Label, Spread]
     localisation: Mapping[str, Estimate]
     strata: tuple[by_stratum.Stratum, ...]
-    fall: by_stratum.Fall | None
+    generalisation_gap: by_stratum.GeneralisationGap | None
 
     @property
     def n(self) -> int:
@@ -199,11 +199,11 @@ def assess(
         error_by_chance=error_by_chance(said, rng=rng),
         risk_coverage=risk_coverage_curve(truth, said, draws),
         sets=_sets(answers, classes, rng),
-        unlike=_unlike(answers, classes),
+        out_of_distribution=_out_of_distribution(answers, classes),
         affected_lung=_affected_lung(answers, classes),
         localisation=_localisation(cases, rng),
         strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
-        fall=by_stratum.fall(cases, known_sites=known_sites, rng=rng),
+        generalisation_gap=by_stratum.generalisation_gap(cases, known_sites=known_sites, rng=rng),
     )
 
 
@@ -232,8 +232,10 @@ def _sets(answers: Answers, classes: Classes, rng: np.random.Generator) -> SetSc
     )
 
 
-def _unlike(answers: Answers, classes: Classes) -> dict[Label, Estimate]:
-    known = [(truth, UNLIKE in p.flags) for truth, p in answers if p.distance is not None]
+def _out_of_distribution(answers: Answers, classes: Classes) -> dict[Label, Estimate]:
+    known = [
+        (truth, OUT_OF_DISTRIBUTION in p.flags) for truth, p in answers if p.ood_score is not None
+    ]
     if not known:
         return {}
     flags = {label: [flag for truth, flag in known if truth is label] for label in classes}

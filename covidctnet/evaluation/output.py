@@ -12,7 +12,7 @@ from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.metrics import Scores
 from covidctnet.evaluation.published import PUBLISHED
-from covidctnet.evaluation.strata import Fall, Stratum
+from covidctnet.evaluation.strata import GeneralisationGap, Stratum
 
 __all__ = [
     "BY_LABEL",
@@ -21,7 +21,7 @@ __all__ = [
     "STRATUM",
     "as_plain",
     "calibration_words",
-    "fall_words",
+    "gap_words",
     "markdown",
     "patients_words",
     "plain_estimate",
@@ -85,7 +85,9 @@ def as_plain(found: Assessment) -> dict[str, Any]:
             "size": plain_estimate(found.sets.size),
             "abstained": plain_estimate(found.sets.abstained),
         },
-        "unlike_training": {k.title: plain_estimate(e) for k, e in found.unlike.items()},
+        "out_of_distribution": {
+            k.title: plain_estimate(e) for k, e in found.out_of_distribution.items()
+        },
         "affected_lung_percent": {
             k.title: {
                 "median": _plain(spread.median),
@@ -101,7 +103,9 @@ def as_plain(found: Assessment) -> dict[str, Any]:
             | {name: plain_estimate(getattr(s, name)) for name in STRATUM}
             for s in found.strata
         ],
-        "fall": None if found.fall is None else _plain_fall(found.fall),
+        "generalisation_gap": None
+        if found.generalisation_gap is None
+        else _plain_gap(found.generalisation_gap),
         "curves": {
             "roc": {k.title: _plain_curve(c) for k, c in found.roc.items()},
             "precision_recall": {
@@ -134,9 +138,9 @@ def markdown(found: Assessment) -> str:
             f"The set of labels holds the true one: {found.sets.coverage}; labels in it: "
             f"{found.sets.size}; abstained: {found.sets.abstained}."
         )
-    if found.unlike:
-        told = ", ".join(f"{label} {e}" for label, e in found.unlike.items())
-        parts.append(f"Flagged as unlike the training data: {told}.")
+    if found.out_of_distribution:
+        told = ", ".join(f"{label} {e}" for label, e in found.out_of_distribution.items())
+        parts.append(f"Flagged as out of distribution (unlike the training data): {told}.")
     if found.affected_lung:
         parts.append(_affected_markdown(found.affected_lung))
     if found.localisation:
@@ -144,8 +148,8 @@ def markdown(found: Assessment) -> str:
         parts.append(f"Found against masks of lesions, means over patients: {told}.")
     if found.strata:
         parts.append(strata_markdown(found.strata, found.classes.target))
-    if found.fall:
-        parts.append(fall_words(found.fall))
+    if found.generalisation_gap:
+        parts.append(gap_words(found.generalisation_gap))
     if found.failures:
         rows = [f"| {f.study} | {f.code} | {f.truth} |" for f in found.failures]
         parts.append(
@@ -209,7 +213,7 @@ def calibration_words(found: Assessment) -> str:
     )
 
 
-def fall_words(found: Fall) -> str:
+def gap_words(found: GeneralisationGap) -> str:
     """What is lost at unseen sites, in two sentences."""
     return (
         f"Accuracy at sites seen in training {found.accuracy[0]}, at unseen ones "
@@ -249,7 +253,7 @@ def _estimates(figures: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: plain_estimate(value) for name, value in figures.items()}
 
 
-def _plain_fall(found: Fall) -> dict[str, Any]:
+def _plain_gap(found: GeneralisationGap) -> dict[str, Any]:
     return {
         "known": {
             "accuracy": plain_estimate(found.accuracy[0]),

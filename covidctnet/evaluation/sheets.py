@@ -45,7 +45,7 @@ def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
         "code": "" if isinstance(found, Prediction) else found.code,
         "status": found.status,
         "set": " ".join(label.title for label in answer.prediction_set) if answer else "",
-        "distance": _number(answer.distance) if answer else "",
+        "ood_score": _number(answer.ood_score) if answer else "",
         "affected_lung": _number(lesions.share) if lesions else "",
         "lesion_ml": _number(lesions.lesion_ml) if lesions else "",
         "site": _text(case.site),
@@ -107,7 +107,9 @@ def _figures(found: Assessment) -> Rows:
             "expected_calibration_error": found.calibration_error,
             "by_chance_alone": found.error_by_chance,
         },
-        "flagged as unlike the training data": {k.title: e for k, e in found.unlike.items()},
+        "flagged as out of distribution": {
+            k.title: e for k, e in found.out_of_distribution.items()
+        },
         "found against masks of lesions": found.localisation,
     }
     if found.sets:
@@ -117,14 +119,14 @@ def _figures(found: Assessment) -> Rows:
             "labels in a set": found.sets.size,
             "abstained": found.sets.abstained,
         }
-    if found.fall:
+    if found.generalisation_gap:
         groups["known and unseen sites"] = {
-            "accuracy at known sites": found.fall.accuracy[0],
-            "accuracy at unseen sites": found.fall.accuracy[1],
-            "accuracy lost": found.fall.accuracy_lost,
-            "macro_auc at known sites": found.fall.macro_auc[0],
-            "macro_auc at unseen sites": found.fall.macro_auc[1],
-            "macro_auc lost": found.fall.macro_auc_lost,
+            "accuracy at known sites": found.generalisation_gap.accuracy[0],
+            "accuracy at unseen sites": found.generalisation_gap.accuracy[1],
+            "accuracy lost": found.generalisation_gap.accuracy_lost,
+            "macro_auc at known sites": found.generalisation_gap.macro_auc[0],
+            "macro_auc at unseen sites": found.generalisation_gap.macro_auc[1],
+            "macro_auc lost": found.generalisation_gap.macro_auc_lost,
         }
     for name, figures in PUBLISHED.items():
         groups[f"{name}, on its cases"] = figures

@@ -16,7 +16,14 @@ from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw, wi
 from covidctnet.evidence import LesionVolume
 from covidctnet.results import Prediction
 
-__all__ = ["Fall", "Stratum", "fall", "known_sites", "newcombe", "strata"]
+__all__ = [
+    "GeneralisationGap",
+    "Stratum",
+    "generalisation_gap",
+    "known_sites",
+    "newcombe",
+    "strata",
+]
 
 # Where readers of CT draw the line between thin, routine and thick slices.
 _EDGES: Mapping[str, tuple[float, ...]] = {"slice_mm": (1.5, 3.0, 5.0)}
@@ -51,7 +58,7 @@ class Stratum:
 
 
 @dataclass(frozen=True)
-class Fall:
+class GeneralisationGap:
     """What is lost from the sites that the weights have seen to those that they have not.
 
     Attributes:
@@ -114,7 +121,9 @@ def strata(
     return tuple(found)
 
 
-def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generator) -> Fall | None:
+def generalisation_gap(
+    cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generator
+) -> GeneralisationGap | None:
     """Compare the sites of the training data with the others.
 
     Args:
@@ -125,7 +134,7 @@ def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generat
     Returns:
         None when there are no cases of one of the two kinds.
 
-    Patients differ between sites in more than the scanner: the fall has many causes.
+    Patients differ between sites in more than the scanner: the gap has many causes.
     """
     there = [c for c in cases if isinstance(c.outcome, Prediction) and c.site]
     known = [case for case in there if case.site in known_sites]
@@ -140,7 +149,7 @@ def fall(cases: Sequence[Case], *, known_sites: Set[str], rng: np.random.Generat
         return {"lost": _macro_auc(truth[old], said[old]) - _macro_auc(truth[other], said[other])}
 
     accuracy = (_accuracy(known), _accuracy(unseen))
-    return Fall(
+    return GeneralisationGap(
         accuracy=accuracy,
         macro_auc=(_macro_auc_of(known, rng), _macro_auc_of(unseen, rng)),
         accuracy_lost=newcombe(*accuracy),

@@ -18,7 +18,7 @@ from covidctnet.evaluation.output import (
     BY_LABEL,
     LOCALISATION,
     calibration_words,
-    fall_words,
+    gap_words,
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
@@ -86,14 +86,16 @@ def render_evaluation(
         charts=_charts(found),
         calibration=calibration_words(found),
         sets=_sets(found),
-        unlike=[(label.title, _shown(e)) for label, e in found.unlike.items()],
+        out_of_distribution=[
+            (label.title, _shown(e)) for label, e in found.out_of_distribution.items()
+        ],
         localisation=[
             (LOCALISATION[name][0].upper() + LOCALISATION[name][1:], _shown(estimate))
             for name, estimate in found.localisation.items()
         ],
         strata=_strata(found),
-        fall=fall_words(found.fall) if found.fall else "",
-        why_no_fall="the cases do not come from both known and unseen sites."
+        generalisation_gap=gap_words(found.generalisation_gap) if found.generalisation_gap else "",
+        why_no_gap="the cases do not come from both known and unseen sites."
         if sites
         else "the sites of these studies, or of the training data, do not tell known from unseen.",
         limits=LIMITS,

@@ -47,7 +47,7 @@ def columns(labels: Iterable[Label]) -> tuple[str, ...]:
         "label",
         *(f"p_{label.key}" for label in labels),
         "labels_left",
-        "distance",
+        "ood_score",
         "affected_lung",
         "lesion_ml",
         "seconds",
@@ -86,7 +86,7 @@ class Record:
         probabilities: By the key of the label; empty without an answer.
         labels_left: Keys of the labels that the promised coverage leaves open; see
             `Prediction.prediction_set`.
-        distance: From the training data, over its limit; None when not known.
+        ood_score: From the training data, over its limit; None when not known.
         evidence: As `Evidence.to_dict` tells it.
         flags: See `Prediction`.
         notes: What the reader and the stages did.
@@ -111,7 +111,7 @@ class Record:
     shown_message: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
     labels_left: tuple[str, ...] = ()
-    distance: float | None = None
+    ood_score: float | None = None
     evidence: tuple[Mapping[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ class Record:
             label.title if label is not None else "",
             *(f"{p[x.key]:.6f}" if x.key in p else "" for x in labels),
             " ".join(self.labels_left),
-            "" if self.distance is None else f"{self.distance:.3f}",
+            "" if self.ood_score is None else f"{self.ood_score:.3f}",
             f"{lesions.share:.4f}" if lesions and lesions.lung_ml else "",
             f"{lesions.lesion_ml:.1f}" if lesions and lesions.lung_ml else "",
             f"{self.total_seconds:.3f}",
@@ -193,6 +193,8 @@ class Record:
         """
         # Records of before other classes than these three name none.
         value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
+        if "ood_score" not in value:
+            value["ood_score"] = value["distance"]
         if "evidence" not in value:
             value["evidence"] = _former_evidence(value)
         known = {f.name: value[f.name] for f in fields(cls)}
@@ -248,7 +250,7 @@ def record_of(
         titles=outcome.classes.titles,
         normal=outcome.classes.normal,
         labels_left=tuple(label.key for label in outcome.prediction_set),
-        distance=None if outcome.distance is None else round(outcome.distance, 4),
+        ood_score=None if outcome.ood_score is None else round(outcome.ood_score, 4),
         evidence=tuple(one.to_dict() for one in outcome.evidence),
         flags=outcome.flags,
         notes=outcome.notes,

@@ -23,7 +23,7 @@ FLAG_WORDS = {
     "stored_bits": "The header says fewer bits than the pixels hold.",
     "default_geometry": "The file gives no position: its directions may be a program's default.",
     "gaps_resampled": "Slices were missing or uneven and have been bridged by interpolation.",
-    "unlike_training": "The scan is unlike those the weights know: do not rely on the answer.",
+    "out_of_distribution": "The scan is unlike those the weights know: do not rely on the answer.",
     "untilted": "The gantry was tilted; the shear has been undone.",
 }
 

@@ -1,1 +1,1 @@
-"""How far an answer can be trusted: calibration, and scans unlike the training data."""
+"""How far an answer can be trusted: calibration, and detection of scans out of distribution."""

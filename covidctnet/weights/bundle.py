@@ -139,7 +139,7 @@ def load_weights(name: str | Path) -> Weights:
     files: dict[str, bytes] = {}
     for file, entry in card["files"].items():
         try:
-            files[file] = (folder / file).read_bytes()
+            files[file] = (folder / entry.get("file", file)).read_bytes()
         except OSError as error:
             raise WeightsError(
                 f"weights {folder.name!r} lack a readable {file}, which their card names "

@@ -89,6 +89,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         system = find_system(card["system"])
     except UsageError as error:
         raise WeightsError(f"weights {label!r}: {error}") from None
+    card = _renamed(card, {former: now for now, former in system.former_names.items()})
     _check_files(label, card, system.networks)
     system.check(label, card)
     return card
@@ -107,6 +108,20 @@ def card_text(card: Mapping[str, Any]) -> str:
         "settings": {k: v for k, v in card.items() if k not in (*ENVELOPE, "normal")},
     }
     return json.dumps(envelope, indent=1, sort_keys=True) + "\n"
+
+
+def _renamed(card: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A card with other names of its entries and networks; ``file`` is where a network lies."""
+    out = {names.get(key, key): value for key, value in card.items()}
+    out["architecture"] = {names.get(k, k): v for k, v in card["architecture"].items()}
+    out["files"] = {}
+    for file, entry in card["files"].items():
+        kind = file.removesuffix(".safetensors")
+        if kind in names and isinstance(entry, dict):
+            out["files"][f"{names[kind]}.safetensors"] = {"file": file, **entry}
+        else:
+            out["files"][file] = entry
+    return out
 
 
 def classes_of(card: Mapping[str, Any]) -> Classes:
@@ -207,11 +222,15 @@ def digest(card: Mapping[str, Any]) -> str:
     """Of everything that decides an answer: the weights, their architecture, the settings.
 
     Args:
-        card: From `read_card`; the digest is that of the same card of version 1.
+        card: From `read_card`; the digest is that of the same card of version 1, with the names
+            that its entries had then.
     """
-    parts = {k: card[k] for k in ("architecture", "classes") if k in card}
+    system = find_system(card["system"])
+    decisive = system.deciding(card)
+    card = _renamed(card, system.former_names)
+    parts: dict[str, Any] = {k: card[k] for k in ("architecture", "classes") if k in card}
     if card["system"] != "covidctnet" or card["normal"] != CHEST_CT.normal:
         parts |= {k: card[k] for k in ("system", "normal")}
-    parts |= find_system(card["system"]).deciding(card)
+    parts |= {system.former_names.get(name, name): entry for name, entry in decisive.items()}
     parts["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -33,7 +33,7 @@ from covidctnet.files import table_text, write_whole
 from covidctnet.io import read_study
 from covidctnet.progress import track
 from covidctnet.results import Prediction
-from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
 from covidctnet.systems.covidctnet.training.crossfit import (
     ALL,

@@ -625,7 +625,7 @@ SIZES_EXCHANGED: tuple[tuple[str, str, Step], ...] = (
     ),
     ("nrrd", "columns and rows", head_of("nrrd", nrrd_head().replace("16 20 12", "20 16 12"))),
 )
-UNLIKE = (
+OUT_OF_DISTRIBUTION = (
     *(
         Case(f"{form}-sizes-exchanged", "dimensions of a file", f"the header exchanges {what}",
              of(Refusal("NO_GEOMETRY"), step))
@@ -797,4 +797,4 @@ FILLED = (
     ),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *UNLIKE, *FILLED)
+CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *OUT_OF_DISTRIBUTION, *FILLED)

@@ -41,8 +41,8 @@ def simulated(n=30, *, labels=tuple(CHEST_CT), seed=0, lead=2.5, failures=3, ric
             ill = 0.0 if truth is CHEST_CT.CONTROL else float(rng.beta(1.5, 8))
             rest = {
                 "prediction_set": left or (CHEST_CT[int(said.argmax())],),
-                "distance": distance,
-                "flags": ("unlike_training",) if distance > 1 else (),
+                "ood_score": distance,
+                "flags": ("out_of_distribution",) if distance > 1 else (),
                 "evidence": (lesion_volume(ill + float(rng.uniform(0.002, 0.02))),),
                 "site": SITES[number % 7 % len(SITES)],
                 "traits": {

@@ -52,14 +52,14 @@ def test_affected_lung_and_strangeness_are_told_by_true_class():
         own = [c.outcome for c in cases if c.truth is label]
         shares = [100 * p.find(LesionVolume).share for p in own]
         assert found.affected_lung[label].median == pytest.approx(np.median(shares))
-        flagged = sum("unlike_training" in p.flags for p in own)
-        assert found.unlike[label].value == pytest.approx(flagged / len(own))
+        flagged = sum("out_of_distribution" in p.flags for p in own)
+        assert found.out_of_distribution[label].value == pytest.approx(flagged / len(own))
 
 
 def test_weights_that_know_neither_sets_nor_lesions_give_none():
     found = assessed(simulated(12, rich=False))
     assert found.sets is None
-    assert found.affected_lung == found.unlike == {}
+    assert found.affected_lung == found.out_of_distribution == {}
     assert found.strata == ()
 
 
@@ -119,7 +119,7 @@ def test_the_json_holds_all_that_an_assessment_has():
         "risk_coverage": ("curves",),
         "error_by_chance": ("calibration_error_by_chance",),
         "sets": ("prediction_sets",),
-        "unlike": ("unlike_training",),
+        "out_of_distribution": ("out_of_distribution",),
         "affected_lung": ("affected_lung_percent",),
     }
     wanted = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}

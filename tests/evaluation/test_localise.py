@@ -14,7 +14,7 @@ from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth
 from covidctnet.preprocess import PreprocessSettings, preprocess
-from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs
 from covidctnet.volume import Source, Volume
 
 SPACING = (5.0, 2.0, 2.0)

@@ -5,7 +5,7 @@ import pytest
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.intervals import wilson
-from covidctnet.evaluation.strata import fall, known_sites, newcombe, strata
+from covidctnet.evaluation.strata import generalisation_gap, known_sites, newcombe, strata
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import case, simulated
 
@@ -89,7 +89,7 @@ def test_the_fall_is_known_minus_unseen():
         for site in ("old", "new")
         for k, truth in enumerate([*CHEST_CT] * 4)
     ]
-    found = fall(cases, known_sites={"old"}, rng=rng())
+    found = generalisation_gap(cases, known_sites={"old"}, rng=rng())
     assert (found.accuracy[0].value, found.accuracy[1].value) == (1.0, pytest.approx(1 / 3))
     assert found.accuracy_lost.value == pytest.approx(2 / 3)
     assert found.accuracy_lost.low > 0.2
@@ -98,7 +98,7 @@ def test_the_fall_is_known_minus_unseen():
 
 @pytest.mark.parametrize("known", [set(), {"amber", "birch", "cobalt"}, {"elsewhere"}])
 def test_without_patients_of_both_kinds_there_is_no_fall(known):
-    assert fall(simulated(12), known_sites=known, rng=rng()) is None
+    assert generalisation_gap(simulated(12), known_sites=known, rng=rng()) is None
 
 
 def test_the_sites_of_the_training_stand_in_the_card():

@@ -246,9 +246,9 @@ def test_stand_ins_for_the_networks_leave_all_other_work_to_do(tmp_path):
     like = load_weights(calibrated_weights(tmp_path / "like"))
     narrow_weights(tmp_path / "narrow", like)
     narrow = load_weights(tmp_path / "narrow")
-    assert narrow.burden_threshold == like.burden_threshold
-    assert narrow.distance_limit == like.distance_limit
-    assert narrow.calibration == like.calibration and narrow.likeness() is not None
+    assert narrow.lesion_threshold == like.lesion_threshold
+    assert narrow.ood_limit == like.ood_limit
+    assert narrow.calibration == like.calibration and narrow.ood_detector() is not None
     assert narrow.card["architecture"]["denoiser"]["base"] == 2
 
 

@@ -22,7 +22,7 @@ from covidctnet.evidence import LesionVolume, Panels
 from covidctnet.phantom import make_phantom
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.appearance import FEATURES, VERSION
-from covidctnet.trust.likeness import Likeness
+from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
 from covidctnet.weights import save_weights
 from covidctnet.weights.shipped import weights_root
 from tests.small import write_cohort
@@ -109,12 +109,12 @@ def small_pair(folder: Path, name: str) -> Path:
     networks = {
         "denoiser": denoiser,
         "classifier": drawn(CNN3D(**pair["classifier"]), rng),
-        "likeness": drawn(Likeness(len(FEATURES), 3), rng),
+        "out_of_distribution": drawn(OutOfDistributionDetector(len(FEATURES), 3), rng),
     }
     card = {
         "architecture": {
             **{kind: dict(pair[kind]) for kind in ("denoiser", "classifier")},
-            "likeness": {"features": len(FEATURES), "classes": 3},
+            "out_of_distribution": {"features": len(FEATURES), "classes": 3},
         },
         "preprocessing": PREPROCESSING,
         "residual": {
@@ -128,8 +128,8 @@ def small_pair(folder: Path, name: str) -> Path:
             "temperature": 0.2,
             "sets": {"coverage": 0.9, "threshold": 0.75, "n": 40},
         },
-        "likeness": {"limit": 3150.0, "scans": 40, "version": VERSION},
-        "burden": {"threshold": pair["lesion_threshold"], "patients": 10},
+        "out_of_distribution": {"limit": 3150.0, "scans": 40, "version": VERSION},
+        "lesion_volume": {"threshold": pair["lesion_threshold"], "patients": 10},
     }
     save_weights(folder, networks, card=card)
     return folder
@@ -163,7 +163,7 @@ def answer(network: CovidCTNet, volume: Volume) -> dict[str, Any]:
         "set": [label.key for label in prediction.prediction_set],
         "status": prediction.status,
         "flags": list(prediction.flags),
-        "distance": prediction.distance,
+        "ood_score": prediction.ood_score,
         "lung_ml": [region.lung_ml for region in lesions.regions],
         "lesion_ml": [region.lesion_ml for region in lesions.regions],
         "top_slices_mm": list(lesions.top_slices_mm),

@@ -108,7 +108,7 @@ def test_eight_bits_give_that_phantom_nearly_the_answer_recorded_of_all_bits(rec
     assert rounded.label.key == max(exact["probabilities"], key=exact["probabilities"].get)
     for label, probability in rounded.probabilities.items():
         assert 0 < abs(probability - exact["probabilities"][label.key]) < 0.01
-    assert rounded.distance == pytest.approx(exact["distance"], rel=TOLERANCE)
+    assert rounded.ood_score == pytest.approx(exact["ood_score"], rel=TOLERANCE)
 
 
 def test_the_shipped_weights_answer_for_a_real_scan_as_recorded(recorded, shipped, real):

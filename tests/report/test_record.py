@@ -33,7 +33,7 @@ def test_the_columns_are_the_documented_ones_in_their_order():
     assert (
         *("study", "source_path", "status", "code", "message", "label"),
         *("p_control", "p_covid19", "p_cap"),
-        *("labels_left", "distance", "affected_lung", "lesion_ml", "seconds", "weights"),
+        *("labels_left", "ood_score", "affected_lung", "lesion_ml", "seconds", "weights"),
     ) == columns(CHEST_CT)
 
 
@@ -55,10 +55,10 @@ def test_a_flagged_answer_says_why_in_code_and_in_words():
 
 
 def test_an_abstention_says_which_labels_are_left():
-    cells = row(answer(prediction_set=(CHEST_CT.COVID19, CHEST_CT.CAP), distance=0.51234))
+    cells = row(answer(prediction_set=(CHEST_CT.COVID19, CHEST_CT.CAP), ood_score=0.51234))
     assert cells["status"] == "abstained"
     assert cells["label"] == "Covid-19"
-    assert (cells["labels_left"], cells["distance"]) == ("covid19 cap", "0.512")
+    assert (cells["labels_left"], cells["ood_score"]) == ("covid19 cap", "0.512")
     assert row(answer(prediction_set=(CHEST_CT.COVID19,)))["status"] == "classified"
 
 

@@ -84,7 +84,7 @@ def thresholded(tmp_path):
     """A model that counts every voxel with a positive residual as lesion."""
     folder = tiny_weights(tmp_path / "thresholded")
     card = flat_card(folder)
-    put_card(folder, card | {"burden": {"threshold": 0.0}})
+    put_card(folder, card | {"lesion_volume": {"threshold": 0.0}})
     return CovidCTNet.load(folder, device="cpu", precision="32")
 
 

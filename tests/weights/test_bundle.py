@@ -372,9 +372,9 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
         {"calibration": {"temperature": 1.2}},
         {"calibration": {"temperature": -3, "sets": {"coverage": 0.9, "threshold": 0.2, "n": 9}}},
         {"calibration": "warm"},
-        {"burden": {"threshold": -0.1}},
-        {"burden": {"threshold": "much"}},
-        {"likeness": {"limit": 3.0}},
+        {"lesion_volume": {"threshold": -0.1}},
+        {"lesion_volume": {"threshold": "much"}},
+        {"out_of_distribution": {"limit": 3.0}},
     ],
 )
 def test_an_impossible_calibration_is_refused(tmp_path, entry):
@@ -393,11 +393,11 @@ def test_an_impossible_calibration_is_refused(tmp_path, entry):
         ({"limit": 0.0}, "limit 0"),
     ],
 )
-def test_a_likeness_of_other_numbers_is_refused(tmp_path, change, said):
+def test_a_detector_of_other_numbers_is_refused(tmp_path, change, said):
     folder = calibrated_weights(tmp_path / "calibrated")
-    assert load_weights(folder).likeness() is not None
+    assert load_weights(folder).ood_detector() is not None
     card = flat_card(folder)
-    card["likeness"] |= change
+    card["out_of_distribution"] |= change
     put_card(folder, card)
     with pytest.raises(WeightsError, match=said):
         load_weights(folder)

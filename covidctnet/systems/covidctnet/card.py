@@ -18,7 +18,7 @@ __all__ = ["CALIBRATED", "SEGMENTATION", "check_card", "compare_channels", "deci
 # How the network ``lungs`` takes part in inference; without it, a denoiser may start from it.
 SEGMENTATION = "segmentation"
 # Entries of a card that are fitted once the classifier is there; each may be missing.
-CALIBRATED = ("calibration", "likeness", "burden")
+CALIBRATED = ("calibration", "out_of_distribution", "lesion_volume")
 # What a card must say of its parts; a default in its place would be a guess. Except for what came
 # later: cards that do not name it are older than any other choice.
 _DECIDING: Mapping[str, set[str]] = {
@@ -27,7 +27,7 @@ _DECIDING: Mapping[str, set[str]] = {
     "denoiser": {"base", "depth", "bidirectional", "gates"},
     "lungs": {"base", "depth", "bidirectional", "gates"},
     "classifier": {"base", "depth", "size"},
-    "likeness": {"features", "classes"},
+    "out_of_distribution": {"features", "classes"},
 }
 
 
@@ -101,13 +101,13 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
     try:
         if "calibration" in card:
             Calibration.from_card(card["calibration"])
-        for entry, name in (("likeness", "limit"), ("burden", "threshold")):
+        for entry, name in (("out_of_distribution", "limit"), ("lesion_volume", "threshold")):
             if entry in card and not 0 <= float(card[entry][name]) < math.inf:
                 raise ValueError(f"{name} {card[entry][name]}")
-        if ("likeness" in card) != ("likeness" in card["architecture"]):
-            raise ValueError("likeness without its network, or the other way round")
-        if "likeness" in card:
-            _check_likeness(label, card)
+        if ("out_of_distribution" in card) != ("out_of_distribution" in card["architecture"]):
+            raise ValueError("detector without its network, or the other way round")
+        if "out_of_distribution" in card:
+            _check_detector(label, card)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"the card of weights {label!r} has an impossible calibration "
@@ -115,11 +115,14 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _check_likeness(label: str, card: Mapping[str, Any]) -> None:
+def _check_detector(label: str, card: Mapping[str, Any]) -> None:
     """Refuse a distance between numbers that mean something else today."""
-    entry, width = card["likeness"], card["architecture"]["likeness"]["features"]
+    entry, width = (
+        card["out_of_distribution"],
+        card["architecture"]["out_of_distribution"]["features"],
+    )
     if float(entry["limit"]) == 0:
-        raise ValueError("limit 0 of the likeness")
+        raise ValueError("limit 0 of the detector")
     if (entry.get("version"), width) != (VERSION, len(FEATURES)):
         raise WeightsError(
             f"weights {label!r} describe a scan by {width} numbers (version "

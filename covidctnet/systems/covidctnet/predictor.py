@@ -25,9 +25,9 @@ from covidctnet.errors import StudyError, UsageError
 from covidctnet.evidence import Evidence, Heatmap, Keep, LesionVolume, Mask, Panels
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Prediction
-from covidctnet.systems.covidctnet.burden import inner_lungs, lesion_mask, lung_burden
 from covidctnet.systems.covidctnet.denoise import Residual, ct_volume, place, residual_volume
 from covidctnet.systems.covidctnet.gradcam import grad_cam
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs, lesion_mask, lesion_volume
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import add_consolidation, complete_lungs
@@ -37,24 +37,24 @@ from covidctnet.trust.calibration import soften
 from covidctnet.volume import Volume
 from covidctnet.weights.state import state_digest, state_stamp
 
-__all__ = ["CovidCTNet", "Prepared", "Unlikeness"]
+__all__ = ["CovidCTNet", "OutOfDistributionScore", "Prepared"]
 
 PICTURE_SLICES = 3
 # What decides an answer, by attribute of the model.
-_NETWORKS = ("denoiser", "classifier", "segmenter", "likeness")
+_NETWORKS = ("denoiser", "classifier", "segmenter", "ood_detector")
 _SETTINGS = ("settings", "residual", "calibration")
 
 
-class Unlikeness(NamedTuple):
+class OutOfDistributionScore(NamedTuple):
     """How unlike the scans of the training one is.
 
     Attributes:
-        distance: Over the limit that one valid scan in a hundred exceeds.
+        ood_score: Over the limit that one valid scan in a hundred exceeds.
         most: What lies the most standard deviations off, of `covidctnet.trust.appearance.FEATURES`.
     """
 
-    distance: float
-    most: str
+    score: float
+    feature: str
 
 
 class Prepared(NamedTuple):
@@ -63,16 +63,16 @@ class Prepared(NamedTuple):
     Attributes:
         unit: Preprocessed.
         lungs: Mask of its shape, bool.
-        flags: Of the reader, of the look for a chest and of the likeness.
+        flags: Of the reader, of the look for a chest and of the detector.
         seconds: By stage.
-        unlikeness: To the scans of the training; None where the weights cannot tell.
+        ood: To the scans of the training; None where the weights cannot tell.
     """
 
     unit: Volume
     lungs: np.ndarray
     flags: tuple[str, ...]
     seconds: Mapping[str, float]
-    unlikeness: Unlikeness | None = None
+    ood: OutOfDistributionScore | None = None
 
 
 class CovidCTNet:
@@ -106,7 +106,7 @@ class CovidCTNet:
             None if segmenter is None else place(segmenter, self.device, self.precision)
         )
         self.calibration = weights.calibration
-        self.likeness = weights.likeness()
+        self.ood_detector = weights.ood_detector()
         networks = {name: getattr(self, name) for name in _NETWORKS}
         self._loaded = {
             name: (network, state_stamp(network), state_digest(network))
@@ -220,9 +220,9 @@ class CovidCTNet:
             unit, found, chest, _ = self._prepared(scan, lungs)
         with _timed(seconds, "gate"):
             flags = (*scan.source.flags, *check_chest(chest, study=scan.source.study))
-            unlikeness = self.unlikeness(unit, found)
-            unlike = ("unlike_training",) if unlikeness and unlikeness.distance > 1 else ()
-        return Prepared(unit, found, (*flags, *unlike), MappingProxyType(seconds), unlikeness)
+            ood = self.score_appearance(unit, found)
+            unknown = ("out_of_distribution",) if ood and ood.score > 1 else ()
+        return Prepared(unit, found, (*flags, *unknown), MappingProxyType(seconds), ood)
 
     def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
         """The lungs of a study in a work folder, as these weights find them.
@@ -240,7 +240,7 @@ class CovidCTNet:
         return complete_lungs(study, self.segmenter)
 
     @torch.inference_mode()
-    def unlikeness(self, unit: Volume, lungs: np.ndarray) -> Unlikeness | None:
+    def score_appearance(self, unit: Volume, lungs: np.ndarray) -> OutOfDistributionScore | None:
         """How unlike the scans that these weights have learned from a preprocessed one is.
 
         Args:
@@ -250,12 +250,13 @@ class CovidCTNet:
         Returns:
             None where the weights cannot tell.
         """
-        if self.likeness is None:
+        if self.ood_detector is None:
             return None
         described = describe_appearance(unit, lungs)
         features = torch.from_numpy(described)[None].float()
-        distance = float(self.likeness(features)) / self.weights.distance_limit
-        return Unlikeness(distance, FEATURES[int(self.likeness.strangest(features))])
+        score = float(self.ood_detector(features)) / self.weights.ood_limit
+        feature = FEATURES[int(self.ood_detector.most_deviating(features))]
+        return OutOfDistributionScore(score, feature)
 
     def __call__(
         self,
@@ -283,7 +284,7 @@ class CovidCTNet:
 
             volume = read_volume(os.fspath(volume))
         prepared = volume if isinstance(volume, Prepared) else self.prepare(volume, lungs=lungs)
-        unit, lungs, unlikeness = prepared.unit, prepared.lungs, prepared.unlikeness
+        unit, lungs, ood = prepared.unit, prepared.lungs, prepared.ood
         seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
             seen = self._look(unit, lungs, denoised=keep != "numbers")
@@ -303,7 +304,7 @@ class CovidCTNet:
                 attention = grad_cam(self.classifier, tensor, label)
                 for axis in (1, 2):
                     attention = attention.repeat(self.residual.shrink, axis)
-                threshold = self.weights.burden_threshold
+                threshold = self.weights.lesion_threshold
                 kept = _voxels(seen.residual, attention, label.key, threshold)
                 evidence += kept if keep == "volumes" else _for_a_picture(kept)
         return Prediction(
@@ -312,11 +313,11 @@ class CovidCTNet:
             flags=tuple(dict.fromkeys(prepared.flags)),
             seconds=seconds,
             prediction_set=left,
-            distance=None if unlikeness is None else unlikeness.distance,
+            ood_score=None if ood is None else ood.score,
             evidence=evidence,
             acquisition=unit.source.acquisition,
             weights=self.weights_digest,
-            notes=(*unit.source.notes, *_told(unlikeness), *seen.steps),
+            notes=(*unit.source.notes, *_told(ood), *seen.steps),
         )
 
     def _prepared(self, volume: Volume, lungs: np.ndarray | None) -> ChestScan:
@@ -346,10 +347,10 @@ class CovidCTNet:
             residual = residual_volume(unit, self.denoiser, how, lungs=lungs)
             # The notes tell what the classifier saw, not what a picture shows.
             steps += residual.volume.steps[len(unit.steps) :] if how.has_residual else ()
-            if self.weights.burden_threshold is not None:
+            if self.weights.lesion_threshold is not None:
                 assert residual.lungs is not None
-                lesions = lung_burden(
-                    residual.volume, residual.lungs, threshold=self.weights.burden_threshold
+                lesions = lesion_volume(
+                    residual.volume, residual.lungs, threshold=self.weights.lesion_threshold
                 )
         if how.has_ct:
             ct = ct_volume(unit, how, lungs=lungs)
@@ -377,11 +378,11 @@ class _Seen(NamedTuple):
     steps: tuple[str, ...]
 
 
-def _told(unlikeness: Unlikeness | None) -> tuple[str, ...]:
+def _told(ood: OutOfDistributionScore | None) -> tuple[str, ...]:
     """What is strange about a scan, where it is too strange."""
-    if unlikeness is None or unlikeness.distance <= 1:
+    if ood is None or ood.score <= 1:
         return ()
-    return (f"unlike the training data, most of all: {unlikeness.most}",)
+    return (f"out of distribution, most of all by: {ood.feature}",)
 
 
 def _voxels(

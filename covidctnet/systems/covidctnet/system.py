@@ -61,7 +61,7 @@ SYSTEM = System(
     title="CovidCTNet",
     modality="ct",
     classes=CHEST_CT,
-    networks=frozenset({"denoiser", "classifier", "lungs", "likeness"}),
+    networks=frozenset({"denoiser", "classifier", "lungs", "out_of_distribution"}),
     check=check_card,
     deciding=deciding,
     build=_build,
@@ -72,4 +72,5 @@ SYSTEM = System(
         Stage("denoiser", "the BCDU-Net on the Controls set aside for it", _denoiser),
         Stage("classifier", "the 3D CNN on the denoiser's residuals", _classifier),
     ),
+    former_names={"out_of_distribution": "likeness", "lesion_volume": "burden"},
 )

@@ -13,7 +13,7 @@ from covidctnet.errors import WeightsError
 from covidctnet.systems.covidctnet.card import SEGMENTATION
 from covidctnet.systems.covidctnet.networks import CNN3D, BCDUNet
 from covidctnet.trust.calibration import Calibration
-from covidctnet.trust.likeness import Likeness
+from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
 from covidctnet.weights import bundle
 
 __all__ = ["CovidWeights", "build", "load_weights", "save_weights"]
@@ -22,7 +22,7 @@ _NETWORKS: Mapping[str, type[nn.Module]] = {
     "denoiser": BCDUNet,
     "classifier": CNN3D,
     "lungs": BCDUNet,
-    "likeness": Likeness,
+    "out_of_distribution": OutOfDistributionDetector,
 }
 
 
@@ -79,16 +79,16 @@ class CovidWeights(bundle.Weights):
         assert isinstance(network, CNN3D)
         return network
 
-    def likeness(self) -> Likeness | None:
-        """The distance from the training data, if it was fitted; `distance_limit` belongs to it.
+    def ood_detector(self) -> OutOfDistributionDetector | None:
+        """The distance from the training data, if it was fitted; `ood_limit` belongs to it.
 
         Raises:
             WeightsError: If it does not fit the card.
         """
-        if "likeness" not in self.card["architecture"]:
+        if "out_of_distribution" not in self.card["architecture"]:
             return None
-        network = self.network("likeness")
-        assert isinstance(network, Likeness)
+        network = self.network("out_of_distribution")
+        assert isinstance(network, OutOfDistributionDetector)
         return network
 
     def segmenter(self) -> BCDUNet | None:
@@ -108,14 +108,14 @@ class CovidWeights(bundle.Weights):
         return Calibration.from_card(entry) if entry else None
 
     @property
-    def distance_limit(self) -> float:
+    def ood_limit(self) -> float:
         """The distance that one in a hundred valid scans exceeds; infinite if none was fitted."""
-        return float(self.card.get("likeness", {}).get("limit", math.inf))
+        return float(self.card.get("out_of_distribution", {}).get("limit", math.inf))
 
     @property
-    def burden_threshold(self) -> float | None:
+    def lesion_threshold(self) -> float | None:
         """The residual from which a voxel counts as unusual, if it was fitted."""
-        entry = self.card.get("burden")
+        entry = self.card.get("lesion_volume")
         return float(entry["threshold"]) if entry else None
 
     def lungs(self) -> BCDUNet:

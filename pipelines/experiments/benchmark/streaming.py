@@ -93,9 +93,9 @@ def narrow_weights(folder: Path, like: CovidWeights) -> None:
         "architecture": architecture,
         "synthetic_only": True,
     }
-    if (likeness := like.likeness()) is not None:
-        architecture["likeness"] = like.card["architecture"]["likeness"]
-        networks["likeness"] = likeness
+    if (detector := like.ood_detector()) is not None:
+        architecture["out_of_distribution"] = like.card["architecture"]["out_of_distribution"]
+        networks["out_of_distribution"] = detector
     save_weights(folder, networks, card=card)
 
 

@@ -224,32 +224,32 @@ def test_labels_above_the_threshold_are_left_open(calibrated, chest):
 
 def test_a_scan_beyond_the_limit_is_flagged(calibrated, model, chest):
     answer = calibrated(chest)
-    assert answer.distance > 1
-    assert "unlike_training" in answer.flags
-    assert [note for note in answer.notes if note.startswith("unlike the training data, most")]
-    assert model(chest).distance is None
+    assert answer.ood_score > 1
+    assert "out_of_distribution" in answer.flags
+    assert [note for note in answer.notes if note.startswith("out of distribution, most")]
+    assert model(chest).ood_score is None
 
 
 def test_a_scan_like_the_others_is_not_flagged_and_what_moved_is_named(calibrated, chest):
     unit, lungs = calibrated.prepare(chest)[:2]
-    likeness = calibrated.likeness
-    kept = {name: buffer.clone() for name, buffer in likeness.state_dict().items()}
+    detector = calibrated.ood_detector
+    kept = {name: buffer.clone() for name, buffer in detector.state_dict().items()}
     looks = describe_appearance(unit, lungs)
-    likeness.whitening.copy_(1e-7 * torch.eye(len(FEATURES)))
+    detector.whitening.copy_(1e-7 * torch.eye(len(FEATURES)))
     try:
-        likeness.means.copy_(torch.from_numpy(looks))
+        detector.means.copy_(torch.from_numpy(looks))
         answer = calibrated(chest)
-        assert answer.distance < 1 and "unlike_training" not in answer.flags
-        assert not [note for note in answer.notes if note.startswith("unlike")]
-        likeness.means[:, FEATURES.index("noise")] += 100
+        assert answer.ood_score < 1 and "out_of_distribution" not in answer.flags
+        assert not [note for note in answer.notes if note.startswith("out of dist")]
+        detector.means[:, FEATURES.index("noise")] += 100
         answer = calibrated(chest)
-        assert answer.distance == pytest.approx(10, rel=1e-2)
-        assert "unlike the training data, most of all: noise" in answer.notes
+        assert answer.ood_score == pytest.approx(10, rel=1e-2)
+        assert "out of distribution, most of all by: noise" in answer.notes
     finally:
-        likeness.load_state_dict(kept)
+        detector.load_state_dict(kept)
 
 
-def test_the_burden_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
+def test_the_lesion_volume_is_that_of_the_residual_and_the_picture_outlines_it(calibrated, chest):
     answer = calibrated(chest, keep="slices")
     lesions, panels = answer.find(LesionVolume), answer.find(Panels)
     assert len(lesions.regions) == 6

@@ -14,30 +14,30 @@ from scipy import stats
 from torch import nn
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
 from covidctnet.systems.covidctnet.card import CALIBRATED
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs, lesion_threshold
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
 from covidctnet.trust.calibration import Calibration
-from covidctnet.trust.likeness import Likeness
+from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
 
 __all__ = [
     "Appearances",
-    "Beside",
     "Described",
+    "Fitted",
     "add_calibration",
     "appearances",
     "calibrate",
     "describe",
-    "distance_limit",
-    "fit_likeness",
+    "fit_detector",
     "fit_over_scans",
+    "ood_limit",
 ]
 
 _LOG = logging.getLogger(__name__)
-# One in a hundred valid scans may be called unlike the training data.
+# One in a hundred valid scans may be called out of distribution.
 FALSE_ALARMS = 0.01
 # Of fewer, no spread can be told.
 MIN_FOR_LIMIT = 8
@@ -67,14 +67,14 @@ class Appearances(NamedTuple):
     features: np.ndarray
 
 
-class Beside(NamedTuple):
+class Fitted(NamedTuple):
     """What is written beside a classifier.
 
     Attributes:
-        networks: By name: ``likeness``, or nothing.
+        networks: By name: ``out_of_distribution``, or nothing.
         architecture: Of these, for the card.
-        card: Further entries of the card: ``calibration``, ``likeness``, ``burden``, those that
-            could be fitted.
+        card: Further entries of the card: ``calibration``, ``out_of_distribution``,
+            ``lesion_volume``, those that could be fitted.
     """
 
     networks: Mapping[str, nn.Module]
@@ -82,11 +82,11 @@ class Beside(NamedTuple):
     card: Mapping[str, Mapping[str, Any]]
 
 
-def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
+def calibrate(classifier: CNN3D, data: ResidualData) -> Fitted:
     """Fit everything that stands beside a classifier, on the patients of its training.
 
     Temperature, prediction sets and the limit of the distance come from validation patients, the
-    distance itself from training patients, the threshold of the burden from the Controls of both.
+    distance itself from training patients, the lesion threshold from the Controls of both.
     What these patients cannot tell is left out.
 
     Args:
@@ -101,20 +101,20 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Beside:
     architecture: dict[str, Mapping[str, int]] = {}
     looks, further = (appearances(data, split) for split in ("train", "val"))
     if len(looks.truth) and len(further.truth) >= MIN_FOR_LIMIT:
-        likeness = fit_likeness(looks.features, looks.truth)
-        limit = distance_limit(_distances(likeness, further.features))
+        detector = fit_detector(looks.features, looks.truth)
+        limit = ood_limit(_distances(detector, further.features))
         if math.isfinite(limit):
-            networks["likeness"] = likeness
-            classes, features = likeness.means.shape
-            architecture["likeness"] = {"features": features, "classes": classes}
+            networks["out_of_distribution"] = detector
+            classes, features = detector.means.shape
+            architecture["out_of_distribution"] = {"features": features, "classes": classes}
             told = {"limit": limit, "scans": len(further.truth), "version": VERSION}
-            card["likeness"] = {**told, "features": list(FEATURES)}
+            card["out_of_distribution"] = {**told, "features": list(FEATURES)}
     if data.settings.has_residual:
-        card |= _burden(data)
-    for name in ("calibration", "likeness", "burden"):
+        card |= _lesion_threshold(data)
+    for name in ("calibration", "out_of_distribution", "lesion_volume"):
         if name not in card:
             _LOG.info("too few patients to fit the %s; the weights go without", name)
-    return Beside(networks, architecture, card)
+    return Fitted(networks, architecture, card)
 
 
 @torch.inference_mode()
@@ -142,7 +142,9 @@ def appearances(data: ResidualData, split: str) -> Appearances:
     return Appearances(np.array(truth, dtype=int), np.array(features).reshape(-1, len(FEATURES)))
 
 
-def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GRAIN) -> Likeness:
+def fit_detector(
+    features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GRAIN
+) -> OutOfDistributionDetector:
     """The distance to the nearest class of training patients.
 
     Args:
@@ -162,11 +164,11 @@ def fit_likeness(features: np.ndarray, truth: np.ndarray, grain: np.ndarray = GR
     unit = np.hypot(within.std(axis=0), grain)
     covariance = LedoitWolf(assume_centered=True).fit(within / unit).covariance_
     covariance += np.diag((grain / unit) ** 2)
-    likeness = Likeness(features.shape[1], len(labels))
-    likeness.means.copy_(torch.from_numpy(means))
+    detector = OutOfDistributionDetector(features.shape[1], len(labels))
+    detector.means.copy_(torch.from_numpy(means))
     whitening = np.linalg.cholesky(np.linalg.inv(covariance)) / unit[:, None]
-    likeness.whitening.copy_(torch.from_numpy(whitening))
-    return likeness.eval()
+    detector.whitening.copy_(torch.from_numpy(whitening))
+    return detector.eval()
 
 
 def fit_over_scans(
@@ -174,7 +176,7 @@ def fit_over_scans(
     truth: np.ndarray,
     scans: np.ndarray,
     plain: Mapping[str, np.ndarray],
-) -> tuple[Likeness, float]:
+) -> tuple[OutOfDistributionDetector, float]:
     """The distance and its limit where many examples were drawn from few scans.
 
     The limit comes from the scans as they are, each by a distance that was fitted on examples of
@@ -192,16 +194,16 @@ def fit_over_scans(
     distances = []
     for scan in np.unique(scans):
         others = scans != scan
-        likeness = fit_likeness(features[others], truth[others])
-        distances.append(float(_distances(likeness, plain[scan][None])[0]))
-    return fit_likeness(features, truth), distance_limit(np.array(distances))
+        detector = fit_detector(features[others], truth[others])
+        distances.append(float(_distances(detector, plain[scan][None])[0]))
+    return fit_detector(features, truth), ood_limit(np.array(distances))
 
 
 def add_calibration(
     weights: CovidWeights,
     folder: Path,
     card: Mapping[str, Mapping[str, Any]],
-    likeness: Likeness,
+    detector: OutOfDistributionDetector,
     limit: float,
 ) -> None:
     """Write weights again with what was fitted after their training.
@@ -210,26 +212,28 @@ def add_calibration(
         weights: As they are; earlier calibrations are replaced.
         folder: Where they go.
         card: Entries of `covidctnet.weights.card.CALIBRATED` but the distance.
-        likeness: Network of the distance.
+        detector: Network of the distance.
         limit: Of it; the distance is left out where it is no number.
     """
     kept = {k: v for k, v in weights.card.items() if k not in CALIBRATED}
     networks: dict[str, nn.Module] = {
-        kind: weights.network(kind) for kind in kept["architecture"] if kind != "likeness"
+        kind: weights.network(kind)
+        for kind in kept["architecture"]
+        if kind != "out_of_distribution"
     }
     architecture = {kind: kept["architecture"][kind] for kind in networks}
     told = dict(card)
     if math.isfinite(limit):
-        classes, features = likeness.means.shape
-        networks["likeness"] = likeness
-        architecture["likeness"] = {"features": features, "classes": classes}
-        scans = card.get("burden", {}).get("patients")
+        classes, features = detector.means.shape
+        networks["out_of_distribution"] = detector
+        architecture["out_of_distribution"] = {"features": features, "classes": classes}
+        scans = card.get("lesion_volume", {}).get("patients")
         fitted = {"limit": limit, "scans": scans, "version": VERSION}
-        told["likeness"] = {**fitted, "features": list(FEATURES)}
+        told["out_of_distribution"] = {**fitted, "features": list(FEATURES)}
     save_weights(folder, networks, card={**kept, **told, "architecture": architecture})
 
 
-def distance_limit(distances: np.ndarray) -> float:
+def ood_limit(distances: np.ndarray) -> float:
     """The distance that one in a hundred further valid scans will exceed.
 
     Args:
@@ -251,11 +255,11 @@ def distance_limit(distances: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def _distances(likeness: Likeness, features: np.ndarray) -> np.ndarray:
-    return np.asarray(likeness(torch.from_numpy(features).float()).double().numpy())
+def _distances(detector: OutOfDistributionDetector, features: np.ndarray) -> np.ndarray:
+    return np.asarray(detector(torch.from_numpy(features).float()).double().numpy())
 
 
-def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
+def _lesion_threshold(data: ResidualData) -> dict[str, Mapping[str, Any]]:
     """The threshold that leaves a hundredth of the lungs of the Controls above it."""
     kept = {study.id: study for study in data.store.index()}
     controls = [
@@ -273,5 +277,5 @@ def _burden(data: ResidualData) -> dict[str, Mapping[str, Any]]:
             lungs = data.settings.plan(study.shape[0]).mask(study.lungs)
         return residual.array[inner_lungs(lungs, residual.spacing)]
 
-    threshold = burden_threshold(map(values, controls))
-    return {"burden": {"threshold": threshold, "patients": len(controls)}}
+    threshold = lesion_threshold(map(values, controls))
+    return {"lesion_volume": {"threshold": threshold, "patients": len(controls)}}

@@ -32,7 +32,7 @@ from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
 from covidctnet.registry import find_system
-from covidctnet.systems.covidctnet.burden import burden_threshold, inner_lungs
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs, lesion_threshold
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.bank import (
@@ -402,13 +402,13 @@ class CrossFit:
             scans = np.array([answered[i][0].study for i in kept])
             values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
             calibration = Calibration.fit(truth, probabilities[kept], scans=scans)
-            likeness, limit = fit_over_scans(looks, truth, scans, plain)
+            detector, limit = fit_over_scans(looks, truth, scans, plain)
             told = {
                 "calibration": {**calibration.to_card(), "examples": len(kept)},
-                "burden": {"threshold": burden_threshold(values), "patients": len(values)},
+                "lesion_volume": {"threshold": lesion_threshold(values), "patients": len(values)},
             }
             folder = self.folder(fold) / "weights"
-            add_calibration(load_weights(folder), folder, told, likeness, limit)
+            add_calibration(load_weights(folder), folder, told, detector, limit)
 
     def _answer(
         self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device

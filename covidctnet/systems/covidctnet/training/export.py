@@ -11,7 +11,7 @@ from torch import nn
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.systems.covidctnet.card import CALIBRATED
-from covidctnet.systems.covidctnet.training.calibrate import Beside, calibrate
+from covidctnet.systems.covidctnet.training.calibrate import Fitted, calibrate
 from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
@@ -45,10 +45,10 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
     is_drawn = data.examples is not None
     # Drawn examples of scans that taught the classifier cannot say how sure it may be of others:
     # covidctnet cross-fit fits that on scans that taught nothing.
-    beside = Beside({}, {}, {}) if is_drawn else calibrate(task.network, data)
+    beside = Fitted({}, {}, {}) if is_drawn else calibrate(task.network, data)
     old = {k: v for k, v in data.weights.card.items() if k not in CALIBRATED}
     architecture = {**old["architecture"], "classifier": task.architecture}
-    architecture.pop("likeness", None)  # of another classifier
+    architecture.pop("out_of_distribution", None)  # of another classifier
     card = {
         **old,
         **beside.card,

@@ -6,16 +6,16 @@ import torch
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
-from covidctnet.systems.covidctnet.burden import inner_lungs
+from covidctnet.systems.covidctnet.lesion_volume import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import DepthPlan
 from covidctnet.systems.covidctnet.training.calibrate import (
-    _burden,
+    _lesion_threshold,
     appearances,
     calibrate,
     describe,
-    distance_limit,
-    fit_likeness,
+    fit_detector,
+    ood_limit,
 )
 from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import describe_appearance
@@ -53,16 +53,16 @@ def clusters(n, seed=0, width=6):
     return 5 * np.eye(3, width)[truth] + rng.normal(size=(n, width)) @ mixing, truth
 
 
-def distances(likeness, features):
+def distances(detector, features):
     with torch.inference_mode():
-        return likeness(torch.from_numpy(features).float()).numpy()
+        return detector(torch.from_numpy(features).float()).numpy()
 
 
 def test_what_was_fitted_stands_in_the_card_and_answers(data, tmp_path):
     classifier = data.weights.classifier()
     beside = calibrate(classifier, data)
     # Five validation patients and more: everything can be fitted but where the split is small.
-    assert {"calibration", "burden"} <= beside.card.keys()
+    assert {"calibration", "lesion_volume"} <= beside.card.keys()
     card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
     card |= beside.card
     card["architecture"] = {**ARCHITECTURE, **beside.architecture}
@@ -85,7 +85,7 @@ def test_inference_sees_what_was_calibrated_on(data):
         assert [said[label] for label in CHEST_CT] == pytest.approx(row.tolist(), abs=2e-3)
 
 
-def test_enough_patients_get_a_likeness_that_answers_for_scans_in_hu(tmp_path):
+def test_enough_patients_get_a_detector_that_answers_for_scans_in_hu(tmp_path):
     work = fill(tmp_path / "work", patients=dict.fromkeys(CHEST_CT, 40))
     data = residuals(work)
     beside = calibrate(data.weights.classifier(), data)
@@ -95,15 +95,15 @@ def test_enough_patients_get_a_likeness_that_answers_for_scans_in_hu(tmp_path):
     made = save_weights(tmp_path / "made", {**networks, **beside.networks}, card=card)
     model = CovidCTNet(made, device="cpu")
     val = data.work.studies("val")
-    assert made.card["likeness"]["scans"] == len(val) >= 8
-    found = [model.unlikeness(study.volume(), study.lungs) for study in val]
-    expected = distances(beside.networks["likeness"], appearances(data, "val").features)
-    assert [one.distance * made.distance_limit for one in found] == pytest.approx(expected.tolist())
-    assert max(one.distance for one in found) < 1.5
+    assert made.card["out_of_distribution"]["scans"] == len(val) >= 8
+    found = [model.score_appearance(study.volume(), study.lungs) for study in val]
+    expected = distances(beside.networks["out_of_distribution"], appearances(data, "val").features)
+    assert [one.score * made.ood_limit for one in found] == pytest.approx(expected.tolist())
+    assert max(one.score for one in found) < 1.5
     study = val[0]
     shorter = study.volume().then("cut", study.volume().array[:8])
-    strange = model.unlikeness(shorter, study.lungs[:8])
-    assert strange.distance > 1
+    strange = model.score_appearance(shorter, study.lungs[:8])
+    assert strange.score > 1
     assert strange.most.startswith(("length", "cross-section", "lung volume"))
 
 
@@ -131,7 +131,7 @@ def test_one_in_a_hundred_further_scans_exceeds_the_limit():
     exceeded = []
     for _ in range(4000):
         drawn = np.exp(rng.normal(1.0, 0.3, size=21))
-        exceeded.append(drawn[20] > distance_limit(drawn[:20]))
+        exceeded.append(drawn[20] > ood_limit(drawn[:20]))
     assert 0.004 < np.mean(exceeded) < 0.016
 
 
@@ -139,29 +139,29 @@ def test_many_patients_alike_do_not_widen_the_limit():
     rng = np.random.default_rng(0)
     ill = np.exp(rng.normal(1.0, 0.3, size=40))
     alike = np.exp(rng.normal(-4.0, 0.1, size=20))
-    alone, both = distance_limit(ill), distance_limit(np.concatenate([ill, alike]))
+    alone, both = ood_limit(ill), ood_limit(np.concatenate([ill, alike]))
     assert 0.5 * alone < both < 1.5 * alone
 
 
 def test_few_scans_tell_no_limit():
-    assert math.isnan(distance_limit(np.arange(1.0, 8.0)))
-    assert math.isnan(distance_limit(np.ones(20)))
+    assert math.isnan(ood_limit(np.arange(1.0, 8.0)))
+    assert math.isnan(ood_limit(np.ones(20)))
 
 
 def test_what_lies_off_the_clusters_is_farther_than_any_of_them():
     features, truth = clusters(300)
-    likeness = fit_likeness(features, truth, FINE)
+    detector = fit_detector(features, truth, FINE)
     further, _ = clusters(200, seed=1)
-    limit = distance_limit(distances(likeness, further))
-    assert (distances(likeness, further) > limit).mean() < 0.04
+    limit = ood_limit(distances(detector, further))
+    assert (distances(detector, further) > limit).mean() < 0.04
     strange = further + 40 * np.eye(6)[5]
-    assert (distances(likeness, strange) > limit).all()
+    assert (distances(detector, strange) > limit).all()
 
 
 def test_the_distance_does_not_depend_on_the_units_of_the_features():
     features, truth = clusters(3000)
     scaled = features * [7.0, 1e-3, 1.0, 50.0, 0.2, 1e3]
-    a, b = (distances(fit_likeness(x, truth, FINE), x) for x in (features, scaled))
+    a, b = (distances(fit_detector(x, truth, FINE), x) for x in (features, scaled))
     assert b == pytest.approx(a, rel=1e-3)
 
 
@@ -171,11 +171,11 @@ def test_a_feature_that_never_moves_and_a_missing_class_do_no_harm():
     features[:, 2] = np.log(360)
     kept = truth != 2
     grain = np.full(6, 0.01)
-    likeness = fit_likeness(features[kept], truth[kept], grain)
-    assert likeness.means.shape == (2, 6)
-    before = distances(likeness, features[kept])
+    detector = fit_detector(features[kept], truth[kept], grain)
+    assert detector.means.shape == (2, 6)
+    before = distances(detector, features[kept])
     features[:, 2] += 0.02
-    assert distances(likeness, features[kept]) == pytest.approx(np.hypot(before, 2), rel=0.3)
+    assert distances(detector, features[kept]) == pytest.approx(np.hypot(before, 2), rel=0.3)
 
 
 def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
@@ -183,7 +183,7 @@ def test_a_hundredth_of_the_controls_lungs_lies_above_the_threshold(data):
     data = ResidualData(data.work.path, depth=DEPTH, device="cpu", signed=False)
     data.prepare_data()
     data.setup("fit")
-    threshold = calibrate(data.weights.classifier(), data).card["burden"]["threshold"]
+    threshold = calibrate(data.weights.classifier(), data).card["lesion_volume"]["threshold"]
     kept = {study.id: study for study in data.store.index()}
     shares = []
     for split in ("train", "val"):
@@ -207,17 +207,17 @@ def test_the_lungs_come_with_the_residual_and_are_found_again_in_older_folders(d
         source = Store(data.work.preprocessed).get(study.id)
         wanted = data.settings.plan(source.shape[0]).mask(source.lungs)
         assert np.array_equal(study.lungs, wanted)
-    before = _burden(data)
+    before = _lesion_threshold(data)
     for study in kept:
         data.store.put_like(study, study.volume())
     assert not any(study.has_lungs for study in data.store.index())
-    assert _burden(data) == before
-    assert before["burden"]["threshold"] > 0
+    assert _lesion_threshold(data) == before
+    assert before["lesion_volume"]["threshold"] > 0
 
 
 def test_weights_of_another_time_go_without(data):
     weights = load_weights(data.work.weights)
     assert weights.calibration is None
-    assert weights.likeness() is None
-    assert weights.burden_threshold is None
-    assert math.isinf(weights.distance_limit)
+    assert weights.ood_detector() is None
+    assert weights.lesion_threshold is None
+    assert math.isinf(weights.ood_limit)

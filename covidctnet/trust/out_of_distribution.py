@@ -1,4 +1,4 @@
-"""How unlike the training data an input is, by the numbers that describe it.
+"""Out-of-distribution score: how unlike the training data an input is.
 
 Paper: Lee et al., "A simple unified framework for detecting out-of-distribution samples", NeurIPS
 2018: the Mahalanobis distance to the nearest class, one covariance for all.
@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Likeness"]
+__all__ = ["OutOfDistributionDetector"]
 
 
-class Likeness(nn.Module):
+class OutOfDistributionDetector(nn.Module):
     """Mahalanobis distance of features to the nearest class.
 
     Args:
@@ -40,7 +40,7 @@ class Likeness(nn.Module):
         """Distances (batch,) of features (batch, features)."""
         return self._deviations(features).norm(dim=2).amin(dim=1)
 
-    def strangest(self, features: Tensor) -> Tensor:
+    def most_deviating(self, features: Tensor) -> Tensor:
         """Which feature lies the most standard deviations from the nearest class, (batch,)."""
         nearest = self._deviations(features).norm(dim=2).argmin(dim=1)  # (B,)
         covariance = torch.linalg.inv(self.whitening @ self.whitening.T)  # (features, features)

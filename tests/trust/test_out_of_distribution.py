@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.spatial.distance import mahalanobis
 
-from covidctnet.trust.likeness import Likeness
+from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
 
 
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():
@@ -11,7 +11,7 @@ def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():
     mixing = rng.normal(size=(4, 4))
     precision = np.linalg.inv(mixing @ mixing.T + np.eye(4))
     means = rng.normal(size=(3, 4))
-    network = Likeness(4, 3)
+    network = OutOfDistributionDetector(4, 3)
     network.means.copy_(torch.from_numpy(means))
     network.whitening.copy_(torch.from_numpy(np.linalg.cholesky(precision)))
     points = rng.normal(size=(9, 4))
@@ -21,22 +21,22 @@ def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():
 
 
 def test_a_class_mean_has_no_distance_from_itself():
-    network = Likeness(5, 2)
+    network = OutOfDistributionDetector(5, 2)
     network.means.copy_(torch.arange(10.0).reshape(2, 5))
     assert network(network.means).tolist() == [0, 0]
 
 
-def test_the_strangest_feature_lies_the_most_deviations_from_the_nearest_class():
-    network = Likeness(3, 2)
+def test_the_most_deviating_feature_lies_the_most_deviations_from_the_nearest_class():
+    network = OutOfDistributionDetector(3, 2)
     network.means.copy_(torch.tensor([[0.0, 0, 0], [50, 50, 50]]))
     network.whitening.copy_(torch.diag(torch.tensor([1.0, 0.5, 2.0])))
     points = torch.tensor([[3.0, 4.0, 0.0], [0.0, -9.0, 3.0], [50.0, 50.0, 49.0]])
-    assert network.strangest(points).tolist() == [0, 2, 2]
+    assert network.most_deviating(points).tolist() == [0, 2, 2]
 
 
 def test_deviations_are_counted_in_those_of_each_feature_whatever_goes_along_with_it():
     covariance = np.array([[4.0, 1.9], [1.9, 1.0]])
-    network = Likeness(2, 1)
+    network = OutOfDistributionDetector(2, 1)
     precision = np.linalg.inv(covariance)
     network.whitening.copy_(torch.from_numpy(np.linalg.cholesky(precision)))
-    assert network.strangest(torch.tensor([[3.0, 1.4], [2.0, 1.2]])).tolist() == [0, 1]
+    assert network.most_deviating(torch.tensor([[3.0, 1.4], [2.0, 1.2]])).tolist() == [0, 1]

@@ -1,9 +1,11 @@
-"""How unlike the training data groups of scans are, also those that the gate would refuse.
+r"""Out-of-distribution scores of groups of scans, also of those that the gate would refuse.
 
-    python -m pipelines.experiments.unlike.run "real chests=/scans" --predictions phantoms=FILE.csv
-    python -m pipelines.experiments.unlike.run "real chests=/scans" --parts bellies=0:0.2
+    python -m pipelines.experiments.out_of_distribution.run "real chests=/scans" \
+        --predictions phantoms=FILE.csv
+    python -m pipelines.experiments.out_of_distribution.run "real chests=/scans" \
+        --parts bellies=0:0.2
 
-The score is that of `covidctnet.Prediction.distance`: above 1 a scan is flagged `unlike_training`.
+The score is `covidctnet.Prediction.ood_score`: above 1 a scan is flagged `out_of_distribution`.
 A scan that is no chest is refused before it gets a score; here it gets one all the same, to show
 what the score alone would see.
 """
@@ -37,7 +39,7 @@ class Scored:
         group: Its group.
         distance: Over the limit.
         refused: Whether the gate refuses it.
-        most: What is strangest about it; empty where it is not known.
+        most: What is most_deviating about it; empty where it is not known.
     """
 
     group: str
@@ -68,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def make() -> str:
         model = CovidCTNet.load(given.weights)
-        if model.likeness is None:
-            raise UsageError("these weights cannot tell what is unlike their training data")
+        if model.ood_detector is None:
+            raise UsageError(
+                "expected weights with an out-of-distribution detector, got none. Train "
+                "the classifier on eight patients or more."
+            )
         found = [row for each in given.predictions for row in from_predictions(*_named(each))]
         for each in given.groups:
             name, folder = _named(each)
@@ -102,9 +107,9 @@ def score(
                 sys.stderr.write(f"study {study.id} of {name}: {error.code}\n")
                 continue
             chest, lungs = look_for_chest(unit)
-            unlikeness = model.unlikeness(unit, lungs)
-            assert unlikeness is not None
-            out.append(Scored(name, unlikeness.distance, bool(chest.fault), unlikeness.most))
+            ood = model.score_appearance(unit, lungs)
+            assert ood is not None
+            out.append(Scored(name, ood.score, bool(chest.fault), ood.feature))
     return out
 
 
@@ -112,9 +117,9 @@ def from_predictions(group: str, file: Path) -> list[Scored]:
     """Those that an evaluation has scored, a group a site."""
     with file.open(newline="", encoding="utf-8") as table:
         return [
-            Scored(f"{group}, {row['site']}" if row["site"] else group, float(row["distance"]))
+            Scored(f"{group}, {row['site']}" if row["site"] else group, float(row["ood_score"]))
             for row in csv.DictReader(table)
-            if row["distance"]
+            if row["ood_score"]
         ]
 
 
@@ -124,16 +129,18 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
     for one in found:
         groups[one.group].append(one)
     lines = [
-        "# Scans unlike the training data",
+        "# Scans out of distribution",
         "",
-        f"Made by `python -m pipelines.experiments.unlike.run`; weights {model.weights_digest}. "
-        "The distance is over its limit; above 1 a scan is flagged. Intervals are Wilson's, 95 %.",
+        "Made by `python -m pipelines.experiments.out_of_distribution.run`; weights "
+        f"{model.weights_digest}. The score is over its limit; above 1 a scan is flagged. "
+        "Intervals are Wilson's, 95 %.",
         "",
-        "| group | scans | refused by the gate | distance: median | range | above 1 | strangest |",
+        "| group | scans | refused by the gate | score: median | range | above 1 | "
+        "most deviating feature |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, scans in groups.items():
-        distances = [one.distance for one in scans]
+        distances = [one.score for one in scans]
         refused = sum(one.refused for one in scans)
         share = wilson(sum(distance > 1 for distance in distances), len(distances))
         lines.append(
@@ -145,8 +152,8 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
 
 
 def _commonest(scans: Sequence[Scored]) -> str:
-    """What is strangest most often, of those above the limit."""
-    counts = Counter(one.most for one in scans if one.distance > 1 and one.most)
+    """What is most_deviating most often, of those above the limit."""
+    counts = Counter(one.most for one in scans if one.score > 1 and one.most)
     return ", ".join(f"{name} ({count})" for name, count in counts.most_common(2))
 
 

@@ -13,7 +13,7 @@ from covidctnet.errors import CohortError, UsageError
 from covidctnet.evidence import LesionVolume, Region
 from covidctnet.volume import Volume
 
-__all__ = ["burden_threshold", "inner_lungs", "lesion_mask", "lung_burden", "top_slices"]
+__all__ = ["inner_lungs", "lesion_mask", "lesion_threshold", "lesion_volume", "top_slices"]
 
 # The lung mask is made on a grid of 3 mm: that near its border, what is called lung may be wall.
 RIM_MM = 3.0
@@ -62,7 +62,7 @@ def lesion_mask(residual: Volume, inner: np.ndarray, *, threshold: float) -> np.
     Args:
         residual: Units ``residual``.
         inner: From `inner_lungs`, bool, the residual's shape.
-        threshold: In units of the HU window's width; see `burden_threshold`.
+        threshold: In units of the HU window's width; see `lesion_threshold`.
 
     Returns:
         bool, the same shape.
@@ -77,13 +77,13 @@ def lesion_mask(residual: Volume, inner: np.ndarray, *, threshold: float) -> np.
         raise ValueError(f"lungs have shape {inner.shape}, the residual {residual.shape}")
     if not 0 <= threshold < math.inf:
         raise UsageError(
-            f"the burden's threshold must be a number from 0, got {threshold}. "
-            "Take it from `burden_threshold` over Control patients."
+            f"the lesion threshold must be a number from 0, got {threshold}. "
+            "Take it from `lesion_threshold` over Control patients."
         )
     return np.asarray(residual.array > threshold) & inner
 
 
-def lung_burden(residual: Volume, lungs: np.ndarray, *, threshold: float) -> LesionVolume:
+def lesion_volume(residual: Volume, lungs: np.ndarray, *, threshold: float) -> LesionVolume:
     """The volume of what counts as lesion, by lung and third.
 
     Args:
@@ -141,7 +141,7 @@ def top_slices(lesions: np.ndarray, residual: Volume) -> list[int]:
     return chosen
 
 
-def burden_threshold(residuals: Iterable[np.ndarray], *, share: float = CONTROL_SHARE) -> float:
+def lesion_threshold(residuals: Iterable[np.ndarray], *, share: float = CONTROL_SHARE) -> float:
     """The threshold that only `share` of the lungs of Control patients exceeds.
 
     Every patient counts the same, however large the lungs. Patients are asked for one at a time,
@@ -175,7 +175,7 @@ def burden_threshold(residuals: Iterable[np.ndarray], *, share: float = CONTROL_
         patients += 1
     if not patients:
         raise CohortError(
-            "the burden's threshold is fixed on Control patients, got none. "
+            "the lesion threshold is fixed on Control patients, got none. "
             "Add Controls to the split it is fixed on."
         )
     fits = total / patients <= share

@@ -9,7 +9,7 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.trust.appearance import FEATURES
-from pipelines.experiments.unlike import run
+from pipelines.experiments.out_of_distribution import run
 from tests.io.series import an_affine, write
 from tests.small import SPACING, calibrated_weights, tiny_weights, write_chest
 from tests.volumes import a_chest
@@ -26,7 +26,7 @@ def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, cap
     block = np.where(lungs, np.int16(40), chest.array)
     block += np.random.default_rng(0).integers(0, 30, block.shape, dtype=np.int16)
     write(tmp_path / "blocks" / "one", block, affine=an_affine(SPACING), patient="2")
-    page = tmp_path / "unlike.md"
+    page = tmp_path / "out-of-distribution.md"
     groups = [f"chests={tmp_path / 'chests'}", f"blocks={tmp_path / 'blocks'}"]
     assert run.main([*groups, "--weights", weights, "--output", str(page)]) == 0
     told = capsys.readouterr().out
@@ -77,6 +77,6 @@ def test_the_shipped_weights_flag_half_a_phantom_chest_that_the_gate_lets_pass()
     whole = make_phantom(CHEST_CT.COVID19, 3, scanner=scanner, matrix=128, spacing_mm=4.0).volume
     half = whole.then("cut", whole.array[: len(whole.array) // 2])
     ordinary, cut = model.prepare(whole), model.prepare(half)
-    assert ordinary.unlikeness.distance < 1 < cut.unlikeness.distance
-    assert "unlike_training" not in ordinary.flags and "unlike_training" in cut.flags
-    assert cut.unlikeness.most == "length of the lungs"
+    assert ordinary.ood.score < 1 < cut.ood.score
+    assert "out_of_distribution" not in ordinary.flags and "out_of_distribution" in cut.flags
+    assert cut.ood.feature == "length of the lungs"

@@ -5,12 +5,12 @@ import pytest
 from scipy import ndimage
 
 from covidctnet.errors import CohortError, StudyError, UsageError
-from covidctnet.systems.covidctnet.burden import (
+from covidctnet.systems.covidctnet.lesion_volume import (
     RIM_MM,
-    burden_threshold,
     inner_lungs,
     lesion_mask,
-    lung_burden,
+    lesion_threshold,
+    lesion_volume,
     top_slices,
 )
 from covidctnet.volume import Source, Volume
@@ -45,24 +45,24 @@ def a_residual(array, spacing=SPACING, units="residual"):
     )
 
 
-def by_name(burden):
-    return {(region.lung, region.third): region for region in burden.regions}
+def by_name(lesions):
+    return {(region.lung, region.third): region for region in lesions.regions}
 
 
-def test_nothing_taken_away_is_no_burden():
-    burden = lung_burden(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=0.0)
-    assert burden.share == 0
-    assert burden.lesion_ml == 0
-    assert burden.lung_ml > 0
-    assert burden.top_slices_mm == ()
+def test_nothing_taken_away_is_no_lesion():
+    lesions = lesion_volume(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=0.0)
+    assert lesions.share == 0
+    assert lesions.lesion_ml == 0
+    assert lesions.lung_ml > 0
+    assert lesions.top_slices_mm == ()
 
 
 def test_six_regions_from_above_the_right_lung_first():
-    burden = lung_burden(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=0.1)
-    assert [(r.lung, r.third) for r in burden.regions] == [
+    lesions = lesion_volume(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=0.1)
+    assert [(r.lung, r.third) for r in lesions.regions] == [
         (lung, third) for lung in ("right", "left") for third in THIRDS
     ]
-    assert burden.threshold == 0.1
+    assert lesions.threshold == 0.1
 
 
 def test_boxes_of_lesion_have_their_millilitres_in_their_regions():
@@ -71,7 +71,7 @@ def test_boxes_of_lesion_have_their_millilitres_in_their_regions():
     array[4:9, 20:30, 20:30] = 0.3  # right, lower: 500 voxels
     array[17:19, 20:30, 20:40] = 0.3  # right, middle: 400
     array[30:34, 20:24, 70:75] = 0.3  # left, upper: 80
-    found = by_name(lung_burden(a_residual(array), two_lungs(), threshold=0.2))
+    found = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
     voxel_ml = math.prod(SPACING) / 1000
     wanted = {("right", "lower"): 500, ("right", "middle"): 400, ("left", "upper"): 80}
     rows, columns = (n - 2 * rim for n, rim in zip((40, 35), RIM_VOXELS, strict=True))
@@ -84,7 +84,7 @@ def test_thirds_are_of_each_lung_s_own_height():
     array = np.zeros((40, 60, 110))
     # The same slices are in the right lung's upper third and in the left one's middle.
     array[23:26, 20:30] = 0.3
-    found = by_name(lung_burden(a_residual(array), two_lungs(), threshold=0.2))
+    found = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
     assert [third for third in THIRDS if found["right", third].lesion_ml] == ["upper"]
     assert [third for third in THIRDS if found["left", third].lesion_ml] == ["middle"]
 
@@ -95,9 +95,9 @@ def test_a_mirrored_patient_swaps_right_and_left(touching):
     array, lungs = rng.normal(0, 0.1, (40, 60, 110)), two_lungs()
     if touching:
         lungs[15:25, 12:16, 40:70] = True
-    one = by_name(lung_burden(a_residual(array), lungs, threshold=0.1))
+    one = by_name(lesion_volume(a_residual(array), lungs, threshold=0.1))
     mirrored, lungs = array[..., ::-1], lungs[..., ::-1]
-    other = by_name(lung_burden(a_residual(mirrored), lungs, threshold=0.1))
+    other = by_name(lesion_volume(a_residual(mirrored), lungs, threshold=0.1))
     for third in THIRDS:
         for lung, opposite in (("right", "left"), ("left", "right")):
             a, b = one[lung, third], other[opposite, third]
@@ -109,7 +109,7 @@ def test_a_mirrored_patient_swaps_right_and_left(touching):
 def test_one_connected_piece_is_split_in_its_middle():
     lungs = np.zeros((40, 60, 110), dtype=bool)
     lungs[5:35, 10:50, 20:80] = True
-    found = by_name(lung_burden(a_residual(np.zeros(lungs.shape)), lungs, threshold=0.1))
+    found = by_name(lesion_volume(a_residual(np.zeros(lungs.shape)), lungs, threshold=0.1))
     for third in THIRDS:
         assert found["right", third].lung_ml == pytest.approx(found["left", third].lung_ml)
 
@@ -119,16 +119,16 @@ def test_no_voxel_is_lost_between_the_regions():
     rng = np.random.default_rng(1)
     residual = a_residual(rng.normal(0, 0.1, chest.shape), chest.spacing)
     inner = inner_lungs(lungs, residual.spacing)
-    burden = lung_burden(residual, lungs, threshold=0.1)
-    assert burden.lung_ml == pytest.approx(inner.sum() * residual.voxel_ml)
+    lesions = lesion_volume(residual, lungs, threshold=0.1)
+    assert lesions.lung_ml == pytest.approx(inner.sum() * residual.voxel_ml)
     counted = (residual.array[inner] > np.float32(0.1)).sum()
-    assert burden.lesion_ml == pytest.approx(counted * residual.voxel_ml)
+    assert lesions.lesion_ml == pytest.approx(counted * residual.voxel_ml)
 
 
 def test_a_higher_threshold_never_finds_more():
     rng = np.random.default_rng(2)
     residual = a_residual(rng.normal(0, 0.1, (40, 60, 110)))
-    shares = [lung_burden(residual, two_lungs(), threshold=t).share for t in (0, 0.05, 0.1, 0.3)]
+    shares = [lesion_volume(residual, two_lungs(), threshold=t).share for t in (0, 0.05, 0.1, 0.3)]
     assert shares == sorted(shares, reverse=True)
     assert len(set(shares)) == 4
 
@@ -136,17 +136,17 @@ def test_a_higher_threshold_never_finds_more():
 def test_what_is_less_dense_than_expected_or_no_number_does_not_count():
     array = np.full((40, 60, 110), -0.5)
     array[20] = np.nan
-    assert lung_burden(a_residual(array), two_lungs(), threshold=0.0).lesion_ml == 0
+    assert lesion_volume(a_residual(array), two_lungs(), threshold=0.0).lesion_ml == 0
 
 
 def test_no_lungs_are_six_empty_regions():
-    burden = lung_burden(
+    lesions = lesion_volume(
         a_residual(np.ones((40, 60, 110))), np.zeros((40, 60, 110), bool), threshold=0.1
     )
-    assert len(burden.regions) == 6
-    assert burden.lung_ml == 0
-    assert math.isnan(burden.share)
-    assert all(math.isnan(region.share) for region in burden.regions)
+    assert len(lesions.regions) == 6
+    assert lesions.lung_ml == 0
+    assert math.isnan(lesions.share)
+    assert all(math.isnan(region.share) for region in lesions.regions)
 
 
 @pytest.mark.parametrize("spacing", [(6.0, 2.0, 1.6), (2.0, 1.0, 4.0)])
@@ -180,9 +180,9 @@ def test_top_slices_are_the_largest_areas_20_mm_apart_at_their_heights():
     array = np.zeros((40, 60, 110))
     for index, columns in {10: 8, 11: 9, 13: 7, 15: 6, 22: 5, 30: 2}.items():
         array[index, 20:30, 20 : 20 + columns] = 0.5
-    burden = lung_burden(a_residual(array), two_lungs(), threshold=0.2)
+    lesions = lesion_volume(a_residual(array), two_lungs(), threshold=0.2)
     # Four slices are 24 mm: 10 and 13 lie too near to 11.
-    assert burden.top_slices_mm == tuple(-250.0 + 6 * index for index in (11, 15, 22))
+    assert lesions.top_slices_mm == tuple(-250.0 + 6 * index for index in (11, 15, 22))
 
 
 def test_top_slices_are_no_more_than_show_a_lesion():
@@ -196,7 +196,7 @@ def test_top_slices_are_no_more_than_show_a_lesion():
 def test_the_threshold_leaves_1_percent_of_the_controls_lungs():
     rng = np.random.default_rng(3)
     controls = [rng.normal(0, s, 20000).astype(np.float32) for s in (0.02, 0.05, 0.08)]
-    threshold = burden_threshold(iter(controls))
+    threshold = lesion_threshold(iter(controls))
 
     def mean(at):
         return np.mean([(values > at).mean() for values in controls])
@@ -207,29 +207,31 @@ def test_the_threshold_leaves_1_percent_of_the_controls_lungs():
 def test_every_control_counts_the_same_however_large():
     rng = np.random.default_rng(4)
     small, large = rng.normal(0, 0.1, 5000), rng.normal(0, 0.02, 5000)
-    wanted = burden_threshold([small, large])
-    assert burden_threshold([small, np.tile(large, 10)]) == pytest.approx(wanted, abs=1.01e-4)
-    assert burden_threshold([small]) > wanted > burden_threshold([large])
+    wanted = lesion_threshold([small, large])
+    assert lesion_threshold([small, np.tile(large, 10)]) == pytest.approx(wanted, abs=1.01e-4)
+    assert lesion_threshold([small]) > wanted > lesion_threshold([large])
 
 
 def test_a_smaller_share_needs_a_higher_threshold():
     values = np.random.default_rng(5).normal(0, 0.1, 20000)
-    found = [burden_threshold([values], share=share) for share in (0.1, 0.01, 0.001)]
+    found = [lesion_threshold([values], share=share) for share in (0.1, 0.01, 0.001)]
     assert found == sorted(found)
     assert len(set(found)) == 3
 
 
-def test_the_threshold_is_what_the_burden_of_those_controls_says():
+def test_the_threshold_is_what_the_lesion_volume_of_those_controls_says():
     rng = np.random.default_rng(6)
     residual, lungs = a_residual(rng.normal(0, 0.05, (40, 60, 110))), two_lungs()
     inner = inner_lungs(lungs, residual.spacing)
-    threshold = burden_threshold([residual.array[inner]])
-    assert lung_burden(residual, lungs, threshold=threshold).share == pytest.approx(0.01, rel=0.02)
+    threshold = lesion_threshold([residual.array[inner]])
+    assert lesion_volume(residual, lungs, threshold=threshold).share == pytest.approx(
+        0.01, rel=0.02
+    )
 
 
 def test_without_controls_there_is_no_threshold():
     with pytest.raises(CohortError, match="fixed on Control patients, got none"):
-        burden_threshold([])
+        lesion_threshold([])
 
 
 @pytest.mark.parametrize(
@@ -237,31 +239,31 @@ def test_without_controls_there_is_no_threshold():
 )
 def test_a_control_without_usable_voxels_is_refused(values):
     with pytest.raises(CohortError, match=r"Control 2 has"):
-        burden_threshold([np.zeros(5), np.array(values)])
+        lesion_threshold([np.zeros(5), np.array(values)])
 
 
 def test_lungs_beyond_the_whole_window_are_no_residuals():
     with pytest.raises(CohortError, match="exceeds the whole HU window"):
-        burden_threshold([np.full(100, 700.0)])
+        lesion_threshold([np.full(100, 700.0)])
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, math.nan])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(UsageError, match="between 0 and 1"):
-        burden_threshold([np.zeros(5)], share=share)
+        lesion_threshold([np.zeros(5)], share=share)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, math.nan, math.inf])
 def test_a_threshold_that_is_none_is_refused(threshold):
     with pytest.raises(UsageError, match="a number from 0"):
-        lung_burden(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=threshold)
+        lesion_volume(a_residual(np.zeros((40, 60, 110))), two_lungs(), threshold=threshold)
 
 
 def test_a_scan_is_no_residual():
     with pytest.raises(StudyError, match="WRONG_UNITS"):
-        lung_burden(a_residual(np.zeros((40, 60, 110)), units="unit"), two_lungs(), threshold=0.1)
+        lesion_volume(a_residual(np.zeros((40, 60, 110)), units="unit"), two_lungs(), threshold=0.1)
 
 
 def test_lungs_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="lungs have shape"):
-        lung_burden(a_residual(np.zeros((41, 60, 110))), two_lungs(), threshold=0.1)
+        lesion_volume(a_residual(np.zeros((41, 60, 110))), two_lungs(), threshold=0.1)
