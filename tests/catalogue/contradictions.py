@@ -720,7 +720,7 @@ UNLIKE = (
         of(Refusal("NO_RESCALE"), put(change=on(4, _table))),
     ),
     Case(
-        "dicom-palette",
+        "dicom-palette-wide",
         "colour and pictures",
         "numbers of colours in 16 bits",
         of(
