@@ -625,7 +625,7 @@ SIZES_EXCHANGED: tuple[tuple[str, str, Step], ...] = (
     ),
     ("nrrd", "columns and rows", head_of("nrrd", nrrd_head().replace("16 20 12", "20 16 12"))),
 )
-OUT_OF_DISTRIBUTION = (
+UNLIKE = (
     *(
         Case(f"{form}-sizes-exchanged", "dimensions of a file", f"the header exchanges {what}",
              of(Refusal("NO_GEOMETRY"), step))
@@ -720,7 +720,7 @@ OUT_OF_DISTRIBUTION = (
         of(Refusal("NO_RESCALE"), put(change=on(4, _table))),
     ),
     Case(
-        "dicom-palette-16-bits",
+        "dicom-palette-wide",
         "colour and pictures",
         "numbers of colours in 16 bits",
         of(
@@ -797,4 +797,4 @@ FILLED = (
     ),
 )  # fmt: skip
 
-CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *OUT_OF_DISTRIBUTION, *FILLED)
+CASES: tuple[Case, ...] = (*MANY, *BITS, *EXTENTS, *FIELDS, *NAMES, *UNLIKE, *FILLED)
