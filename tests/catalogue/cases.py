@@ -160,6 +160,6 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, dicom, files, reports
+    from tests.catalogue import archives, dicom, files, parts, reports
 
-    return (*dicom.CASES, *reports.CASES, *files.CASES, *archives.CASES)
+    return (*dicom.CASES, *reports.CASES, *parts.CASES, *files.CASES, *archives.CASES)

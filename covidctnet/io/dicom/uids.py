@@ -101,10 +101,56 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
     for i, key_of in enumerate(keys):
         if key_of is not None:
             studies.setdefault(unions.root(key_of), []).append(i)
+    studies = _with_lost(studies, entries)
     groups = []
     for places in studies.values():
         groups += _groups_of_study([entries[i] for i in places], [nameless[i] for i in places])
     return groups, strays
+
+
+def _with_lost(
+    studies: dict[Hashable, list[int]], entries: Sequence[Entry]
+) -> dict[Hashable, list[int]]:
+    """Studies, with single slices that lie where a scan in their folder goes on.
+
+    Their study UID was damaged, or belongs to another study: reading says that they disagree.
+    """
+    scans: dict[Path, list[Hashable]] = {}
+    lone: list[tuple[Hashable, int]] = []
+    for key, places in studies.items():
+        slices = [i for i in places if entries[i][1].is_slice]
+        if len(places) == 1:
+            lone.append((key, places[0]))
+        elif len(slices) >= MIN_SLICES:
+            for folder in {entries[i][0].parent for i in slices}:
+                scans.setdefault(folder, []).append(key)
+    ends: dict[tuple[Path, Hashable], list[_Extent]] = {}
+    out = dict(studies)
+    for key, i in lone:
+        path, found = entries[i]
+        for home in scans.get(path.parent, ()):
+            if (path.parent, home) not in ends:
+                atoms = _atoms([entries[k] for k in studies[home]])
+                here = [a.extent for a in atoms if a.folder == path.parent]
+                ends[path.parent, home] = [extent for extent in here if extent is not None]
+            if any(_goes_on_with(extent, found) for extent in ends[path.parent, home]):
+                out[home] = [*out[home], *out.pop(key)]
+                break
+    return out
+
+
+def _goes_on_with(extent: _Extent, found: Identity) -> bool:
+    """Whether a slice lies where the one before the first or behind the last would."""
+    if found.position is None:
+        return False
+    height, *beside = np.array(found.position) @ extent.axes
+    off = min(
+        abs(height - extent.heights[0] + extent.step),
+        abs(height - extent.heights[-1] - extent.step),
+    )
+    return bool(
+        off <= extent.step / 4 and np.abs(beside - extent.beside).max() <= STEP_TOLERANCE_MM
+    )
 
 
 def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:

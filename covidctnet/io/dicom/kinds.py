@@ -1,0 +1,40 @@
+"""What an image of a study is, when it is no slice of HU."""
+
+from __future__ import annotations
+
+import re
+
+from pydicom import config
+from pydicom.uid import UID
+
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, PICTURE_TYPES
+
+__all__ = ["ELSEWHERE", "unfit"]
+
+# What RescaleType may say of values that are no HU. Words for HU are spelt in many ways, so any
+# other word is let pass, and the values decide.
+OTHER_UNITS = re.compile(
+    r"OD|OPTICAL.*|MG\W*/?\W*ML.*|MGML|MG\W*/?\W*C[CM].*|Z_?EFF.*|EDW?|ELECTRON.*|HU_MOD|PCT|PERCENT.*|%|BQ.*|"
+    r"CNTS|COUNTS|SUV.*|RELATIVE.*|KEV|KV|GRAY|GREY.*|GRAYSCALE|LOG.*|MM|MM2.*|ADC.*|T1.*|T2.*"
+)
+# Images that may lie anywhere without being a slice that the scan lacks.
+ELSEWHERE = ("localizer", "projection or screen")
+
+
+def unfit(frame: Frame) -> str:
+    """What a frame is when it cannot be a slice of HU, or nothing."""
+    if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
+        name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
+        return name if not name[:1].isdigit() else "unknown object"
+    types = set(frame.image_type)
+    if types & LOCALIZER_TYPES:
+        return "localizer"
+    if types & PICTURE_TYPES:
+        return "projection or screen"
+    pixels = frame.pixels
+    if pixels.tag and (
+        pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8
+    ):
+        return "not HU"
+    return "not HU" if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()) else ""

@@ -1,0 +1,308 @@
+"""Images beside a stack that may be slices of its scan: without them the scan is cut.
+
+Whatever parted them from the stack, a series, an acquisition, a time, a type, damage to their
+headers: what lies where the stack goes on, or is numbered as its next slice, is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+import numpy as np
+from pydicom import config
+from pydicom.uid import UID
+
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.geometry import (
+    MIN_SLICES,
+    STEP_TOLERANCE,
+    STEP_TOLERANCE_MM,
+    Placement,
+    has_geometry,
+)
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, PICTURE_TYPES
+from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
+from covidctnet.io.dicom.series import Stack
+from covidctnet.io.dicom.voxels import same_pixels
+
+__all__ = ["is_alike", "is_parallel", "with_neighbours"]
+
+ORIENTATION_TOLERANCE = 1e-3
+SPACING_TOLERANCE = 1e-3
+# Cosine between the normals of a localizer and of the slices.
+UPRIGHT = 0.1
+# Cosine between the normals of two series that show the body in one direction.
+SAME_DIRECTION = 0.99
+# A stack that shares more than this with another shows the same part of the body.
+SAME_PART = 0.5
+# On the places of one grid, so far behind the end of a stack another one still goes on with it: the
+# slices between them are missing. Off the grid it must be nearer.
+MAX_HOLE_MM = 60.0
+MAX_HOLE_OFF_GRID_MM = 30.0
+# Centres of the fields of view of two parts of one scan are no further apart.
+MAX_ASIDE_MM = 60.0
+# A slice whose position was damaged sideways is still so near to the line of the others.
+LOST_ASIDE_MM = 10.0
+# So alike to the UID of CT images is one of which some characters were damaged.
+MISSPELT = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """Where a stack lies and where it would go on."""
+
+    first: Frame
+    axes: np.ndarray
+    step: float
+    length: float
+    aside: np.ndarray
+    drift: float
+    limit: float
+    numbers: frozenset[float]
+
+    def places(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Heights above the first slice, and how far down and across of the stack's line."""
+        origin = np.array(self.first.position)
+        places = (np.array([f.position for f in frames]) - origin) @ self.axes
+        places[:, 1:] -= self.aside
+        return np.asarray(places)
+
+
+def with_neighbours(
+    stack: Stack, stacks: Sequence[Stack], frames: Sequence[Frame], loose: Sequence[Frame]
+) -> Stack:
+    """The stack, with the number of images that may be slices of its scan.
+
+    Args:
+        stack: Of any size; fragments are not asked.
+        stacks: All of the study.
+        frames: All of the study.
+        loose: Those that are part of no large stack.
+    """
+    if stack.placement is None or len(stack.frames) < MIN_SLICES:
+        return stack
+    ends = _ends(stack, stack.placement)
+    beyond = [(o, n) for o in stacks if o is not stack if (n := _beyond(stack, ends, o))]
+    counted = {id(f) for other, _ in beyond for f in other.frames} | set(map(id, stack.frames))
+    found = _of_other_format(ends, [f for f in frames if f.series_uid == ends.first.series_uid])
+    found |= _lost(ends, [f for f in loose if id(f) not in counted])
+    return replace(
+        stack,
+        beside=len(found - set(map(id, stack.frames))),
+        beyond=tuple((other.series, n) for other, n in beyond),
+    )
+
+
+def is_alike(one: Frame, other: Frame, *, anywhere: bool = False) -> bool:
+    """Whether two frames have one format; `anywhere`, whatever their frame of reference."""
+    return (
+        (anywhere or one.frame_of_reference == other.frame_of_reference)
+        and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
+        and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
+        and is_parallel(one, other)
+    )
+
+
+def is_parallel(one: Frame, other: Frame) -> bool:
+    """Whether the rows and columns of two frames run in the same directions."""
+    return np.allclose(
+        one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
+    )
+
+
+def _ends(stack: Stack, placement: Placement) -> _Ends:
+    numbers = [f.number for f in stack.frames if f.number is not None]
+    is_numbered = len(numbers) == len(set(numbers)) == len(stack.frames)
+    return _Ends(
+        first=stack.frames[0],
+        axes=placement.axes,
+        step=placement.step_mm,
+        length=placement.extent_mm,
+        aside=np.median(placement.offsets, axis=0),
+        drift=float(np.ptp(placement.offsets, axis=0).max()),
+        limit=max(STEP_TOLERANCE_MM, STEP_TOLERANCE * placement.step_mm),
+        numbers=frozenset(numbers) if is_numbered else frozenset(),
+    )
+
+
+# ---- other stacks ----
+
+
+def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
+    """Images of another stack that go on where this one ends.
+
+    On the same grid up to a hole of some slices, and even when both show much of the same part; off
+    the grid, by another step, matrix or place, only when they hardly overlap: a series of another
+    part of the body that was planned by itself overlaps, or lies further away.
+    """
+    its = other.placement
+    if its is None or abs(float(its.axes[:, 0] @ ends.axes[:, 0])) < SAME_DIRECTION:
+        return 0
+    places = ends.places(its.frames)
+    room = ends.step / 2
+    is_above, is_below = places[:, 0] > ends.length + room, places[:, 0] < -room
+    count = int(is_above.sum() + is_below.sum())
+    if not count:
+        return 0
+    heights = places[:, 0]
+    ways = [heights[is_above].min() - ends.length] if is_above.any() else []
+    ways += [-heights[is_below].max()] if is_below.any() else []
+    shared = len(heights) - count
+    first = other.frames[0]
+    if (
+        abs(ends.step - its.step_mm) <= ends.limit
+        and is_alike(first, ends.first, anywhere=True)
+        and np.abs(places[:, 1:]).max() <= ends.limit + ends.drift
+    ):
+        if shared > SAME_PART * len(heights) and not _is_copied(stack, ends, other, places):
+            # A second scan of the same part of the body may reach further.
+            return 0
+        if any(_is_next(way, ends.step, ends.limit) for way in ways):
+            return count
+    step = max(ends.step, its.step_mm)
+    is_large = len(heights) >= MIN_SLICES
+    reach = MAX_HOLE_OFF_GRID_MM if is_large else 1.5 * step
+    apart = np.linalg.norm((_centre(first) - _centre(ends.first)) @ ends.axes[:, 1:])
+    if shared > 1 or apart > MAX_ASIDE_MM or (not is_large and apart > LOST_ASIDE_MM):
+        return 0
+    return count if min(ways) <= reach else 0
+
+
+def _is_copied(stack: Stack, ends: _Ends, other: Stack, places: np.ndarray) -> bool:
+    """Whether two stacks hold the same images where they share a place."""
+    assert stack.placement is not None
+    heights = stack.placement.heights - stack.placement.heights[0]
+    for frame, height in zip(
+        other.placement.frames if other.placement else (), places[:, 0], strict=True
+    ):
+        k = int(np.argmin(np.abs(heights - height)))
+        if abs(heights[k] - height) <= ends.limit:
+            return same_pixels(stack.frames[k], frame)
+    return False
+
+
+def _is_next(way: float, step: float, limit: float) -> bool:
+    """Whether a slice so far behind the last one is the next, or one of the next but for a hole."""
+    is_on_grid = abs(way - step * round(way / step)) <= limit
+    return way <= 1.5 * step or (is_on_grid and way - step <= MAX_HOLE_MM)
+
+
+def _centre(frame: Frame) -> np.ndarray:
+    """The middle of an image, LPS mm."""
+    across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
+    rows, columns = frame.spacing or (0.0, 0.0)
+    return np.asarray(
+        np.array(frame.position)
+        + across * columns * (frame.pixels.columns - 1) / 2
+        + down * rows * (frame.pixels.rows - 1) / 2
+    )
+
+
+# ---- single images ----
+
+
+def _of_other_format(ends: _Ends, frames: Sequence[Frame]) -> set[int]:
+    """Images of the stack's series beyond its ends that have another format or direction.
+
+    One at a right angle is a localizer, whatever it calls itself. What has a place among the slices
+    and is none, such as a colour image, is a missing slice.
+    """
+    found: set[int] = set()
+    for frame in frames:
+        kind = unfit(frame)
+        if not has_geometry(frame) or kind in ELSEWHERE or _is_within(ends, frame):
+            continue
+        is_other = kind or _format(frame) != _format(ends.first)
+        across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
+        turned = float(np.cross(across, down) @ ends.axes[:, 0])
+        if (is_other or not is_parallel(frame, ends.first)) and abs(turned) >= UPRIGHT:
+            found.add(id(frame))
+    return found
+
+
+def _format(frame: Frame) -> tuple[object, ...]:
+    pixels = frame.pixels
+    return pixels.rows, pixels.columns, frame.spacing, frame.frame_of_reference
+
+
+def _lost(ends: _Ends, frames: Sequence[Frame]) -> set[int]:
+    """Images in no scan that may be a slice which the stack lacks.
+
+    One lies where the next slice would, or has its number, or says neither. Damage to several
+    elements of an outer slice, its series UID among them, must not let it vanish.
+    """
+    sizes = Counter((f.series_uid, f.sop_class) for f in frames)
+    within = Counter(f.series_uid for f in frames if f.position is not None and _is_within(ends, f))
+    found: set[int] = set()
+    for frame in frames:
+        kind = _kind(frame)
+        is_series_elsewhere = frame.series_uid != ends.first.series_uid
+        if is_series_elsewhere and kind == "other" and within[frame.series_uid]:
+            continue
+        if _is_turned(ends, frame) or not _has_size_of(ends, frame):
+            continue
+        is_alone = sizes[frame.series_uid, frame.sop_class] == 1
+        if _is_at_next_place(ends, frame, is_exact=kind == "other") or (
+            kind != "other" and is_alone and _has_next_number(ends, frame, kind)
+        ):
+            found.add(id(frame))
+    return found
+
+
+def _kind(frame: Frame) -> str:
+    """``CT``, ``damaged`` when its SOP class is nearly that, ``unknown``, or ``other``."""
+    is_picture = bool((LOCALIZER_TYPES | PICTURE_TYPES) & set(frame.image_type))
+    if frame.sop_class == CT_IMAGE or frame.sop_class in ENHANCED_CT:
+        return "other" if is_picture else "CT"
+    if UID(frame.sop_class, config.IGNORE).name != frame.sop_class:
+        return "other"
+    matcher = SequenceMatcher(None, frame.sop_class, CT_IMAGE, autojunk=False)
+    return "damaged" if matcher.ratio() >= MISSPELT else "unknown"
+
+
+def _is_turned(ends: _Ends, frame: Frame) -> bool:
+    """Whether an image looks in another direction, as a localizer does."""
+    if not has_geometry(frame):
+        return False
+    across, down = np.reshape(frame.orientation or (0.0,) * 6, (2, 3))
+    return abs(float(np.cross(across, down) @ ends.axes[:, 0])) < SAME_DIRECTION
+
+
+def _has_size_of(ends: _Ends, frame: Frame) -> bool:
+    """Whether the matrix is that of the stack, or is not known."""
+    size, other = frame.pixels, ends.first.pixels
+    return size.rows == 0 or (size.rows, size.columns) == (other.rows, other.columns)
+
+
+def _is_within(ends: _Ends, frame: Frame) -> bool:
+    height = float(ends.places([frame])[0, 0])
+    return -ends.step / 2 <= height <= ends.length + ends.step / 2
+
+
+def _is_at_next_place(ends: _Ends, frame: Frame, *, is_exact: bool) -> bool:
+    """Whether an image lies where the slice before the first or behind the last would."""
+    if frame.position is None:
+        return False
+    height, *aside = ends.places([frame])[0]
+    away = float(np.abs(aside).max())
+    off = min(abs(height + ends.step), abs(height - ends.length - ends.step))
+    if is_exact:
+        return bool(
+            has_geometry(frame)
+            and is_parallel(frame, ends.first)
+            and np.allclose(frame.spacing or (), ends.first.spacing or (), rtol=SPACING_TOLERANCE)
+            and max(off, away) <= STEP_TOLERANCE_MM
+        )
+    return bool(off <= ends.step / 4 and away <= LOST_ASIDE_MM + ends.drift)
+
+
+def _has_next_number(ends: _Ends, frame: Frame, kind: str) -> bool:
+    """Whether an image is numbered as the stack's next slice, in its series as it is numbered."""
+    if frame.series_number != ends.first.series_number or not ends.numbers:
+        return False
+    if frame.number is None:
+        return kind != "unknown" and frame.position is None
+    return frame.number in (min(ends.numbers) - 1, max(ends.numbers) + 1)
