@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
-from tests.catalogue.steps import both, moved, on, put, put_object, setting
+from tests.catalogue.steps import both, enhanced, moved, on, put, put_object, setting
 from tests.io import series
 from tests.io.series import Change
+
+
+def _as_is(ds: Dataset, index: int) -> None:
+    """Nothing changed."""
+
 
 SCAN = series.a_scan()
 RIGHT = truth()
@@ -190,4 +197,242 @@ GOES_ON = (
     ),
 )
 
-CASES: tuple[Case, ...] = (*LOST, *LAWFUL, *GOES_ON)
+# ---- two scans woven into each other, or one whose marks alternate ----
+
+ONE = series.a_body()
+BODY = truth(ONE)
+PATIENT = series.a_body(lungs=-400, seed=5)
+PHASE = series.a_body(phase=0.25, seed=4)
+MEDIUM = series.a_body(soft=60, seed=6)
+STEPS = series.an_affine((5.0, 0.8, 0.7))
+BETWEEN = series.an_affine((5.0, 0.8, 0.7), (-50.0, -60.0, 12.5))
+
+
+def _woven(other: np.ndarray) -> np.ndarray:
+    out = ONE.copy()
+    out[1::2] = other[1::2]
+    return out
+
+
+def _in_turn(*changes: Change) -> Change:
+    def change(ds: Dataset, index: int) -> None:
+        changes[index % len(changes)](ds, index)
+
+    return change
+
+
+def _apart(other: np.ndarray) -> Refusal:
+    return Refusal("AMBIGUOUS_SERIES", (truth(ONE[::2], STEPS), truth(other[1::2], BETWEEN)))
+
+
+def _twice(ds: Dataset, index: int) -> None:
+    ds.InstanceNumber = index // 2 + 1
+
+
+def _behind(ds: Dataset, index: int) -> None:
+    ds.InstanceNumber = index // 2 + 1 + 16 * (index % 2)
+
+
+MARKS: tuple[tuple[str, str, Change], ...] = (
+    ("time", "acquisition time", setting(AcquisitionTime="121212")),
+    ("date-time", "acquisition date and time", setting(AcquisitionDateTime="20200101101112")),
+    ("kvp", "tube voltage", setting(KVP=80)),
+    ("thickness", "slice thickness", setting(SliceThickness=1.0)),
+    ("series-number", "series number", setting(SeriesNumber=7)),
+    ("contrast", "contrast agent", setting(ContrastBolusAgent="agent")),
+    ("exposure", "exposure", setting(Exposure=90)),
+    ("position-in-time", "temporal position", setting(TemporalPositionIdentifier=2)),
+)
+TOGETHER = "two acquisitions half a step apart"
+WOVEN = (
+    *(
+        Case(
+            f"dicom-woven-{name}",
+            "overlapping acquisitions",
+            f"{TOGETHER}, told apart by {what}",
+            of(_apart(PATIENT), put("", _woven(PATIENT), change=_in_turn(_as_is, change))),
+            policy=True,
+        )
+        for name, what, change in MARKS
+    ),
+    *(
+        Case(
+            f"dicom-woven-{name}-{who}",
+            "overlapping acquisitions",
+            f"{TOGETHER} of {whose}, {what}",
+            of(_apart(other), put("", _woven(other), change=change)),
+            policy=True,
+        )
+        for name, what, change in (
+            ("numbers-again", "instance numbers begin again", _twice),
+            ("numbers-behind", "instance numbers go on", _behind),
+            (
+                "counted",
+                "told apart by acquisition number",
+                _in_turn(setting(AcquisitionNumber=1), setting(AcquisitionNumber=2)),
+            ),
+        )
+        for who, whose, other in (
+            ("patients", "two patients", PATIENT),
+            ("phases", "one patient in two breaths", PHASE),
+            ("media", "one patient before and behind contrast medium", MEDIUM),
+        )
+    ),
+    Case(
+        "dicom-woven-three",
+        "overlapping acquisitions",
+        "three acquisitions a third of a step apart, told apart by tube current",
+        of(
+            Refusal("AMBIGUOUS_SERIES"),
+            put(
+                "",
+                series.a_body(shape=(30, 40, 36)),
+                change=_in_turn(setting(Exposure=1), setting(Exposure=2), setting(Exposure=3)),
+            ),
+        ),
+        policy=True,
+    ),
+    *(
+        Case(
+            f"dicom-woven-untold-{name}",
+            "overlapping acquisitions",
+            f"two scans of {whose} half a step apart that no header tells apart",
+            of(Refusal("OVERLAPPING_ACQUISITIONS"), put("", _woven(other))),
+        )
+        for name, whose, other in (
+            ("patients", "two patients", PATIENT),
+            ("media", "one patient before and behind contrast medium", MEDIUM),
+        )
+    ),
+    *(
+        Case(
+            f"dicom-alternating-{name}",
+            "overlapping acquisitions",
+            f"one scan, {what} for odd and even slices",
+            of(BODY, put("", ONE, change=change)),
+        )
+        for name, what, change in (
+            (
+                "acquisition",
+                "an acquisition number",
+                _in_turn(setting(AcquisitionNumber=1), setting(AcquisitionNumber=2)),
+            ),
+            ("numbers", "instance numbers of their own", _behind),
+        )
+    ),
+)
+
+
+def _frames(name: str, value: Callable[[int], object]) -> Callable[[Dataset, int], None]:
+    def frame(item: Dataset, number: int) -> None:
+        setattr(item.FrameContentSequence[0], name, value(number))
+
+    return frame
+
+
+ENHANCED = (
+    *(
+        Case(
+            f"dicom-enhanced-woven-{name}",
+            "enhanced CT",
+            f"frames of two scans half a step apart, told apart by {what}",
+            of(
+                _apart(PATIENT),
+                enhanced(range(32), scan=_woven(PATIENT), frame=_frames(keyword, value)),
+            ),
+            policy=True,
+        )
+        for name, what, keyword, value in (
+            ("acquisition", "acquisition number", "FrameAcquisitionNumber", lambda k: 1 + k % 2),
+            ("stack", "stack id", "StackID", lambda k: str(1 + k % 2)),
+            (
+                "time",
+                "time",
+                "FrameAcquisitionDateTime",
+                lambda k: f"2020010110{10 + k % 2}00",
+            ),
+        )
+    ),
+    Case(
+        "dicom-enhanced-alternating",
+        "enhanced CT",
+        "frames of one scan, acquisition numbers alternate",
+        of(
+            BODY,
+            enhanced(
+                range(32), scan=ONE, frame=_frames("FrameAcquisitionNumber", lambda k: 1 + k % 2)
+            ),
+        ),
+    ),
+)
+
+# ---- two scans that meet, and slices in another order ----
+
+BLOCKS = np.concatenate([ONE[:16], series.a_body(lungs=-300, seed=5)[16:]])
+BREATHS = np.concatenate([ONE[:16], series.a_body(phase=0.12, seed=7)[16:]])
+
+
+def _later(ds: Dataset, index: int) -> None:
+    ds.AcquisitionTime = "101010" if index < 16 else "121212"
+
+
+def _again(ds: Dataset, index: int) -> None:
+    ds.InstanceNumber = index % 16 + 1
+
+
+def _reversed(start: int, stop: int) -> Change:
+    def change(ds: Dataset, index: int) -> None:
+        if start <= index < stop:
+            ds.InstanceNumber = start + stop - index
+
+    return change
+
+
+MEETING = (
+    *(
+        Case(
+            f"dicom-meeting-{name}",
+            "adjoining acquisitions",
+            f"two patients under one series UID, one behind the other: {what}",
+            of(Refusal("OVERLAPPING_ACQUISITIONS"), put("", BLOCKS, change=change)),
+        )
+        for name, what, change in (
+            ("times", "two times", _later),
+            ("numbers", "instance numbers begin again", _again),
+        )
+    ),
+    Case(
+        "dicom-meeting-folders",
+        "adjoining acquisitions",
+        "two folders under one series UID, each numbered from 1",
+        of(
+            Refusal("OVERLAPPING_ACQUISITIONS"),
+            put("a", ONE, skip=range(16, 32), change=_again),
+            put("b", ONE, skip=range(16), change=_again),
+        ),
+    ),
+    Case(
+        "dicom-meeting-breaths",
+        "adjoining acquisitions",
+        "two acquisitions in two breaths: one scan",
+        of(truth(BREATHS), put("", BREATHS, change=_later)),
+    ),
+    *(
+        Case(
+            f"dicom-order-reversed-{count}",
+            "order",
+            f"{count} neighbours whose positions are in reversed order",
+            of(
+                Refusal("NO_GEOMETRY"),
+                put(
+                    "",
+                    np.concatenate([ONE[:12], ONE[12 : 12 + count][::-1], ONE[12 + count :]]),
+                    change=_reversed(12, 12 + count),
+                ),
+            ),
+        )
+        for count in (2, 3, 4, 8)
+    ),
+)
+
+CASES: tuple[Case, ...] = (*LOST, *LAWFUL, *GOES_ON, *WOVEN, *ENHANCED, *MEETING)

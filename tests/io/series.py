@@ -14,6 +14,7 @@ from pydicom.uid import (
 )
 
 SHAPE = (12, 20, 16)
+BODY_SHAPE = (32, 40, 36)
 SPACING = (2.5, 0.8, 0.7)
 ORIGIN = (-50.0, -60.0, 10.0)
 Change = Callable[[Dataset, int], None]
@@ -28,6 +29,24 @@ def a_scan(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     scan += rng.integers(-20, 20, shape, dtype=np.int16)
     scan[:, 0, 1] = 100 + np.arange(shape[0])
     return scan
+
+
+def a_body(
+    *,
+    phase: float = 0.0,
+    lungs: float = -850.0,
+    soft: float = 40.0,
+    seed: int = 3,
+    shape: tuple[int, int, int] = BODY_SHAPE,
+) -> np.ndarray:
+    """HU, int16: a body whose lungs change from slice to slice; `phase` moves them along z."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    hu = np.full(shape, -1000.0)
+    hu[(y / 0.9) ** 2 + (x / (0.9 - 0.05 * z)) ** 2 < 1] = soft
+    inside = (np.abs(x) - 0.45) ** 2 / 0.09 + (y / 0.6) ** 2 + ((z - phase) / 1.2) ** 2 < 1
+    hu[inside] = lungs
+    hu += np.random.default_rng(seed).normal(0, 8, shape)
+    return np.clip(np.rint(hu), -1024, 3000).astype(np.int16)
 
 
 def an_affine(

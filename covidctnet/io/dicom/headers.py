@@ -382,7 +382,12 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
         value = group(item, "PixelValueTransformationSequence")
         kernel = text(group(item, "CTReconstructionSequence"), "ConvolutionKernel")
         types = texts(group(item, "CTImageFrameTypeSequence"), "FrameType")
-        keywords = ("FrameAcquisitionNumber", "TemporalPositionIndex", "FrameAcquisitionDateTime")
+        keywords = (
+            "FrameAcquisitionNumber",
+            "TemporalPositionIndex",
+            "FrameAcquisitionDateTime",
+            "StackID",
+        )
         frames.append(
             Frame(
                 **common,

@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
+from covidctnet.io.dicom.continuity import check_continuity
 from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
@@ -243,6 +244,7 @@ def read_dicom(
             "them"
         )
     array, more = read_hu(stack.frames)
+    check_continuity(stack.frames, array)
     notes += more
     affine = placement.affine
     flags = set()

@@ -14,6 +14,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
+from covidctnet.io.dicom.continuity import LARGEST_PERIOD, is_one_scan, shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
     MIN_SLICES,
@@ -30,12 +31,18 @@ from covidctnet.io.dicom.headers import (
 from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
-from covidctnet.io.dicom.voxels import SYNTAXES, same_pixels
+from covidctnet.io.dicom.voxels import SYNTAXES, read_hu, same_pixels
 
 __all__ = ["find_stacks"]
 
 # Acquisitions that share this part of the shorter one, or one place, adjoin.
 JOINT_SHARE = 0.1
+# What only counts acquisitions or slices, and does so within one scan in some archives.
+_ORDER = "order of the instance numbers"
+_COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID", _ORDER)
+# Fewer slices than this in turn are no acquisition; so many are asked whether they go on.
+MIN_WOVEN = 4
+ASKED = 40
 # What differs between two reconstructions, and never within one.
 _OF_RECONSTRUCTION = ("ConvolutionKernel", "SliceThickness", "KVP")
 
@@ -160,20 +167,73 @@ def _without_copies(placement: Placement) -> tuple[list[Frame], int]:
 def _by_acquisition(placement: Placement) -> list[list[Frame]] | None:
     """Overlapping acquisitions apart; None when slices share a place and nothing separates them."""
     most = max(len(group) for group in placement.groups())
-    marks = {id(f): dict(f.marks) for f in placement.frames}
-    for name in dict.fromkeys(name for f in placement.frames for name, _ in f.marks):
-        groups: dict[str, list[Frame]] = {}
-        for frame in placement.frames:
-            groups.setdefault(marks[id(frame)].get(name, ""), []).append(frame)
-        parts = list(groups.values())
-        if len(parts) < 2:
+    if most == 1:
+        return _unwoven(placement) or [list(placement.frames)]
+    for name, parts in _partitions(placement):
+        is_separating = len(parts) == most or name in _COUNTS
+        if is_separating and all(_is_unique(part) for part in parts):
+            return parts
+    return None
+
+
+def _unwoven(placement: Placement) -> list[list[Frame]] | None:
+    """Acquisitions that lie between each other's slices apart; None for one scan.
+
+    Slices that a mark divides in turn are of several acquisitions. What only counts, an acquisition
+    or an instance number, also divides the slices of one scan in some archives: there the pixels
+    decide, and where these say nothing, the mark does.
+    """
+    is_whole = _is_even(placement)
+    for name, parts in [*_partitions(placement), *_by_order(placement)]:
+        if not _overlap(parts):
             continue
-        is_separating = len(parts) == most or name == "AcquisitionNumber"
-        if most > 1 and is_separating and all(_is_unique(part) for part in parts):
+        if name in _COUNTS and not is_whole:
             return parts
-        if most == 1 and name == "AcquisitionNumber" and _overlap(parts):
-            return parts
-    return [list(placement.frames)] if most == 1 else None
+        if min(map(len, parts)) < MIN_WOVEN or not all(_is_even(place(part)) for part in parts):
+            continue
+        if name in _COUNTS and is_whole and _goes_on(placement.frames, len(parts)):
+            continue
+        return parts
+    return None
+
+
+def _partitions(placement: Placement) -> Iterable[tuple[str, list[list[Frame]]]]:
+    """What divides frames into two or more parts, by name."""
+    said: list[dict[str, str]] = []
+    for frame in placement.frames:
+        more = {"contrast": str(frame.has_contrast), "exposure": str(frame.exposure_mas)}
+        said.append({**dict(frame.marks), **more})
+    for name in dict.fromkeys(name for marks in said for name in marks):
+        groups: dict[str, list[Frame]] = {}
+        for frame, marks in zip(placement.frames, said, strict=True):
+            groups.setdefault(marks.get(name, ""), []).append(frame)
+        if len(groups) > 1:
+            yield name, list(groups.values())
+
+
+def _by_order(placement: Placement) -> Iterable[tuple[str, list[list[Frame]]]]:
+    """Slices in turn, where the numbers of each part go by one step and those of all do not."""
+    numbers = [f.number for f in placement.frames]
+    if None in numbers:
+        return
+    values = np.array(numbers, dtype=float)
+    if len(set(np.sign(np.diff(values)))) == 1 and values[0] != values[-1]:
+        return
+    for period in range(2, LARGEST_PERIOD + 1):
+        steps = [np.diff(values[k::period]) for k in range(period)]
+        if all(len(own) and own[0] == steps[0][0] != 0 and (own == own[0]).all() for own in steps):
+            yield _ORDER, [list(placement.frames[k::period]) for k in range(period)]
+            return
+
+
+def _goes_on(frames: Sequence[Frame], period: int) -> bool:
+    """Whether the pixels say that slices divided in turn are of one scan."""
+    middle = max(0, len(frames) // 2 - ASKED // 2)
+    try:
+        hu, _ = read_hu(frames[middle : middle + ASKED])
+    except StudyError:
+        return False
+    return is_one_scan(shrunk(hu), period)
 
 
 def _joined(parts: Sequence[list[Frame]]) -> tuple[list[Frame], int] | None:
@@ -205,11 +265,19 @@ def _joined(parts: Sequence[list[Frame]]) -> tuple[list[Frame], int] | None:
         kept = [next((f for f in group if id(f) in mine), group[0]) for group in groups]
         twice += shared
     heights = place(kept).heights
+    return (kept, twice) if _has_even_steps(heights) else None
+
+
+def _is_even(placement: Placement) -> bool:
+    return _has_even_steps(placement.heights)
+
+
+def _has_even_steps(heights: np.ndarray) -> bool:
     steps = np.diff(heights)
+    if not len(steps):
+        return True
     limit = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * float(np.median(steps)))
-    if np.abs(steps - np.median(steps)).max() > limit:
-        return None
-    return kept, twice
+    return bool(np.abs(steps - np.median(steps)).max() <= limit)
 
 
 def _heights(placement: Placement, frames: Sequence[Frame]) -> np.ndarray:

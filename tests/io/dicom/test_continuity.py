@@ -1,0 +1,165 @@
+"""Whether slices are those of one scan in order: what headers leave open, the pixels tell."""
+
+import numpy as np
+import pytest
+
+from covidctnet import StudyError, read_volume
+from covidctnet.io.dicom.continuity import is_one_scan, is_woven, roughness, seams, shrunk
+from tests.io import series
+from tests.io.series import a_body
+
+
+def woven(one, other):
+    out = one.copy()
+    out[1::2] = other[1::2]
+    return out
+
+
+SHAPE = series.BODY_SHAPE
+ONE = a_body()
+OTHERS = {
+    "another phase": a_body(phase=0.25, seed=4),
+    "another patient": a_body(lungs=-400, seed=5),
+    "contrast medium": a_body(soft=60, seed=6),
+}
+
+
+def numbers(ds, index):
+    ds.InstanceNumber = index + 1
+
+
+def twice(ds, index):
+    """Numbers of two acquisitions, each from its beginning."""
+    ds.InstanceNumber = index // 2 + 1
+
+
+def alternating(keyword, values):
+    def change(ds, index):
+        numbers(ds, index)
+        setattr(ds, keyword, values[index % 2])
+
+    return change
+
+
+def test_odd_and_even_slices_of_one_scan_are_one_scan():
+    assert is_one_scan(shrunk(ONE), 2) and not is_woven(shrunk(ONE))
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=list(OTHERS))
+def test_two_scans_woven_are_not_one_scan(other):
+    assert not is_one_scan(shrunk(woven(ONE, other)), 2)
+
+
+def test_noise_alone_says_nothing():
+    noise = np.random.default_rng(0).normal(0, 20, SHAPE)
+    assert not is_one_scan(shrunk(noise), 2) and not is_woven(shrunk(noise))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("AcquisitionTime", ("101010", "121212")),
+        ("KVP", (120, 80)),
+        ("ConvolutionKernel", ("B30f", "B31f")),
+        ("ContrastBolusAgent", ("", "agent")),
+        ("Exposure", (40, 90)),
+        ("SeriesNumber", (2, 3)),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "AXIAL"], ["ORIGINAL", "PRIMARY", "OTHER"])),
+    ],
+)
+def test_a_mark_that_alternates_parts_two_acquisitions(tmp_path, keyword, values):
+    series.write(tmp_path, ONE, change=alternating(keyword, values))
+    with pytest.raises(StudyError, match="AMBIGUOUS_SERIES"):
+        read_volume(tmp_path)
+
+
+def test_acquisition_numbers_that_alternate_within_one_scan_do_no_harm(tmp_path):
+    series.write(tmp_path, ONE, change=alternating("AcquisitionNumber", (1, 2)))
+    np.testing.assert_array_equal(read_volume(tmp_path).array, ONE)
+
+
+@pytest.mark.parametrize("change", [twice, alternating("AcquisitionNumber", (1, 2))])
+@pytest.mark.parametrize("other", OTHERS.values(), ids=list(OTHERS))
+def test_two_scans_that_only_counts_tell_apart_are_parted_by_their_pixels(tmp_path, change, other):
+    series.write(tmp_path, woven(ONE, other), change=change)
+    with pytest.raises(StudyError, match="AMBIGUOUS_SERIES") as caught:
+        read_volume(tmp_path)
+    key = str(caught.value).partition("good: ")[2].partition(",")[0]
+    found = read_volume(tmp_path, series=key).array
+    assert any((found == part).all() for part in (ONE[::2], other[1::2]))
+
+
+def test_numbers_that_alternate_within_one_scan_do_no_harm(tmp_path):
+    def change(ds, index):
+        ds.InstanceNumber = index // 2 + 1 + 16 * (index % 2)
+
+    series.write(tmp_path, ONE, change=change)
+    np.testing.assert_array_equal(read_volume(tmp_path).array, ONE)
+
+
+@pytest.mark.parametrize("other", ["another patient", "contrast medium"])
+def test_two_scans_that_nothing_tells_apart_are_refused(tmp_path, other):
+    series.write(tmp_path, woven(ONE, OTHERS[other]), change=numbers)
+    with pytest.raises(StudyError, match=r"OVERLAPPING_ACQUISITIONS.*two scans alternate"):
+        read_volume(tmp_path)
+
+
+def two_blocks():
+    out = ONE.copy()
+    out[16:] = a_body(lungs=-300, seed=5)[16:]
+    return out
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_two_patients_that_meet_where_a_mark_changes_are_refused(tmp_path, again):
+    def change(ds, index):
+        ds.InstanceNumber = index + 1 - 16 * (again and index >= 16)
+        ds.AcquisitionTime = "101010" if index < 16 or again else "121212"
+
+    series.write(tmp_path, two_blocks(), change=change)
+    with pytest.raises(StudyError, match=r"OVERLAPPING_ACQUISITIONS.*meet behind slice 16"):
+        read_volume(tmp_path)
+
+
+def test_an_acquisition_in_another_breath_still_goes_on(tmp_path):
+    scan = ONE.copy()
+    scan[16:] = a_body(phase=0.12, seed=7)[16:]
+
+    def change(ds, index):
+        numbers(ds, index)
+        ds.AcquisitionNumber = 1 + index // 16
+
+    series.write(tmp_path, scan, change=change)
+    assert 1.5 < seams(shrunk(scan)).max() < 8
+    np.testing.assert_array_equal(read_volume(tmp_path).array, scan)
+
+
+def test_two_folders_numbered_each_from_one_are_refused(tmp_path):
+    for part in range(2):
+        series.write(
+            tmp_path / str(part),
+            ONE,
+            skip=range(16 * part, 16 * part + 16),
+            change=lambda ds, i: setattr(ds, "InstanceNumber", i % 16 + 1),
+        )
+    with pytest.raises(StudyError, match=r"OVERLAPPING_ACQUISITIONS.*2 folders"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_neighbours_in_reversed_order_are_noticed(tmp_path, count):
+    def change(ds, index):
+        numbers(ds, index)
+        place = 20 - (index - 20 + count) - 1 if 20 - count <= index < 20 else index
+        ds.ImagePositionPatient = [-50.0, -60.0, 10.0 + 2.5 * place]
+
+    series.write(tmp_path, ONE, change=change)
+    with pytest.raises(StudyError, match=r"NO_GEOMETRY.*instance numbers"):
+        read_volume(tmp_path)
+
+
+def test_numbers_in_an_order_of_their_own_do_no_harm(tmp_path):
+    order = np.random.default_rng(1).permutation(len(ONE))
+    series.write(tmp_path, ONE, change=lambda ds, i: setattr(ds, "InstanceNumber", int(order[i])))
+    np.testing.assert_array_equal(read_volume(tmp_path).array, ONE)
+    assert roughness(shrunk(ONE), np.argsort(order)) < 1
