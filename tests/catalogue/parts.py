@@ -8,8 +8,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
+from covidctnet.io.dicom.headers import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
-from tests.catalogue.steps import both, enhanced, moved, on, put, put_object, setting
+from tests.catalogue.steps import both, enhanced, file, moved, on, put, put_object, setting
 from tests.io import series
 from tests.io.series import Change
 
@@ -237,7 +238,6 @@ MARKS: tuple[tuple[str, str, Change], ...] = (
     ("time", "acquisition time", setting(AcquisitionTime="121212")),
     ("date-time", "acquisition date and time", setting(AcquisitionDateTime="20200101101112")),
     ("kvp", "tube voltage", setting(KVP=80)),
-    ("thickness", "slice thickness", setting(SliceThickness=1.0)),
     ("series-number", "series number", setting(SeriesNumber=7)),
     ("contrast", "contrast agent", setting(ContrastBolusAgent="agent")),
     ("exposure", "exposure", setting(Exposure=90)),
@@ -281,13 +281,13 @@ WOVEN = (
     Case(
         "dicom-woven-three",
         "overlapping acquisitions",
-        "three acquisitions a third of a step apart, told apart by tube current",
+        "three acquisitions a third of a step apart, told apart by tube voltage",
         of(
             Refusal("AMBIGUOUS_SERIES"),
             put(
                 "",
                 series.a_body(shape=(30, 40, 36)),
-                change=_in_turn(setting(Exposure=1), setting(Exposure=2), setting(Exposure=3)),
+                change=_in_turn(setting(KVP=80), setting(KVP=100), setting(KVP=120)),
             ),
         ),
         policy=True,
@@ -304,6 +304,15 @@ WOVEN = (
             ("media", "one patient before and behind contrast medium", MEDIUM),
         )
     ),
+    Case(
+        "dicom-woven-thickness",
+        "overlapping acquisitions",
+        f"{TOGETHER} of two patients, told apart by slice thickness",
+        of(
+            Refusal("OVERLAPPING_ACQUISITIONS"),
+            put("", _woven(PATIENT), change=_in_turn(_as_is, setting(SliceThickness=1.0))),
+        ),
+    ),
     *(
         Case(
             f"dicom-alternating-{name}",
@@ -316,6 +325,11 @@ WOVEN = (
                 "acquisition",
                 "an acquisition number",
                 _in_turn(setting(AcquisitionNumber=1), setting(AcquisitionNumber=2)),
+            ),
+            (
+                "exposure",
+                "an exposure",
+                _in_turn(setting(Exposure=40), setting(Exposure=41)),
             ),
             ("numbers", "instance numbers of their own", _behind),
         )
@@ -435,4 +449,127 @@ MEETING = (
     ),
 )
 
-CASES: tuple[Case, ...] = (*LOST, *LAWFUL, *GOES_ON, *WOVEN, *ENHANCED, *MEETING)
+# ---- damage in the folder of another series ----
+
+TWO = (put("a"), put("b", SCAN + np.int16(5), series_name="b", change=setting(SeriesNumber=3)))
+CHOSEN = {"series": series_key(series.uid("study/series"))}
+THICK = put(
+    "b",
+    SCAN[:8] + np.int16(5),
+    series_name="b",
+    affine=series.an_affine((5.0, 0.8, 0.7)),
+    change=setting(SeriesNumber=3),
+)
+ELSEWHERE_DAMAGED = (
+    Case(
+        "dicom-damaged-elsewhere-chosen",
+        "damaged files",
+        "one series chosen, an empty file amid those of another",
+        of(RIGHT, *TWO, file("b/0035.dcm", b"")),
+        options=CHOSEN,
+    ),
+    Case(
+        "dicom-damaged-elsewhere-chosen-noise",
+        "damaged files",
+        "one series chosen, noise behind the files of another: flagged",
+        of(truth(None, None, "stray_files"), *TWO, file("b/0084.dcm", bytes(range(256)) * 9)),
+        options=CHOSEN,
+    ),
+    Case(
+        "dicom-damaged-elsewhere",
+        "damaged files",
+        "an empty file amid those of a thicker series in another folder",
+        of(RIGHT, put("a"), THICK, file("b/0021.dcm", b"")),
+    ),
+    Case(
+        "dicom-damaged-maybe-own",
+        "damaged files",
+        "an empty file named as the last one, in the folder of another series",
+        of(
+            Refusal("CORRUPT_SLICE"),
+            put("a", name="IM{:04d}.dcm"),
+            put(
+                "b",
+                SCAN[:8] + np.int16(5),
+                series_name="b",
+                affine=series.an_affine((3.0, 0.8, 0.7)),
+                name="IM{:04d}.dcm",
+            ),
+            file("b/IM0084.dcm", b""),
+        ),
+    ),
+)
+
+# ---- UIDs that say less than the pixels and places ----
+
+
+def _number_two(ds: Dataset, index: int) -> None:
+    ds.SeriesNumber, ds.SOPInstanceUID = 2, series.uid(f"{ds.SeriesInstanceUID}/{index}")
+
+
+def _noisy(keyword: str) -> Change:
+    def change(ds: Dataset, index: int) -> None:
+        noise = 1e-6 * (-1) ** index
+        ds.ImageOrientationPatient = [1.0, noise, 0.0, 0.0, 1.0, -noise]
+        setattr(ds, keyword, series.uid(f"{keyword}/{index}"))
+
+    return change
+
+
+IDENTITY = (
+    *(
+        Case(
+            f"dicom-one-number-overlap-{count}",
+            "UIDs of anonymisers",
+            f"one scan in two series of one number that share {count} slices",
+            of(
+                CUT,
+                put("", LONG[: 8 + count], series_name="a", name="a{}.dcm", change=_number_two),
+                put("", LONG, skip=range(8), series_name="b", name="b{}.dcm", change=_number_two),
+            ),
+        )
+        for count in (3, 6, 10)
+    ),
+    *(
+        Case(
+            f"dicom-uid-{name}-each-noise",
+            "UIDs of anonymisers",
+            f"{what} of its own for every slice, and noise in the directions",
+            of(RIGHT, put(change=_noisy(keyword))),
+        )
+        for name, what, keyword in (
+            ("study", "a study UID", "StudyInstanceUID"),
+            ("series", "a series UID", "SeriesInstanceUID"),
+            ("frame", "a frame of reference", "FrameOfReferenceUID"),
+        )
+    ),
+    Case(
+        "dicom-uid-frame-on-every-second",
+        "UIDs of anonymisers",
+        "every second slice names no frame of reference",
+        of(RIGHT, put(change=_in_turn(_as_is, setting(FrameOfReferenceUID="")))),
+    ),
+    Case(
+        "dicom-uid-study-each-folder",
+        "UIDs of anonymisers",
+        "every slice has a study UID and a folder of its own, all one series UID",
+        of(
+            RIGHT,
+            put(
+                name="{:04d}/slice.dcm",
+                change=lambda ds, i: setattr(ds, "StudyInstanceUID", series.uid(f"study/{i}")),
+            ),
+        ),
+    ),
+)
+
+CASES: tuple[Case, ...] = (
+    *LOST,
+    *LAWFUL,
+    *GOES_ON,
+    *WOVEN,
+    *ENHANCED,
+    *MEETING,
+    *ELSEWHERE_DAMAGED,
+    *IDENTITY,
+)

@@ -1,11 +1,14 @@
 """One study UID for many patients: each scan is answered, or the study is refused by name."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from covidctnet import find_studies, read_study
+from covidctnet import StudyError, find_studies, read_study
+from covidctnet.io.dicom import uids
+from covidctnet.io.dicom.frame import Identity
 from tests.io import series
 
 LONG = series.a_scan((20, 20, 16))
@@ -68,6 +71,132 @@ def test_thin_and_thick_series_of_two_patients_stay_with_their_patient(tmp_path)
     assert [study.path.name for study in found] == ["patient-0", "patient-1"]
     for patient, study in enumerate(found):
         np.testing.assert_array_equal(read_study(study).array, thin + np.int16(patient))
+
+
+STEPS = (1.25, 2.5, 5.0)
+
+
+def write_steps(folder, **values):
+    """Three patients in folders of their own whose slices lie 1.25, 2.5 and 5 mm apart."""
+
+    def change(ds, index):
+        for keyword, value in values.items():
+            setattr(ds, keyword, value)
+
+    scans = []
+    for number, step in enumerate(STEPS):
+        scans.append(series.a_scan((40 // (number + 1), 20, 16)) + np.int16(number))
+        affine = series.an_affine((step, 0.8, 0.7), (-50.0, -60.0, 10.0 + 7.3 * number))
+        series.write(
+            folder / f"patient-{number}",
+            scans[-1],
+            affine=affine,
+            change=change,
+            series=f"of-{number}",
+        )
+    return scans
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SeriesNumber": 2},
+        {"SeriesNumber": 2, "FrameOfReferenceUID": ""},
+        {"FrameOfReferenceUID": ""},
+        {"SeriesInstanceUID": series.uid("one")},
+    ],
+    ids=["one number", "one number, no frame", "no frame", "one series"],
+)
+def test_no_patient_of_three_with_other_steps_vanishes(tmp_path, values):
+    scans = write_steps(tmp_path, **values)
+    found = find_studies(tmp_path)
+    assert len({study.id for study in found}) == 3
+    for study, scan in zip(found, scans, strict=True):
+        np.testing.assert_array_equal(read_study(study).array, scan)
+
+
+def test_thin_and_thick_reconstructions_without_numbers_stay_one_study(tmp_path):
+    for step, count in ((1.25, 40), (5.0, 10)):
+        series.write(
+            tmp_path / f"{step}",
+            series.a_scan((count, 20, 16)),
+            affine=series.an_affine((step, 0.8, 0.7)),
+            series=f"{step}",
+            change=lambda ds, i: setattr(ds, "FrameOfReferenceUID", ""),
+        )
+    (study,) = find_studies(tmp_path)
+    assert len(read_study(study).array) == 40
+
+
+@pytest.mark.parametrize("first", [14, 17])
+def test_one_scan_in_two_series_of_one_number_that_overlap_is_not_halved(tmp_path, first):
+    def change(ds, index):
+        ds.SeriesNumber, ds.SOPInstanceUID = 2, series.uid(f"{ds.SeriesInstanceUID}/{index}")
+
+    series.write(tmp_path, LONG[:first], series="a", name="a{}.dcm", change=change)
+    series.write(tmp_path, LONG, skip=tuple(range(8)), series="b", name="b{}.dcm", change=change)
+    (study,) = find_studies(tmp_path)
+    with pytest.raises(StudyError, match="SLICE_GAP"):
+        read_study(study)
+
+
+UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"]
+
+
+@pytest.mark.parametrize("keyword", UIDS)
+def test_a_uid_for_each_slice_and_noise_in_the_directions_do_no_harm(tmp_path, keyword):
+    rng = np.random.default_rng(2)
+
+    def change(ds, index):
+        ds.ImageOrientationPatient = [1, round(rng.normal(0, 1e-6), 9), 0, 0, 1, 1e-7 * index]
+        setattr(ds, keyword, series.uid(f"{keyword}/{index}"))
+
+    series.write(tmp_path, LONG, change=change)
+    (study,) = find_studies(tmp_path)
+    np.testing.assert_array_equal(read_study(study).array, LONG)
+
+
+def test_a_frame_of_reference_on_every_second_slice_does_no_harm(tmp_path):
+    def change(ds, index):
+        if index % 2:
+            ds.FrameOfReferenceUID = ""
+
+    series.write(tmp_path, LONG, change=change)
+    (study,) = find_studies(tmp_path)
+    np.testing.assert_array_equal(read_study(study).array, LONG)
+
+
+def identities(count, per_scan):
+    """What many files under one study UID say, made up: scans of one grid, a folder each."""
+    return [
+        (
+            Path(f"/patients/{k // per_scan}/{k % per_scan}.dcm"),
+            Identity(
+                study_uid="one",
+                series_uid=f"series-{k // per_scan}",
+                sop_class="1.2.840.10008.5.1.4.1.1.2",
+                sop_uid=str(k),
+                frame_of_reference="one",
+                series_number="2",
+                number=float(k % per_scan),
+                position=(0.0, 0.0, float(k % per_scan)),
+                orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+                visit=("",) * 5,
+                is_slice=True,
+            ),
+        )
+        for k in range(count)
+    ]
+
+
+def test_grouping_takes_no_comparison_of_every_file_with_every_other(monkeypatch):
+    calls = []
+    monkeypatch.setattr(uids, "_is_one_scan", lambda *_: calls.append("scan"))
+    monkeypatch.setattr(uids, "_are_copies", lambda *_: calls.append("copies"))
+    groups, _ = uids.group(identities(2000, 100))
+    assert len(groups) == 20
+    # Pairs of the 20 scans at most, not of the 2000 files.
+    assert len(calls) <= 2 * 20 * 19
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["folders", "one folder"])

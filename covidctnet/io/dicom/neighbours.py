@@ -71,29 +71,34 @@ class _Ends:
         return np.asarray(places)
 
 
-def with_neighbours(
-    stack: Stack, stacks: Sequence[Stack], frames: Sequence[Frame], loose: Sequence[Frame]
-) -> Stack:
-    """The stack, with the number of images that may be slices of its scan.
+def with_neighbours(stacks: Sequence[Stack], frames: Sequence[Frame]) -> list[Stack]:
+    """Stacks, each with the number of images that may be slices of its scan.
 
     Args:
-        stack: Of any size; fragments are not asked.
-        stacks: All of the study.
-        frames: All of the study.
-        loose: Those that are part of no large stack.
+        stacks: All of the study; fragments are not asked.
+        frames: All images of the study.
     """
-    if stack.placement is None or len(stack.frames) < MIN_SLICES:
-        return stack
-    ends = _ends(stack, stack.placement)
-    beyond = [(o, n) for o in stacks if o is not stack if (n := _beyond(stack, ends, o))]
-    counted = {id(f) for other, _ in beyond for f in other.frames} | set(map(id, stack.frames))
-    found = _of_other_format(ends, [f for f in frames if f.series_uid == ends.first.series_uid])
-    found |= _lost(ends, [f for f in loose if id(f) not in counted])
-    return replace(
-        stack,
-        beside=len(found - set(map(id, stack.frames))),
-        beyond=tuple((other.series, n) for other, n in beyond),
-    )
+    large = {id(f) for s in stacks if len(s.frames) >= MIN_SLICES for f in s.frames}
+    loose = _Loose([f for f in frames if id(f) not in large])
+    placed = _Placed(stacks)
+    of_series: dict[str, list[Frame]] = {}
+    for frame in frames:
+        of_series.setdefault(frame.series_uid, []).append(frame)
+    out = []
+    for stack in stacks:
+        if stack.placement is None or len(stack.frames) < MIN_SLICES:
+            out.append(stack)
+            continue
+        ends = _ends(stack, stack.placement)
+        others = [o for o in placed.near(ends) if o is not stack]
+        beyond = [(o, n) for o in others if (n := _beyond(stack, ends, o))]
+        counted = {id(f) for other, _ in beyond for f in other.frames}
+        found = _of_other_format(ends, of_series[stack.frames[0].series_uid])
+        found |= _lost(ends, loose) - counted
+        found -= set(map(id, stack.frames))
+        series = tuple((other.series, n) for other, n in beyond)
+        out.append(replace(stack, beside=len(found), beyond=series))
+    return out
 
 
 def is_alike(one: Frame, other: Frame, *, anywhere: bool = False) -> bool:
@@ -101,16 +106,20 @@ def is_alike(one: Frame, other: Frame, *, anywhere: bool = False) -> bool:
     return (
         (anywhere or one.frame_of_reference == other.frame_of_reference)
         and (one.pixels.rows, one.pixels.columns) == (other.pixels.rows, other.pixels.columns)
-        and np.allclose(one.spacing or (), other.spacing or (), rtol=SPACING_TOLERANCE, atol=0)
+        and _has_spacing_of(one, other)
         and is_parallel(one, other)
     )
 
 
 def is_parallel(one: Frame, other: Frame) -> bool:
     """Whether the rows and columns of two frames run in the same directions."""
-    return np.allclose(
-        one.orientation or (), other.orientation or (), rtol=0, atol=ORIENTATION_TOLERANCE
-    )
+    pairs = zip(one.orientation or (), other.orientation or (), strict=True)
+    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in pairs)
+
+
+def _has_spacing_of(one: Frame, other: Frame) -> bool:
+    pairs = zip(one.spacing or (), other.spacing or (), strict=True)
+    return all(abs(a - b) <= SPACING_TOLERANCE * abs(b) for a, b in pairs)
 
 
 def _ends(stack: Stack, placement: Placement) -> _Ends:
@@ -129,6 +138,25 @@ def _ends(stack: Stack, placement: Placement) -> _Ends:
 
 
 # ---- other stacks ----
+
+
+class _Placed:
+    """Stacks with geometry, so that those that reach beyond one are found at once."""
+
+    def __init__(self, stacks: Sequence[Stack]) -> None:
+        pairs = [(s, s.placement) for s in stacks if s.placement is not None]
+        self._stacks = [stack for stack, _ in pairs]
+        ends = [(p.frames[0].position, p.frames[-1].position) for _, p in pairs]
+        self._ends = np.array(ends, dtype=float).reshape(-1, 2, 3)
+
+    def near(self, ends: _Ends) -> list[Stack]:
+        """Those that begin or end beyond a stack, not far from it."""
+        heights = (self._ends - np.array(ends.first.position)) @ ends.axes[:, 0]
+        low, high = heights.min(axis=1), heights.max(axis=1)
+        room, reach = ends.step / 2, MAX_HOLE_MM + ends.step
+        is_beyond = (low < -room) | (high > ends.length + room)
+        is_near = (low < ends.length + reach) & (high > -reach)
+        return [self._stacks[k] for k in np.flatnonzero(is_beyond & is_near)]
 
 
 def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
@@ -228,28 +256,68 @@ def _format(frame: Frame) -> tuple[object, ...]:
     return pixels.rows, pixels.columns, frame.spacing, frame.frame_of_reference
 
 
-def _lost(ends: _Ends, frames: Sequence[Frame]) -> set[int]:
+class _Loose:
+    """Images in no large stack, so that those which may concern one are found at once."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.sizes = Counter((f.series_uid, f.sop_class) for f in frames)
+        self.placed = [f for f in frames if f.position is not None]
+        self.positions = np.array([f.position for f in self.placed], dtype=float).reshape(-1, 3)
+        self.series = np.array([f.series_uid for f in self.placed], dtype=object)
+        self._numbered: dict[tuple[str, float | None], list[Frame]] = {}
+        for frame in frames:
+            key = frame.series_number, frame.number
+            self._numbered.setdefault(key, []).append(frame)
+
+    def numbered(self, ends: _Ends) -> list[Frame]:
+        """Those that have the number of the stack's next slice, or say nothing."""
+        if not ends.numbers:
+            return []
+        series = ends.first.series_number
+        next_ones = (min(ends.numbers) - 1, max(ends.numbers) + 1)
+        found = [f for number in next_ones for f in self._numbered.get((series, number), ())]
+        return found + [f for f in self._numbered.get((series, None), ()) if f.position is None]
+
+
+def _lost(ends: _Ends, loose: _Loose) -> set[int]:
     """Images in no scan that may be a slice which the stack lacks.
 
     One lies where the next slice would, or has its number, or says neither. Damage to several
     elements of an outer slice, its series UID among them, must not let it vanish.
     """
-    sizes = Counter((f.series_uid, f.sop_class) for f in frames)
-    within = Counter(f.series_uid for f in frames if f.position is not None and _is_within(ends, f))
     found: set[int] = set()
-    for frame in frames:
+    places = (loose.positions - np.array(ends.first.position)) @ ends.axes
+    height = places[:, 0]
+    aside = np.abs(places[:, 1:] - ends.aside).max(axis=1, initial=0.0)
+    off = np.minimum(np.abs(height + ends.step), np.abs(height - ends.length - ends.step))
+    is_within = (height >= -ends.step / 2) & (height <= ends.length + ends.step / 2)
+    for k in np.flatnonzero((off <= ends.step / 4) & (aside <= LOST_ASIDE_MM + ends.drift)):
+        frame = loose.placed[k]
+        is_of_scan = frame.series_uid == ends.first.series_uid
+        if not is_of_scan and is_within[loose.series == frame.series_uid].any():
+            # A series of the same part of the body may reach further.
+            continue
+        if not _may_be_slice(ends, frame):
+            continue
+        if _kind(frame) == "other":
+            is_exact = max(off[k], aside[k]) <= STEP_TOLERANCE_MM and has_geometry(frame)
+            if not is_exact or not is_parallel(frame, ends.first):
+                continue
+            if not _has_spacing_of(frame, ends.first):
+                continue
+        found.add(id(frame))
+    for frame in loose.numbered(ends):
         kind = _kind(frame)
-        is_series_elsewhere = frame.series_uid != ends.first.series_uid
-        if is_series_elsewhere and kind == "other" and within[frame.series_uid]:
+        is_alone = loose.sizes[frame.series_uid, frame.sop_class] == 1
+        if kind == "other" or not is_alone or not _may_be_slice(ends, frame):
             continue
-        if _is_turned(ends, frame) or not _has_size_of(ends, frame):
-            continue
-        is_alone = sizes[frame.series_uid, frame.sop_class] == 1
-        if _is_at_next_place(ends, frame, is_exact=kind == "other") or (
-            kind != "other" and is_alone and _has_next_number(ends, frame, kind)
-        ):
+        if frame.number is not None or kind != "unknown":
             found.add(id(frame))
     return found
+
+
+def _may_be_slice(ends: _Ends, frame: Frame) -> bool:
+    return not _is_turned(ends, frame) and _has_size_of(ends, frame)
 
 
 def _kind(frame: Frame) -> str:
@@ -280,29 +348,3 @@ def _has_size_of(ends: _Ends, frame: Frame) -> bool:
 def _is_within(ends: _Ends, frame: Frame) -> bool:
     height = float(ends.places([frame])[0, 0])
     return -ends.step / 2 <= height <= ends.length + ends.step / 2
-
-
-def _is_at_next_place(ends: _Ends, frame: Frame, *, is_exact: bool) -> bool:
-    """Whether an image lies where the slice before the first or behind the last would."""
-    if frame.position is None:
-        return False
-    height, *aside = ends.places([frame])[0]
-    away = float(np.abs(aside).max())
-    off = min(abs(height + ends.step), abs(height - ends.length - ends.step))
-    if is_exact:
-        return bool(
-            has_geometry(frame)
-            and is_parallel(frame, ends.first)
-            and np.allclose(frame.spacing or (), ends.first.spacing or (), rtol=SPACING_TOLERANCE)
-            and max(off, away) <= STEP_TOLERANCE_MM
-        )
-    return bool(off <= ends.step / 4 and away <= LOST_ASIDE_MM + ends.drift)
-
-
-def _has_next_number(ends: _Ends, frame: Frame, kind: str) -> bool:
-    """Whether an image is numbered as the stack's next slice, in its series as it is numbered."""
-    if frame.series_number != ends.first.series_number or not ends.numbers:
-        return False
-    if frame.number is None:
-        return kind != "unknown" and frame.position is None
-    return frame.number in (min(ends.numbers) - 1, max(ends.numbers) + 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydicom import config
 from pydicom.uid import UID
@@ -28,7 +29,7 @@ from covidctnet.io.dicom.headers import (
 )
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.stacks import find_stacks
-from covidctnet.io.dicom.strays import is_stray
+from covidctnet.io.dicom.strays import is_named_amid, is_stray
 from covidctnet.io.dicom.uids import without_idle_uids
 from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
@@ -134,9 +135,9 @@ def survey(
                 "UNREADABLE", f"{which} cannot be read ({error.strerror}). Check its rights."
             )
             damage.append(_Damage(file, told))
+    files_of = _Files(frames)
     if series_uid is not None:
         frames = [f for f in frames if f.series_uid == series_uid]
-    series_of = {f.file: f.series_uid for f in frames}
     frames, notes = without_idle_uids(frames)
     if series is not None:
         frames = _only(frames, series)
@@ -146,7 +147,9 @@ def survey(
     stacks = [replace(stack, notes=(*notes, *stack.notes)) for stack in stacks]
     if damage and not stacks and not (frames and dropped):
         raise damage[0].error
-    stacks = [_beside_damage(_of_one_patient(stack), damage, series_of) for stack in stacks]
+    is_chosen = series is not None or series_uid is not None
+    stacks = [_of_one_patient(stack) for stack in stacks]
+    stacks = [_beside_damage(stack, damage, files_of, is_chosen) for stack in stacks]
     return Survey(tuple(stacks), tuple(dropped), tuple(frames), len(damage))
 
 
@@ -172,29 +175,66 @@ def _known(file: File) -> Identity | None:
         return None
 
 
-def _beside_damage(stack: Stack, damage: Sequence[_Damage], series_of: Mapping[File, str]) -> Stack:
+class _Files:
+    """Which series the files of a study are of, and which lie together.
+
+    Args:
+        frames: All of the study, whichever series is asked for.
+    """
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.series_of = {f.file: f.series_uid for f in frames}
+        self.series = set(self.series_of.values())
+        self._names: dict[Path, list[str]] = {}
+        self._series_in: dict[Path, set[str]] = {}
+        for file, series in self.series_of.items():
+            self._names.setdefault(file.parent, []).append(file.name)
+            self._series_in.setdefault(file.parent, set()).add(series)
+
+    def is_among_others(self, file: File, own: set[str]) -> bool:
+        """Whether a file lies in a folder of other series."""
+        there = self._series_in.get(file.parent, set())
+        return bool(there) and not there & own
+
+    def is_named_amid(self, file: File) -> bool:
+        """Whether its name is numbered between those of the files in its folder."""
+        return is_named_amid(file.name, self._names.get(file.parent, []))
+
+
+def _beside_damage(
+    stack: Stack, damage: Sequence[_Damage], files: _Files, is_chosen: bool
+) -> Stack:
     """The stack, refused where a damaged file may be a slice that it lacks."""
-    own = {series_of[f.file] for f in stack.frames}
-    near = [d for d in damage if not _is_elsewhere(d.known, own, set(series_of.values()))]
+    own = {files.series_of[f.file] for f in stack.frames}
+    near = [d for d in damage if not _is_elsewhere(d, own, files)]
     if not near:
         return stack
-    if stack.fault:
+    # Who chooses a series means its folder: damage in another one is told and does no harm.
+    nearest = [d for d in near if not (is_chosen and files.is_among_others(d.file, own))]
+    if stack.fault and nearest:
         # A hole that a damaged file may fill is that file's.
-        return replace(stack, fault=near[0].error)
+        return replace(stack, fault=nearest[0].error)
     missing = [
         d
-        for d in near
+        for d in nearest
         if d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
     ]
     return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
 
 
-def _is_elsewhere(known: Identity | None, own: set[str], series: set[str]) -> bool:
-    """Whether a damaged file belongs to another series: no CT, or one of which images are whole."""
-    if known is None or not known.series_uid or known.series_uid in own:
+def _is_elsewhere(damage: _Damage, own: set[str], files: _Files) -> bool:
+    """Whether a damaged file belongs to another series.
+
+    It is no CT, or of a series of which images are whole; or it says nothing, and lies and is
+    numbered amid the files of other series.
+    """
+    known = damage.known
+    if known is None or not known.series_uid:
+        return files.is_among_others(damage.file, own) and files.is_named_amid(damage.file)
+    if known.series_uid in own:
         return False
     if known.sop_class == CT_IMAGE or known.sop_class in ENHANCED_CT:
-        return known.series_uid in series
+        return known.series_uid in files.series
     return UID(known.sop_class, config.IGNORE).name.endswith(" Storage")
 
 

@@ -6,6 +6,7 @@ overlap. Copies of slices are dropped.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -17,7 +18,6 @@ from covidctnet.io.canonical import check_size
 from covidctnet.io.dicom.continuity import LARGEST_PERIOD, is_one_scan, shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
-    MIN_SLICES,
     STEP_TOLERANCE,
     STEP_TOLERANCE_MM,
     Placement,
@@ -31,15 +31,22 @@ from covidctnet.io.dicom.headers import (
 from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
-from covidctnet.io.dicom.voxels import SYNTAXES, read_hu, same_pixels
+from covidctnet.io.dicom.voxels import SYNTAXES, read_hu
 
 __all__ = ["find_stacks"]
 
 # Acquisitions that share this part of the shorter one, or one place, adjoin.
 JOINT_SHARE = 0.1
+# No scanner makes images of more formats in one series.
+MAX_FORMATS = 100
 # What only counts acquisitions or slices, and does so within one scan in some archives.
 _ORDER = "order of the instance numbers"
 _COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID", _ORDER)
+# What tells two slices of one place apart, and varies within one scan: for slices in turn the
+# pixels are asked first.
+_VARYING = (*_COUNTS, "exposure")
+# What headers give wrongly too often to divide slices that no place divides.
+_DOUBTFUL = ("SliceThickness",)
 # Fewer slices than this in turn are no acquisition; so many are asked whether they go on.
 MIN_WOVEN = 4
 ASKED = 40
@@ -62,13 +69,14 @@ def find_stacks(
     """
     stacks: list[Stack] = []
     dropped: list[Dropped] = []
+    every: list[Frame] = []
     for _, members in sorted(_grouped(frames, lambda f: f.series_uid).items()):
+        members = _with_frame_of_reference(members)
+        every += members
         found, left_out = _stacks_of_series(members, allow_gaps, allow_tilt)
         stacks += found
         dropped += left_out
-    large = {id(f) for s in stacks if len(s.frames) >= MIN_SLICES for f in s.frames}
-    loose = [f for f in frames if id(f) not in large]
-    return [with_neighbours(s, stacks, frames, loose) for s in stacks], dropped
+    return with_neighbours(stacks, every), dropped
 
 
 def _stacks_of_series(
@@ -93,7 +101,11 @@ def _stacks_of_series(
         return [Stack(key, key, tuple(fit), None, fault)], dropped
 
     parts: list[Stack] = []
-    for cluster in _clusters(fit):
+    try:
+        clusters = _clusters(fit)
+    except StudyError as fault:
+        return [Stack(key, key, tuple(fit), None, fault)], dropped
+    for cluster in clusters:
         parts += _stacks_of_cluster(cluster, key, allow_gaps, allow_tilt)
     parts.sort(key=lambda s: (-len(s.frames), s.frames[0].sop_uid, s.frames[0].index))
     return [
@@ -101,7 +113,7 @@ def _stacks_of_series(
     ], dropped
 
 
-def _clusters(frames: Sequence[Frame]) -> Iterable[list[Frame]]:
+def _clusters(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Frames of one frame of reference, matrix, spacing and orientation."""
     clusters: list[list[Frame]] = []
     for frame in sorted(frames, key=lambda f: (f.sop_uid, f.index, f.file.name)):
@@ -110,7 +122,22 @@ def _clusters(frames: Sequence[Frame]) -> Iterable[list[Frame]]:
             clusters.append([frame])
         else:
             home.append(frame)
+        if len(clusters) > MAX_FORMATS:
+            raise StudyError(
+                "NO_GEOMETRY",
+                f"expected slices of a few formats in a series, got more than {MAX_FORMATS} "
+                "matrices, spacings and directions. Export the original series.",
+            )
     return clusters
+
+
+def _with_frame_of_reference(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames of one series; those that name no frame of reference have that of the others."""
+    named = {f.frame_of_reference for f in frames if not unfit(f)} - {""}
+    if len(named) != 1:
+        return list(frames)
+    (name,) = named
+    return [f if f.frame_of_reference else replace(f, frame_of_reference=name) for f in frames]
 
 
 def _stacks_of_cluster(
@@ -153,15 +180,32 @@ def _stacks_of_cluster(
 
 
 def _without_copies(placement: Placement) -> tuple[list[Frame], int]:
-    """Frames, each once: at one place and equal in every pixel is a copy."""
+    """Frames, each once: at one place and equal in every HU is a copy."""
     kept: list[Frame] = []
     for group in placement.groups():
-        mine: list[Frame] = []
+        if len(group) == 1:
+            kept.append(placement.frames[group[0]])
+            continue
+        seen: set[object] = set()
         for frame in (placement.frames[i] for i in group):
-            if not any(same_pixels(frame, other) for other in mine):
-                mine.append(frame)
-        kept += mine
+            content = _digest(frame)
+            if content not in seen:
+                seen.add(content)
+                kept.append(frame)
     return kept, len(placement.frames) - len(kept)
+
+
+def _digest(frame: Frame) -> object:
+    """What two frames have in common when they are equal in every HU, and only then."""
+    if frame.slope is None or frame.intercept is None:
+        return id(frame)
+    try:
+        hu, _ = read_hu([frame])
+    except StudyError:
+        # A damaged slice is no copy; reading its stack will tell.
+        return id(frame)
+    values = hu.astype(np.float32)
+    return hashlib.sha256(values.tobytes()).digest()
 
 
 def _by_acquisition(placement: Placement) -> list[list[Frame]] | None:
@@ -185,13 +229,13 @@ def _unwoven(placement: Placement) -> list[list[Frame]] | None:
     """
     is_whole = _is_even(placement)
     for name, parts in [*_partitions(placement), *_by_order(placement)]:
-        if not _overlap(parts):
+        if name in _DOUBTFUL or not _overlap(parts):
             continue
         if name in _COUNTS and not is_whole:
             return parts
         if min(map(len, parts)) < MIN_WOVEN or not all(_is_even(place(part)) for part in parts):
             continue
-        if name in _COUNTS and is_whole and _goes_on(placement.frames, len(parts)):
+        if name in _VARYING and is_whole and _goes_on(placement.frames, len(parts)):
             continue
         return parts
     return None

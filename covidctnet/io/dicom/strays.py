@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from covidctnet.io.archive import File
 from covidctnet.io.dicom.frame import Frame, Identity
 
-__all__ = ["is_stray"]
+__all__ = ["is_named_amid", "is_stray"]
 
 
 def is_stray(file: File, known: Identity | None, frames: Sequence[Frame]) -> bool:
@@ -42,21 +42,33 @@ def _is_run(numbers: Sequence[float]) -> bool:
 
 def _is_named_like(name: str, others: Sequence[str]) -> bool:
     """Whether a name is the next, or one in between, of names that are numbered."""
-    shape = _shape(name)
-    alike = [_digits(other) for other in others if _shape(other) == shape]
-    if not alike:
+    if not any(_shape(other) == _shape(name) for other in others):
         return False
+    place = _place(name, others)
+    # Names of one slice, or names made of UIDs: nothing tells.
+    return place is None or place in ("amid", "next")
+
+
+def is_named_amid(name: str, others: Sequence[str]) -> bool:
+    """Whether a name is surely one in between of names that are numbered."""
+    return _place(name, others) == "amid"
+
+
+def _place(name: str, others: Sequence[str]) -> str | None:
+    """``amid``, ``next`` or ``far`` among names that are numbered; None when nothing tells."""
+    alike = [_digits(other) for other in others if _shape(other) == _shape(name)]
     own = _digits(name)
     varying = [k for k in range(len(own)) if len({digits[k] for digits in alike}) > 1]
     if len(varying) != 1:
-        # Names of one slice, or names made of UIDs: nothing tells.
-        return True
+        return None
     (place,) = varying
     if any(own[k] != alike[0][k] for k in range(len(own)) if k != place):
-        return False
+        return "far"
     numbers = sorted({digits[place] for digits in alike})
+    if numbers[0] < own[place] < numbers[-1]:
+        return "amid"
     step = min(b - a for a, b in itertools.pairwise(numbers))
-    return numbers[0] - step <= own[place] <= numbers[-1] + step
+    return "next" if numbers[0] - step <= own[place] <= numbers[-1] + step else "far"
 
 
 def _shape(name: str) -> str:

@@ -9,24 +9,36 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import combinations, takewhile
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
 from covidctnet.io.archive import File
+from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.frame import Frame, Identity
-from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE, STEP_TOLERANCE_MM, usual_step
-from covidctnet.io.dicom.headers import CT_IMAGE, LOCALIZER_TYPES
+from covidctnet.io.dicom.geometry import (
+    MIN_SLICES,
+    SAME_PLACE,
+    STEP_TOLERANCE,
+    STEP_TOLERANCE_MM,
+    usual_step,
+)
+from covidctnet.io.dicom.headers import CT_IMAGE, LOCALIZER_TYPES, read_frames
+from covidctnet.io.dicom.neighbours import SAME_PART
+from covidctnet.io.dicom.voxels import same_pixels
 
 __all__ = ["Group", "group", "without_idle_uids"]
 
 # Two blocks of one scan may share this part of the shorter one.
 JOINT_SHARE = 0.1
 COSINE_TOLERANCE = 1e-3
+# Two blocks off one grid, of which one begins where the other ends, lie so near to one line.
+MAX_ASIDE_MM = 30.0
+# In two folders, where several patients are likelier than one scan.
+MAX_ASIDE_ELSEWHERE_MM = 2.0
 
 Entry = tuple[File, Identity]
 
@@ -61,6 +73,7 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
         The studies, and files that name no study in folders where others do.
     """
     own_study = _one_file_each(entries, [found.study_uid for _, found in entries])
+    own_study |= _one_file_each_of_series(entries)
     nameless = [not found.study_uid or i in own_study for i, (_, found) in enumerate(entries)]
     named_in: dict[Path, str] = {}
     for (path, found), is_nameless in zip(entries, nameless, strict=True):
@@ -206,6 +219,16 @@ class _Atom:
         return _extent(self.slices)
 
     @cached_property
+    def keys(self) -> frozenset[Hashable]:
+        """What tells its slices from others."""
+        return frozenset((s.sop_uid, s.position, s.number) for s in self.slices)
+
+    @cached_property
+    def numbers(self) -> frozenset[float]:
+        """Instance numbers of its slices."""
+        return frozenset(s.number for s in self.slices if s.number is not None)
+
+    @cached_property
     def visit(self) -> tuple[str, ...]:
         """What most of its slices say of the visit."""
         found = Counter(s.visit for s in self.slices)
@@ -237,30 +260,26 @@ def _bodies(entries: list[Entry]) -> list[list[Entry]]:
     atoms = _atoms(entries)
     large = [atom for atom in atoms if len(atom.slices) >= MIN_SLICES]
     # Loose files hold nothing together that is large enough to speak for itself.
-    loose = _joined([atom for atom in atoms if len(atom.slices) < MIN_SLICES], _is_like)
-    large_scans = [part for scan in _joined(large, _is_like) for part in _apart(scan)]
+    loose = _joined([atom for atom in atoms if len(atom.slices) < MIN_SLICES])
+    large_scans = [part for scan in _joined(large) for part in _apart(scan)]
     many = [scan for scan in loose if sum(len(a.slices) for a in scan) >= MIN_SLICES]
     scans = _joined_scans([*large_scans, *many])
     if len(scans) < 2:
         return [entries]
-    for atom in (a for scan in loose if scan not in many for a in scan):
-        max(scans, key=lambda scan: _nearness(atom, scan)).append(atom)
+    taken = {id(atom) for scan in many for atom in scan}
+    nearest = _Nearest(scans)
+    for atom in (a for scan in loose for a in scan if id(a) not in taken):
+        nearest.scan_of(atom).append(atom)
     return [[entry for atom in scan for entry in atom.entries] for scan in scans]
 
 
-def _joined(atoms: list[_Atom], belong: Callable[[_Atom, _Atom], bool]) -> list[list[_Atom]]:
+def _joined(atoms: list[_Atom]) -> list[list[_Atom]]:
+    """Those that a UID holds together: a frame of reference, a series, or no frame at all."""
     unions = _Unions()
-    # One of many that are alike in all that is asked is enough to compare with.
-    stand_ins: dict[tuple[str, str], _Atom] = {}
     for atom in atoms:
-        if len(atom.slices) < MIN_SLICES:
-            first = stand_ins.setdefault((atom.series, atom.frame), atom)
-            unions.join(id(first), id(atom))
-        else:
-            stand_ins[atom.folder.as_posix(), f"{atom.series} {atom.frame}"] = atom
-    for one, other in combinations(stand_ins.values(), 2):
-        if belong(one, other):
-            unions.join(id(one), id(other))
+        unions.join(("frame", atom.frame), id(atom))
+        if atom.series:
+            unions.join(("series", atom.series), id(atom))
     scans: dict[Hashable, list[_Atom]] = {}
     for atom in atoms:
         scans.setdefault(unions.root(id(atom)), []).append(atom)
@@ -269,30 +288,49 @@ def _joined(atoms: list[_Atom], belong: Callable[[_Atom, _Atom], bool]) -> list[
 
 def _joined_scans(scans: list[list[_Atom]]) -> list[list[_Atom]]:
     """Scans of which one goes on where another ends are one, whatever their UIDs."""
+    if len(scans) < 2:
+        return scans
     unions = _Unions()
-    extents = [_extent([s for a in scan for s in a.slices]) for scan in scans]
-    for i, j in combinations(range(len(scans)), 2):
-        one, other = extents[i], extents[j]
-        if one is not None and other is not None and _is_one_scan(one, other):
-            unions.join(i, j)
+    wholes = []
+    for scan in scans:
+        folders = {atom.folder for atom in scan}
+        folder = folders.pop() if len(folders) == 1 else Path()
+        wholes.append(_Atom(folder, "", "", [e for atom in scan for e in atom.entries]))
+    pairs = _Pairs(wholes)
+    for i, j in np.argwhere(np.triu(pairs.one_scan | (pairs.go_on & ~pairs.elsewhere), 1)):
+        unions.join(int(i), int(j))
     parts: dict[Hashable, list[_Atom]] = {}
     for i, scan in enumerate(scans):
         parts.setdefault(unions.root(i), []).extend(scan)
     return list(parts.values())
 
 
-def _nearness(atom: _Atom, scan: Sequence[_Atom]) -> tuple[bool, int, int]:
-    """How much a loose file has in common with a scan: UIDs, then its folder."""
-    is_like = any(_is_like(atom, other) for other in scan)
-    nearest = max(_shared(a.folder, atom.folder) for a in scan)
-    return is_like, nearest, sum(len(a.slices) for a in scan)
+class _Nearest:
+    """Which scan a loose file has most in common with: UIDs, then its folder, then the size."""
 
+    def __init__(self, scans: list[list[_Atom]]) -> None:
+        self._scans = scans
+        self._sizes = [sum(len(a.slices) for a in scan) for scan in scans]
+        self._like: dict[tuple[str, str], set[int]] = {}
+        self._folders: dict[tuple[str, ...], set[int]] = {}
+        for k, scan in enumerate(scans):
+            for atom in scan:
+                self._like.setdefault(("frame", atom.frame), set()).add(k)
+                self._like.setdefault(("series", atom.series), set()).add(k)
+                for depth in range(len(atom.folder.parts) + 1):
+                    self._folders.setdefault(atom.folder.parts[:depth], set()).add(k)
 
-def _is_like(one: _Atom, other: _Atom) -> bool:
-    """Whether a UID holds two together."""
-    if one.frame and one.frame == other.frame:
-        return True
-    return bool(one.series and one.series == other.series) or not (one.frame or other.frame)
+    def scan_of(self, atom: _Atom) -> list[_Atom]:
+        """The scan, to which the file may be added."""
+        like = set(self._like.get(("frame", atom.frame), ()))
+        if atom.series:
+            like |= self._like.get(("series", atom.series), set())
+        candidates = like or set(range(len(self._scans)))
+        for depth in range(len(atom.folder.parts), -1, -1):
+            if near := candidates & self._folders.get(atom.folder.parts[:depth], set()):
+                candidates = near
+                break
+        return self._scans[max(sorted(candidates), key=lambda k: self._sizes[k])]
 
 
 def _apart(scan: list[_Atom]) -> list[list[_Atom]]:
@@ -301,65 +339,215 @@ def _apart(scan: list[_Atom]) -> list[list[_Atom]]:
     Copies are joined first, then those whose folders are nearest to each other, as long as nothing
     keeps any of them apart.
     """
-    against: dict[int, set[int]] = {}
-    for i, j in combinations(range(len(scan)), 2):
-        if _is_against(scan[i], scan[j]):
-            against.setdefault(i, set()).add(j)
-            against.setdefault(j, set()).add(i)
-    if not against:
+    pairs = _Pairs(scan)
+    against = pairs.against
+    if not against.any():
         return [scan]
-    parts = {i: {i} for i in range(len(scan))}
-    pairs = [(i, j) for i, j in combinations(range(len(scan)), 2) if _is_like(scan[i], scan[j])]
-    for i, j in sorted(pairs, key=lambda pair: _kinship(scan[pair[0]], scan[pair[1]])):
-        one, other = parts[i], parts[j]
-        if one is other or any(against.get(k, set()) & other for k in one):
-            continue
-        one |= other
-        parts.update(dict.fromkeys(other, one))
-    unique = {id(part): part for part in parts.values()}
-    return [[scan[i] for i in sorted(part)] for part in unique.values()]
+    like = pairs.like
+    root = np.arange(len(scan))
+
+    def join(members: np.ndarray, allowed: np.ndarray) -> None:
+        """Join the parts of some members, each with the first that it may be joined with."""
+        roots = list(dict.fromkeys(root[members].tolist()))
+        for k, one in enumerate(roots):
+            if root[one] != one:
+                continue
+            rest = np.array([other for other in roots[k + 1 :] if root[other] == other], dtype=int)
+            while len(rest):
+                fit = rest[allowed[one, rest] & ~against[one, rest]]
+                if not len(fit):
+                    break
+                other = int(fit[0])
+                root[root == other] = one
+                for matrix in (against, like):
+                    matrix[one] |= matrix[other]
+                    matrix[:, one] |= matrix[:, other]
+                rest = rest[rest != other]
+
+    for i, j in np.argwhere(np.triu(pairs.copies & ~against, 1)):
+        join(np.array([i, j]), np.ones_like(against))
+    seen: set[tuple[int, ...]] = set()
+    for depth in range(max(len(atom.folder.parts) for atom in scan), -1, -1):
+        buckets: dict[tuple[str, ...], list[int]] = {}
+        for i, atom in enumerate(scan):
+            buckets.setdefault(atom.folder.parts[:depth], []).append(i)
+        for members in map(tuple, buckets.values()):
+            if len(members) > 1 and members not in seen:
+                seen.add(members)
+                join(np.array(members), like)
+    parts: dict[int, list[_Atom]] = {}
+    for i, atom in enumerate(scan):
+        parts.setdefault(int(root[i]), []).append(atom)
+    return list(parts.values())
 
 
-def _kinship(one: _Atom, other: _Atom) -> tuple[bool, int]:
-    """Smaller for those that belong together more surely."""
-    return not _are_copies(one, other), -_shared(one.folder, other.folder)
+class _Pairs:
+    """What is to be said of every two of some atoms, as matrices.
+
+    Attributes:
+        like: A UID holds the two together.
+        elsewhere: They lie in two folders.
+        one_scan: They lie on one grid, one where the other goes on or woven into it.
+        go_on: They are two parts of one scan by their places, on one grid or off it.
+        copies: Most slices of one are slices of the other.
+        against: Something says that they are of two visits, whatever their UIDs.
+    """
+
+    def __init__(self, atoms: Sequence[_Atom]) -> None:
+        self._atoms = atoms
+        extents = [atom.extent for atom in atoms]
+        self._has = np.array([extent is not None for extent in extents])
+        none = _Extent(np.zeros((3, 3)), np.zeros(2), np.zeros(2), 1.0)
+        known = [extent or none for extent in extents]
+        self._known = known
+        axes = np.array([extent.axes.ravel() for extent in known])
+        beside = np.array([extent.beside for extent in known])
+        self._step = np.array([extent.step for extent in known])
+        self._low = np.array([extent.heights[0] for extent in known])
+        self._high = np.array([extent.heights[-1] for extent in known])
+        both = self._has[:, None] & self._has[None, :]
+        self._parallel = both & _near(axes, COSINE_TOLERANCE)
+        self._in_line = self._parallel & _near(beside, STEP_TOLERANCE_MM)
+        self._nearly_in_line = self._parallel & _near(beside, MAX_ASIDE_MM)
+        self._nearly_in_line &= ~self.elsewhere | _near(beside, MAX_ASIDE_ELSEWHERE_MM)
+        length = self._high - self._low
+        self._common = np.minimum.outer(self._high, self._high) - np.maximum.outer(
+            self._low, self._low
+        )
+        self._overlap = self._common > JOINT_SHARE * np.minimum.outer(length, length)
+        self._largest = np.maximum.outer(self._step, self._step)
+        tolerance = np.maximum(STEP_TOLERANCE_MM, STEP_TOLERANCE * self._largest)
+        self._same_step = np.abs(np.subtract.outer(self._step, self._step)) <= tolerance
+        phase = np.subtract.outer(self._low, self._low) / self._largest
+        self._off = np.abs(phase - np.round(phase))
+
+    @cached_property
+    def like(self) -> np.ndarray:
+        frames, series = self._codes("frame"), self._codes("series")
+        same_series = (series[:, None] == series[None, :]) & (series >= 0)[:, None]
+        return np.asarray((frames[:, None] == frames[None, :]) | same_series)
+
+    @cached_property
+    def elsewhere(self) -> np.ndarray:
+        folders = self._codes("folder")
+        return np.asarray(folders[:, None] != folders[None, :])
+
+    @cached_property
+    def one_scan(self) -> np.ndarray:
+        found = np.zeros_like(self._parallel)
+        adjoin = self._in_line & ~self._overlap & (-self._common <= 2 * self._largest)
+        woven = self._in_line & self._overlap & self._same_step & (self._off > SAME_PLACE / 2)
+        for i, j in np.argwhere(np.triu(adjoin | woven, 1)):
+            found[i, j] = _is_one_scan(self._known[i], self._known[j])
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def go_on(self) -> np.ndarray:
+        found = self.one_scan.copy()
+        # On one grid each reaches further than the other: a scan in two series that overlap.
+        further = np.less.outer(self._low, self._low) & np.less.outer(self._high, self._high)
+        on_grid = self._in_line & self._same_step & (self._off <= SAME_PLACE / 2)
+        staggered = on_grid & (further | further.T) & (self._common >= 0)
+        for i, j in np.argwhere(np.triu(staggered, 1)):
+            length = min(self._known[i].length, self._known[j].length)
+            found[i, j] |= self._common[i, j] <= SAME_PART * length or _hold_copies(
+                self._atoms[i], self._atoms[j], self._known[i]
+            )
+        # Off the grid, by another step or place, one begins where the other ends.
+        smallest = np.minimum.outer(self._step, self._step)
+        meet = (self._common <= 1.1 * smallest) & (-self._common <= 1.5 * self._largest)
+        found |= np.triu(self._nearly_in_line & meet, 1)
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        found = np.zeros_like(self._parallel)
+        # Two parts of one scan may be copied as well, so only the ranges must meet.
+        candidates = self._in_line & self._same_step & (self._common >= 0)
+        candidates |= ~self._has[:, None] & ~self._has[None, :]
+        for i, j in np.argwhere(np.triu(candidates, 1)):
+            found[i, j] = _are_copies(self._atoms[i], self._atoms[j])
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def against(self) -> np.ndarray:
+        series, elsewhere = self._codes("series", empty=True), self.elsewhere
+        same_series = series[:, None] == series[None, :]
+        numbers, frames = self._codes("number"), self._codes("frame")
+        same_number = (numbers[:, None] == numbers[None, :]) & (numbers >= 0)[:, None]
+        is_told = (numbers >= 0) | (frames >= 0)
+        untold = ~is_told[:, None] & ~is_told[None, :]
+        # A visit numbers its series: two of one number, or without number and frame of reference,
+        # that show one part of the body in one way are two scans; two reconstructions of a scan
+        # have other steps and begin and end together.
+        ends = np.maximum(
+            np.abs(np.subtract.outer(self._low, self._low)),
+            np.abs(np.subtract.outer(self._high, self._high)),
+        )
+        alike = self._same_step & self._overlap
+        rebuilt = ~self._same_step & self._overlap & (ends <= self._largest)
+        other = same_number & (alike | ~rebuilt | elsewhere)
+        other |= untold & (alike | (elsewhere & ~rebuilt))
+        found = self._parallel & other & ~same_series
+        for i, j in np.argwhere(np.triu(same_series & elsewhere, 1)):
+            one, second = self._atoms[i], self._atoms[j]
+            if self._has[i] and self._has[j]:
+                # Two parts of one scan have one step.
+                other_step = self._parallel[i, j] and not self._same_step[i, j]
+                collide = (self._overlap[i, j] or other_step) and not self.copies[i, j]
+            else:
+                collide = not _are_copies(one, second) and bool(one.numbers & second.numbers)
+            found[i, j] = found[j, i] = collide
+        found |= elsewhere & self._other_visit()
+        return np.asarray(found & ~self.go_on & ~np.eye(len(found), dtype=bool))
+
+    def _other_visit(self) -> np.ndarray:
+        visits = [atom.visit for atom in self._atoms]
+        found = np.zeros_like(self._parallel)
+        for k in range(max(map(len, visits), default=0)):
+            codes = _coded([visit[k] if k < len(visit) else "" for visit in visits])
+            said = codes >= 0
+            found |= (codes[:, None] != codes[None, :]) & said[:, None] & said[None, :]
+        return found
+
+    def _codes(self, name: str, *, empty: bool = False) -> np.ndarray:
+        return _coded([getattr(atom, name) for atom in self._atoms], empty=empty)
 
 
-def _shared(one: Path, other: Path) -> int:
-    """Folders that two paths have in common, from the root on."""
-    pairs = zip(one.parts, other.parts, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _is_against(one: _Atom, other: _Atom) -> bool:
-    """Whether something says that two are of two visits, whatever their UIDs."""
-    here, there = one.extent, other.extent
-    if here is not None and there is not None and _is_one_scan(here, there):
-        return False
-    is_other_folder = one.folder != other.folder
-    if is_other_folder and _differ(one.visit, other.visit):
-        return True
-    if one.series == other.series:
-        return is_other_folder and _collide(one, other)
-    # A visit numbers its series: two of one number, or without number and frame of reference, that
-    # show one part of the body in one way are two scans.
-    is_untold = not (one.number or other.number or one.frame or other.frame)
-    return (is_untold or (one.number != "" and one.number == other.number)) and (
-        here is not None and there is not None and _is_alike(here, there)
+def _coded(values: Sequence[Hashable], *, empty: bool = False) -> np.ndarray:
+    """A number for each value; -1 for empty ones unless they count as a value."""
+    known: dict[Hashable, int] = {}
+    return np.array(
+        [known.setdefault(v, len(known)) if v or empty else -1 for v in values], dtype=int
     )
 
 
-def _is_alike(one: _Extent, other: _Extent) -> bool:
-    """Whether two blocks show one part of the body in slices of one direction and distance."""
-    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
-    is_parallel = bool(np.abs(one.axes - other.axes).max() <= COSINE_TOLERANCE)
-    return is_parallel and abs(one.step - other.step) <= tolerance and _overlap(one, other)
+def _near(values: np.ndarray, limit: float) -> np.ndarray:
+    """Which rows differ by no more than a limit in every column."""
+    found = np.ones((len(values), len(values)), dtype=bool)
+    for column in values.T:
+        found &= np.abs(np.subtract.outer(column, column)) <= limit
+    return found
 
 
-def _overlap(one: _Extent, other: _Extent) -> bool:
-    low = max(one.heights[0], other.heights[0])
-    high = min(one.heights[-1], other.heights[-1])
-    return bool(high - low > JOINT_SHARE * min(one.length, other.length))
+def _hold_copies(one: _Atom, other: _Atom, extent: _Extent) -> bool:
+    """Whether two hold the same image at a place that both have, by its pixels."""
+
+    def by_height(atom: _Atom) -> dict[float, File]:
+        return {
+            round(float(np.array(found.position) @ extent.axes[:, 0]), 1): path
+            for path, found in atom.entries
+            if found.is_slice and found.position is not None
+        }
+
+    mine, its = by_height(one), by_height(other)
+    for height in sorted(mine.keys() & its.keys()):
+        try:
+            (a,), (b,) = read_frames(mine[height]), read_frames(its[height])
+        except (DamagedFileError, NotDicomError, OSError, ValueError):
+            continue
+        return same_pixels(a, b)
+    return False
 
 
 def _atoms(entries: list[Entry]) -> list[_Atom]:
@@ -375,23 +563,9 @@ def _atoms(entries: list[Entry]) -> list[_Atom]:
     return list(atoms.values())
 
 
-def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    return any(a and b and a != b for a, b in zip(one, other, strict=False))
-
-
-def _collide(one: _Atom, other: _Atom) -> bool:
-    """Whether two folders of one series UID hold two scans, not two parts or copies of one."""
-    if _are_copies(one, other):
-        return False
-    here, there = one.extent, other.extent
-    if here is None or there is None:
-        return bool({s.number for s in one.slices} & {s.number for s in other.slices} - {None})
-    return _overlap(here, there)
-
-
 def _are_copies(one: _Atom, other: _Atom) -> bool:
     """Whether most slices of one are slices of the other."""
-    a, b = ({(s.sop_uid, s.position, s.number) for s in atom.slices} for atom in (one, other))
+    a, b = one.keys, other.keys
     return len(a & b) * 2 > min(len(a), len(b))
 
 
@@ -433,12 +607,34 @@ def _is_one_scan(one: _Extent, other: _Extent) -> bool:
 def _one_file_each(entries: Sequence[Entry], uids: Sequence[str]) -> set[int]:
     """Slices of one folder, series number and direction that have a UID of their own each."""
     homes = [
-        (path.parent, found.series_number, found.visit, found.orientation)
+        (path.parent, found.series_number, found.visit, _direction(found.orientation))
         if found.is_slice
         else None
         for path, found in entries
     ]
     return _singles(homes, uids)
+
+
+def _one_file_each_of_series(entries: Sequence[Entry]) -> set[int]:
+    """Slices of one series, wherever they lie, that have a study UID of their own each."""
+    homes = [
+        (found.series_uid, found.frame_of_reference, found.visit, _direction(found.orientation))
+        if found.is_slice and found.series_uid
+        else None
+        for _, found in entries
+    ]
+    return _singles(homes, [found.study_uid for _, found in entries])
+
+
+@cache
+def _direction(orientation: tuple[float, ...] | None) -> Hashable:
+    """Which way rows and columns run, roughly: noise in the last digits says nothing."""
+    if orientation is None:
+        return None
+    return tuple(
+        (axis := [abs(cosine) for cosine in vector].index(max(map(abs, vector))), vector[axis] > 0)
+        for vector in (orientation[:3], orientation[3:])
+    )
 
 
 def _singles(homes: Sequence[Hashable], uids: Sequence[str]) -> set[int]:
@@ -471,7 +667,7 @@ def without_idle_uids(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[str, 
         return _singles([h if s else None for h, s in zip(homes, is_slice, strict=True)], uids)
 
     def homes() -> Iterable[Hashable]:
-        return ((f.series_number, f.orientation) for f in frames)
+        return ((f.series_number, _direction(f.orientation)) for f in frames)
 
     changes: dict[int, dict[str, str]] = {}
     if own := idle([f.series_uid for f in frames], homes()):
@@ -502,8 +698,11 @@ class _Unions:
 
     def root(self, thing: Hashable) -> Hashable:
         """What stands for the set that a thing is in."""
-        while self._above.setdefault(thing, thing) != thing:
-            thing = self._above[thing]
+        above = self._above
+        while above.setdefault(thing, thing) != thing:
+            # Half the way for the next one who asks.
+            above[thing] = above[above[thing]]
+            thing = above[thing]
         return thing
 
     def join(self, one: Hashable, other: Hashable) -> None:
