@@ -563,6 +563,108 @@ IDENTITY = (
     ),
 )
 
+# ---- mixtures ----
+
+
+def _body(scan: np.ndarray, name: str, *, skip: range = range(0), change: Change = _as_is) -> Step:
+    """Slices of a body with instances and numbers of their own."""
+
+    def own(ds: Dataset, index: int) -> None:
+        ds.SOPInstanceUID = series.uid(f"{name}/{index}")
+
+    return put("", scan, skip=skip, change=both(own, change), name=name + "{:04d}.dcm")
+
+
+SECOND = setting(SeriesInstanceUID=series.uid("second"), SeriesNumber=3, AcquisitionNumber=2)
+PHASES = tuple(
+    _body(
+        series.a_body(phase=0.05 * k, seed=k),
+        f"p{k}-",
+        change=lambda ds, i, k=k: setattr(ds, "InstanceNumber", 1 + i + 32 * k),
+    )
+    for k in range(5)
+)
+ONLY_COUNTED = setting(AcquisitionNumber=2)
+MIXTURES = (
+    *(
+        Case(
+            f"dicom-split-{name}-{shared}",
+            "adjoining acquisitions",
+            f"a scan split at the diaphragm in two breaths and {what} that share {shared} places",
+            of(
+                CUT,
+                _body(ONE, "a", skip=range(20, 32)),
+                _body(PHASE, "b", skip=range(20 - shared), change=change),
+            ),
+        )
+        for shared in (3, 6, 12)
+        for name, what, change in (
+            ("series", "two series", SECOND),
+            ("acquisitions", "two acquisitions of one series", ONLY_COUNTED),
+        )
+    ),
+    Case(
+        "dicom-phases-numbered",
+        "overlapping acquisitions",
+        "five phases of a breath under one series UID, told apart by nothing but numbers",
+        of(Refusal("OVERLAPPING_ACQUISITIONS"), *PHASES),
+    ),
+    Case(
+        "dicom-woven-phases-untold",
+        "overlapping acquisitions",
+        f"{TOGETHER} in two breaths that no header tells apart",
+        of(Refusal("OVERLAPPING_ACQUISITIONS"), put("", _woven(PHASE))),
+    ),
+    Case(
+        "dicom-woven-thirds-numbered",
+        "overlapping acquisitions",
+        "three scans a third of a step apart whose instance numbers begin again",
+        of(
+            Refusal("AMBIGUOUS_SERIES"),
+            put(
+                "",
+                np.stack(
+                    [
+                        image
+                        for three in zip(ONE[:30:3], PATIENT[:30:3], MEDIUM[:30:3], strict=True)
+                        for image in three
+                    ]
+                ),
+                change=lambda ds, i: setattr(ds, "InstanceNumber", i // 3 + 1),
+            ),
+        ),
+        policy=True,
+    ),
+    Case(
+        "dicom-woven-shorter",
+        "overlapping acquisitions",
+        "a shorter acquisition between the slices of a longer one, told apart by time: the longer",
+        of(
+            truth(ONE[::2], STEPS),
+            put("", ONE[::2], affine=STEPS, name="a{:04d}.dcm"),
+            put(
+                "",
+                PATIENT[5:27:2],
+                affine=series.an_affine((5.0, 0.8, 0.7), (-50.0, -60.0, 22.5)),
+                name="b{:04d}.dcm",
+                change=both(
+                    setting(AcquisitionTime="121212"),
+                    lambda ds, i: setattr(ds, "SOPInstanceUID", series.uid(f"b/{i}")),
+                ),
+            ),
+        ),
+    ),
+    Case(
+        "dicom-half-one-step-low",
+        "overlapping acquisitions",
+        "the upper half lies one step too low",
+        of(
+            Refusal("OVERLAPPING_ACQUISITIONS"),
+            put("", ONE, change=on(range(16, 32), moved(lambda i: (0, 0, -2.5)))),
+        ),
+    ),
+)
+
 CASES: tuple[Case, ...] = (
     *LOST,
     *LAWFUL,
@@ -572,4 +674,5 @@ CASES: tuple[Case, ...] = (
     *MEETING,
     *ELSEWHERE_DAMAGED,
     *IDENTITY,
+    *MIXTURES,
 )

@@ -38,6 +38,8 @@ UPRIGHT = 0.1
 SAME_DIRECTION = 0.99
 # A stack that shares more than this with another shows the same part of the body.
 SAME_PART = 0.5
+# And as a second scan of it, by itself, it reaches no further than by this share of the first.
+FURTHER = 0.2
 # On the places of one grid, so far behind the end of a stack another one still goes on with it: the
 # slices between them are missing. Off the grid it must be nearer.
 MAX_HOLE_MM = 60.0
@@ -185,8 +187,8 @@ def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
         and is_alike(first, ends.first, anywhere=True)
         and np.abs(places[:, 1:]).max() <= ends.limit + ends.drift
     ):
-        if shared > SAME_PART * len(heights) and not _is_copied(stack, ends, other, places):
-            # A second scan of the same part of the body may reach further.
+        is_second = shared > SAME_PART * len(heights) and count <= FURTHER * len(stack.frames)
+        if is_second and not _is_copied(stack, ends, other, places):
             return 0
         if any(_is_next(way, ends.step, ends.limit) for way in ways):
             return count
