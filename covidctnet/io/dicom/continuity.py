@@ -209,8 +209,11 @@ def check_continuity(frames: Sequence[Frame], hu: np.ndarray) -> None:
             "neighbours than like the next but one: two scans alternate. Export each acquisition "
             "as a series of its own.",
         )
+    away = np.linalg.norm(np.diff([f.position for f in frames], axis=0), axis=1)
     for k, size in enumerate(seams(images)):
-        if size > MAX_SEAM and _changes(frames[k], frames[k + 1]):
+        # Behind a gap that the caller allows, slices may be as unlike as they like.
+        is_gap = away[k] > 1.5 * np.median(away)
+        if size > MAX_SEAM and not is_gap and _changes(frames[k], frames[k + 1]):
             raise StudyError(
                 "OVERLAPPING_ACQUISITIONS",
                 f"expected {len(frames)} slices of one scan, got two parts that meet behind slice "

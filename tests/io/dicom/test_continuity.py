@@ -165,3 +165,11 @@ def test_numbers_in_an_order_of_their_own_do_no_harm(tmp_path):
     series.write(tmp_path, ONE, change=lambda ds, i: setattr(ds, "InstanceNumber", int(order[i])))
     np.testing.assert_array_equal(read_volume(tmp_path).array, ONE)
     assert roughness(shrunk(ONE), np.argsort(order)) < 1
+
+
+def test_slices_behind_a_gap_that_the_caller_allows_may_be_unlike(tmp_path):
+    scan = np.concatenate([ONE[:16], a_body(lungs=-300, seed=5)[16:]])
+    series.write(tmp_path, scan, change=numbers, skip=range(14, 20))
+    with pytest.raises(StudyError, match="SLICE_GAP"):
+        read_volume(tmp_path)
+    assert "gaps_resampled" in read_volume(tmp_path, allow_gaps=True).source.flags
