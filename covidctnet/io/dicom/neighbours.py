@@ -96,8 +96,9 @@ def with_neighbours(stacks: Sequence[Stack], frames: Sequence[Frame]) -> list[St
         beyond = [(o, n) for o in others if (n := _beyond(stack, ends, o))]
         counted = {id(f) for other, _ in beyond for f in other.frames}
         found = _of_other_format(ends, of_series[stack.frames[0].series_uid])
-        found |= _lost(ends, loose) - counted
-        found -= set(map(id, stack.frames))
+        found |= _lost(ends, loose)
+        # Each counts once, and none of its own.
+        found -= counted | set(map(id, stack.frames))
         series = tuple((other.series, n) for other, n in beyond)
         out.append(replace(stack, beside=len(found), beyond=series))
     return out
