@@ -47,6 +47,17 @@ DAMAGE: tuple[tuple[str, str, Change], ...] = (
         "SOP class and position",
         both(MISSPELT, moved(lambda i: (0, 0, 40.0))),
     ),
+    ("rows", "rows", setting(Rows=10)),
+    (
+        "columns-place",
+        "columns and position",
+        both(setting(Columns=15), moved(lambda i: (9000, 0, 0))),
+    ),
+    (
+        "unnumbered-place",
+        "number and position",
+        both(setting(InstanceNumber=None), moved(lambda i: (0, 0, 20.0 if i else -20.0))),
+    ),
     ("study", "study UID", setting(StudyInstanceUID=series.uid("another study"))),
 )
 

@@ -97,7 +97,7 @@ def with_neighbours(stacks: Sequence[Stack], frames: Sequence[Frame]) -> list[St
         counted = {id(f) for other, _ in beyond for f in other.frames}
         found = _of_other_format(ends, of_series[stack.frames[0].series_uid])
         found |= _lost(ends, loose)
-        # Images of the stack's own series in another format may be a stack that goes on.
+        # Each counts once, and none of its own.
         found -= counted | set(map(id, stack.frames))
         series = tuple((other.series, n) for other, n in beyond)
         out.append(replace(stack, beside=len(found), beyond=series))
@@ -273,13 +273,14 @@ class _Loose:
             self._numbered.setdefault(key, []).append(frame)
 
     def numbered(self, ends: _Ends) -> list[Frame]:
-        """Those that have the number of the stack's next slice, or say nothing."""
+        """Those that have the number of the stack's next slice, or none and lie elsewhere."""
         if not ends.numbers:
             return []
         series = ends.first.series_number
         next_ones = (min(ends.numbers) - 1, max(ends.numbers) + 1)
         found = [f for number in next_ones for f in self._numbered.get((series, number), ())]
-        return found + [f for f in self._numbered.get((series, None), ()) if f.position is None]
+        bare = self._numbered.get((series, None), ())
+        return found + [f for f in bare if f.position is None or not _is_within(ends, f)]
 
 
 def _lost(ends: _Ends, loose: _Loose) -> set[int]:
@@ -300,9 +301,9 @@ def _lost(ends: _Ends, loose: _Loose) -> set[int]:
         if not is_of_scan and is_within[loose.series == frame.series_uid].any():
             # A series of the same part of the body may reach further.
             continue
-        if not _may_be_slice(ends, frame):
+        if _is_turned(ends, frame):
             continue
-        if _kind(frame) == "other":
+        if _kind(frame) == "other" or not _has_size_of(ends, frame, both=True):
             is_exact = max(off[k], aside[k]) <= STEP_TOLERANCE_MM and has_geometry(frame)
             if not is_exact or not is_parallel(frame, ends.first):
                 continue
@@ -312,15 +313,13 @@ def _lost(ends: _Ends, loose: _Loose) -> set[int]:
     for frame in loose.numbered(ends):
         kind = _kind(frame)
         is_alone = loose.sizes[frame.series_uid, frame.sop_class] == 1
-        if kind == "other" or not is_alone or not _may_be_slice(ends, frame):
+        if kind == "other" or not is_alone or _is_turned(ends, frame):
+            continue
+        if not _has_size_of(ends, frame, both=False):
             continue
         if frame.number is not None or kind != "unknown":
             found.add(id(frame))
     return found
-
-
-def _may_be_slice(ends: _Ends, frame: Frame) -> bool:
-    return not _is_turned(ends, frame) and _has_size_of(ends, frame)
 
 
 def _kind(frame: Frame) -> str:
@@ -342,10 +341,11 @@ def _is_turned(ends: _Ends, frame: Frame) -> bool:
     return abs(float(np.cross(across, down) @ ends.axes[:, 0])) < SAME_DIRECTION
 
 
-def _has_size_of(ends: _Ends, frame: Frame) -> bool:
-    """Whether the matrix is that of the stack, or is not known."""
+def _has_size_of(ends: _Ends, frame: Frame, *, both: bool) -> bool:
+    """Whether both, or one, of rows and columns are those of the stack, or are not known."""
     size, other = frame.pixels, ends.first.pixels
-    return size.rows == 0 or (size.rows, size.columns) == (other.rows, other.columns)
+    alike = (size.rows == other.rows, size.columns == other.columns)
+    return size.rows == 0 or (all(alike) if both else any(alike))
 
 
 def _is_within(ends: _Ends, frame: Frame) -> bool:

@@ -1,7 +1,7 @@
 """The images of a study, divided into stacks.
 
 By series, frame of reference, matrix, spacing and orientation; by acquisition where acquisitions
-overlap. Copies of slices are dropped.
+overlap, or lie between each other's slices. Copies of slices are dropped.
 """
 
 from __future__ import annotations

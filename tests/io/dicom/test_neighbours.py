@@ -77,3 +77,13 @@ def test_a_series_planned_by_itself_overlaps_and_one_that_goes_on_does_not(
     else:
         with pytest.raises(StudyError, match="SLICE_GAP"):
             read_volume(tmp_path)
+
+
+def test_each_image_beside_a_scan_counts_once(tmp_path):
+    def other_format(ds, index):
+        if index >= 20:
+            ds.PixelSpacing = [0.9, 0.8]
+
+    series.write(tmp_path, series.a_scan((32, 20, 16)), change=numbered(other_format))
+    with pytest.raises(StudyError, match=r"got 12 images .* where the scan of 20 slices"):
+        read_volume(tmp_path)
