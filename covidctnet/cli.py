@@ -126,7 +126,7 @@ def _plainly(line: str) -> str:
     line = re.sub(r"<class '(\w+)'>", r"\1", line)
     line = line.replace('"data.work"', '"--work"').replace("data.work", "--work")
     if "does not support item assignment" in line:
-        return "wanted a list, as [one, two], got a single word in the file of settings"
+        return "expected a list, as [one, two], got a single word in the file of settings"
     return re.sub(
         r"Does not validate against any of the Union subtypes.*Given value: (.*)",
         r"\1 is none of its values",

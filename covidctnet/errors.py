@@ -6,7 +6,7 @@ from __future__ import annotations
 class CovidCTNetError(Exception):
     """Base of every error that this package raises on purpose.
 
-    Its text is one line for a person: what was wanted, what came, what to do next. `exit_code` is
+    Its text is one line for a person: what was expected, what came, what to do next. `exit_code` is
     what the command line returns when nothing catches it.
     """
 
@@ -38,7 +38,7 @@ class StudyError(CovidCTNetError):
 
     Args:
         code: Upper-case name of the reason, such as ``SLICE_GAP`` (docs/reference/errors.md).
-        message: What was wanted, what came, what to do next. Never a patient's name, id or path.
+        message: What was expected, what came, what to do next. Never a patient's name, id or path.
         study: Short study id (see `covidctnet.volume.Source`), when it is known.
     """
 

@@ -70,7 +70,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise UsageError(f"wanted a folder, {path.name!r} is a file; give another name") from None
+        raise UsageError(f"expected a folder, {path.name!r} is a file; give another name") from None
     except OSError as error:
         raise UsageError(
             f"the folder {path.name!r} cannot be made ({error.strerror}); check the rights of the "
@@ -101,7 +101,7 @@ def claim_folder(folder: Path, plan_file: str, plan: object, *, what: str) -> No
             raise UsageError(f"the folder holds another {what}; pick a new folder, or remove it")
         return
     if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"wanted a new or empty folder for the {what}, got one with other files")
+        raise UsageError(f"expected a new or empty folder for the {what}, got one with other files")
     make_folder(folder)
     write_whole(file, json.dumps(told, indent=1) + "\n")
 
@@ -113,14 +113,14 @@ def unwritable(what: str, error: OSError) -> StorageError:
         what: Could not be written; no path.
         error: What the system said.
     """
-    # pydicom raises the error anew without its number; the first of the chain has it.
+    # pydicom raises the error again without its number; the first of the chain has it.
     told: BaseException | None = error
     while told is not None and not getattr(told, "strerror", None):
         told = told.__cause__ or told.__context__
     reason = getattr(told, "strerror", None) or type(error).__name__
     return StorageError(
-        f"wanted to write {what}, got: {reason}. Make room or pick another folder, then run again: "
-        "what was finished is kept."
+        f"expected to write {what}, got: {reason}. Make room or pick another folder, then run "
+        "again: what was finished is kept."
     )
 
 

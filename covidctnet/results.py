@@ -141,7 +141,7 @@ class Failure:
     Attributes:
         study: Short study id.
         code: The `StudyError` code, or ``INTERNAL`` for a failure of ours.
-        message: One line: what was wanted, what came, what to do.
+        message: One line: what was expected, what came, what to do.
         status: ``refused`` when the input is at fault, ``failed`` when we are.
     """
 

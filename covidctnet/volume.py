@@ -192,14 +192,14 @@ class Volume:
         Raises:
             ValueError: If a copy is needed and `copy` is False.
         """
-        wanted = self.array.dtype if dtype is None else np.dtype(dtype)
-        if wanted == self.array.dtype:
+        expected = self.array.dtype if dtype is None else np.dtype(dtype)
+        if expected == self.array.dtype:
             return self.array.copy() if copy else self.array
         if copy is False:
             raise ValueError(
-                f"expected dtype {self.array.dtype} without a copy, got {wanted}. Leave copy out."
+                f"expected dtype {self.array.dtype} without a copy, got {expected}. Leave copy out."
             )
-        return self.array.astype(wanted)
+        return self.array.astype(expected)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through the constructor, so that a copy cannot be written to either.
@@ -260,7 +260,7 @@ class Volume:
         if self.units != units:
             raise StudyError(
                 "WRONG_UNITS",
-                f"{by} wants a volume in {units}, got {self.units} "
+                f"{by} expects a volume in {units}, got {self.units} "
                 f"(steps so far: {'; '.join(self.steps) or 'none'}). Call the stages in order.",
                 study=self.source.study,
             )

@@ -325,7 +325,7 @@ def test_a_word_in_a_config_file_where_a_list_belongs_is_told(run, tmp_path):
     file.write_text("paths: /inbox\n")
     code, _, err = run("classify", "--config", file)
     assert code == 2
-    assert "wanted a list, as [one, two], got a single word" in err
+    assert "expected a list, as [one, two], got a single word" in err
 
 
 @pytest.mark.parametrize("text", ["colour: red\n", "paths: [\n"], ids=["unknown", "no YAML"])

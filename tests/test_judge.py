@@ -96,7 +96,7 @@ def test_one_kind_of_slices_gives_no_figure():
 @pytest.mark.parametrize("wrong", [{"block": 0}, {"positive": np.ones((2, 2), bool)}])
 def test_what_makes_no_sense_is_refused(wrong):
     given = {"positive": np.ones(4, bool), "scores": np.ones(4), "block": 2, **wrong}
-    with pytest.raises(ValueError, match="wanted two arrays of one shape"):
+    with pytest.raises(ValueError, match="expected two arrays of one shape"):
         blocked_auc(given["positive"], given["scores"], block=given["block"], rng=rng())
 
 

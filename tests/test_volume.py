@@ -33,7 +33,7 @@ def test_then_appends_a_step_and_keeps_the_rest():
 
 
 def test_wrong_units_are_refused_by_name():
-    with pytest.raises(StudyError, match=r"WRONG_UNITS.*denoise wants.*unit, got HU") as caught:
+    with pytest.raises(StudyError, match=r"WRONG_UNITS.*denoise expects.*unit, got HU") as caught:
         a_volume().expect("unit", by="denoise")
     assert caught.value.code == "WRONG_UNITS"
 

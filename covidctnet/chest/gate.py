@@ -79,13 +79,13 @@ class Chest:
         low, high = LUNGS_ML
         if not low <= self.lungs_ml <= high or self.length_mm < MIN_LUNGS_LENGTH_MM:
             return (
-                f"wanted {low:.0f}-{high:.0f} ml of lung over at least {MIN_LUNGS_LENGTH_MM:.0f} "
+                f"expected {low:.0f}-{high:.0f} ml of lung over at least {MIN_LUNGS_LENGTH_MM:.0f} "
                 f"mm, found {self.lungs_ml:.0f} ml over {self.length_mm:.0f} mm"
             )
         if self.gas_share > MAX_GAS_SHARE:
-            return f"wanted lungs, {self.gas_share:.0%} of what was found is nothing but gas"
+            return f"expected lungs, {self.gas_share:.0%} of what was found is nothing but gas"
         if self.other_lung < MIN_OTHER_LUNG or self.apart_mm < MIN_LUNGS_APART_MM:
-            return "wanted two lungs side by side, found one"
+            return "expected two lungs side by side, found one"
         return None
 
     @property

@@ -85,7 +85,7 @@ class CoarseScan:
         """The lungs on another grid: linear between voxel centres, cut at one half.
 
         Args:
-            volume: With the grid wanted; both grids have the same axes.
+            volume: With the target grid; both grids have the same axes.
 
         Returns:
             bool, the shape of `volume`.

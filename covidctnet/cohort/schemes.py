@@ -45,7 +45,7 @@ def settings_of(
 
     Args:
         scheme: One of `SCHEMES`.
-        folds: Of ``kfold``, which wants it; its test share is one of them.
+        folds: Of ``kfold``, which needs it; its test share is one of them.
         denoiser_controls: See `SplitSettings`; the scheme's own by default.
         validation: The same.
         test: The same.
@@ -76,7 +76,7 @@ def settings_of(
     base = NAMED.get(scheme, SplitSettings())
     if scheme == "kfold":
         if folds is None or folds < 2:
-            raise UsageError(f"kfold wants 2 folds or more, got {folds or 'none'}")
+            raise UsageError(f"kfold expects 2 folds or more, got {folds or 'none'}")
         base = replace(base, test=1 / folds)
     elif folds is not None:
         raise UsageError(f"folds are of the scheme kfold, {scheme} has none. Leave them out.")
@@ -191,13 +191,13 @@ def leave_one_site_out(
     unknown = [m.study for m in members if not m.site]
     if unknown:
         raise CohortError(
-            f"leave-one-site-out wants the site of every study, {len(unknown)} of {len(members)} "
+            f"leave-one-site-out expects the site of every study, {len(unknown)} of {len(members)} "
             f"have none (studies {', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}). "
             "Fill the column site in cohort.csv and preprocess again."
         )
     sites = sorted({str(m.site) for m in members})
     if len(sites) < 2:
-        raise CohortError("leave-one-site-out wants two sites or more, all studies are of one")
+        raise CohortError("leave-one-site-out expects two sites or more, all studies are of one")
     requested = _requested(members)
     settings = replace(settings, test=0.0)
     found: dict[str, Splits] = {}

@@ -164,7 +164,7 @@ def assess(
         cases = in_classes(cases, classes_of(cases))
     doubled = [study for study, count in Counter(c.study for c in cases).items() if count > 1]
     if doubled:
-        raise CohortError(f"study {doubled[0]} is there twice; wanted every study once")
+        raise CohortError(f"study {doubled[0]} is there twice; expected every study once")
     answers = [(c.truth, c.outcome) for c in cases if isinstance(c.outcome, Prediction)]
     failures = tuple(
         Failed(c.study, c.outcome.code, c.truth) for c in cases if isinstance(c.outcome, Failure)

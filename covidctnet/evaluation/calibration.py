@@ -65,7 +65,7 @@ def calibration_error(
     """Expected calibration error: mean gap between how sure and how often right, by bins.
 
     In small cohorts it is above 0 even of a model that is calibrated (see `error_by_chance`), and
-    drawing patients anew adds as much again. So the interval is the basic one of the bootstrap,
+    resampling patients adds as much again. So the interval is the basic one of the bootstrap,
     which takes that off: twice the figure less the percentiles, cut at 0 and 1.
 
     Args:

@@ -141,7 +141,7 @@ class ReaderMean:
     """A figure averaged over readers.
 
     Attributes:
-        figure: The mean, with an interval over cases drawn anew; the readers stay the same.
+        figure: The mean, with an interval over resampled cases; the readers stay the same.
         readers: Readers who have the figure.
     """
 

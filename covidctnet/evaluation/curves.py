@@ -1,4 +1,4 @@
-"""Curves over all thresholds, with bands over patients drawn anew."""
+"""Curves over all thresholds, with bands over resampled patients."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _counts(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _banded(at: At, x: np.ndarray, positive: np.ndarray, draws: Draws) -> Curve:
-    """The curve with percentiles of those of patients drawn anew within their groups."""
+    """The curve with percentiles of those of patients resampled within their groups."""
     n = len(positive)
     y = at(np.arange(n))
     low = high = np.full(len(x), np.nan)

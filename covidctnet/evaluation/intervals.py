@@ -24,7 +24,7 @@ __all__ = [
 
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
-# A group of fewer patients, drawn anew, says nothing of how it might have been.
+# A resampled group of fewer patients says nothing of how it might have been.
 MIN_PATIENTS_FOR_BOOTSTRAP = 3
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
@@ -154,7 +154,7 @@ def auc_difference(
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Patients drawn anew within each group, as often as a bootstrap asks; see `redraw`.
+    """Resampled patients within each group, as often as a bootstrap asks; see `redraw`.
 
     All figures of an evaluation take the same draws.
 
@@ -177,7 +177,7 @@ def redraw(
     patients: np.ndarray | None = None,
     count: int | None = None,
 ) -> Draws:
-    """Draw patients anew within each group, with replacement.
+    """Resample patients within each group, with replacement.
 
     Args:
         groups: One number a case, shape (n,): the strata, usually the true labels.
@@ -212,7 +212,7 @@ def redraw(
 def bootstrap(
     figures: Callable[[np.ndarray], Mapping[str, float]], draws: Draws
 ) -> dict[str, Estimate]:
-    """Figures with percentile intervals over patients drawn anew within each group.
+    """Figures with percentile intervals over patients resampled within each group.
 
     Args:
         figures: Of the cases with these indices; the same names every time.

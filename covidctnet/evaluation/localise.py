@@ -91,7 +91,7 @@ def localise(mask: Mask, lesions: np.ndarray) -> Localisation:
 
 
 def mean_figures(found: Sequence[Localisation], rng: np.random.Generator) -> Mapping[str, Estimate]:
-    """Means over patients, with intervals over patients drawn anew.
+    """Means over patients, with intervals over resampled patients.
 
     Args:
         found: One a patient.
@@ -112,7 +112,7 @@ def lesion_truth(
     Args:
         path: Whole numbers: 0 none, 1 ground glass, 2 consolidation, 3 other, as
             `covidctnet.phantom.series.write_truth` writes them; a mask of 0 and 1 is one too.
-        like: With the grid wanted; a mask is of all slices.
+        like: With the target grid; a mask is of all slices.
         codes: What counts as lesion.
 
     Returns:
@@ -162,11 +162,11 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except StudyError as error:
         raise CohortError(f"a lesion mask is refused: {error.message}") from None
     except (nib.filebasedimages.ImageFileError, AssertionError):
-        raise CohortError("wanted a lesion mask as NIfTI, a file is none. Convert it.") from None
+        raise CohortError("expected a lesion mask as NIfTI, a file is none. Convert it.") from None
     header = image.header
     if mask.ndim != 3 or not (header["qform_code"] > 0 or header["sform_code"] > 0):
         raise CohortError(
-            "wanted a lesion mask of three dimensions with a qform or an sform, got "
+            "expected a lesion mask of three dimensions with a qform or an sform, got "
             f"{mask.ndim} dimensions and codes {int(header['qform_code'])} and "
             f"{int(header['sform_code'])}. Write it with the affine of the scan."
         )
@@ -197,8 +197,8 @@ def _expect_overlap(shape: tuple[int, ...], there: np.ndarray, like: tuple[int, 
     within = float(((places >= low) & (places <= high)).all(axis=0).mean())
     if within < MIN_MASK_WITHIN:
         raise CohortError(
-            f"wanted a lesion mask with the geometry of its scan, {within:.0%} of one lies within "
-            "it. Check that the mask is of this scan and keeps its affine."
+            f"expected a lesion mask with the geometry of its scan, {within:.0%} of one lies "
+            "within it. Check that the mask is of this scan and keeps its affine."
         )
 
 

@@ -198,7 +198,7 @@ def patients_words(found: Assessment) -> str:
         return ""
     return (
         f"These are {found.n} studies of {found.patients} patients. Intervals of the figures and "
-        "bands of the curves come from patients drawn anew. Those by trait, and of sets of labels, "
+        "bands of the curves come from resampled patients. Those by trait, and of sets of labels, "
         "count every study as a patient and are narrower than they should be."
     )
 

@@ -68,7 +68,7 @@ def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
     answered = sorted((r for r in rows if r[f"p_{classes[0].key}"]), key=lambda r: r["study"])
     studies = [row["study"] for row in rows]
     if len(set(studies)) < len(studies):
-        raise CohortError(f"{path.name} names a study twice; wanted one row a study")
+        raise CohortError(f"{path.name} names a study twice; expected one row a study")
     if not answered:
         raise CohortError(f"{path.name} holds no answer")
     truth = np.array([int(_label(path, row, "truth", classes)) for row in answered])
@@ -83,7 +83,7 @@ def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
         study = answered[wrong[0]]["study"]
         raise CohortError(
             f"{path.name}: probabilities of study {study} sum to {said[wrong[0]].sum():.3f}, "
-            "wanted 1. Give the file as `covidctnet evaluate` wrote it."
+            "expected 1. Give the file as `covidctnet evaluate` wrote it."
         )
     return Predicted(
         tuple(row["study"] for row in answered),

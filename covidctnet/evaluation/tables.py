@@ -70,7 +70,7 @@ def readers_table(
         f"| CovidCTNet paper, mean of 4 radiologists (its {READERS_CASES} cases) | "
         f"{' | '.join(cells)} | | |"
     )
-    lines += ["", "The mean's interval is over cases drawn anew, with the same readers."]
+    lines += ["", "The mean's interval is over resampled cases, with the same readers."]
     lines += [
         f"{one.name.capitalize()} labels {one.unknown} studies that were not evaluated: other "
         "cases, or ids misspelt."

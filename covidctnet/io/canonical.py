@@ -86,7 +86,7 @@ def canonical(array: np.ndarray, affine: np.ndarray) -> Canonical:
         affine: 4 x 4, from (index on each axis, 1) to LPS mm.
     """
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    # Patient axes wanted along (slice, row, column): z, y, x.
+    # Target patient axes along (slice, row, column): z, y, x.
     axes = max(
         permutations(range(3)),
         key=lambda p: sum(abs(directions[2 - k, axis]) for k, axis in enumerate(p)),

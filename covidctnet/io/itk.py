@@ -214,36 +214,36 @@ def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
     for _ in range(layout.lines):
         if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
             raise _corrupt("it has fewer lines than its header skips")
-    wanted = layout.bytes
+    expected = layout.bytes
     if layout.encoding == _RAW:
         if layout.skip < 0:
-            content = file.read(wanted + 2**24)
+            content = file.read(expected + 2**24)
             held = len(content)
-            content = content[-wanted:]
+            content = content[-expected:]
         else:
             file.seek(layout.skip, 1)
-            content = file.read(wanted + 1)
+            content = file.read(expected + 1)
             held = len(content)
             # How much more there is, without reading it.
-            while held > wanted and (more := len(file.read(2**20))):
+            while held > expected and (more := len(file.read(2**20))):
                 held += more
-        if held < wanted or (layout.skip >= 0 and held != wanted):
-            raise _corrupt(f"expected {wanted} bytes of voxels, the file holds {held}")
+        if held < expected or (layout.skip >= 0 and held != expected):
+            raise _corrupt(f"expected {expected} bytes of voxels, the file holds {held}")
         return content
     start = max(0, layout.skip)
-    content = _inflated(file, layout.encoding, start + wanted)[start:]
-    if len(content) != wanted:
-        count = "more" if len(content) > wanted else str(len(content))
-        raise _corrupt(f"expected {wanted} bytes of voxels, the file holds {count}")
+    content = _inflated(file, layout.encoding, start + expected)[start:]
+    if len(content) != expected:
+        count = "more" if len(content) > expected else str(len(content))
+        raise _corrupt(f"expected {expected} bytes of voxels, the file holds {count}")
     return content
 
 
-def _inflated(file: BinaryIO, encoding: str, wanted: int) -> bytes:
-    """Compressed members, one behind the other; at most one byte beyond what is wanted."""
+def _inflated(file: BinaryIO, encoding: str, expected: int) -> bytes:
+    """Compressed members, one behind the other; at most one byte beyond what is needed."""
     rest = file.read()
     content = b""
-    while rest and len(content) <= wanted:
-        room = wanted + 1 - len(content)
+    while rest and len(content) <= expected:
+        room = expected + 1 - len(content)
         try:
             part, is_whole, behind = _member(rest, encoding, room)
         except (zlib.error, OSError, EOFError):
@@ -251,7 +251,7 @@ def _inflated(file: BinaryIO, encoding: str, wanted: int) -> bytes:
                 break  # what stands behind the last member is no matter
             raise _corrupt("its compressed voxels are broken") from None
         content += part
-        if not is_whole and len(content) <= wanted:
+        if not is_whole and len(content) <= expected:
             raise _corrupt("its compressed voxels break off")
         rest = behind if is_whole else b""
     return content

@@ -104,11 +104,11 @@ def find_lung_pairs(folder: Path) -> tuple[LungPair, ...]:
         CohortError: If it has neither layout, or an image without a mask.
     """
     if not folder.is_dir():
-        raise UsageError(f"wanted a folder with drawn lungs, {folder.name!r} is none")
+        raise UsageError(f"expected a folder with drawn lungs, {folder.name!r} is none")
     pairs = [*_pairs_of_slices(folder), *_pairs_of_volumes(folder)]
     if not pairs:
         raise CohortError(
-            "no drawn lungs found: wanted 2d_images/*.tif with 2d_masks/*.tif, or "
+            "no drawn lungs found: expected 2d_images/*.tif with 2d_masks/*.tif, or "
             "3d_images/IMG_*.nii.gz with 3d_images/MASK_*.nii.gz"
         )
     return tuple(pairs)
@@ -158,7 +158,7 @@ def _picture(path: Path, patient: str) -> np.ndarray:
         array = array[:, :, 0]
     if array.ndim != 2:
         raise StudyError(
-            "CORRUPT_FILE", f"wanted grey slices, got colours ({array.shape}).", study=patient
+            "CORRUPT_FILE", f"expected grey slices, got colours ({array.shape}).", study=patient
         )
     return array
 

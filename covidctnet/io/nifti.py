@@ -88,17 +88,17 @@ def _load(path: File) -> tuple[Header, bytes]:
             header = _header(head)
             shape = _shape(header)
             _check_slices(shape)
-            wanted = _offset(header) + int(np.prod(shape)) * header.get_data_dtype().itemsize
-            content = head + stream.read(max(0, wanted - len(head)))
+            expected = _offset(header) + int(np.prod(shape)) * header.get_data_dtype().itemsize
+            content = head + stream.read(max(0, expected - len(head)))
             # Reading on to the end makes gzip compare its checksum.
             behind = 0
-            while len(content) >= wanted and (rest := stream.read(2**20)):
+            while len(content) >= expected and (rest := stream.read(2**20)):
                 behind += len(rest)
                 if behind >= max(_slice_bytes(header, shape), LEAST_BEHIND):
                     raise StudyError(
                         "CORRUPT_FILE",
-                        f"expected {wanted} bytes, as the header says, the file holds more: it may "
-                        "have more slices, or wider numbers. Export it again.",
+                        f"expected {expected} bytes, as the header says, the file holds more: it "
+                        "may have more slices, or wider numbers. Export it again.",
                     )
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise StudyError(

@@ -1,7 +1,7 @@
 """The build of one patient: sizes, posture, and what lies where because of them.
 
 The patient frame is in mm, (slice, row, column) = (z, y, x): z up from the carina, y to the back,
-x to the patient's left. Numbers are rough adult anatomy, drawn anew for every patient.
+x to the patient's left. Numbers are rough adult anatomy, drawn again for every patient.
 """
 
 from __future__ import annotations

@@ -63,14 +63,14 @@ class CohortPlan:
         unknown = sorted(set(self.scanners) - set(SCANNERS))
         if unknown or not self.scanners:
             raise UsageError(
-                f"wanted names of scanners, got {', '.join(unknown) or 'none'}; scanners are "
+                f"expected names of scanners, got {', '.join(unknown) or 'none'}; scanners are "
                 f"{', '.join(SCANNERS)}"
             )
         if any(count < 0 for count in self.patients.values()) or not sum(self.patients.values()):
-            raise UsageError("wanted at least one patient and no negative number of them")
+            raise UsageError("expected at least one patient and no negative number of them")
         labels = [CHEST_CT.parse(title) for title in self.patients]
         if len(set(labels)) < len(labels):
-            raise UsageError(f"wanted every class once, got {', '.join(self.patients)}")
+            raise UsageError(f"expected every class once, got {', '.join(self.patients)}")
 
     def __iter__(self) -> Iterator[PlannedPatient]:
         for title, count in self.patients.items():

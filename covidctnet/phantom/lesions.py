@@ -64,7 +64,7 @@ def lesion_codes(
     """The lesion mask that fields of a plan amount to.
 
     Args:
-        dense: See `LesionFields`, at the voxels wanted.
+        dense: See `LesionFields`, at the target voxels.
         other: The same.
         fluid: The same.
         lungs: bool, the same shape.

@@ -78,8 +78,8 @@ def paint_cohort(
     controls = [entry for entry in read_cohort(archive) if entry.label is CHEST_CT.CONTROL]
     if len(controls) <= plan.validation:
         raise UsageError(
-            f"wanted more than {plan.validation} Control studies in the archive (validation takes "
-            f"so many), got {len(controls)}"
+            f"expected more than {plan.validation} Control studies in the archive (validation "
+            f"takes so many), got {len(controls)}"
         )
     told = {**asdict(plan), "studies": [entry.study.id for entry in controls]}
     claim_folder(output, PLAN_FILE, told, what="cohort of painted patients")
@@ -89,23 +89,23 @@ def paint_cohort(
     rows: list[tuple[object, ...]] = []
     for number, entry in enumerate(controls):
         split = "val" if number in held_back else "train"
-        wanted = [
+        tasks = [
             (label, copy, f"lungs{number:03d}-{label.title}-{copy:03d}")
             for label in CHEST_CT
             for copy in range(plan.copies)
         ]
-        todo = [w for w in wanted if not _scan(output, w[0], w[2]).is_file()]
+        todo = [w for w in tasks if not _scan(output, w[0], w[2]).is_file()]
         try:
             _paint_into(entry, todo, output, seed=plan.seed + 1000 * number)
         except StudyError as error:
             _LOG.warning("Control study %s is left out: %s", error.study, error.message)
-            wanted = []
+            tasks = []
         except OSError as error:
             raise unwritable("a painted patient", error) from error
         rows += [
             (_scan(output, label, name).relative_to(output).as_posix(), name, label.title,
              entry.site or "", split)
-            for label, _, name in wanted
+            for label, _, name in tasks
         ]  # fmt: skip
         if progress:
             progress((number + 1) * len(CHEST_CT) * plan.copies, total)
@@ -140,7 +140,7 @@ def _write(path: Path, array: np.ndarray, painted: Painted) -> None:
     affine = ras_to_lps(_columns_first(painted.volume))
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
-    # By which the scan is known again, whoever divides a cohort of both.
+    # By which the scan is known again, by anyone who divides a cohort of both.
     image.header["descrip"] = f"{PAINTED_MARK} {painted.volume.source.host}".strip()
     part = path.with_name(f".{path.name.replace('.nii.gz', '')}.part.nii.gz")
     try:

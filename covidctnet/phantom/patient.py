@@ -135,10 +135,10 @@ def _raster(
     shift = thorax.build.shift
     field_mm = scanner.matrix * rng.uniform(*scanner.pixel_mm)
     # Large patients get a large field; a little skin may be cut off.
-    wanted = 2.0 * (thorax.build.half_width + thorax.build.muscle + 0.6 * thorax.build.fat)
+    needed_mm = 2.0 * (thorax.build.half_width + thorax.build.muscle + 0.6 * thorax.build.fat)
     field_mm = float(
         np.clip(
-            max(field_mm, wanted),
+            max(field_mm, needed_mm),
             scanner.matrix * scanner.pixel_mm[0],
             scanner.matrix * scanner.pixel_mm[1],
         )

@@ -76,7 +76,7 @@ UNSEEN_SCANNERS = ("unseen-a", "unseen-b")
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Voxels wanted, in the table's frame, and the coarser grid the patient is painted on.
+    """Target voxels, in the table's frame, and the coarser grid the patient is painted on.
 
     Attributes:
         voxels: Centres of the voxels.

@@ -41,7 +41,7 @@ def render(
 
     Args:
         thorax: Whom to paint.
-        lungs: Of that patient on the grid wanted.
+        lungs: Of that patient on the target grid.
         lesions: On the same grid.
         sample: How smooth fields are looked up.
     """

@@ -92,7 +92,7 @@ def antialias_matrix(count: int, target: int) -> np.ndarray:
 
     Args:
         count: Voxels along the axis.
-        target: Voxels wanted.
+        target: Target voxels.
 
     Returns:
         float32, shape (target, count); each row sums to 1.
@@ -115,7 +115,7 @@ def gaussian_matrix(count: int, target: int) -> np.ndarray:
 
     Args:
         count: Voxels along the axis.
-        target: Voxels wanted.
+        target: Target voxels.
 
     Returns:
         float32, shape (target, count); each row sums to 1.

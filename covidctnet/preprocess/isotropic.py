@@ -38,7 +38,7 @@ def linear(volume: Volume, target_mm: float) -> Isotropic:
 
     Args:
         volume: In HU.
-        target_mm: Distance wanted.
+        target_mm: Target distance.
     """
     along, down, across = linear_positions(volume, target_mm)
     shape = (len(along), len(down), len(across))
@@ -65,7 +65,7 @@ def cubic(volume: Volume, target_mm: float) -> Isotropic:
 
     Args:
         volume: In HU; float voxels are rounded first, the published code knows int16 only.
-        target_mm: Distance wanted.
+        target_mm: Target distance.
 
     Raises:
         StudyError: ``ABSURD_EXTENT`` when the grid would not fit into memory.
@@ -112,9 +112,9 @@ def _linear_planes(
     lower, weight = linear_taps(len(array), positions)
     planes: dict[int, np.ndarray] = {}
     for low, upper_weight in zip(lower, weight, strict=True):
-        wanted = {low} if upper_weight == 0 else {low, low + 1}
+        needed = {low} if upper_weight == 0 else {low, low + 1}
         planes = {i: kept for i, kept in planes.items() if i >= low}
-        for i in wanted - planes.keys():
+        for i in needed - planes.keys():
             planes[i] = plane.turned(array[i])
         if upper_weight == 0:
             yield planes[low].copy()

@@ -57,7 +57,7 @@ def preprocessed_on(
     for start in range(0, len(along), CHUNK):
         part = slice(start, start + CHUNK)
         first, last = lower[part][0], upper[part][-1] + 1
-        # A copy of its own: volumes are read-only, and torch wants to be able to write.
+        # A copy of its own: volumes are read-only, and torch must be able to write.
         planes = torch.from_numpy(volume.array[first:last].copy()).to(device).float()
         planes = down @ planes @ across.T
         below = torch.from_numpy(lower[part] - first).to(device)

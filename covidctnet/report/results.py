@@ -47,7 +47,7 @@ _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 class Results:
     """A folder of answers: one record a study, and the three files made of them.
 
-    `results.csv`, `results.json` and `index.html` are made anew from the records in `studies/`,
+    `results.csv`, `results.json` and `index.html` are written again from the records in `studies/`,
     at most every few seconds and when the context ends, whatever ends it. A record is there whole
     or not at all. Records of studies that are no longer asked for stay.
 
@@ -161,7 +161,7 @@ class Results:
         return record
 
     def flush(self) -> None:
-        """Make the three files anew if there is something new.
+        """Write the three files again if there is something new.
 
         Raises:
             StorageError: If they cannot be written; the old ones are then still there.
@@ -248,10 +248,10 @@ class Results:
 def _unusable(error: OSError) -> UsageError | StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
-            f"wanted to make a results folder, got: {error.strerror}. Make room and run again."
+            f"expected to make a results folder, got: {error.strerror}. Make room and run again."
         )
     return UsageError(
-        "wanted a results folder to write into, got: "
+        "expected a results folder to write into, got: "
         f"{error.strerror or type(error).__name__}. Pick another with --output."
     )
 
@@ -273,7 +273,7 @@ def _check_ours(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UsageError(
-            "wanted a results folder, got a file of that name. Pick another with --output."
+            "expected a results folder, got a file of that name. Pick another with --output."
         )
     names = _content(folder)
     if not names or _read_json(folder / "results.json").get("format") == FORMAT:
@@ -286,7 +286,7 @@ def _check_ours(folder: Path) -> None:
         if studies.is_dir() and names <= _OURS and not _content(studies):
             return
     raise UsageError(
-        "wanted a new or empty results folder, or one of an earlier run, got a folder with "
+        "expected a new or empty results folder, or one of an earlier run, got a folder with "
         f"{len(names)} other entries. Pick another with --output."
     )
 

@@ -8,7 +8,7 @@ STATUS_WORDS = {
     "classified": "an answer without reservation",
     "flagged": "an answer with a reservation: read the reason beside it",
     "abstained": "two or three labels are left, and no choice between them is sure enough",
-    "refused": "no answer: the images are not what is wanted",
+    "refused": "no answer: the images are not what is expected",
     "failed": "no answer: the program failed, and tries again on the next run",
 }
 

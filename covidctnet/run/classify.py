@@ -229,7 +229,7 @@ def answers(
     """Every study with its answer and its seconds by stage, in order; reading runs ahead.
 
     Args:
-        studies: In the order wanted.
+        studies: In the order of the output.
         model: Who answers.
         keep: See `classify_studies`.
         limits: See `classify_studies`.
@@ -239,7 +239,7 @@ def answers(
         ValueError: If there is no reader.
     """
     if readers < 1:
-        raise ValueError(f"wanted one reader or more, got {readers}")
+        raise ValueError(f"expected one reader or more, got {readers}")
     helpers: list[ReadingChild | _ReaderHere] = [
         ReadingChild(limits) if limits else _ReaderHere() for _ in range(readers)
     ]

@@ -84,7 +84,7 @@ def evaluate_work(
 
     Raises:
         UsageError: If the split is empty, studies of it are missing, the folder was preprocessed
-            otherwise than the weights want, or its patients were divided anew since.
+            otherwise than the weights want, or its patients were divided again since.
         CohortError: If no study got an answer, or one of them taught the weights.
     """
     stored = studies_of_split(work, split)
@@ -92,13 +92,13 @@ def evaluate_work(
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
         )
-    wanted = model.info.preprocessing
-    if not wanted:
+    expected = model.info.preprocessing
+    if not expected:
         raise UsageError(
             f"weights of the system {model.info.system} do not answer what preprocess has "
             "prepared. Use --data with the original scans."
         )
-    if {s.settings_digest for s in stored} != {wanted}:
+    if {s.settings_digest for s in stored} != {expected}:
         raise UsageError(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."

@@ -33,7 +33,7 @@ def describe(
 
     Args:
         study: From `find_studies`.
-        voxels: Read the volume and put it through the gates. Otherwise DICOM is judged by its
+        voxels: Read the volume and put it through the gates. Otherwise DICOM is assessed by its
             headers alone, and what is called readable may still be refused for its voxels.
         headers: What tells of the headers of a DICOM study.
         read: What reads it.

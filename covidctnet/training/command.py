@@ -53,7 +53,7 @@ class TrainCLI(LightningCLI):
             "--attribution",
             type=str,
             default="",
-            help="whom the licence of the data wants named; goes into the card",
+            help="whom the licence of the data requires to be named; goes into the card",
         )
         for seeded in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
@@ -177,7 +177,7 @@ def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
     if first not in fitting:
         raise UsageError(
             f"nothing of the weights to start from fits: {first} is {tuple(given[first].shape)}, "
-            f"wanted {tuple(own[first].shape)}. Give the same --model.base."
+            f"expected {tuple(own[first].shape)}. Give the same --model.base."
         )
     network.load_state_dict(fitting, strict=False)
     _LOG.info("started from %d of %d tensors of other weights", len(fitting), len(own))
@@ -188,16 +188,16 @@ def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
     return left
 
 
-def checkpoint_of(wanted: str, folder: Path) -> str | None:
+def checkpoint_of(named: str, folder: Path) -> str | None:
     """The file that ``--ckpt_path`` means; None where there is no last one yet."""
     last = folder / "checkpoints" / "last.ckpt"
-    if wanted == "last" and not last.is_file():
+    if named == "last" and not last.is_file():
         _LOG.warning("the work folder has no checkpoint yet; training starts at the beginning")
         return None
-    path = last if wanted == "last" else Path(wanted)
+    path = last if named == "last" else Path(named)
     if not path.is_file():
         raise UsageError(
-            f"the checkpoint {Path(wanted).name!r} does not exist; give a file, or `last` for the "
+            f"the checkpoint {Path(named).name!r} does not exist; give a file, or `last` for the "
             "last one of the work folder"
         )
     try:

@@ -40,7 +40,7 @@ class Recipe:
         task: Network, loss and optimiser; it keeps its network as ``network``.
         data: What it learns from; its folder is ``data.work``.
         export: What the weights hold, from the task with its best network, the data, and whom the
-            licence of the data wants named.
+            licence of the data requires to be named.
         cli: The command line, with options of its own where it has any.
     """
 

@@ -60,8 +60,8 @@ def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
     settings = {study.settings_digest: study.settings for study in studies}
     if len(settings) != 1:
         raise CohortError(
-            f"the studies were preprocessed in {len(settings)} different ways; training wants one. "
-            "Run preprocess again with one set of settings."
+            f"the studies were preprocessed in {len(settings)} different ways; training needs one "
+            "way. Run preprocess again with one set of settings."
         )
     # Those of an earlier version tell fewer settings; the others had one value only.
     return asdict(PreprocessSettings(**next(iter(settings.values()))))
@@ -96,7 +96,7 @@ def describe_data(
     Args:
         work: With the splits.
         studies: That taught the stage, or chose its checkpoint.
-        attribution: Whom the licence of the data wants named.
+        attribution: Whom the licence of the data requires to be named.
         drawn: Whether lesions were drawn into the Controls among them.
     """
     splits = Splits.load(work.splits_file)

@@ -62,7 +62,7 @@ class Weights:
             for kind in self._studies(stage)
         ]
         kinds = [
-            # The denoiser's patients are Controls, whoever wrote the card.
+            # The denoiser's patients are Controls, whatever the card says.
             "real Controls" if stage.endswith("denoiser") and kind == PATIENTS else kind
             for stage, kind in sorted(stages, key=_order)
         ]
@@ -149,7 +149,7 @@ def load_weights(name: str | Path) -> Weights:
         if found != entry["sha256"]:
             raise WeightsError(
                 f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
-                f"{str(entry['sha256'])[:12]} wanted, {found[:12]} found. Copy the folder again."
+                f"{str(entry['sha256'])[:12]} expected, {found[:12]} found. Copy the folder again."
             )
     kind = find_system(card["system"]).weights()
     return kind(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))
@@ -244,10 +244,10 @@ def _compare(
             f"are {', '.join(networks)}. Describe each network that is saved, and no other."
         )
     for kind, network in networks.items():
-        wanted = {
+        expected = {
             k: v.shape for k, v in _outline(system, kind, architecture[kind]).state_dict().items()
         }
-        if wanted != {k: v.shape for k, v in network.state_dict().items()}:
+        if expected != {k: v.shape for k, v in network.state_dict().items()}:
             raise WeightsError(
                 f"the {kind} is not the architecture that the card names "
                 f"({dict(architecture[kind])}). Describe the network that is saved."

@@ -39,7 +39,7 @@ def in_order(
     is given, so that its memory goes when the caller lets go of it.
 
     Args:
-        items: In the order wanted.
+        items: In the order of the output.
         helpers: One or more; all are closed at the end, whatever ends it.
         work: What a helper does with an item; what it raises is raised here.
         ahead: Items that are worked on, or done and waiting, at most.

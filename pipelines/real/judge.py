@@ -174,10 +174,10 @@ def _labelled(unit: Volume, table: Path | None) -> tuple[np.ndarray, np.ndarray 
     with table.open(newline="", encoding="utf-8") as file:
         rows = sorted((float(r["z_mm"]), int(r["infection"])) for r in csv.DictReader(file))
     heights = np.array([(unit.affine @ [i, 0, 0, 1])[2] for i in range(unit.shape[0])])
-    wanted = np.array([z for z, _ in rows])
-    index = np.abs(heights[None, :] - wanted[:, None]).argmin(axis=1)
-    beyond = (wanted < heights.min() - unit.spacing[0]) | (wanted > heights.max() + unit.spacing[0])
-    far = np.abs(heights[index] - wanted)[~beyond].max(initial=0.0)
+    drawn = np.array([z for z, _ in rows])
+    index = np.abs(heights[None, :] - drawn[:, None]).argmin(axis=1)
+    beyond = (drawn < heights.min() - unit.spacing[0]) | (drawn > heights.max() + unit.spacing[0])
+    far = np.abs(heights[index] - drawn)[~beyond].max(initial=0.0)
     if far > 2 * unit.spacing[0] or beyond.all():
         raise UsageError(f"{table.name}: a labelled slice lies {far:.1f} mm off the scan")
     index[beyond] = -1

@@ -111,7 +111,7 @@ def blocked_auc(
     positive, scores = np.asarray(positive, dtype=bool), np.asarray(scores, dtype=float)
     if positive.shape != scores.shape or positive.ndim != 1 or block < 1:
         raise ValueError(
-            f"wanted two arrays of one shape (slice,) and a block of 1 or more, got "
+            f"expected two arrays of one shape (slice,) and a block of 1 or more, got "
             f"{positive.shape}, {scores.shape} and {block}"
         )
     n = len(positive)

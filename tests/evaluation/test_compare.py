@@ -88,9 +88,9 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
         ("study,truth\n", "lacks the columns p_control"),
         (HEAD, "holds no answer"),
         (HEAD + "a,CAP,CAP,0.1,0.2,0.7,,\n" * 2, "names a study twice"),
-        (HEAD + "a,CAP,CAP,0.5,0.5,0.7,,\n", "study a sum to 1.700, wanted 1"),
+        (HEAD + "a,CAP,CAP,0.5,0.5,0.7,,\n", "study a sum to 1.700, expected 1"),
         (HEAD + "a,CAP,CAP,x,0.5,0.5,,\n", "no number"),
-        (HEAD + "a,CAP,CAP,nan,0.5,0.5,,\n", "wanted 1"),
+        (HEAD + "a,CAP,CAP,nan,0.5,0.5,,\n", "expected 1"),
         (HEAD + "a,Flu,CAP,0,0.5,0.5,,\n", r"predictions.csv, study a: unknown label 'Flu'"),
     ],
 )

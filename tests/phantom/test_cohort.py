@@ -118,7 +118,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "cohort").write_text("")
-    with pytest.raises(UsageError, match="wanted a folder"):
+    with pytest.raises(UsageError, match="expected a folder"):
         write_cohort(tmp_path / "cohort", PLAN, workers=1)
 
 
@@ -133,7 +133,7 @@ def test_an_unknown_scanner_is_refused_with_the_names_of_those_known():
         ({"seed": -1}, "seed must be 0 or more"),
         ({"matrix": 8}, "matrix must be"),
         ({"spacing_mm": 0.0}, "0.3 to 20 mm"),
-        ({"scanners": ()}, "wanted names of scanners, got none"),
+        ({"scanners": ()}, "expected names of scanners, got none"),
         ({"patients": {}}, "at least one patient"),
         ({"patients": {"Control": 0}}, "at least one patient"),
         ({"patients": {"Control": 3, "CAP": -1}}, "no negative number"),

@@ -156,7 +156,7 @@ def test_lungs_are_found_where_none_are_given(chest):
 
 def test_what_is_no_hu_is_refused(chest):
     volume, lungs = chest
-    with pytest.raises(StudyError, match="paint_lesions wants a volume in HU"):
+    with pytest.raises(StudyError, match="paint_lesions expects a volume in HU"):
         paint_lesions(
             volume.then("u", volume.array, units="unit", window_hu=(-1000, 400)),
             CHEST_CT.CAP,

@@ -128,8 +128,8 @@ def test_a_message_of_many_lines_becomes_one():
 )
 def test_the_page_s_message_names_no_file(named):
     study = AStudy(path=Path("/inbox/Doe_Jane"), files=(Path("/inbox/Doe_Jane/scan.nii"),))
-    kept = record(refusal(message=f"cannot read {named}, wanted a scan"), study)
-    assert kept.shown_message == "cannot read (file), wanted a scan"
+    kept = record(refusal(message=f"cannot read {named}, expected a scan"), study)
+    assert kept.shown_message == "cannot read (file), expected a scan"
     assert named in kept.message
 
 

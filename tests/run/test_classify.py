@@ -181,7 +181,7 @@ def test_what_cannot_be_prepared_is_refused_and_the_others_go_on(inbox):
         def prepare(self, volume):
             self.prepared += 1
             if self.prepared == 1:
-                raise StudyError("NOT_CHEST", "wanted a chest", study=volume.source.study)
+                raise StudyError("NOT_CHEST", "expected a chest", study=volume.source.study)
             return volume
 
     model = Picky()
@@ -206,7 +206,7 @@ def test_a_missing_path_is_refused_before_anything_is_asked(inbox):
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (StudyError("NOT_CHEST", "wanted a chest"), "refused", "NOT_CHEST"),
+        (StudyError("NOT_CHEST", "expected a chest"), "refused", "NOT_CHEST"),
         (MemoryError(), "failed", "OUT_OF_MEMORY"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "failed", "OUT_OF_MEMORY"),
         (ZeroDivisionError("/home/doe/secret"), "failed", "INTERNAL"),
@@ -494,7 +494,7 @@ def test_a_study_that_was_moved_is_not_asked_again(inbox, tmp_path):
 
 
 def test_a_failure_of_ours_is_tried_again_and_a_refusal_is_not(inbox, tmp_path):
-    trouble = {1: ValueError("ours"), 2: StudyError("NOT_CHEST", "wanted a chest")}
+    trouble = {1: ValueError("ours"), 2: StudyError("NOT_CHEST", "expected a chest")}
     first = classify(inbox, tmp_path / "out", Oracle(trouble.get))
     assert first.exit_code == 3
     model = Oracle()
@@ -519,7 +519,7 @@ def test_nothing_found_means_none_classified(tmp_path):
 
 
 def test_none_classified_is_told_from_some(inbox, tmp_path):
-    refuse = StudyError("NOT_CHEST", "wanted a chest")
+    refuse = StudyError("NOT_CHEST", "expected a chest")
     assert classify(inbox, tmp_path / "all", Oracle(lambda number: refuse)).exit_code == 4
     assert classify(inbox, tmp_path / "one", Oracle({1: refuse}.get)).exit_code == 3
 

@@ -80,7 +80,7 @@ def _rle(stream: bytes, pixels: PixelFormat) -> Decoded:
     header = np.frombuffer(stream[:64].ljust(64, b"\0"), "<u4")
     segments = int(header[0])
     if segments != width:
-        raise DamagedFileError(f"it has {segments} compressed segments, wanted {width}")
+        raise DamagedFileError(f"it has {segments} compressed segments, expected {width}")
     starts = [int(start) for start in header[1 : 1 + segments]]
     ends = [*starts[1:], len(stream)]
     planes = np.empty((count, width), dtype=np.uint8)

@@ -288,10 +288,10 @@ def resample_gaps(array: np.ndarray, placement: Placement) -> tuple[np.ndarray, 
     heights, step = placement.heights, placement.step_mm
     count = int(np.floor((heights[-1] - heights[0]) / step + 1e-6)) + 1
     check_size((count, *array.shape[1:]))
-    wanted = heights[0] + step * np.arange(count)
-    upper = np.clip(np.searchsorted(heights, wanted, side="left"), 1, len(heights) - 1)
+    expected = heights[0] + step * np.arange(count)
+    upper = np.clip(np.searchsorted(heights, expected, side="left"), 1, len(heights) - 1)
     lower = upper - 1
-    part = (wanted - heights[lower]) / (heights[upper] - heights[lower])
+    part = (expected - heights[lower]) / (heights[upper] - heights[lower])
     part = np.clip(part, 0.0, 1.0).astype(np.float32)
     out = np.empty((count, *array.shape[1:]), dtype=np.float32)
     for i in range(count):

@@ -170,8 +170,8 @@ def survey(
 
 def _only(frames: Sequence[Frame], series: str) -> list[Frame]:
     """The frames of one series, by its key or that of one of its stacks."""
-    wanted = series.partition(".")[0]
-    found = [f for f in frames if series_key(f.series_uid) == wanted]
+    expected = series.partition(".")[0]
+    found = [f for f in frames if series_key(f.series_uid) == expected]
     if not found:
         known = sorted({series_key(f.series_uid) for f in frames})
         raise StudyError(

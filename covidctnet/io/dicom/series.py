@@ -112,18 +112,18 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         StudyError: ``UNKNOWN_SERIES``; ``AMBIGUOUS_SERIES`` for a tie; the fault of the best stack
             when none can be read.
     """
-    wanted = [s for s in stacks if series is None or series in (s.key, s.series)]
-    if not wanted:
+    candidates = [s for s in stacks if series is None or series in (s.key, s.series)]
+    if not candidates:
         known = ", ".join(sorted(s.key for s in stacks))
         raise StudyError(
             "UNKNOWN_SERIES",
             f"expected one of the series of this study, {known}, got {series}. "
             "Take a key that `covidctnet inspect` shows.",
         )
-    axial = [s for s in wanted if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
-    wanted = axial or wanted
-    longest = max(s.extent_mm for s in wanted)
-    long = [s for s in wanted if s.extent_mm >= MIN_COVERAGE * longest]
+    axial = [s for s in candidates if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
+    candidates = axial or candidates
+    longest = max(s.extent_mm for s in candidates)
+    long = [s for s in candidates if s.extent_mm >= MIN_COVERAGE * longest]
     if all(s.fault for s in long):
         # A fragment must not stand in for a volume that is broken.
         best = min(long, key=lambda s: s.rank)

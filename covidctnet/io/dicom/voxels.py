@@ -61,7 +61,7 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Decode frames and rescale each with its own slope and intercept.
 
     Args:
-        frames: Of one matrix, in the order wanted.
+        frames: Of one matrix, in the order of the output.
 
     Returns:
         HU, shape (frame, row, column), int16 when exact and float32 else; notes.
@@ -381,15 +381,15 @@ class _Bits:
 
 
 def _stored(
-    file: BinaryIO, pixels: PixelFormat, wanted: Sequence[int], bits: _Bits
+    file: BinaryIO, pixels: PixelFormat, indices: Sequence[int], bits: _Bits
 ) -> list[np.ndarray]:
     if pixels.tag == 0:
         raise DamagedFileError("it has no pixels")
     if pixels.length == ENCAPSULATED_LENGTH:
         encoded = _encapsulated_frames(file, pixels)
         if pixels.syntax == ENCAPSULATED_NATIVE:
-            return [_native(encoded[i], pixels, bits) for i in wanted]
-        return [_decompressed(encoded[i], pixels, bits) for i in wanted]
+            return [_native(encoded[i], pixels, bits) for i in indices]
+        return [_decompressed(encoded[i], pixels, bits) for i in indices]
     if pixels.syntax not in _NATIVE:
         raise DamagedFileError("its pixels are not in the syntax that the header names")
     if pixels.syntax == DEFLATED:
@@ -402,7 +402,7 @@ def _stored(
             f"it declares {pixels.length} bytes of pixels, its matrix needs {needed}"
         )
     arrays = []
-    for index in wanted:
+    for index in indices:
         file.seek(pixels.start + index * size)
         arrays.append(_native(file.read(size), pixels, bits))
     return arrays

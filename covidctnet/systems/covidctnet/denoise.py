@@ -84,7 +84,7 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
 
     Args:
         network: On `device`.
-        device: Where kernels are wanted.
+        device: Where kernels are compiled for.
 
     Raises:
         UsageError: If none can be written here: now, and not study by study.
@@ -93,7 +93,7 @@ def compile_in_place(network: nn.Module, device: torch.device) -> None:
         torch.compile(torch.neg, backend=COMPILER)(torch.zeros(8, device=device))
     except Exception as error:  # whatever a compiler does when it is not there
         raise UsageError(
-            "compiling wants a C++ compiler (a GPU Triton as well), and torch.compile failed with "
+            "compiling needs a C++ compiler (a GPU Triton as well), and torch.compile failed with "
             f"{type(error).__name__}. Install one, or leave --compiled out (in training "
             "--model.compiled)."
         ) from None
@@ -122,7 +122,7 @@ def denoise_slices(
     out = np.empty(slices.shape, dtype=np.float32)
     try:
         for start in range(0, len(slices), max(1, alike)):
-            # A copy: volumes are read-only, and torch wants to be able to write.
+            # A copy: volumes are read-only, and torch must be able to write.
             block = torch.from_numpy(np.array(slices[start : start + alike], np.float32))
             out[start : start + alike] = denoiser(block[:, None].to(device))[:, 0].cpu().numpy()
     except torch.OutOfMemoryError:

@@ -48,11 +48,13 @@ def grad_cam(classifier: CNN3D, inputs: Tensor, label: Label, *, level: int = LE
     answers. Differs from both in: the enlargement puts every map voxel over the middle of the
     voxels that it comes from, which the first convolution, a valid one, moves by one.
     """
-    wanted = (1, *classifier.input_shape)
-    if tuple(inputs.shape) != wanted:
-        raise ValueError(f"Grad-CAM wants one input of shape {wanted}, got {tuple(inputs.shape)}")
+    expected = (1, *classifier.input_shape)
+    if tuple(inputs.shape) != expected:
+        raise ValueError(f"expected one input of shape {expected}, got {tuple(inputs.shape)}")
     if classifier.training:
-        raise ValueError("Grad-CAM wants a classifier in evaluation mode: call its eval() first")
+        raise ValueError(
+            "expected a classifier in evaluation mode, got one in training. Call its eval() first."
+        )
     if not 1 <= level <= LEVELS:
         raise ValueError(f"level must be from 1 to {LEVELS}, got {level}")
     below_pooling = _LAYERS_A_LEVEL * level - 1

@@ -168,7 +168,7 @@ def lesion_threshold(residuals: Iterable[np.ndarray], *, share: float = CONTROL_
         # NaN sorts last, infinity to the ends.
         if not len(ordered) or not np.isfinite(ordered[[0, -1]]).all():
             raise CohortError(
-                f"wanted finite residuals within the lungs, Control {patients + 1} has "
+                f"expected finite residuals within the lungs, Control {patients + 1} has "
                 f"{'others' if len(ordered) else 'none'}. Leave that patient out."
             )
         total += 1 - np.searchsorted(ordered, _THRESHOLDS, side="right") / len(ordered)

@@ -96,8 +96,8 @@ def fields(
     are_offsets = offsets.ndim == 2 and axes in (2, 3)
     if not are_offsets or scale.shape != (batch,) or persistence.shape != (batch,):
         raise ValueError(
-            "wanted scale (batch,), persistence (batch,) and offsets (batch, 2) or (batch, 3), got "
-            f"{tuple(scale.shape)}, {tuple(persistence.shape)} and {tuple(offsets.shape)}"
+            "expected scale (batch,), persistence (batch,) and offsets (batch, 2) or (batch, 3), "
+            f"got {tuple(scale.shape)}, {tuple(persistence.shape)} and {tuple(offsets.shape)}"
         )
     scale, offsets = scale.to(device, torch.float32), offsets.float()
     persistence = persistence.to(device, torch.float32)
@@ -245,4 +245,4 @@ def _frequencies(octaves: int, lacunarity: float) -> np.ndarray:
 
 def _check(octaves: int, scale: float) -> None:
     if octaves < 1 or not scale > 0:
-        raise ValueError(f"wanted octaves >= 1 and scale > 0, got octaves={octaves}, scale={scale}")
+        raise ValueError(f"expected octaves >= 1 and scale > 0, got {octaves} and {scale}")

@@ -23,7 +23,7 @@ class ResidualSettings:
     """What reaches the classifier, and how. Travels in the card of the weights.
 
     Attributes:
-        depth_resize: Along z: ``linear`` reads two slices for each one wanted; ``nearest`` reads
+        depth_resize: Along z: ``linear`` reads two slices for each output slice; ``nearest`` reads
             one, so half as many are denoised; ``antialiased`` blurs first, as the published code
             does, and reads all of them.
         signed: Whether the classifier sees the sign; else the absolute value, taken before the
@@ -110,14 +110,14 @@ class ResidualSettings:
         Raises:
             ValueError: If what the classifier sees is missing, or does not divide into the blocks.
         """
-        wanted = {"residual": residual} if self.has_residual else {}
-        wanted |= {"ct": ct} if self.has_ct else {}
-        missing = [name for name, array in wanted.items() if array is None]
+        arrays = {"residual": residual} if self.has_residual else {}
+        arrays |= {"ct": ct} if self.has_ct else {}
+        missing = [name for name, array in arrays.items() if array is None]
         if missing:
             raise ValueError(
-                f"a classifier of {self.classifier_input} wants {' and '.join(missing)}, got none"
+                f"a classifier of {self.classifier_input} expects {' and '.join(missing)}, got none"
             )
-        seen = np.stack([np.asarray(array, np.float32) for array in wanted.values()])
+        seen = np.stack([np.asarray(array, np.float32) for array in arrays.values()])
         if self.shrink == 1:
             return seen
         channels, depth, rows, columns = seen.shape
@@ -227,7 +227,7 @@ class DepthPlan:
             float32 (depth, row, column).
         """
         if len(slices) != len(self.needed):
-            raise ValueError(f"wanted {len(self.needed)} slices, got {len(slices)}")
+            raise ValueError(f"expected {len(self.needed)} slices, got {len(slices)}")
         return np.tensordot(self.matrix, slices, axes=1)
 
 

@@ -76,10 +76,10 @@ def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     work = _cohorts(folder, grid)
     alive: dict[str, list[int]] = {}
     for name, row in grid["rows"].items():
-        wanted = grid["finalist_runs"] if row.get("finalist") else 1
+        expected = grid["finalist_runs"] if row.get("finalist") else 1
         alive[name] = []
         for seed in alive[row["like"]] if "like" in row else grid["seeds"]:
-            if len(alive[name]) == wanted:
+            if len(alive[name]) == expected:
                 break
             home = folder / "runs" / f"{_slug(name)}-{seed}"
             file = home / "result.json"

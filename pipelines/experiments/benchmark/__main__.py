@@ -67,7 +67,7 @@ def measure(given: Namespace) -> str:
         raise UsageError("the folder of --picture does not exist; make it, or name another file")
     scan = existing(given.scan) if given.scan else None
     if scan is not None and not scan.is_dir():
-        raise UsageError("--scan wants a folder of DICOM files: the other readers know no other")
+        raise UsageError("--scan expects a folder of DICOM files: the other readers know no other")
     found = benchmark(
         given.weights,
         given.device,

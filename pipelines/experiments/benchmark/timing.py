@@ -54,7 +54,7 @@ def by_turns(
 
     Taking turns lets a noisy machine be noisy to all of them, and a tenth of a second between them
     lets threads of the one before come to rest. Every way runs once before, so that files are in
-    the cache and kernels chosen. A way that wants a package that is not there gives a
+    the cache and kernels chosen. A way that needs a package that is not there gives a
     row without runs.
 
     Args:

@@ -100,14 +100,14 @@ def render(rows: Sequence[dict[str, Any]], fit: int, model: CovidCTNet) -> str:
     groups = (rows[:fit], rows[fit:])
     answered = [[row for row in group if "probabilities" in row] for group in groups]
     if not all(answered):
-        raise UsageError("wanted answers to fit on and to try on; give more patients")
+        raise UsageError("expected answers to fit on and to try on; give more patients")
     refused = len(rows) - sum(map(len, answered))
     (truth, said), (new_truth, new_said) = (
         (np.array([r["truth"] for r in group]), np.array([r["probabilities"] for r in group]))
         for group in answered
     )
     if model.calibration is not None:
-        # The fit here wants the classifier's own probabilities.
+        # The fit here needs the classifier's own probabilities.
         said, new_said = (soften(p, 1 / model.calibration.temperature) for p in (said, new_said))
     draws = redraw(new_truth, np.random.default_rng(0))
     fitted = Calibration.fit(truth, said)

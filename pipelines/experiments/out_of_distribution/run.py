@@ -164,14 +164,14 @@ def _part(text: str) -> tuple[str, tuple[float, float]]:
     except ValueError:
         first, last = 1.0, 0.0
     if not 0 <= first < last <= 1:
-        raise UsageError(f"wanted NAME=FIRST:LAST with shares from 0 to 1, got {text!r}")
+        raise UsageError(f"expected NAME=FIRST:LAST with shares from 0 to 1, got {text!r}")
     return name, (first, last)
 
 
 def _named(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not Path(path).exists():
-        raise UsageError(f"wanted NAME=PATH of something that exists, got {text!r}")
+        raise UsageError(f"expected NAME=PATH of something that exists, got {text!r}")
     return name, Path(path)
 
 

@@ -22,7 +22,7 @@ from pipelines.experiments.pictures.stages import draw_stages, show_phantoms
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw every picture anew."""
+    """Draw every picture again."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.experiments.pictures.make",
         description=(__doc__ or "").partition("\n")[0],

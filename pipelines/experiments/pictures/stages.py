@@ -58,7 +58,7 @@ def show_phantoms(
     """Put a phantom of every class through the denoiser.
 
     Args:
-        weights: Their denoiser, and the preprocessing it wants.
+        weights: Their denoiser, and the preprocessing it needs.
         matrix: Rows and columns of the phantoms instead of the scanner's.
         spacing_mm: Between their slices, likewise.
     """

@@ -74,7 +74,7 @@ def streams(folder: str) -> tuple[str, tuple[bytes, ...]]:
         dataset = dcmread(file)
         family = FAMILIES.get(str(dataset.file_meta.TransferSyntaxUID), "")
         if not family:
-            sys.exit("wanted scans in JPEG lossless or JPEG-LS")
+            sys.exit("expected scans in JPEG lossless or JPEG-LS")
         out.append(next(generate_frames(dataset.PixelData, number_of_frames=1)))
     return family, tuple(out)
 
@@ -112,11 +112,11 @@ def speed(folders: Sequence[str]) -> str:
                         elapsed = time.perf_counter() - start
                     seconds.setdefault((library, threads), []).append(elapsed)
         first = next(iter(named.values()))
-        wanted = [_numbers(first(stream)) for stream in scan[::20]]
+        expected = [_numbers(first(stream)) for stream in scan[::20]]
         for library, decode in named.items():
             equal = all(
                 np.array_equal(_numbers(decode(stream)), array)
-                for stream, array in zip(scan[::20], wanted, strict=True)
+                for stream, array in zip(scan[::20], expected, strict=True)
             )
             one, two = (statistics.median(seconds[library, n]) for n in (1, 2))
             lines.append(

@@ -57,7 +57,7 @@ def perlin2(
     """
     _check(octaves, scale)
     if base not in (0, 1) or repeat < 1:
-        raise ValueError(f"wanted base 0 or 1 and repeat >= 1, got base={base}, repeat={repeat}")
+        raise ValueError(f"expected base 0 or 1 and repeat >= 1, got base={base}, repeat={repeat}")
     height, width = shape
     total = np.zeros(shape, np.float32)
     # One piece of memory for every octave: fresh pages would cost as much as the arithmetic.

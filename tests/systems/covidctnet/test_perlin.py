@@ -196,7 +196,7 @@ def test_autocast_makes_a_batch_no_coarser():
     "wrong", [{"octaves": 0}, {"scale": 0.0}, {"scale": float("nan")}, {"base": 2}, {"repeat": 0}]
 )
 def test_arguments_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         perlin2((8, 8), **{"scale": 10.0, **wrong})
 
 
@@ -216,7 +216,7 @@ def test_amplitudes_that_sum_to_nothing_are_refused():
 
 def test_a_batch_whose_settings_disagree_is_refused():
     settings = {"octaves": 2, "persistence": torch.ones(3), "offsets": torch.zeros(2, 2)}
-    with pytest.raises(ValueError, match=r"wanted scale \(batch,\)"):
+    with pytest.raises(ValueError, match=r"expected scale \(batch,\)"):
         fields(8, 8, scale=torch.ones(2), **settings)
     settings["persistence"] = torch.ones(2)
     with pytest.raises(ValueError, match="scale > 0"):

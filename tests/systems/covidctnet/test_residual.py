@@ -35,7 +35,7 @@ def test_the_same_depth_changes_nothing():
 
 
 def test_other_slices_than_the_needed_are_refused():
-    with pytest.raises(ValueError, match="wanted 20 slices, got 3"):
+    with pytest.raises(ValueError, match="expected 20 slices, got 3"):
         DepthPlan.linear(300, 10).apply(np.zeros((3, 2, 2), np.float32))
 
 
@@ -96,7 +96,7 @@ RESIDUAL, CT = np.full((2, 3, 3), -0.5), np.ones((2, 3, 3), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("which", "wanted"), [("residual", [-0.5]), ("ct", [1]), ("both", [-0.5, 1])]
+    ("which", "expected"), [("residual", [-0.5]), ("ct", [1]), ("both", [-0.5, 1])]
 )
 def test_the_classifier_reads_the_residual_first_and_the_ct_second(which, wanted):
     choice = ResidualSettings(classifier_input=which)
@@ -110,9 +110,9 @@ def test_what_the_classifier_does_not_read_may_be_missing():
     assert ResidualSettings().compose(residual=RESIDUAL, ct=None).shape == (1, 2, 3, 3)
     ct = ResidualSettings(classifier_input="ct")
     assert ct.compose(residual=None, ct=CT).shape == (1, 2, 3, 3)
-    with pytest.raises(ValueError, match="a classifier of both wants ct, got none"):
+    with pytest.raises(ValueError, match="a classifier of both expects ct, got none"):
         ResidualSettings(classifier_input="both").compose(residual=RESIDUAL, ct=None)
-    with pytest.raises(ValueError, match="a classifier of ct wants ct, got none"):
+    with pytest.raises(ValueError, match="a classifier of ct expects ct, got none"):
         ct.compose(residual=RESIDUAL, ct=None)
 
 

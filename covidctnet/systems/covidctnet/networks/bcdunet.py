@@ -96,8 +96,8 @@ class BCDUNet(nn.Module):
         is_image = x.ndim == 4 and x.shape[1] == 1
         if not is_image or any(n == 0 or n % STRIDE for n in x.shape[2:]):
             raise ValueError(
-                f"BCDUNet wants (batch, 1, rows, columns), rows and columns multiples of {STRIDE}, "
-                f"got {tuple(x.shape)}"
+                f"BCDUNet expects (batch, 1, rows, columns), rows and columns multiples of "
+                f"{STRIDE}, got {tuple(x.shape)}"
             )
         skip1 = self.encoder1(x)  # (B, F, H, W)
         skip2 = self.encoder2(self.pool(skip1))  # (B, 2F, H/2, W/2)

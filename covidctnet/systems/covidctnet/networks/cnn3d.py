@@ -132,8 +132,8 @@ class CNN3D(nn.Module):
             ValueError: If `x` has another shape.
         """
         if x.ndim != 5 or tuple(x.shape[1:]) != self.input_shape:
-            wanted = ", ".join(str(n) for n in self.input_shape)
-            raise ValueError(f"CNN3D wants (batch, {wanted}), got {tuple(x.shape)}")
+            expected = ", ".join(str(n) for n in self.input_shape)
+            raise ValueError(f"CNN3D expects (batch, {expected}), got {tuple(x.shape)}")
         weight = self.features[0].weight
         maps = self.features(x.to(weight.dtype)).to(x.dtype)  # type: ignore[arg-type]
         scores: Tensor = self.classify(maps.flatten(1))  # (B, classes)

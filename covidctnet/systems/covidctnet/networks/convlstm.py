@@ -70,7 +70,7 @@ class ConvLSTMPair(nn.Module):
         # Batches of two sizes would be cut in the wrong place, and broadcasting would hide it.
         if first.shape != second.shape or first.ndim != 4 or first.shape[1] != self.channels:
             raise ValueError(
-                f"ConvLSTMPair wants two of (batch, {self.channels}, rows, columns), "
+                f"ConvLSTMPair expects two of (batch, {self.channels}, rows, columns), "
                 f"got {tuple(first.shape)} and {tuple(second.shape)}"
             )
         i, _, c, o = self.input(first).chunk(4, dim=1)  # (B, h, H, W) each

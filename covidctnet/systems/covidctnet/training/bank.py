@@ -202,7 +202,7 @@ def fill_bank(
     Args:
         bank: Where they go, and how they are drawn.
         store: The scans.
-        jobs: The examples wanted.
+        jobs: The examples to draw.
         workers: Processes; each uses one core. One alone works in this process.
         device: Where the networks run; a GPU serves one worker best.
 

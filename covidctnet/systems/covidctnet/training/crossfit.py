@@ -292,7 +292,7 @@ class CrossFit:
             self._join(fold)
 
     def jobs(self) -> list[ExampleJob]:
-        """Every example that is wanted, in the order in which classes and scans take turns."""
+        """Every example to draw, in the order in which classes and scans take turns."""
         jobs = []
         for study in sorted(self.studies.values(), key=lambda s: s.id):
             networks = self.networks(self.fold_of(study.id))

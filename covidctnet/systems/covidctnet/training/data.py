@@ -294,8 +294,8 @@ class Slices(Dataset[Pair]):
         there = np.arange(study.shape[0])
         if lungs_only and study.lungs is not None:
             there = np.flatnonzero(study.lungs.any(axis=(1, 2)))
-        wanted = min(count or len(there), len(there))
-        self.indices = there[np.unique(np.linspace(0, len(there) - 1, wanted).round().astype(int))]
+        number = min(count or len(there), len(there))
+        self.indices = there[np.unique(np.linspace(0, len(there) - 1, number).round().astype(int))]
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -160,7 +160,7 @@ class LungData(pl.LightningDataModule):
         parts: dict[str, list[Dataset[Pair]]] = {"train": [], "val": []}
         pairs = sorted(find_lung_pairs(self.pairs), key=lambda pair: pair.patient)
         if len(pairs) < 2:
-            raise UsageError(f"wanted drawn lungs of two patients or more, got {len(pairs)}")
+            raise UsageError(f"expected drawn lungs of two patients or more, got {len(pairs)}")
         for number, pair in enumerate(pairs):
             split = "train" if number % VALIDATE_EVERY else "val"
             try:
@@ -252,7 +252,7 @@ class LungTask(BCDUNetTask):
     """BCDU-Net learns where the lungs are.
 
     Args:
-        base: Width of the first level; the denoiser that starts from it wants the same.
+        base: Width of the first level; the denoiser that starts from it must have the same.
         depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
         bidirectional: Let the ConvLSTMs read both ways.
         gates: Gate activation of the ConvLSTMs.

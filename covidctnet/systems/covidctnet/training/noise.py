@@ -33,7 +33,7 @@ _BEYOND = 2
 class NoiseSettings:
     """The noise recipe.
 
-    Ranges are drawn from anew for every slice.
+    Ranges are drawn from again for every slice.
 
     Attributes:
         kind: ``field`` adds a Perlin field; ``opacities`` thresholds one softly into blobs that

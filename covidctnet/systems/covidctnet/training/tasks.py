@@ -276,7 +276,7 @@ class DenoiserTask(BCDUNetTask):
         if self.global_step >= DEAD_AFTER_STEPS and spread < DEAD_SPREAD:
             raise UsageError(
                 f"the denoiser's output within the lungs is one constant after {self.global_step} "
-                f"steps (spread {spread:.1e}): a dead start, which more steps do not mend. Train "
+                f"steps (spread {spread:.1e}): training collapsed, more steps do not help. Train "
                 "with another --seed_everything, a larger --model.base or a smaller "
                 "--model.learning_rate."
             )

@@ -76,7 +76,7 @@ def test_a_fresh_network_answers_differently_to_different_residuals():
 
 @pytest.mark.parametrize("shape", [(1, 1, 40, 40), (1, 3, 34, 40, 40), (1, 1, 35, 40, 40)])
 def test_residuals_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"wants \(batch, 1, 34, 40, 40\), got \(1, "):
+    with pytest.raises(ValueError, match=r"expects \(batch, 1, 34, 40, 40\), got \(1, "):
         CNN3D(34, 40, base=1)(torch.zeros(shape))
 
 
@@ -86,7 +86,7 @@ def test_two_channels_cost_one_more_kernel_for_every_filter_of_the_first_layer()
     counts = [sum(p.numel() for p in network.parameters()) for network in (one, two)]
     assert counts[1] - counts[0] == 2 * 27
     assert two(torch.zeros(1, 2, 34, 40, 40)).shape == (1, 3)
-    with pytest.raises(ValueError, match=r"wants \(batch, 2, 34, 40, 40\), got \(1, 1, "):
+    with pytest.raises(ValueError, match=r"expects \(batch, 2, 34, 40, 40\), got \(1, 1, "):
         two(torch.zeros(1, 1, 34, 40, 40))
 
 

@@ -67,7 +67,7 @@ def test_every_parameter_gets_a_gradient_and_so_do_both_inputs(gates):
     ],
 )
 def test_a_pair_that_does_not_fit_is_refused(first, second):
-    with pytest.raises(ValueError, match=r"wants two of \(batch, 4, rows, columns\), got"):
+    with pytest.raises(ValueError, match=r"expects two of \(batch, 4, rows, columns\), got"):
         ConvLSTMPair(4, 2)(torch.zeros(first), torch.zeros(second))
 
 

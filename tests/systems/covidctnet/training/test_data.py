@@ -286,7 +286,7 @@ def test_both_holds_what_each_holds_alone(denoised):
 
 def test_a_classifier_of_cts_denoises_nothing(denoised, monkeypatch):
     def never(*_, **__):
-        raise AssertionError("a denoiser was wanted")
+        raise AssertionError("a denoiser was expected")
 
     monkeypatch.setattr(training_data, "residual_volume", never)
     monkeypatch.setattr("covidctnet.systems.covidctnet.weights.CovidWeights.denoiser", never)
