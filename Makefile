@@ -26,7 +26,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside judge pictures trials out-of-distribution slices exactness one-scan wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices exactness one-scan wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -157,8 +157,8 @@ slices: install ## Copies of slices and the shortcut baseline, on sets below DAT
 pictures: install ## Draw docs/pictures anew: stages, learning curves (WEIGHTS)
 	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"
 
-judge: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
-	$(BIN)/python -m pipelines.real.judge "$(DATA)" --weights "$(WEIGHTS)" \
+real-scans: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
+	$(BIN)/python -m pipelines.real.denoiser "$(DATA)" --weights "$(WEIGHTS)" \
 	  --output docs/measured/real.md $(ARGS)
 
 exactness: install ## Do networks rewritten for inference answer alike? DATA: docs/measured/exactness.md

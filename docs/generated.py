@@ -152,7 +152,7 @@ def ablation() -> str:
 
 def real_scans() -> str:
     """The denoiser on real scans, once that has been measured."""
-    return _measured("real.md", "Not measured yet: `make judge` does.")
+    return _measured("real.md", "Not measured yet: `make real-scans` does.")
 
 
 def strangers() -> str:

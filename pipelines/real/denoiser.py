@@ -1,13 +1,13 @@
 """The denoiser on real scans whose ill slices radiologists have marked.
 
-    python -m pipelines.real.judge FOLDER --weights compact [--beside OTHER] [--output PAGE.md]
+    python -m pipelines.real.denoiser FOLDER --weights compact [--compare OTHER] [--output PAGE.md]
 
 FOLDER holds a scan a folder somewhere below, and beside them ``NAME_slice_labels.csv`` for the scan
 in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a table
 get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
 with the labels, beside density alone within the same mask.
 
-CovidWeights with a classifier tell their answers too, and so do those given as ``--beside``.
+The answers of weights with a classifier are shown too, and those of weights given as ``--compare``.
 
 One patient is one patient: intervals tell how sure the figure is for that patient's slices, and
 nothing of other patients.
@@ -55,13 +55,13 @@ SCORES = {
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredScan:
     """One scan.
 
     Attributes:
         name: Of its folder.
         group: Of the folder above.
-        scores: Of the slices judged.
+        scores: Of the slices.
         ill: Their labels, or None.
         figures: AUC by score, empty without labels.
         answers: Probabilities by the name of the weights that gave them.
@@ -76,39 +76,39 @@ class Judged:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge every scan under a folder and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.real.judge", description=__doc__)
+    """Score every scan under a folder and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.real.denoiser", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", default="compact")
-    parser.add_argument("--beside", action="append", default=[])
+    parser.add_argument("--compare", action="append", default=[])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=None)
     given = parser.parse_args(arguments)
 
     def make() -> str:
         weights = load_weights(given.weights)
-        beside = [load_weights(name) for name in given.beside]
-        judged = judge(given.folder, weights, beside, device=given.device)
-        command = ["python", "-m", "pipelines.real.judge", "FOLDER", "--weights", weights.name]
-        command += [word for one in beside for word in ("--beside", one.name)]
-        return table(judged, weights, command=shlex.join(command))
+        others = [load_weights(name) for name in given.compare]
+        scored = score_scans(given.folder, weights, others, device=given.device)
+        command = ["python", "-m", "pipelines.real.denoiser", "FOLDER", "--weights", weights.name]
+        command += [word for one in others for word in ("--compare", one.name)]
+        return table(scored, weights, command=shlex.join(command))
 
     return tell(make, given.output)
 
 
-def judge(
+def score_scans(
     folder: Path,
     weights: CovidWeights,
-    beside: Sequence[CovidWeights] = (),
+    others: Sequence[CovidWeights] = (),
     *,
     device: str = "auto",
-) -> list[Judged]:
+) -> list[ScoredScan]:
     """Score every scan below `folder`.
 
     Args:
         folder: See the module.
-        weights: Their denoiser is judged.
-        beside: More weights whose answers are told.
+        weights: Their denoiser is evaluated.
+        others: More weights whose answers are shown.
         device: See `covidctnet.devices.pick_device`.
 
     Raises:
@@ -124,7 +124,7 @@ def judge(
     maker = InputMaker(weights, how, device=pick_device(device))
     models = [
         CovidCTNet(one, device=device)
-        for one in (weights, *beside)
+        for one in (weights, *others)
         if "classifier" in one.card["architecture"]
     ]
     complete = None
@@ -160,12 +160,12 @@ def judge(
             }
         )
         answers = {model.weights.name: model(volume).probabilities for model in models}
-        out.append(Judged(scan.name, scan.parent.name, scores, ill, figures, answers))
+        out.append(ScoredScan(scan.name, scan.parent.name, scores, ill, figures, answers))
     return out
 
 
 def _labelled(unit: Volume, table: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Slices of the volume to judge, and their labels; every second one where there are none.
+    """Slices of the volume to score, and their labels; every second one where there are none.
 
     A labelled slice that a crop to the lungs has left out is -1.
     """
@@ -188,12 +188,12 @@ def _step_mm(unit: Volume, index: np.ndarray) -> float:
     return float(np.median(np.diff(index))) * unit.spacing[0]
 
 
-def table(judged: Sequence[Judged], weights: CovidWeights, *, command: str) -> str:
+def table(scored: Sequence[ScoredScan], weights: CovidWeights, *, command: str) -> str:
     """The figures in Markdown."""
     lines = [
         "# The denoiser on real scans",
         "",
-        f"Made by `make judge`: `{command}`; weights {weights.digest}.",
+        f"Made by `make real-scans`: `{command}`; weights {weights.digest}.",
         "",
         "AUC over the slices of one patient, against radiologists' slice labels; intervals by a",
         f"bootstrap over blocks of {BLOCK_MM:.0f} mm. They tell of that patient only. Patients'",
@@ -203,17 +203,17 @@ def table(judged: Sequence[Judged], weights: CovidWeights, *, command: str) -> s
         f"| scan | ill slices | {' | '.join(SCORES.values())} | patient: share | patient: mean |",
         "|---" * (4 + len(SCORES)) + "|",
     ]
-    for one in judged:
+    for one in scored:
         ill = "no labels" if one.ill is None else f"{int(one.ill.sum())} of {len(one.ill)}"
         cells = [_short(one.figures.get(name)) for name in SCORES]
         lines.append(
             f"| {one.group}/{one.name} | {ill} | {' | '.join(cells)} | "
             f"{one.scores.whole('residual_share'):.4f} | {one.scores.whole('residual_mean'):.4f} |"
         )
-    if judged[0].answers:
+    if scored[0].answers:
         titles = " | ".join(label.title for label in CHEST_CT)
         lines += ["", f"| scan | weights | {titles} |", "|---" * (2 + len(CHEST_CT)) + "|"]
-    for one in judged:
+    for one in scored:
         for name, said in one.answers.items():
             cells = [f"{said[label]:.3f}" for label in CHEST_CT]
             lines.append(f"| {one.group}/{one.name} | {name} | {' | '.join(cells)} |")

@@ -1,4 +1,4 @@
-"""The judge of denoisers on real scans, on made-up ones; and the figures slice by slice."""
+"""The evaluation of denoisers on real scans, on made-up ones; and the figures slice by slice."""
 
 import csv
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covidctnet import Source, Volume, read_volume
-from pipelines.real import judge
+from pipelines.real import denoiser
 from pipelines.real.slices import ILL_FROM, blocked_auc, score_slices
 from tests.small import tiny_weights, write_chest
 
@@ -117,7 +117,7 @@ def scans(tmp_path):
 
 def test_the_judge_compares_the_residual_with_the_marked_slices(scans, tmp_path, capsys):
     weights, page = tiny_weights(tmp_path / "w"), tmp_path / "real.md"
-    assert judge.main([str(scans), "--weights", str(weights), "--output", str(page)]) == 0
+    assert denoiser.main([str(scans), "--weights", str(weights), "--output", str(page)]) == 0
     text = capsys.readouterr().out
     assert page.read_text() == text
     first, second = (x for x in text.splitlines() if x.startswith("| CAP/") and " | w |" not in x)
@@ -132,12 +132,12 @@ def test_the_judge_compares_the_residual_with_the_marked_slices(scans, tmp_path,
 def test_labels_that_lie_elsewhere_are_refused(scans, tmp_path, capsys):
     table = scans / "p1_slice_labels.csv"
     table.write_text("z_mm,infection\n900,1\n906,0\n")
-    assert judge.main([str(scans), "--weights", str(tiny_weights(tmp_path / "w"))]) == 2
+    assert denoiser.main([str(scans), "--weights", str(tiny_weights(tmp_path / "w"))]) == 2
     assert "a labelled slice lies" in capsys.readouterr().err
 
 
 def test_a_folder_without_scans_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     weights = str(tiny_weights(tmp_path / "w"))
-    assert judge.main([str(tmp_path / "empty"), "--weights", weights]) == 2
+    assert denoiser.main([str(tmp_path / "empty"), "--weights", weights]) == 2
     assert "no DICOM folder below" in capsys.readouterr().err
