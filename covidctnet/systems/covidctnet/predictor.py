@@ -217,7 +217,7 @@ class CovidCTNet:
             )
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit, found, chest, _ = self._prepared(scan, lungs)
+            unit, found, chest, _ = self.preprocess(scan, lungs=lungs)
         with _timed(seconds, "gate"):
             flags = (*scan.source.flags, *check_chest(chest, study=scan.source.study))
             ood = self.score_appearance(unit, found)
@@ -320,7 +320,17 @@ class CovidCTNet:
             notes=(*unit.source.notes, *_told(ood), *seen.steps),
         )
 
-    def _prepared(self, volume: Volume, lungs: np.ndarray | None) -> ChestScan:
+    def preprocess(self, volume: Volume, *, lungs: np.ndarray | None = None) -> ChestScan:
+        """A scan as the networks read it, with its lungs; also one that is no whole chest.
+
+        Args:
+            volume: As for `prepare`.
+            lungs: As for `prepare`.
+
+        Raises:
+            StudyError: ``WRONG_UNITS``, ``ABSURD_EXTENT``, ``WRONG_SIZE``; ``NOT_CHEST`` where the
+                settings crop to the lungs and there are none.
+        """
         if volume.units == "unit":
             scan = known_chest(volume, lungs, self.settings)
         else:
@@ -333,7 +343,7 @@ class CovidCTNet:
         if scan.unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(
                 "WRONG_SIZE",
-                f"these weights want slices of {self.settings.size} x {self.settings.size}, "
+                f"expected slices of {self.settings.size} x {self.settings.size}, as these weights read, "
                 f"got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
                 study=volume.source.study,
             )

@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from covidctnet.chest.lungs import lung_mask
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
 from covidctnet.systems.covidctnet.denoise import compile_in_place
@@ -125,7 +124,7 @@ def _with_share(row: Row, flops: float, ceilings: Mapping[str, float]) -> Row:
 
 def loading(scan: Scan) -> list[Row]:
     """Slices with their lungs from memory-mapped NIfTI, in batches, shuffled."""
-    mask = lung_mask(scan.unit)
+    mask = scan.chest.lungs
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))

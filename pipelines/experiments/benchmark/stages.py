@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from covidctnet.chest.gate import ChestScan
 from covidctnet.chest.lungs import lung_mask
 from covidctnet.io import read_volume
 from covidctnet.preprocess import preprocess
@@ -23,7 +24,6 @@ from covidctnet.systems.covidctnet.denoise import denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import fused_cnn3d
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
-from covidctnet.systems.covidctnet.residual import DepthPlan
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
 from covidctnet.volume import Volume
 from pipelines.experiments.benchmark import peers
@@ -80,14 +80,19 @@ class Scan:
         return read_volume(self.folder)
 
     @cached_property
+    def chest(self) -> ChestScan:
+        """As the weights read it, with its lungs."""
+        return self.model.preprocess(self.volume)
+
+    @property
     def unit(self) -> Volume:
-        """As the weights want it."""
-        return preprocess(self.volume, self.model.settings)
+        """The voxels alone."""
+        return self.chest.unit
 
     @cached_property
     def needed(self) -> np.ndarray:
         """Slices that the residual reads, float32 (slice, row, column)."""
-        plan = DepthPlan.linear(len(self.unit.array), self.model.residual.depth)
+        plan = self.model.residual.plan(len(self.unit.array))
         return np.ascontiguousarray(self.unit.array[plan.needed], dtype=np.float32)
 
 
@@ -140,9 +145,10 @@ def preprocessing(scan: Scan) -> list[Row]:
 
 def lungs(scan: Scan) -> list[Row]:
     """The gate."""
+    unit = preprocess(scan.volume, scan.model.settings)
     return by_turns(
         "lung mask of the preprocessed scan",
-        {"covidctnet": lambda: lung_mask(scan.unit)},
+        {"covidctnet": lambda: lung_mask(unit)},
         scan.repeats,
     )
 

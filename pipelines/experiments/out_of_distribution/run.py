@@ -22,11 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from covidctnet.chest.gate import look_for_chest
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evaluation.intervals import wilson
 from covidctnet.io import find_studies, read_study
-from covidctnet.preprocess import preprocess
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.command import tell
 
@@ -102,14 +100,13 @@ def score(
         for name, ends in shares.items():
             first, last = (round(end * len(volume.array)) for end in ends)
             try:
-                unit = preprocess(volume.then("cut", volume.array[first:last]), model.settings)
+                scan = model.preprocess(volume.then("cut", volume.array[first:last]))
             except StudyError as error:
                 sys.stderr.write(f"study {study.id} of {name}: {error.code}\n")
                 continue
-            chest, lungs = look_for_chest(unit)
-            ood = model.score_appearance(unit, lungs)
+            ood = model.score_appearance(scan.unit, scan.lungs)
             assert ood is not None
-            out.append(Scored(name, ood.score, bool(chest.fault), ood.feature))
+            out.append(Scored(name, ood.score, bool(scan.chest.fault), ood.feature))
     return out
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from covidctnet.chest.lungs import lung_mask
+from covidctnet.chest.gate import prepare_chest
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.phantom import SCANNERS, UNSEEN_SCANNERS, Phantom, make_phantom
-from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.report.pictures import RESIDUAL_LIMIT, colour_residual
 from covidctnet.systems.covidctnet.denoise import denoise_slices
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings, corrupt
@@ -69,8 +69,7 @@ def show_phantoms(
     for label, seed in SEEDS.items():
         scanner = SCANNERS[UNSEEN_SCANNERS[0]]
         phantom = make_phantom(label, seed, scanner=scanner, matrix=matrix, spacing_mm=spacing_mm)
-        unit = preprocess(phantom.volume, settings)
-        mask = lung_mask(unit)
+        unit, mask = prepare_chest(phantom.volume, settings)[:2]
         height = phantom.volume.affine @ [fullest_slice(phantom), 0, 0, 1]
         index = int(np.rint(np.linalg.solve(unit.affine, height)[0]))
         index = min(max(index, 0), len(unit.array) - 1)

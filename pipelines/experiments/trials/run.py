@@ -22,10 +22,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from covidctnet.chest.gate import prepare_chest
 from covidctnet.classes import CHEST_CT
 from covidctnet.devices import Precision
 from covidctnet.phantom import SCANNERS, make_phantom
-from covidctnet.preprocess import PreprocessSettings, preprocess
+from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.denoise import denoise_slices, place
 from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.networks.fused import FusedBCDUNet
@@ -68,7 +69,7 @@ def trials(name: str, repeats: int, matrix: int) -> str:
     weights = load_weights(name)
     settings = PreprocessSettings(**weights.card["preprocessing"])
     phantom = make_phantom(CHEST_CT.COVID19, 0, scanner=SCANNERS["birch"], matrix=matrix)
-    unit = preprocess(phantom.volume, settings)
+    unit = prepare_chest(phantom.volume, settings).unit
     every = np.linspace(0, len(unit.array) - 1, SLICES + CALIBRATION).round().astype(int)
     slices = np.ascontiguousarray(unit.array[every], dtype=np.float32)
     measured, calibration = slices[:SLICES], slices[SLICES:]
