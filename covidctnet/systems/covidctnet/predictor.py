@@ -343,8 +343,8 @@ class CovidCTNet:
         if scan.unit.shape[1:] != (self.settings.size, self.settings.size):
             raise StudyError(
                 "WRONG_SIZE",
-                f"expected slices of {self.settings.size} x {self.settings.size}, as these weights read, "
-                f"got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
+                f"expected slices of {self.settings.size} x {self.settings.size} for these "
+                f"weights, got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
                 study=volume.source.study,
             )
         return scan
