@@ -344,7 +344,8 @@ class CovidCTNet:
             raise StudyError(
                 "WRONG_SIZE",
                 f"expected slices of {self.settings.size} x {self.settings.size} for these "
-                f"weights, got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with their settings.",
+                f"weights, got {scan.unit.shape[1]} x {scan.unit.shape[2]}. Preprocess with "
+                "their settings.",
                 study=volume.source.study,
             )
         return scan
