@@ -88,7 +88,16 @@ MARKED = (
     "StudyID",
     "StudyTime",
 )
-SECRETS = (WORD, WORD.upper(), DATE, TIME, "1856", "13:17", series.uid("study"), series.uid("two"))
+SECRETS = (
+    WORD,
+    WORD.upper(),
+    DATE,
+    TIME,
+    "1856",
+    "13:17:19",
+    series.uid("study"),
+    series.uid("two"),
+)
 
 
 def mark(dataset, index=0):

@@ -273,7 +273,7 @@ def full_answer(voxels=()):
         flags=("thick_slices",),
         seconds={"read": 0.5},
         prediction_set=(CHEST_CT.CONTROL, CHEST_CT.COVID19),
-        distance=1.25,
+        ood_score=1.25,
         evidence=(lesion_volume(0.1), *voxels),
         acquisition=(("slice_mm", 6.0), ("kernel", "lung")),
         notes=(SYNTHETIC_NOTE,),
@@ -317,13 +317,13 @@ def test_an_answer_as_a_dict_survives_json():
 
 def test_numbers_of_numpy_in_an_answer_become_plain_ones():
     traits = (("slice_mm", np.float32(6.0)), ("kvp", np.int64(120)))
-    told = answer(acquisition=traits, distance=np.float32(0.5)).to_dict()
+    told = answer(acquisition=traits, ood_score=np.float32(0.5)).to_dict()
     assert json.loads(json.dumps(told))["acquisition"] == {"slice_mm": 6.0, "kvp": 120.0}
 
 
 def test_what_no_number_can_tell_is_none_in_the_dict():
     empty = LesionVolume(0.1, (Region("right", "upper", 0.0, 0.0),))
-    told = answer(evidence=(empty,), distance=math.inf).to_dict()
+    told = answer(evidence=(empty,), ood_score=math.inf).to_dict()
     assert told["evidence"][0]["share"] is None
     assert told["ood_score"] is None
     json.dumps(told, allow_nan=False)

@@ -20,7 +20,7 @@ def weights(tmp_path_factory):
     return str(calibrated_weights(tmp_path_factory.mktemp("weights") / "calibrated"))
 
 
-def test_a_scan_that_the_gate_refuses_gets_a_distance_too(weights, tmp_path, capsys):
+def test_a_scan_that_the_gate_refuses_gets_a_score_too(weights, tmp_path, capsys):
     write_chest(tmp_path / "chests" / "one", "1")
     chest, lungs = a_chest((25, 50, 60), 6.0)
     block = np.where(lungs, np.int16(40), chest.array)
@@ -51,9 +51,10 @@ def test_parts_of_the_scans_are_groups_of_their_own(weights, tmp_path, capsys):
     assert "NAME=FIRST:LAST" in capsys.readouterr().err
 
 
-def test_what_an_evaluation_scored_comes_by_site(weights, tmp_path, capsys):
+@pytest.mark.parametrize("column", ["ood_score", "distance"])
+def test_what_an_evaluation_scored_comes_by_site(weights, tmp_path, capsys, column):
     table = tmp_path / "predictions.csv"
-    table.write_text("study,distance,site\na,0.5,amber\nb,1.5,amber\nc,,amber\nd,0.25,birch\n")
+    table.write_text(f"study,{column},site\na,0.5,amber\nb,1.5,amber\nc,,amber\nd,0.25,birch\n")
     assert run.main(["--predictions", f"phantoms={table}", "--weights", weights]) == 0
     told = capsys.readouterr().out
     assert "| phantoms, amber | 2 |  | 1.00 | 0.50 to 1.50 | 0.50 (0.09-0.91) |" in told
@@ -68,7 +69,7 @@ def test_a_group_that_is_not_there_is_refused(weights, group, capsys):
 
 def test_weights_that_cannot_tell_are_refused(tmp_path, capsys):
     assert run.main(["--weights", str(tiny_weights(tmp_path / "tiny"))]) == 2
-    assert "cannot tell" in capsys.readouterr().err
+    assert "expected weights with an out-of-distribution detector" in capsys.readouterr().err
 
 
 def test_the_shipped_weights_flag_half_a_phantom_chest_that_the_gate_lets_pass():

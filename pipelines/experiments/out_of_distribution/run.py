@@ -35,15 +35,15 @@ class Scored:
 
     Attributes:
         group: Its group.
-        distance: Over the limit.
+        score: Over the limit.
         refused: Whether the gate refuses it.
-        most: What is most_deviating about it; empty where it is not known.
+        feature: That deviates most; empty where it is not known.
     """
 
     group: str
-    distance: float
+    score: float
     refused: bool = False
-    most: str = ""
+    feature: str = ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,9 +114,10 @@ def from_predictions(group: str, file: Path) -> list[Scored]:
     """Those that an evaluation has scored, a group a site."""
     with file.open(newline="", encoding="utf-8") as table:
         return [
-            Scored(f"{group}, {row['site']}" if row["site"] else group, float(row["ood_score"]))
+            Scored(f"{group}, {row['site']}" if row["site"] else group, float(score))
             for row in csv.DictReader(table)
-            if row["ood_score"]
+            # Tables of before call it distance.
+            if (score := row.get("ood_score") or row.get("distance"))
         ]
 
 
@@ -137,20 +138,20 @@ def render(found: Sequence[Scored], model: CovidCTNet) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, scans in groups.items():
-        distances = [one.score for one in scans]
+        scores = [one.score for one in scans]
         refused = sum(one.refused for one in scans)
-        share = wilson(sum(distance > 1 for distance in distances), len(distances))
+        share = wilson(sum(distance > 1 for distance in scores), len(scores))
         lines.append(
-            f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(distances):.2f} | "
-            f"{min(distances):.2f} to {max(distances):.2f} | {share.value:.2f} "
+            f"| {name} | {len(scans)} | {refused or ''} | {statistics.median(scores):.2f} | "
+            f"{min(scores):.2f} to {max(scores):.2f} | {share.value:.2f} "
             f"({share.low:.2f}-{share.high:.2f}) | {_commonest(scans)} |"
         )
     return "\n".join(lines) + "\n"
 
 
 def _commonest(scans: Sequence[Scored]) -> str:
-    """What is most_deviating most often, of those above the limit."""
-    counts = Counter(one.most for one in scans if one.score > 1 and one.most)
+    """The commonest most deviating features, of those above the limit."""
+    counts = Counter(one.feature for one in scans if one.score > 1 and one.feature)
     return ", ".join(f"{name} ({count})" for name, count in counts.most_common(2))
 
 

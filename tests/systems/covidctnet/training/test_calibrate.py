@@ -104,7 +104,7 @@ def test_enough_patients_get_a_detector_that_answers_for_scans_in_hu(tmp_path):
     shorter = study.volume().then("cut", study.volume().array[:8])
     strange = model.score_appearance(shorter, study.lungs[:8])
     assert strange.score > 1
-    assert strange.most.startswith(("length", "cross-section", "lung volume"))
+    assert strange.feature.startswith(("length", "cross-section", "lung volume"))
 
 
 def test_the_store_keeps_what_a_scan_looks_like(tmp_path):
