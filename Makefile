@@ -38,7 +38,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned, with the torchvision that was built for it.
 	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems,imagenet]'
 	touch $@
 
 lint: install ## Check style, imports and types

@@ -16,6 +16,7 @@ LIGHTNING_HOMES = ("training/*", "systems/*/training/*")
 TORCH_HOMES = (
     *LIGHTNING_HOMES,
     "devices.py",
+    "networks/*",
     "systems/*/networks/*",
     "systems/*/predictor.py",
     "systems/*/weights.py",
