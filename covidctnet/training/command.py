@@ -7,7 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -48,6 +48,12 @@ class TrainCLI(LightningCLI):
             type=int,
             default=20,
             help="epochs without a better val_loss before training stops early",
+        )
+        parser.add_argument(
+            "--keep",
+            type=Literal["best", "last"],
+            default="best",
+            help="the network that becomes the weights: of the best val_loss, or of the last epoch",
         )
         parser.add_argument(
             "--attribution",

@@ -1,0 +1,127 @@
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from covidctnet.classes import CHEST_CT
+from covidctnet.cli import main
+from covidctnet.errors import UsageError, WeightsError
+from covidctnet.systems.resnet50_slices.classes import CLASSES
+from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
+from covidctnet.systems.resnet50_slices.training.data import ScanSlices, SliceData
+from covidctnet.systems.resnet50_slices.training.task import SliceTask
+from covidctnet.training.work import WorkFolder
+from covidctnet.weights import load_weights, save_weights
+from tests.little_work import little_work
+
+__all__ = ["little_work"]
+
+SMALL = [
+    "--model.backbone=efficientnet_lite0",
+    "--model.pretrained=",
+    "--data.size=32",
+    "--data.slices=2",
+    "--data.batch_size=4",
+    "--device=cpu",
+]
+
+
+def train(work, *more):
+    arguments = ["train", "resnet50_slices", "classifier", "--work", str(work), *SMALL, *more]
+    return main(arguments)
+
+
+@pytest.fixture
+def trained(little_work):
+    assert train(little_work, "--trainer.max_epochs=2", "--trainer.limit_train_batches=1") == 0
+    return little_work / "weights"
+
+
+def test_two_steps_write_weights_with_settings_and_patients(trained):
+    weights = load_weights(trained)
+    assert weights.classes == CLASSES
+    assert SliceSettings.from_card(weights.card["settings"]) == SliceSettings(size=32, slices=2)
+    assert weights.card["architecture"] == {"classifier": {"backbone": "efficientnet_lite0"}}
+    assert weights.card["training"]["classifier"]["data"]["seen"]
+    assert weights.card["metrics"]["classifier"]["val_loss"] > 0
+    assert "phantoms" in weights.caveat
+
+
+def test_the_last_epoch_is_kept_where_that_is_asked_for(little_work):
+    more = ["--keep=last", "--trainer.max_epochs=2", "--trainer.limit_train_batches=1"]
+    assert train(little_work, *more) == 0
+    card = load_weights(little_work / "weights").card
+    assert card["metrics"]["classifier"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"settings": {"size": 8}}, "impossible settings .expected a size of 32 or more"),
+        ({"settings": {"colour": 1}}, "impossible settings .expected size, fit"),
+        ({"classes": ["Covid-19", "Non-Covid"]}, "in this order"),
+    ],
+)
+def test_a_card_with_other_classes_or_settings_is_refused(change, said, trained, tmp_path):
+    weights = load_weights(trained)
+    network = weights.network("classifier")
+    with pytest.raises(WeightsError, match=said):
+        save_weights(tmp_path / "w", {"classifier": network}, card={**weights.card, **change})
+
+
+def test_a_run_with_fewer_slices_than_a_batch_is_refused_in_one_line(little_work, capsys):
+    assert train(little_work, "--data.batch_size=400") == 2
+    told = capsys.readouterr().err
+    assert "expected at least 400 slices for a batch" in told and "Traceback" not in told
+
+
+def test_the_same_seed_trains_the_same_network(little_work, tmp_path):
+    found = []
+    for _ in range(2):
+        more = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+        assert train(little_work, *more, "--seed_everything=43") == 0
+        found.append(load_weights(little_work / "weights").digest)
+    assert found[0] == found[1]
+
+
+def test_slices_lie_evenly_over_the_lungs():
+    areas = np.array([0, 0, 1, 50, 90, 100, 100, 80, 60, 20, 5, 0])
+    assert lung_slices(areas, 20) == (3, 4, 5, 6, 7, 8, 9)
+    assert lung_slices(areas, 1) == (6,)
+    assert lung_slices(areas, 3) == (4, 6, 8)
+    assert lung_slices(np.zeros(5), 3) == ()
+
+
+def test_hounsfield_units_become_bytes_of_the_lung_window():
+    settings = SliceSettings(size=32)
+    hu = np.full((40, 60), -1350.0)
+    assert not settings.picture(hu).any()
+    assert (settings.picture(hu + 1500) == 255).all()
+    assert (settings.picture(np.full((40, 60), -600.0)) == 128).all()
+    assert (settings.picture(np.full((40, 60), 3000, np.int16)) == 255).all()
+
+
+def test_stored_scans_give_slices_with_two_classes(little_work):
+    slices = ScanSlices(WorkFolder(little_work).studies("train"), SliceSettings(size=32, slices=2))
+    assert {label for _, _, label in slices.slices} == {0, 1}
+    for study, _, label in slices.slices:
+        assert (label == 1) == (study.label is CHEST_CT.COVID19)
+    picture, label = slices[0, -1]
+    assert picture.dtype == torch.uint8 and picture.shape == (1, 32, 32)
+    assert label.dtype == torch.int64
+
+
+def test_impossible_settings_are_refused(little_work):
+    for bad in ({"size": 8}, {"fit": "squash"}, {"slices": 0}, {"low_hu": 200.0}):
+        with pytest.raises(UsageError, match="expected"):
+            SliceSettings(**{**asdict(SliceSettings()), **bad})
+    with pytest.raises(UsageError, match="expected a batch_size of 2 or more"):
+        SliceData(str(little_work), batch_size=1)
+
+
+def test_a_task_starts_from_its_seed_alone():
+    first = SliceTask("efficientnet_lite0", pretrained="", seed=5).network.head[2].weight
+    torch.rand(7)
+    again = SliceTask("efficientnet_lite0", pretrained="", seed=5).network.head[2].weight
+    assert torch.equal(first, again)
