@@ -20,6 +20,7 @@ from covidctnet.report.evidence import draw_picture
 from covidctnet.run.evaluate import evaluate_data
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
+from tests.picture_set import write_pictures
 from tests.small import calibrated_weights, with_masks, write_cohort
 from tests.systems.toy import CLASSES
 
@@ -50,6 +51,11 @@ SMALL = {
         "--data.slices=2",
         "--data.batch_size=4",
     ],
+    "deeptek_unet": [
+        "--model.encoder=efficientnet_lite0",
+        "--data.size=64",
+        "--data.batch_size=4",
+    ],
 }
 
 
@@ -60,6 +66,9 @@ def weights_of(system, tmp_path, request):
         return calibrated_weights(tmp_path / system)
     work = request.getfixturevalue("little_work")
     arguments = ["train", system, find_system(system).stages[-1].name, "--work", str(work)]
+    if system == "deeptek_unet":
+        folder = write_pictures(tmp_path / "pictures", masks=True)
+        arguments += ["--data.images", str(folder)]
     steps = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--device=cpu"]
     assert main([*arguments, *SMALL[system], *steps]) == 0
     return work / "weights"

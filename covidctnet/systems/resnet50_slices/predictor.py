@@ -85,7 +85,7 @@ class SlicePredictor:
         chest, lungs = look_for_chest(volume, window_hu=_ANY_WINDOW)
         flags = check_chest(chest, study=volume.source.study)
         places = lung_slices(lungs.sum(axis=(1, 2)), self.settings.slices)
-        pictures = np.stack([self.settings.picture(volume.array[place]) for place in places])
+        pictures = np.stack([self.settings.slice(volume.array[place]) for place in places])
         seconds = {"preprocess": time.perf_counter() - start}
         return Prepared(pictures, places, volume.source, (*volume.source.flags, *flags), seconds)
 

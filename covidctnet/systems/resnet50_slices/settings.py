@@ -9,12 +9,11 @@ from typing import Any, get_args
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.slicewise.sampling import lung_range
+from covidctnet.slicewise.window import Window, hu_to_8_bit
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
 
 __all__ = ["SliceSettings", "lung_slices"]
-
-# A slice shows lung when it has this much of the largest cross-section's area.
-_SMALLEST_AREA = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,15 @@ class SliceSettings:
     Attributes:
         size: Rows and columns of a slice.
         fit: ``crop`` takes the largest square of a slice, ``pad`` keeps all of it.
-        low_hu: Shown black; the lung window of -600 with a width of 1500 by default.
-        high_hu: Shown white.
+        level: Middle of the window, HU.
+        width: Of the window, HU.
         slices: Of a scan, evenly spaced over the lungs; all that there are, if fewer.
     """
 
     size: int = 448
     fit: Fit = "crop"
-    low_hu: float = -1350.0
-    high_hu: float = 150.0
+    level: float = -600.0
+    width: float = 1500.0
     slices: int = 16
 
     def __post_init__(self) -> None:
@@ -41,8 +40,13 @@ class SliceSettings:
                 "expected a size of 32 or more, crop or pad as fit, and at least one slice, got "
                 f"{self.size}, {self.fit!r:.80} and {self.slices}"
             )
-        if not self.low_hu < self.high_hu:
-            raise UsageError(f"expected low_hu below high_hu, got {self.low_hu}, {self.high_hu}")
+        # Refuses what is no window.
+        self.window  # noqa: B018
+
+    @property
+    def window(self) -> Window:
+        """The range of HU that is shown."""
+        return Window(self.level, self.width)
 
     @classmethod
     def from_card(cls, entry: Mapping[str, Any]) -> SliceSettings:
@@ -58,8 +62,8 @@ class SliceSettings:
                 f"expected {', '.join(asdict(cls()))} as settings, {error!s:.200}"
             ) from None
 
-    def picture(self, hu: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
-        """One slice as the network sees it.
+    def slice(self, hu: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
+        """One slice of a scan as the network sees it.
 
         Args:
             hu: Shape (row, column).
@@ -68,8 +72,18 @@ class SliceSettings:
         Returns:
             uint8, (size, size).
         """
-        scaled = (hu.astype(np.float32) - self.low_hu) / (self.high_hu - self.low_hu)
-        grey = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+        return self.picture(hu_to_8_bit(hu, self.window), where)
+
+    def picture(self, grey: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
+        """One picture as the network sees it.
+
+        Args:
+            grey: uint8, shape (row, column).
+            where: See `slice`.
+
+        Returns:
+            uint8, (size, size).
+        """
         return resize(grey, self.size, fit=self.fit, where=where)
 
 
@@ -81,12 +95,13 @@ def lung_slices(areas: np.ndarray, count: int) -> tuple[int, ...]:
         count: How many; all slices that show lung, where there are fewer.
 
     Returns:
-        Their places, rising; none where there is no lung.
+        Their places, rising.
+
+    Raises:
+        StudyError: ``NOT_CHEST`` if no slice shows lungs.
     """
-    largest = areas.max(initial=0)
-    if not largest:
-        return ()
-    shown = np.flatnonzero(areas >= _SMALLEST_AREA * largest)
+    first, last = lung_range(areas)
+    shown = np.arange(first, last + 1)
     if len(shown) <= count:
         return tuple(shown.tolist())
     # The middles of equal parts: the first and the last slice show little.

@@ -66,7 +66,7 @@ class LesionUNet(nn.Module):
     The sigmoid is left to the loss and to the caller.
 
     Raises:
-        UsageError: If there is no such encoder, or its library is not installed.
+        UsageError: If there is no such network, or its library is not installed.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class LesionUNet(nn.Module):
             raise UsageError(f"expected an encoder out of {', '.join(ENCODERS)}, got {encoder!r}")
         if upsample not in get_args(Upsample):
             raise UsageError(f"expected nearest or transposed as upsample, got {upsample!r:.80}")
+        if kinds < 1:
+            raise UsageError(f"expected one kind of lesion or more, got {kinds}")
         self.encoder = encoder
         smp = library("segmentation_models_pytorch")
         self.network: nn.Module = smp.Unet(

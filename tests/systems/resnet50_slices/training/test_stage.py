@@ -6,14 +6,15 @@ import torch
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
-from covidctnet.errors import UsageError, WeightsError
+from covidctnet.errors import StudyError, UsageError, WeightsError
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
-from covidctnet.systems.resnet50_slices.training.data import ScanSlices, SliceData
+from covidctnet.systems.resnet50_slices.training.data import LabelledSlices, SliceData
 from covidctnet.systems.resnet50_slices.training.task import SliceTask
 from covidctnet.training.work import WorkFolder
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
+from tests.picture_set import write_pictures
 
 __all__ = ["little_work"]
 
@@ -87,33 +88,34 @@ def test_the_same_seed_trains_the_same_network(little_work, tmp_path):
 
 def test_slices_lie_evenly_over_the_lungs():
     areas = np.array([0, 0, 1, 50, 90, 100, 100, 80, 60, 20, 5, 0])
-    assert lung_slices(areas, 20) == (3, 4, 5, 6, 7, 8, 9)
-    assert lung_slices(areas, 1) == (6,)
-    assert lung_slices(areas, 3) == (4, 6, 8)
-    assert lung_slices(np.zeros(5), 3) == ()
+    assert lung_slices(areas, 20) == (3, 4, 5, 6, 7, 8, 9, 10)
+    assert lung_slices(areas, 1) == (7,)
+    assert lung_slices(areas, 4) == (4, 6, 8, 10)
+    with pytest.raises(StudyError, match="NOT_CHEST"):
+        lung_slices(np.zeros(5), 3)
 
 
 def test_hounsfield_units_become_bytes_of_the_lung_window():
     settings = SliceSettings(size=32)
     hu = np.full((40, 60), -1350.0)
-    assert not settings.picture(hu).any()
-    assert (settings.picture(hu + 1500) == 255).all()
-    assert (settings.picture(np.full((40, 60), -600.0)) == 128).all()
-    assert (settings.picture(np.full((40, 60), 3000, np.int16)) == 255).all()
+    assert not settings.slice(hu).any()
+    assert (settings.slice(hu + 1500) == 255).all()
+    assert (settings.slice(np.full((40, 60), -600.0)) == 128).all()
+    assert (settings.slice(np.full((40, 60), 3000, np.int16)) == 255).all()
 
 
 def test_stored_scans_give_slices_with_two_classes(little_work):
-    slices = ScanSlices(WorkFolder(little_work).studies("train"), SliceSettings(size=32, slices=2))
-    assert {label for _, _, label in slices.slices} == {0, 1}
-    for study, _, label in slices.slices:
-        assert (label == 1) == (study.label is CHEST_CT.COVID19)
+    studies = WorkFolder(little_work).studies("train")
+    slices = LabelledSlices.of_scans(studies, SliceSettings(size=32, slices=2))
+    expected = [int(study.label is CHEST_CT.COVID19) for study in studies for _ in range(2)]
+    assert slices.labels == expected and set(expected) == {0, 1}
     picture, label = slices[0, -1]
     assert picture.dtype == torch.uint8 and picture.shape == (1, 32, 32)
     assert label.dtype == torch.int64
 
 
 def test_impossible_settings_are_refused(little_work):
-    for bad in ({"size": 8}, {"fit": "squash"}, {"slices": 0}, {"low_hu": 200.0}):
+    for bad in ({"size": 8}, {"fit": "squash"}, {"slices": 0}, {"width": 0.0}):
         with pytest.raises(UsageError, match="expected"):
             SliceSettings(**{**asdict(SliceSettings()), **bad})
     with pytest.raises(UsageError, match="expected a batch_size of 2 or more"):
@@ -125,3 +127,28 @@ def test_a_task_starts_from_its_seed_alone():
     torch.rand(7)
     again = SliceTask("efficientnet_lite0", pretrained="", seed=5).network.head[2].weight
     assert torch.equal(first, again)
+
+
+def test_pictures_teach_as_scans_do_and_their_patients_are_in_no_card(tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    work = tmp_path / "work"
+    more = [f"--data.images={folder}", "--trainer.max_epochs=1", "--data.fit=crop"]
+    assert train(work, *more) == 0
+    card = load_weights(work / "weights").card
+    told = card["training"]["classifier"]["data"]
+    assert told["pictures"] == 16 and told["patients"] == 8
+    assert "p0" not in str(card["training"]["classifier"]["data"])
+    assert not card["synthetic_only"]
+
+
+def test_a_crop_lies_elsewhere_in_every_epoch_and_in_the_middle_in_validation(tmp_path):
+    folder = write_pictures(tmp_path / "set", size=(40, 80))
+    data = SliceData(str(tmp_path / "work"), images=str(folder), size=40, batch_size=2)
+    data.setup("fit")
+    slices = data.slices_of("val")
+    middle, _ = slices[0, -1]
+    first = data._sides["val"][0].pixels()
+    assert np.array_equal(middle[0].numpy(), first[:, 20:60])
+    places = {tuple(slices[0, seed][0][0, 0].tolist()) for seed in range(20)}
+    assert len(places) > 10
+    assert torch.equal(slices[0, 5][0], slices[0, 5][0])
