@@ -21,7 +21,7 @@ TORCH_HOMES = (
     "systems/*/predictor.py",
     "systems/*/weights.py",
     "systems/covidctnet/denoise.py",
-    "systems/covidctnet/gradcam.py",
+    "systems/*/gradcam.py",
     "systems/covidctnet/keras_import.py",
     "systems/covidctnet/segment.py",
     "trust/out_of_distribution.py",

@@ -76,7 +76,7 @@ class SliceData(pl.LightningDataModule):
         self.batch_size, self.seed = batch_size, seed
         # A preset made for a large machine must run on a small one.
         self.workers = min(workers, os.cpu_count() or 1)
-        self._sides: dict[str, list[StoredImage]] = {}
+        self.sides: dict[str, list[StoredImage]] = {}
 
     def setup(self, stage: str) -> None:
         """Read the pictures and divide them; scans have been divided by preprocess.
@@ -84,16 +84,16 @@ class SliceData(pl.LightningDataModule):
         Raises:
             CohortError: If the pictures contradict themselves.
         """
-        if not self.images or self._sides:
+        if not self.images or self.sides:
             return
         table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
         folder = self.work.path / "pictures"
         stored = store_images(table, folder, window=self.settings.window)
-        self._sides = divide_images(stored, table, self.division)
+        self.sides = divide_images(stored, table, self.division)
 
     def taught(self) -> list[StoredImage]:
         """Pictures that teach the network or choose its epoch."""
-        return [*self._sides["train"], *self._sides["val"]]
+        return [*self.sides["train"], *self.sides["val"]]
 
     def studies(self) -> list[StoredStudy]:
         """Scans that teach the network or choose its epoch."""
@@ -121,7 +121,7 @@ class SliceData(pl.LightningDataModule):
     def slices_of(self, split: str) -> LabelledSlices:
         """The slices of a split, with their classes."""
         if self.images:
-            return LabelledSlices.of_images(self._sides[split], self.settings)
+            return LabelledSlices.of_images(self.sides[split], self.settings)
         return LabelledSlices.of_scans(self.work.studies(split), self.settings)
 
     def _loader(

@@ -147,7 +147,7 @@ def test_a_crop_lies_elsewhere_in_every_epoch_and_in_the_middle_in_validation(tm
     data.setup("fit")
     slices = data.slices_of("val")
     middle, _ = slices[0, -1]
-    first = data._sides["val"][0].pixels()
+    first = data.sides["val"][0].pixels()
     assert np.array_equal(middle[0].numpy(), first[:, 20:60])
     places = {tuple(slices[0, seed][0][0, 0].tolist()) for seed in range(20)}
     assert len(places) > 10
