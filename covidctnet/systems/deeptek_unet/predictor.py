@@ -11,8 +11,11 @@ from torch.nn import functional as F
 
 from covidctnet._version import __version__
 from covidctnet.chest.gate import check_chest, look_for_chest
+from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import PredictorInfo, RunSettings
 from covidctnet.devices import DTYPES, pick_device, pick_precision
+from covidctnet.errors import UsageError
+from covidctnet.evidence import Evidence, Keep, Mask, SliceScores
 from covidctnet.results import Prediction
 from covidctnet.slicewise.aggregate import ScanScores, longest_run
 from covidctnet.slicewise.sampling import lung_range
@@ -24,9 +27,8 @@ from covidctnet.weights import Weights
 
 __all__ = ["MaskPredictor", "Prepared"]
 
-# The lungs are looked for in Hounsfield units; the window does not matter.
-_ANY_WINDOW = (-1000.0, 400.0)
 _BATCH = 4
+_PICTURE_SLICES = 3
 
 
 class Prepared(NamedTuple):
@@ -37,6 +39,7 @@ class Prepared(NamedTuple):
         first: Place of the first of them in the scan.
         z_mm: Positions of all slices of the scan.
         shape: Of the scan.
+        affine: Of the scan.
         source: Of the scan.
         flags: Of the reader and of the look for a chest.
         seconds: By stage.
@@ -46,6 +49,7 @@ class Prepared(NamedTuple):
     first: int
     z_mm: tuple[float, ...]
     shape: tuple[int, int, int]
+    affine: np.ndarray
     source: Source
     flags: tuple[str, ...]
     seconds: dict[str, float]
@@ -82,15 +86,21 @@ class MaskPredictor:
         }
         return PredictorInfo.of(self.weights, told)
 
-    def prepare(self, volume: Volume, /) -> Prepared:
+    def prepare(self, scan: Volume | StoredStudy, /) -> Prepared:
         """All slices that show lung, as the network sees them.
 
         Raises:
             StudyError: ``WRONG_UNITS``, ``NOT_CHEST``.
+            UsageError: For a study in a work folder: the network wants all pixels of a slice.
         """
         start = time.perf_counter()
+        if not isinstance(scan, Volume):
+            raise UsageError(
+                "expected a scan as it was read, got a preprocessed one. Give the scan."
+            )
+        volume = scan
         volume.expect("HU", by="deeptek_unet")
-        chest, lungs = look_for_chest(volume, window_hu=_ANY_WINDOW)
+        chest, lungs = look_for_chest(volume)
         flags = check_chest(chest, study=volume.source.study)
         first, last = lung_range(lungs.sum(axis=(1, 2)))
         pictures = np.stack(
@@ -107,25 +117,30 @@ class MaskPredictor:
             first,
             z_mm,
             (count, rows, columns),
+            volume.affine,
             volume.source,
             (*volume.source.flags, *flags),
             seconds,
         )
 
-    def __call__(self, prepared: Prepared, /, *, images: bool = False) -> Prediction:
+    def __call__(self, prepared: Prepared, /, *, keep: Keep = "numbers") -> Prediction:
         """The longest run of positive slices, against the rule of the card.
 
         Args:
             prepared: From `prepare`.
-            images: Not used: an answer of this system has no pictures yet.
+            keep: Masks of the three slices with the largest lesions, or of the whole scan.
 
         Raises:
             StudyError: ``TOO_FEW_SLICES`` if the scan is shorter than the run.
         """
         start = time.perf_counter()
+        rule = self.settings.rule
+        probabilities = self.probabilities(prepared.pictures)
+        areas = np.zeros(prepared.shape[0])
+        inside = slice(prepared.first, prepared.first + len(probabilities))
+        areas[inside] = rule.area(probabilities.max(axis=1))
         positive = np.zeros(prepared.shape[0])
-        found = self.settings.rule.positive(self.probabilities(prepared.pictures).max(axis=1))
-        positive[prepared.first : prepared.first + len(found)] = found
+        positive[inside] = rule.positive(probabilities.max(axis=1))
         scan = ScanScores(prepared.z_mm, tuple(positive.tolist()))
         self.settings.run(scan, 0.5)  # refuses a scan that is too short
         run = longest_run(scan, 0.5, gap=self.settings.run.gap)
@@ -141,7 +156,47 @@ class MaskPredictor:
             weights=self.weights.digest,
             notes=(*prepared.source.notes, f"longest run of positive slices: {told}"),
             classes=classes,
+            evidence=self._evidence(prepared, probabilities, areas, keep),
         )
+
+    def _evidence(
+        self, prepared: Prepared, probabilities: np.ndarray, areas: np.ndarray, keep: Keep
+    ) -> tuple[Evidence, ...]:
+        """The lesion area of each slice, and masks where they are kept."""
+        heights = prepared.affine[2, 3] + np.arange(len(areas)) * prepared.affine[2, 0]
+        label = self.weights.classes.target.key
+        told = SliceScores(
+            tuple(areas.tolist()), tuple(heights.tolist()), label, self.settings.rule.pixels
+        )
+        if keep == "numbers":
+            return (told,)
+        largest = np.sort(np.argsort(-areas, kind="stable")[:_PICTURE_SLICES])
+        count = len(probabilities)
+        # The largest may lie outside the lungs only where nothing was found at all.
+        chosen = tuple(int(k) for k in np.clip(largest - prepared.first, 0, count - 1))
+        chosen = tuple(dict.fromkeys(chosen))
+        kept = range(count) if keep == "volumes" else chosen
+        score = np.stack([self._on_scan(probabilities[k], prepared).max(axis=0) for k in kept])
+        over = np.stack([_enlarged(prepared.pictures[k], prepared) for k in kept])
+        mask = Mask(
+            found=score > self.settings.rule.probability,
+            score=score,
+            over=over,
+            slices=tuple(prepared.first + k for k in kept),
+            affine=prepared.affine,
+            chosen=chosen if keep == "volumes" else (),
+        )
+        return (told, mask)
+
+    def _on_scan(self, probabilities: np.ndarray, prepared: Prepared) -> np.ndarray:
+        """Probabilities of one slice on the grid of the scan, (kind, row, column)."""
+        scaled: np.ndarray = F.interpolate(
+            torch.from_numpy(probabilities)[None],
+            prepared.shape[1:],
+            mode="bilinear",
+            align_corners=False,
+        )[0].numpy()
+        return scaled
 
     @torch.inference_mode()
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
@@ -166,12 +221,18 @@ class MaskPredictor:
         Returns:
             uint8, the shape of the scan: 0 for none, else the number of the likeliest kind from 1.
         """
-        shape = prepared.shape
-        out = np.zeros(shape, np.uint8)
-        for place, slice_ in enumerate(self.probabilities(prepared.pictures), prepared.first):
-            full = F.interpolate(
-                torch.from_numpy(slice_)[None], shape[1:], mode="bilinear", align_corners=False
-            )[0].numpy()
+        out = np.zeros(prepared.shape, np.uint8)
+        for place, found in enumerate(self.probabilities(prepared.pictures), prepared.first):
+            full = self._on_scan(found, prepared)
             is_lesion = full.max(axis=0) > self.settings.rule.probability
             out[place] = np.where(is_lesion, full.argmax(axis=0) + 1, 0)
         return out
+
+
+def _enlarged(picture: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """A slice as the network saw it, in [0, 1], on the grid of the scan."""
+    grey = torch.from_numpy(picture)[None, None].float() / 255
+    scaled: np.ndarray = F.interpolate(
+        grey, prepared.shape[1:], mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    return scaled

@@ -13,7 +13,7 @@ from PIL import Image
 
 from covidctnet.errors import UsageError
 
-__all__ = ["Fit", "crop_box", "resize"]
+__all__ = ["Fit", "crop_box", "grid_of", "resize"]
 
 Fit = Literal["crop", "pad"]
 CENTRE = (0.5, 0.5)
@@ -36,6 +36,33 @@ def crop_box(
     side = min(width, height)
     left, top = int(where[0] * (width - side)), int(where[1] * (height - side))
     return left, top, left + side, top + side
+
+
+def grid_of(width: int, height: int, size: int, *, fit: Fit = "crop") -> np.ndarray:
+    """Where the pixels of a square slice lie in the picture that it was made of.
+
+    Args:
+        width: Columns of the picture.
+        height: Rows of the picture.
+        size: Rows and columns of the square.
+        fit: See `resize`; a crop is that of the centre.
+
+    Returns:
+        4 x 4, from (slice, row, column, 1) of the square to that of the picture.
+    """
+    if fit == "crop":
+        left, top, right, _ = crop_box(width, height)
+        scale = np.full(2, (right - left) / size)
+        corner = np.array([top, left], np.float64)
+    else:
+        sides = np.array([height, width])
+        inner = np.array(_inner(height, width, size))
+        scale = sides / inner
+        corner = -scale * ((size - inner) // 2)
+    matrix = np.diag([1.0, *scale, 1.0])
+    # Middles of pixels lie over middles.
+    matrix[1:3, 3] = corner + (scale - 1) / 2
+    return matrix
 
 
 def resize(
@@ -69,9 +96,14 @@ def resize(
         return np.array(image.crop(crop_box(width, height, where)).resize((size, size), how))
     if fit != "pad":
         raise UsageError(f"expected crop or pad as fit, got {fit!r:.80}")
-    scale = size / max(width, height)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
+    inner = _inner(width, height, size)
     out = np.zeros((size, size), np.uint8)
     left, top = (size - inner[0]) // 2, (size - inner[1]) // 2
     out[top : top + inner[1], left : left + inner[0]] = np.array(image.resize(inner, how))
     return out
+
+
+def _inner(first: int, second: int, size: int) -> tuple[int, int]:
+    """Sides of a whole picture within a square."""
+    scale = size / max(first, second)
+    return max(1, round(first * scale)), max(1, round(second * scale))

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from covidctnet.errors import UsageError
-from covidctnet.systems.resnet50_slices.resize import crop_box, resize
+from covidctnet.systems.resnet50_slices.resize import crop_box, grid_of, resize
 
 
 def test_the_crop_of_a_wide_picture_is_its_centre_and_of_a_tall_one_too():
@@ -40,3 +40,16 @@ def test_what_is_no_grey_picture_of_bytes_is_refused():
             resize(picture, 32)
     with pytest.raises(UsageError, match="expected crop or pad as fit, got 'squish'"):
         resize(np.zeros((4, 4), np.uint8), 32, fit="squish")
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize("shape", [(200, 300), (300, 200), (128, 128)])
+def test_a_spot_of_the_square_lies_where_it_does_in_the_picture(fit, shape):
+    picture = np.zeros(shape, np.uint8)
+    picture[98:103, 117:122] = 255  # its middle is row 100, column 119
+    small = resize(picture, 64, fit=fit).astype(float)
+    rows, columns = np.indices(small.shape)
+    row, column = ((small * n).sum() / small.sum() for n in (rows, columns))
+    grid = grid_of(shape[1], shape[0], 64, fit=fit)
+    found = grid @ [7, row, column, 1]
+    assert found == pytest.approx([7, 100, 119, 1], abs=0.3)

@@ -1,9 +1,8 @@
-"""The training run of the system, and the weights that come of it."""
+"""The training run of the system, and what its weights hold."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,9 +18,8 @@ from covidctnet.systems.deeptek_unet.training.task import MaskTask
 from covidctnet.systems.deeptek_unet.transfer import read_plan
 from covidctnet.training.command import TrainCLI, start_from
 from covidctnet.training.images import describe_images
-from covidctnet.training.recipe import Recipe
-from covidctnet.training.work import origin
-from covidctnet.weights import load_weights, save_weights
+from covidctnet.training.recipe import Recipe, Trained
+from covidctnet.weights import load_weights
 
 __all__ = ["SEGMENTER", "SegmenterCLI", "export_segmenter"]
 
@@ -108,34 +106,20 @@ def _fitted(task: MaskTask, data: MaskData) -> tuple[SliceRule, dict[str, float]
     return fit_area(rule, rule.area(probabilities).tolist(), has), figures
 
 
-def export_segmenter(
-    task: MaskTask,
-    data: MaskData,
-    folder: Path,
-    metrics: Mapping[str, Any],
-    *,
-    command: str,
-    config: Mapping[str, Any],
-    attribution: str = "",
-) -> None:
-    """Write ``segmenter.safetensors`` and a card into a folder."""
+def export_segmenter(task: MaskTask, data: MaskData, attribution: str) -> Trained:
+    """The network, with the slice rule fitted on validation slices."""
     data.setup("fit")
     rule, figures = _fitted(task, data)
     before = task.start.get("training", {})
-    taught = describe_images(data.taught(), attribution)
     card = {
-        **origin(),
         "system": "deeptek_unet",
         "architecture": {"segmenter": task.architecture},
         "settings": replace(data.settings, rule=rule).to_card(),
         "synthetic_only": False,
-        "training": {
-            **{f"start: {stage}": told for stage, told in before.items()},
-            "segmenter": {"command": command, "data": taught, "config": config},
-        },
-        "metrics": {"segmenter": {**metrics, **figures}},
+        "training": {f"start: {stage}": told for stage, told in before.items()},
+        "metrics": {"slice rule": figures},
     }
-    save_weights(folder, {"segmenter": task.network}, card=card)
+    return Trained({"segmenter": task.network}, card, describe_images(data.taught(), attribution))
 
 
 SEGMENTER = Recipe(MaskTask, MaskData, export_segmenter, SegmenterCLI)

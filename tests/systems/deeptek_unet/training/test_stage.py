@@ -50,9 +50,9 @@ def test_two_steps_write_weights_with_the_rule_and_the_pictures(trained):
     assert card["architecture"] == {"segmenter": expected}
     told = card["training"]["segmenter"]["data"]
     assert told["pictures"] == 16 and told["patients"] == 8
-    figures = card["metrics"]["segmenter"]
-    assert 0 <= figures["val_dice_pooled"] <= 1 and figures["val_loss"] > 0
-    assert figures["val_dice_mean"] == pytest.approx(figures["val_dice"], abs=1e-5)
+    figures, fitted = card["metrics"]["segmenter"], card["metrics"]["slice rule"]
+    assert 0 <= fitted["val_dice_pooled"] <= 1 and figures["val_loss"] > 0
+    assert fitted["val_dice_mean"] == pytest.approx(figures["val_dice"], abs=1e-5)
 
 
 def chest(count=20):
