@@ -7,7 +7,7 @@ the work folder, which loader processes map.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def store_images(
     *,
     window: Window = LUNG_WINDOW,
     mask_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    drawn: Mapping[str, Callable[[tuple[int, int]], np.ndarray]] | None = None,
 ) -> tuple[StoredImage, ...]:
     """Read pictures, and their masks, in a child process and keep them as arrays.
 
@@ -78,6 +79,8 @@ def store_images(
         window: For pictures in HU.
         mask_of: Turns the values of a mask's picture into numbers of findings; None leaves masks
             out.
+        drawn: Findings that lie in another file: by the name of a picture's file, what gives their
+            numbers, uint8, for rows and columns. All pictures must be there.
 
     Returns:
         In the order of `images`.
@@ -86,6 +89,8 @@ def store_images(
         CohortError: If a picture or mask cannot be read, or they differ in size.
         OSError: If the disk is full or refuses.
     """
+    if drawn is not None:
+        _check_drawn(images, drawn)
     make_folder(folder)
     stored: list[StoredImage] = []
     with PictureChild() as read:
@@ -104,10 +109,30 @@ def store_images(
                         f"pixels like its picture, got {labels.shape[0]} x {labels.shape[1]}. "
                         "Give the mask of this picture."
                     )
+                labels = mask_of(labels)
+            if drawn is not None:
+                labels = drawn[image.file.name]((grey.shape[0], grey.shape[1]))
+            if labels is not None:
                 mask = folder / f"{place:06d}.mask.npy"
-                np.save(mask, mask_of(labels), allow_pickle=False)
+                np.save(mask, labels, allow_pickle=False)
             stored.append(StoredImage(image, file, mask, fingerprint(grey)))
     return tuple(stored)
+
+
+def _check_drawn(images: Images, drawn: Mapping[str, object]) -> None:
+    names = Counter(image.file.name for image in images)
+    for image in images:
+        name = image.file.name
+        if name not in drawn:
+            raise CohortError(
+                f"{image.where}: expected the picture among those with outlines, got none of its "
+                "name. Export the outlines of all pictures, also of those without a finding."
+            )
+        if names[name] > 1:
+            raise CohortError(
+                f"{image.where}: expected a file name of its own, as outlines are found by it, got "
+                f"{names[name]} pictures of one name. Rename them."
+            )
 
 
 @dataclass(frozen=True)

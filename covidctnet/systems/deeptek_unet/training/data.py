@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,12 @@ from covidctnet.errors import CohortError, UsageError
 from covidctnet.slicewise.aggregate import RunRule
 from covidctnet.slicewise.table import Images, read_images
 from covidctnet.systems.deeptek_unet.classes import CLASSES
-from covidctnet.systems.deeptek_unet.masks import mask_of_picture
+from covidctnet.systems.deeptek_unet.masks import (
+    Outline,
+    draw_outlines,
+    mask_of_picture,
+    read_via,
+)
 from covidctnet.systems.deeptek_unet.rule import SliceRule
 from covidctnet.systems.deeptek_unet.settings import MaskSettings, square
 from covidctnet.systems.deeptek_unet.transfer import divide_stages, read_plan
@@ -39,6 +44,8 @@ class MaskData(pl.LightningDataModule):
     Args:
         work: Receives the pictures as arrays, checkpoints and weights.
         images: Folder with ``images.csv``; empty where a plan names it.
+        outlines: JSON or CSV of the VGG Image Annotator with the lesions of all pictures; empty
+            where the table names masks.
         plan: YAML of the stages of transfer; empty for one data set.
         stage: Of the plan.
         patients_unknown: Allow pictures without a patient; then no figure is by patient.
@@ -58,6 +65,7 @@ class MaskData(pl.LightningDataModule):
         self,
         work: str,
         images: str = "",
+        outlines: str = "",
         plan: str = "",
         stage: str = "",
         patients_unknown: bool = False,
@@ -82,7 +90,12 @@ class MaskData(pl.LightningDataModule):
                 "expected a batch_size and kinds of 1 or more and workers of 0 or more, got "
                 f"{batch_size}, {kinds} and {workers}"
             )
+        if outlines and kinds > 1:
+            raise UsageError(
+                "expected masks for several kinds of lesion, got outlines. Draw masks."
+            )
         self.work = WorkFolder(work)
+        self.outlines = outlines
         self.settings = MaskSettings(size, level, width, rule, run)
         self.images, self.plan, self.stage = images, plan, stage
         self.patients_unknown, self.kinds, self.division = patients_unknown, kinds, division
@@ -107,7 +120,8 @@ class MaskData(pl.LightningDataModule):
             table,
             self.work.path / "pictures" / (self.stage or "images"),
             window=self.settings.window,
-            mask_of=partial(mask_of_picture, kinds=self.kinds),
+            mask_of=None if self.outlines else partial(mask_of_picture, kinds=self.kinds),
+            drawn=self._drawn() if self.outlines else None,
         )
         sides = divide_images(stored, table, self.division)
         if not any(one.labels().any() for one in sides["val"]):
@@ -130,6 +144,10 @@ class MaskData(pl.LightningDataModule):
         """Every slice of the validation patients."""
         slices = MaskSlices(self.sides["val"], self.settings.size)
         return self._loader(slices, in_turn(len(slices)))
+
+    def _drawn(self) -> dict[str, Callable[[tuple[int, int]], np.ndarray]]:
+        found = read_via(Path(self.outlines))
+        return {name: partial(_filled, outlines) for name, outlines in found.items()}
 
     def _read(self, folder: Path) -> Images:
         return read_images(folder, CLASSES, patients_unknown=self.patients_unknown)
@@ -183,3 +201,7 @@ class MaskSlices(Dataset[Pair]):
         picture = square(image.pixels(), self.size)
         labels = square(image.labels(), self.size, is_mask=True)
         return torch.from_numpy(picture)[None], torch.from_numpy(labels.astype(np.int64))
+
+
+def _filled(outlines: Sequence[Outline], shape: tuple[int, int]) -> np.ndarray:
+    return draw_outlines(outlines, shape).astype(np.uint8)

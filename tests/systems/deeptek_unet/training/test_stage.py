@@ -1,10 +1,14 @@
+import csv
+import json
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import covidctnet
 from covidctnet.cli import main
-from covidctnet.errors import StudyError, UsageError, WeightsError
+from covidctnet.errors import CohortError, StudyError, UsageError, WeightsError
 from covidctnet.slicewise.aggregate import RunRule, ScanScores, longest_run
 from covidctnet.systems.deeptek_unet.rule import SliceRule
 from covidctnet.systems.deeptek_unet.settings import MaskSettings, run_score, square
@@ -205,3 +209,40 @@ def test_the_rule_of_the_card_may_be_changed_on_the_command_line(pictures, tmp_p
     assert MaskSettings.from_card(data.settings.to_card()) == data.settings
     with pytest.raises(UsageError, match="expected a window"):
         MaskSettings(width=0)
+
+
+def outlines_of(folder, names=None):
+    """The lesions of `write_pictures` as rectangles, exported from VIA."""
+    told = {}
+    with (folder / "images.csv").open() as file:
+        for row in csv.DictReader(file):
+            mask = np.array(Image.open(folder / row["mask"]))
+            regions = []
+            if mask.any():
+                top, left = (int(n.min()) for n in np.nonzero(mask))
+                shape = {"name": "rect", "x": left, "y": top, "width": 12, "height": 12}
+                regions = [{"shape_attributes": shape, "region_attributes": {}}]
+            told[row["file"]] = {"filename": row["file"], "size": 1, "regions": regions}
+    return {name: entry for name, entry in told.items() if names is None or name in names}
+
+
+def test_outlines_of_via_teach_as_masks_do(tmp_path):
+    folder = write_pictures(tmp_path / "set", masks=True)
+    (tmp_path / "via.json").write_text(json.dumps(outlines_of(folder)))
+    found = []
+    for outlines in ("", str(tmp_path / "via.json")):
+        data = MaskData(str(tmp_path / "work"), images=str(folder), outlines=outlines)
+        data.setup("fit")
+        found.append([one.labels().copy() for one in data.taught()])
+    assert sum(labels.sum() for labels in found[0]) > 0
+    assert all(np.array_equal(one, two) for one, two in zip(*found, strict=True))
+
+
+def test_pictures_that_via_does_not_name_are_refused(tmp_path):
+    folder = write_pictures(tmp_path / "set", masks=True)
+    (tmp_path / "via.json").write_text(json.dumps(outlines_of(folder, {"p0_0.png"})))
+    data = MaskData(str(tmp_path / "w"), images=str(folder), outlines=str(tmp_path / "via.json"))
+    with pytest.raises(CohortError, match="expected the picture among those with outlines"):
+        data.setup("fit")
+    with pytest.raises(UsageError, match="expected masks for several kinds of lesion"):
+        MaskData(str(tmp_path / "w"), images=str(folder), outlines="via.json", kinds=2)
