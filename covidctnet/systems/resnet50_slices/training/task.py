@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -59,9 +60,10 @@ class SliceTask(SeededTask):
     def on_train_start(self) -> None:
         """Lay out the learning rates over the run."""
         batches = int(self.trainer.num_training_batches)
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
         epochs = int(self.trainer.max_epochs or 1)
         frozen = min(self.frozen_epochs, epochs - 1)
-        self._plan = FineTune(batches, epochs - frozen, frozen, self.learning_rate)
+        self._plan = FineTune(steps, epochs - frozen, frozen, self.learning_rate)
 
     def configure_optimizers(self) -> Any:
         """AdamW, whose rates and momentum are set before every step."""

@@ -2,6 +2,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from covidctnet.classes import CHEST_CT
@@ -10,6 +11,7 @@ from covidctnet.errors import StudyError, UsageError, WeightsError
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
 from covidctnet.systems.resnet50_slices.training.data import LabelledSlices, SliceData
+from covidctnet.systems.resnet50_slices.training.schedule import FineTune
 from covidctnet.systems.resnet50_slices.training.task import SliceTask
 from covidctnet.training.work import WorkFolder
 from covidctnet.weights import load_weights, save_weights
@@ -152,3 +154,34 @@ def test_a_crop_lies_elsewhere_in_every_epoch_and_in_the_middle_in_validation(tm
     places = {tuple(slices[0, seed][0][0, 0].tolist()) for seed in range(20)}
     assert len(places) > 10
     assert torch.equal(slices[0, 5][0], slices[0, 5][0])
+
+
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.parametrize("batches_a_step", [1, 2])
+def test_the_learning_rates_of_a_run_end_with_its_last_step(batches_a_step, tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    data = SliceData(str(tmp_path / "work"), images=str(folder), size=32, batch_size=4)
+    task = SliceTask("efficientnet_lite0", pretrained="", augment=False)
+    seen = []
+    task.on_train_batch_end = lambda *rest: seen.append(
+        [group["lr"] for group in task.trainer.optimizers[0].param_groups]
+    )
+    trainer = pl.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        accumulate_grad_batches=batches_a_step,
+    )
+    trainer.fit(task, data)
+    steps = 3 * 3 if batches_a_step == 1 else 3 * 2
+    plan = FineTune(steps // 3, epochs=2, frozen_epochs=1)
+    assert trainer.global_step == steps == plan.steps
+    expected = [rate for rate in plan.at(steps - 1).rates for _ in range(2)]
+    assert seen[-1] == pytest.approx(expected)
+    assert seen[0] == pytest.approx([r for r in plan.at(0).rates for _ in range(2)])
