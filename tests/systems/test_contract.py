@@ -13,7 +13,7 @@ from covidctnet.cli import main
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, WeightsError
-from covidctnet.evidence import SliceEvidence, evidence_from
+from covidctnet.evidence import Mask, SliceEvidence, evidence_from
 from covidctnet.io import read_study
 from covidctnet.registry import find_system, system_names
 from covidctnet.report.evidence import draw_picture
@@ -97,6 +97,8 @@ def test_every_system_is_found_loads_answers_twice_alike_and_keeps_its_card(
         draw_picture(few.evidence).content
         == draw_picture(e for e in whole.evidence if type(e) in map(type, few.evidence)).content
     )
+    if (mask := whole.find(Mask)) is not None:
+        assert mask.slices == tuple(range(len(mask.slices)))
     assert all(evidence_from(e.to_dict()) == e for e in one.evidence)
     assert "data:image/webp" in few._repr_html_()
     weights = load_weights(folder)

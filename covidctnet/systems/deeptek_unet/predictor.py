@@ -170,19 +170,26 @@ class MaskPredictor:
         )
         if keep == "numbers":
             return (told,)
+        first, end = prepared.first, prepared.first + len(probabilities)
         largest = np.sort(np.argsort(-areas, kind="stable")[:_PICTURE_SLICES])
-        count = len(probabilities)
         # The largest may lie outside the lungs only where nothing was found at all.
-        chosen = tuple(int(k) for k in np.clip(largest - prepared.first, 0, count - 1))
-        chosen = tuple(dict.fromkeys(chosen))
-        kept = range(count) if keep == "volumes" else chosen
-        score = np.stack([self._on_scan(probabilities[k], prepared).max(axis=0) for k in kept])
-        over = np.stack([_enlarged(prepared.pictures[k], prepared) for k in kept])
+        chosen = tuple(dict.fromkeys(np.clip(largest, first, end - 1).tolist()))
+        # An evaluation compares masks of all slices, so those without lung are there too.
+        kept = tuple(range(prepared.shape[0])) if keep == "volumes" else chosen
+        shape = (len(kept), *prepared.shape[1:])
+        score, over = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        searched = np.zeros(shape, bool)
+        for row, place in enumerate(kept):
+            if first <= place < end:
+                score[row] = self._on_scan(probabilities[place - first], prepared).max(axis=0)
+                over[row] = _enlarged(prepared.pictures[place - first], prepared)
+                searched[row] = True
         mask = Mask(
-            found=score > self.settings.rule.probability,
+            found=searched & (score > self.settings.rule.probability),
+            searched=searched,
             score=score,
             over=over,
-            slices=tuple(prepared.first + k for k in kept),
+            slices=kept,
             affine=prepared.affine,
             chosen=chosen if keep == "volumes" else (),
         )

@@ -9,6 +9,8 @@ from PIL import Image
 import covidctnet
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError, WeightsError
+from covidctnet.evaluation.localise import localise
+from covidctnet.evidence import Mask
 from covidctnet.slicewise.aggregate import RunRule, ScanScores, longest_run
 from covidctnet.systems.deeptek_unet.rule import SliceRule
 from covidctnet.systems.deeptek_unet.settings import MaskSettings, run_score, square
@@ -100,6 +102,21 @@ def test_a_run_of_15_slices_is_positive_and_14_are_not(count, positive, trained)
     model.network = Always(count)
     answer = model(prepared)
     assert (answer.label.title == "Covid-19") == positive
+
+
+def test_a_mask_of_the_whole_scan_has_every_slice_in_its_place(trained):
+    model = covidctnet.load(trained, device="cpu", precision="32")
+    volume = chest()
+    prepared = model.prepare(volume)
+    model.network = Always(15)
+    mask = model(prepared, keep="volumes").find(Mask)
+    lesions = np.zeros(volume.shape, bool)
+    lesions[prepared.first : prepared.first + 15] = True
+    assert prepared.first > 0 and mask.slices == tuple(range(20))
+    assert np.array_equal(mask.found, lesions)
+    assert localise(mask, lesions).dice == 1
+    seen = mask.searched.all(axis=(1, 2))
+    assert not seen[0] and seen.sum() == len(prepared.pictures)
 
 
 def test_a_scan_of_fewer_slices_than_the_run_is_refused(trained):
