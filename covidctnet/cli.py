@@ -160,8 +160,10 @@ def _overview() -> str:
 def _common_options(command: str) -> str:
     """What every command takes and no parser knows."""
     text = "\n--verbose logs the details to standard error.\n"
-    if command.startswith("train-"):
+    if command.startswith("train"):
         text += "--work FOLDER is short for --data.work FOLDER.\n"
+    if command == "train":
+        text += "--preset NAME takes the settings of a preset of the stage; flags win over it.\n"
     if presets := _presets(command):
         text += f"--preset NAME takes the settings of {', '.join(presets)}; flags win over it.\n"
     return text

@@ -1,4 +1,4 @@
-"""The ResNet-50 system on a folder of pictures, in folds, beside the shortcut baseline.
+"""The ResNet-50 system on a folder of pictures, in folds, and the shortcut baseline.
 
     python -m pipelines.experiments.slices.folds FOLDER --work runs/folds --preset tiny
 

@@ -1,9 +1,9 @@
-"""How long the networks of slices take beside timm's and segmentation-models-pytorch's own.
+"""Compare times of the networks of slices with timm's and segmentation-models-pytorch's own.
 
     python -m pipelines.experiments.slices_speed.run
 
 All ways take turns in one run, so that a busy machine is busy for all of them. Printed are medians
-over ours in float32; how far a way's scores lie from the plain network stands beside.
+over ours in float32; how far a way's scores lie from the plain network is the last column.
 """
 
 from __future__ import annotations
