@@ -187,11 +187,11 @@ def divide_images(
         sides = [roles.get(int(part), "train") for part in parts]
     else:
         sides = [_side(image) for image in images]
-        crossing = [pair for pair in copies if sides[pair[0]] != sides[pair[1]]]
-        if crossing:
-            first, second = (stored[place].image.where for place in crossing[0])
+        leaking = [pair for pair in copies if sides[pair[0]] != sides[pair[1]]]
+        if leaking:
+            first, second = (stored[place].image.where for place in leaking[0])
             raise CohortError(
-                f"expected copies of a picture in one split, got {len(crossing)} pairs in two, "
+                f"expected copies of a picture in one split, got {len(leaking)} pairs in two, "
                 f"such as {first} and {second}: what was tested would have been learned before. "
                 "Remove the copies, or give them one split."
             )

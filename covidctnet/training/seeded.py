@@ -76,7 +76,7 @@ class SeededTask(pl.LightningModule):
         torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the figures of the weights beside them."""
+        """Keep the figures of the weights with them."""
         # The card tells the figures of the weights it comes with, which are seldom the last ones.
         metrics = self.trainer.callback_metrics.items()
         checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}

@@ -161,7 +161,7 @@ def divide_stages(
     sides: dict[str, str] = {}
     first_in: dict[str, str] = {}
     open_patients: set[str] = set()
-    crossing: dict[tuple[str, str], set[str]] = {}
+    leaking: dict[tuple[str, str], set[str]] = {}
     for stage, rows in stages.items():
         for patient, side in rows:
             if not patient:
@@ -177,11 +177,11 @@ def divide_stages(
             if not side:
                 open_patients.add(patient)
             elif sides.setdefault(patient, side) != side:
-                crossing.setdefault((first_in[patient], stage), set()).add(patient)
+                leaking.setdefault((first_in[patient], stage), set()).add(patient)
             else:
                 first_in.setdefault(patient, stage)
-    if crossing:
-        (one, other), patients = next(iter(crossing.items()))
+    if leaking:
+        (one, other), patients = next(iter(leaking.items()))
         where = f"within {one}" if one == other else f"between {one} and {other}"
         raise CohortError(
             f"expected each patient on one side in all stages, got {len(patients)} who change "
