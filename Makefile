@@ -38,7 +38,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned, with the torchvision that was built for it.
 	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,systems,imagenet]'
 	touch $@
 
 lint: install ## Check style, imports and types
@@ -58,7 +58,7 @@ test: lint ## Lint, then all tests
 QUICK := tests/systems/covidctnet/networks tests/preprocess tests/report \
          tests/evaluation/test_curves.py tests/evaluation/test_intervals.py \
          tests/evaluation/test_metrics.py tests/trust/test_appearance.py tests/test_files.py \
-         tests/systems/covidctnet/test_burden.py tests/systems/covidctnet/test_perlin.py \
+         tests/systems/covidctnet/test_lesion_volume.py tests/systems/covidctnet/test_perlin.py \
          tests/systems/covidctnet/test_residual.py tests/test_results.py \
          tests/weights/test_shipped.py tests/test_volume.py tests/test_public_values.py
 

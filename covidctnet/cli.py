@@ -21,8 +21,8 @@ from covidctnet.errors import CovidCTNetError, UsageError
 __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
-# Their --preset is an option like others: a preset holds no settings for them.
-_OWN_PRESETS = ("weights",)
+# They find the files of --preset themselves, or have none.
+_OWN_PRESETS = ("train", "weights")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,9 +85,7 @@ def _run(arguments: list[str]) -> int:
     rest = [argument for argument in rest if argument != "--verbose"]
     _configure_logging(verbose)
     try:
-        # Presets of `train SYSTEM STAGE` are those of its stage.
-        presets_of = f"train-{rest[1]}" if name == "train" and len(rest) > 1 else name
-        return run_command(name, COMMANDS[name], _with_preset(presets_of, rest))
+        return run_command(name, COMMANDS[name], _with_preset(name, rest))
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
@@ -162,8 +160,10 @@ def _overview() -> str:
 def _common_options(command: str) -> str:
     """What every command takes and no parser knows."""
     text = "\n--verbose logs the details to standard error.\n"
-    if command.startswith("train-"):
+    if command.startswith("train"):
         text += "--work FOLDER is short for --data.work FOLDER.\n"
+    if command == "train":
+        text += "--preset NAME takes the settings of a preset of the stage; flags win over it.\n"
     if presets := _presets(command):
         text += f"--preset NAME takes the settings of {', '.join(presets)}; flags win over it.\n"
     return text

@@ -16,11 +16,12 @@ LIGHTNING_HOMES = ("training/*", "systems/*/training/*")
 TORCH_HOMES = (
     *LIGHTNING_HOMES,
     "devices.py",
+    "networks/*",
     "systems/*/networks/*",
     "systems/*/predictor.py",
     "systems/*/weights.py",
     "systems/covidctnet/denoise.py",
-    "systems/covidctnet/gradcam.py",
+    "systems/*/gradcam.py",
     "systems/covidctnet/keras_import.py",
     "systems/covidctnet/segment.py",
     "trust/out_of_distribution.py",

@@ -59,6 +59,13 @@ def test_the_presets_travel_in_the_wheel(unpacked):
     assert "nowhere" in done.stderr
 
 
+def test_presets_of_systems_travel_and_those_of_experiments_do_not(unpacked):
+    presets = unpacked / "covidctnet" / "shipped_pipelines"
+    assert (presets / "resnet50_slices" / "tiny" / "classifier.yaml").is_file()
+    assert (presets / "deeptek_unet" / "paper" / "segmenter.yaml").is_file()
+    assert not (presets / "experiments").exists()
+
+
 def test_the_shipped_weights_travel_in_the_wheel(unpacked):
     verified = run(unpacked, "weights", "verify")
     assert verified.returncode == 0, verified.stderr

@@ -35,7 +35,8 @@ def train(*words: str) -> None:
             f"expected covidctnet train SYSTEM STAGE, with one of {', '.join(system_names())}; "
             "covidctnet train --help lists the stages"
         )
-    system, stage, *flags = words
+    system, stage, *rest = words
+    flags = _with_system_preset(system, stage, rest)
     _train(system, stage, flags, f"train {system} {stage}")
 
 
@@ -67,6 +68,35 @@ def _stages() -> list[str]:
         else:
             lines += [f"  {name} {stage.name:<14}{stage.summary}" for stage in stages]
     return lines
+
+
+def _with_system_preset(system: str, stage: str, flags: Sequence[str]) -> list[str]:
+    """``--preset NAME`` stands for ``pipelines/SYSTEM/NAME/STAGE.yaml``.
+
+    Those of CovidCTNet are older: ``pipelines/NAME/train-STAGE.yaml``.
+    """
+    from covidctnet.weights.shipped import presets_root
+
+    root = presets_root()
+    own = system == "covidctnet"
+    found = root.glob(f"*/train-{stage}.yaml") if own else (root / system).glob(f"*/{stage}.yaml")
+    files = {file.parent.name: file for file in sorted(found)}
+    out: list[str] = []
+    rest = iter(flags)
+    for flag in rest:
+        name, _, value = flag.partition("=")
+        if name != "--preset":
+            out.append(flag)
+            continue
+        value = value or next(rest, "")
+        if value not in files:
+            known = ", ".join(files) or "none"
+            raise UsageError(
+                f"expected a preset of {system} {stage}, got {value!r:.80}; presets: {known}"
+            )
+        # In front, so that files and flags of the caller win.
+        out = ["--config", str(files[value]), *out]
+    return out
 
 
 def _train(system: str, stage: str, flags: Sequence[str], command: str) -> None:

@@ -7,7 +7,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +28,8 @@ class TrainCLI(LightningCLI):
     """A LightningCLI without subcommands that keeps its files in the work folder."""
 
     stage: str = ""
+    # The figure that chooses the best epoch, and whether the smallest or the largest is best.
+    monitor: ClassVar[tuple[str, str]] = ("val_loss", "min")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The options beyond those of task, data and trainer."""
@@ -48,6 +50,12 @@ class TrainCLI(LightningCLI):
             type=int,
             default=20,
             help="epochs without a better val_loss before training stops early",
+        )
+        parser.add_argument(
+            "--keep",
+            type=Literal["best", "last"],
+            default="best",
+            help="the network that becomes the weights: of the best val_loss, or of the last epoch",
         )
         parser.add_argument(
             "--attribution",
@@ -107,11 +115,14 @@ class TrainCLI(LightningCLI):
             *(self.config_init.trainer.callbacks or []),
             # Only after a validation: a run of a few steps ends before the first one.
             EarlyStopping(
-                "val_loss", patience=self.config.patience, check_on_train_epoch_end=False
+                self.monitor[0],
+                mode=self.monitor[1],
+                patience=self.config.patience,
+                check_on_train_epoch_end=False,
             ),
             # Two, as `save_last` writes the last one only when it is also the best; the best comes
             # first, as the last one holds its state.
-            _checkpoint(folder, "best", monitor="val_loss"),
+            _checkpoint(folder, "best", *self.monitor),
             _checkpoint(folder, "last"),
         ]
         trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
@@ -148,11 +159,14 @@ def _with_paths(state: dict[str, Any], change: Callable[[str], str]) -> dict[str
     return out
 
 
-def _checkpoint(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
+def _checkpoint(
+    folder: Path, name: str, monitor: str | None = None, mode: str = "min"
+) -> ModelCheckpoint:
     return _MovableCheckpoint(
         dirpath=folder / "checkpoints",
         filename=name,
         monitor=monitor,
+        mode=mode,
         enable_version_counter=False,
     )
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covidctnet.networks.fused import fold
 from covidctnet.systems.covidctnet.networks.bcdunet import BCDUNet, _Decoder
 from covidctnet.systems.covidctnet.networks.cnn3d import CNN3D
 from covidctnet.systems.covidctnet.networks.convlstm import ConvLSTMPair
@@ -77,11 +78,7 @@ class _FusedDecoder(nn.Module):
     def __init__(self, trained: _Decoder) -> None:
         super().__init__()
         norm, self.up = trained.norm, trained.up
-        assert norm.running_var is not None and norm.running_mean is not None
-        assert self.up.bias is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        self.up.weight.mul_(scale[:, None, None])  # (in, out, 2, 2)
-        self.up.bias.sub_(norm.running_mean).mul_(scale).add_(norm.bias)
+        fold(self.up, norm)
         self.backward_lstm = _FusedPair(trained.backward_lstm)
         self.forward_lstm = (
             None if trained.forward_lstm is None else _FusedPair(trained.forward_lstm)

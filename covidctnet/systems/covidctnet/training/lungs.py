@@ -23,8 +23,9 @@ from covidctnet.progress import track
 from covidctnet.systems.covidctnet.segment import pad_slices
 from covidctnet.systems.covidctnet.training.data import Pair, Slices, loader
 from covidctnet.systems.covidctnet.training.examples import ExampleSettings, draw_example
-from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask, Schedule
+from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask
 from covidctnet.training.augment import vary_slices
+from covidctnet.training.seeded import Schedule
 from covidctnet.training.work import WorkFolder, one_preprocessing
 from covidctnet.volume import Volume
 

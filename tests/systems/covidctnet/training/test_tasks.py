@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings
-from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask, SeededTask
+from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
+from covidctnet.training.seeded import SeededTask
 
 
 def seeded(seed=0):

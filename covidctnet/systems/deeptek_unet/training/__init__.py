@@ -1,0 +1,1 @@
+"""How the network learns: pixel by pixel, in stages that hand their weights on."""

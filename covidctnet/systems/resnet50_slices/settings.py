@@ -1,0 +1,109 @@
+"""How scans become square slices of bytes, for training and for answers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from covidctnet.errors import UsageError
+from covidctnet.slicewise.sampling import lung_range
+from covidctnet.slicewise.window import Window, hu_to_8_bit
+from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
+
+__all__ = ["SliceSettings", "lung_slices"]
+
+
+@dataclass(frozen=True)
+class SliceSettings:
+    """From Hounsfield units to what the network sees.
+
+    Attributes:
+        size: Rows and columns of a slice.
+        fit: ``crop`` takes the largest square of a slice, ``pad`` keeps all of it.
+        level: Middle of the window, HU.
+        width: Of the window, HU.
+        slices: Of a scan, evenly spaced over the lungs; all that there are, if fewer.
+    """
+
+    size: int = 448
+    fit: Fit = "crop"
+    level: float = -600.0
+    width: float = 1500.0
+    slices: int = 16
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.slices < 1 or self.fit not in get_args(Fit):
+            raise UsageError(
+                "expected a size of 32 or more, crop or pad as fit, and at least one slice, got "
+                f"{self.size}, {self.fit!r:.80} and {self.slices}"
+            )
+        # Refuses what is no window.
+        self.window  # noqa: B018
+
+    @property
+    def window(self) -> Window:
+        """The range of HU that is shown."""
+        return Window(self.level, self.width)
+
+    @classmethod
+    def from_card(cls, entry: Mapping[str, Any]) -> SliceSettings:
+        """The settings that a card states.
+
+        Raises:
+            UsageError: If they are none.
+        """
+        try:
+            return cls(**entry)
+        except TypeError as error:
+            raise UsageError(
+                f"expected {', '.join(asdict(cls()))} as settings, {error!s:.200}"
+            ) from None
+
+    def slice(self, hu: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
+        """One slice of a scan as the network sees it.
+
+        Args:
+            hu: Shape (row, column).
+            where: Of the crop, see `covidctnet.systems.resnet50_slices.resize.crop_box`.
+
+        Returns:
+            uint8, (size, size).
+        """
+        return self.picture(hu_to_8_bit(hu, self.window), where)
+
+    def picture(self, grey: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
+        """One picture as the network sees it.
+
+        Args:
+            grey: uint8, shape (row, column).
+            where: See `slice`.
+
+        Returns:
+            uint8, (size, size).
+        """
+        return resize(grey, self.size, fit=self.fit, where=where)
+
+
+def lung_slices(areas: np.ndarray, count: int) -> tuple[int, ...]:
+    """Slices evenly spaced over the lungs.
+
+    Args:
+        areas: Lung of each slice, in any unit.
+        count: How many; all slices that show lung, where there are fewer.
+
+    Returns:
+        Their places, rising.
+
+    Raises:
+        StudyError: ``NOT_CHEST`` if no slice shows lungs.
+    """
+    first, last = lung_range(areas)
+    shown = np.arange(first, last + 1)
+    if len(shown) <= count:
+        return tuple(shown.tolist())
+    # The middles of equal parts: the first and the last slice show little.
+    places = (np.arange(count) + 0.5) * len(shown) / count
+    return tuple(shown[places.astype(int)].tolist())

@@ -1,0 +1,1 @@
+"""How the network learns: fastai's ``fine_tune``, written for torch."""

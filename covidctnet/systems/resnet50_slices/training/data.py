@@ -1,0 +1,205 @@
+"""The slices that the network learns from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from covidctnet.cohort.store import StoredStudy
+from covidctnet.errors import UsageError
+from covidctnet.preprocess import PreprocessSettings
+from covidctnet.slicewise.table import read_images
+from covidctnet.systems.resnet50_slices.classes import CLASSES
+from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
+from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
+from covidctnet.training.images import Division, StoredImage, divide_images, store_images
+from covidctnet.training.order import Drawn, EpochOrder, in_turn
+from covidctnet.training.work import WorkFolder
+
+__all__ = ["LabelledSlices", "SliceData"]
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class SliceData(pl.LightningDataModule):
+    """Slices of a folder of pictures, or of the scans of a work folder; by patient on one side.
+
+    A batch is the slices, uint8 (batch, 1, size, size), and their classes, int64 (batch,).
+
+    Args:
+        work: Filled by preprocess; with `images`, it receives these as arrays.
+        images: Folder of pictures with ``images.csv`` or a folder for each class and patient;
+            empty for the scans of the work folder.
+        patients_unknown: Allow pictures without a patient; then no figure is by patient.
+        division: Of pictures, where their table names no split.
+        size: Rows and columns that the network sees.
+        fit: ``crop`` takes the largest square of a slice, ``pad`` keeps all of it.
+        slices: Of a scan, evenly spaced over the lungs.
+        level: Middle of the window for HU.
+        width: Of that window.
+        batch_size: Slices a step; slices that do not fill a batch are left out in training.
+        workers: Loader processes.
+        seed: Of the order.
+    """
+
+    def __init__(
+        self,
+        work: str,
+        images: str = "",
+        patients_unknown: bool = False,
+        division: Division = Division(),  # noqa: B008  (frozen)
+        size: int = 448,
+        fit: Fit = "crop",
+        slices: int = 16,
+        level: float = -600.0,
+        width: float = 1500.0,
+        batch_size: int = 32,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 2 or workers < 0:
+            raise UsageError(
+                "expected a batch_size of 2 or more, as the head normalises over a batch, and "
+                f"workers of 0 or more, got {batch_size} and {workers}"
+            )
+        self.work = WorkFolder(work)
+        self.images, self.patients_unknown, self.division = images, patients_unknown, division
+        self.settings = SliceSettings(size, fit, level, width, slices)
+        self.batch_size, self.seed = batch_size, seed
+        # A preset made for a large machine must run on a small one.
+        self.workers = min(workers, os.cpu_count() or 1)
+        self.sides: dict[str, list[StoredImage]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Read the pictures and divide them; scans have been divided by preprocess.
+
+        Raises:
+            CohortError: If the pictures contradict themselves.
+        """
+        if not self.images or self.sides:
+            return
+        table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
+        folder = self.work.path / "pictures"
+        stored = store_images(table, folder, window=self.settings.window)
+        self.sides = divide_images(stored, table, self.division)
+
+    def taught(self) -> list[StoredImage]:
+        """Pictures that teach the network or choose its epoch."""
+        return [*self.sides["train"], *self.sides["val"]]
+
+    def studies(self) -> list[StoredStudy]:
+        """Scans that teach the network or choose its epoch."""
+        return [study for split in ("train", "val") for study in self.work.studies(split)]
+
+    def train_dataloader(self) -> DataLoader[Pair]:
+        """Whole batches in an order that depends on seed and epoch.
+
+        Raises:
+            UsageError: If there are not enough slices for one.
+        """
+        slices = self.slices_of("train")
+        if len(slices) < self.batch_size:
+            raise UsageError(
+                f"expected at least {self.batch_size} slices for a batch, got {len(slices)}. "
+                "Choose a smaller --data.batch_size or more --data.slices."
+            )
+        return self._loader(slices, EpochOrder(len(slices), self.seed), drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Pair]:
+        """Every slice of the validation patients."""
+        slices = self.slices_of("val")
+        return self._loader(slices, in_turn(len(slices)), drop_last=False)
+
+    def slices_of(self, split: str) -> LabelledSlices:
+        """The slices of a split, with their classes."""
+        if self.images:
+            return LabelledSlices.of_images(self.sides[split], self.settings)
+        return LabelledSlices.of_scans(self.work.studies(split), self.settings)
+
+    def _loader(
+        self, slices: LabelledSlices, order: EpochOrder | list[Drawn], *, drop_last: bool
+    ) -> DataLoader[Pair]:
+        return DataLoader(
+            slices,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=drop_last,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+Where = tuple[float, float]
+
+
+class LabelledSlices(Dataset[Pair]):
+    """Slices with their classes; the place of a crop is drawn by the seed that comes with an index.
+
+    Args:
+        slices: For each, what makes its picture (size, size) from the place of the crop.
+        labels: Class of each.
+    """
+
+    def __init__(
+        self, slices: Sequence[Callable[[Where], np.ndarray]], labels: Sequence[int]
+    ) -> None:
+        self.slices, self.labels = slices, labels
+
+    @classmethod
+    def of_scans(cls, studies: Sequence[StoredStudy], settings: SliceSettings) -> LabelledSlices:
+        """Slices of stored scans.
+
+        Args:
+            studies: Preprocessed, with their lungs and labels.
+            settings: Of the slices.
+
+        Raises:
+            UsageError: If a scan is stored without lungs or label.
+        """
+        slices: list[Callable[[Where], np.ndarray]] = []
+        labels: list[int] = []
+        for study in studies:
+            if study.lungs is None or study.label is None:
+                raise UsageError(
+                    f"study {study.id} is stored without lungs or label. Run preprocess again."
+                )
+            label = CLASSES.parse(study.label.title)
+            for place in lung_slices(study.lungs.sum(axis=(1, 2)), settings.slices):
+                slices.append(partial(_of_scan, study, place, settings))
+                labels.append(int(label))
+        return cls(slices, labels)
+
+    @classmethod
+    def of_images(cls, images: Sequence[StoredImage], settings: SliceSettings) -> LabelledSlices:
+        """Stored pictures."""
+        slices = [partial(_of_image, image, settings) for image in images]
+        return cls(slices, [int(image.image.label) for image in images])
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, drawn: Drawn) -> Pair:
+        item, seed = drawn
+        where: Where = CENTRE
+        if seed >= 0:
+            x, y = np.random.default_rng(seed).random(2)
+            where = float(x), float(y)
+        return torch.from_numpy(self.slices[item](where))[None], torch.tensor(self.labels[item])
+
+
+def _of_scan(study: StoredStudy, place: int, settings: SliceSettings, where: Where) -> np.ndarray:
+    low, high = PreprocessSettings(**study.settings).window_hu
+    return settings.slice(study.slice(place) * (high - low) + low, where)
+
+
+def _of_image(image: StoredImage, settings: SliceSettings, where: Where) -> np.ndarray:
+    return settings.picture(image.pixels(), where)

@@ -1,0 +1,101 @@
+"""A task that repeats exactly: every random draw is a function of seed, step and process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+
+__all__ = ["Schedule", "SeededTask"]
+
+# Share of the steps over which the learning rate rises from a tenth.
+WARM_UP_SHARE = 0.03
+
+Schedule = Literal["constant", "cosine"]
+
+
+class SeededTask(pl.LightningModule):
+    """A task whose every random draw is a function of seed, step and rank.
+
+    Dropout, augmentation and noise therefore repeat exactly when a run is resumed, wherever it
+    was interrupted, and differ between the processes of a distributed run.
+    """
+
+    def __init__(self, seed: int, learning_rate: float, schedule: Schedule) -> None:
+        super().__init__()
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.schedule: Schedule = schedule
+        # Sums of the validation figures by their names, and cases, of this process and epoch.
+        self._scores: dict[tuple[str, ...], tuple[torch.Tensor, int]] = {}
+
+    def generator(self, stage: int, step: int) -> torch.Generator:
+        """A fresh generator on this module's device for one step of a stage."""
+        rank = self.trainer.global_rank if self._trainer is not None else 0
+        mixed = hash((self.seed, stage, step, rank)) % 2**63
+        return torch.Generator(device=self.device).manual_seed(mixed)
+
+    def moment(self, batch_idx: int) -> int:
+        """A number that no other training batch of the run has.
+
+        `global_step` counts the optimizer's steps, which may take several batches each.
+        """
+        batches = self.trainer.accumulate_grad_batches if self._trainer is not None else 1
+        return self.global_step * batches + batch_idx % batches
+
+    def add_scores(self, scores: Mapping[str, torch.Tensor], count: int) -> None:
+        """Take the validation figures of a batch into those of the epoch.
+
+        Args:
+            scores: Means over the batch, by name.
+            count: Cases of the batch.
+        """
+        batch = torch.stack([value.detach().float() * count for value in scores.values()])
+        before, cases = self._scores.get(tuple(scores), (torch.zeros_like(batch), 0))
+        self._scores[tuple(scores)] = (before + batch, cases + count)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over all cases of all processes.
+
+        Lightning's own mean over processes counts shares of unequal size alike, in whole numbers.
+        """
+        for names, (sums, cases) in self._scores.items():
+            totals = torch.cat([sums, sums.new_tensor([float(cases)])])
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.all_reduce(totals)
+            means = totals[:-1] / totals[-1]
+            # The same on all processes: their mean is the value, and Lightning asks for it.
+            told = dict(zip(names, means, strict=True))
+            self.log_dict(told, prog_bar=True, sync_dist=True)
+        self._scores.clear()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what draws from the global generator, such as dropout."""
+        torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the figures of the weights with them."""
+        # The card tells the figures of the weights it comes with, which are seldom the last ones.
+        metrics = self.trainer.callback_metrics.items()
+        checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}
+
+    def configure_optimizers(self) -> Any:
+        """Adam, and the fall of its learning rate."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        if self.schedule == "constant":
+            return optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        warm_up = max(1, round(WARM_UP_SHARE * steps))
+
+        def factor(step: int) -> float:
+            rise = min(1.0, 0.1 + 0.9 * step / warm_up)
+            fall = 0.5 * (1 + torch.cos(torch.tensor(min(step / steps, 1.0) * torch.pi)).item())
+            return rise * fall
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
