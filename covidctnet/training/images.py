@@ -222,7 +222,7 @@ def describe_images(
 
     Args:
         taught: That trained the network, or chose its epoch.
-        attribution: Whom the licence of the data wants named.
+        attribution: Whom the licence of the data requires to be named.
         synthetic: Whether all of them are of phantoms.
     """
     patients = {one.image.patient for one in taught}
