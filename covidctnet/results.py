@@ -89,7 +89,7 @@ class Prediction:
 
         Returns:
             ``study``, ``label``, ``status``, ``probabilities``, ``prediction_set``, ``flags``,
-            ``distance``, ``evidence``, ``acquisition``, ``seconds``, ``weights`` and ``notes``,
+            ``ood_score``, ``evidence``, ``acquisition``, ``seconds``, ``weights`` and ``notes``,
             always all of them and in this order. Labels are their keys (``covid19``); what is not
             known is None.
         """
