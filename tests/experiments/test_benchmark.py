@@ -294,7 +294,7 @@ def test_the_command_prints_json_and_fills_a_page(tiny, tmp_path, capsys):
         (["--studies", "-1"], "--studies must be 0 or more, got -1"),
         (["--picture", "x.svg"], "--studies 200"),
         (["--scan", "/nowhere"], "does not exist"),
-        (["--scan", __file__], "wants a folder of DICOM files"),
+        (["--scan", __file__], "expects a folder of DICOM files"),
         (["--into", "/nowhere/page.md"], "the folder of page.md does not exist"),
         (["--into", small.__file__], "name another file"),
         (["--studies", "2", "--picture", "/nowhere/x.svg"], "the folder of --picture"),

@@ -98,12 +98,12 @@ RESIDUAL, CT = np.full((2, 3, 3), -0.5), np.ones((2, 3, 3), np.float32)
 @pytest.mark.parametrize(
     ("which", "expected"), [("residual", [-0.5]), ("ct", [1]), ("both", [-0.5, 1])]
 )
-def test_the_classifier_reads_the_residual_first_and_the_ct_second(which, wanted):
+def test_the_classifier_reads_the_residual_first_and_the_ct_second(which, expected):
     choice = ResidualSettings(classifier_input=which)
     array = choice.compose(residual=RESIDUAL, ct=CT)
     assert array.shape == (choice.channels, 2, 3, 3)
     assert array.dtype == np.float32
-    assert array[:, 0, 0, 0].tolist() == wanted
+    assert array[:, 0, 0, 0].tolist() == expected
 
 
 def test_what_the_classifier_does_not_read_may_be_missing():
