@@ -38,8 +38,9 @@ UPRIGHT = 0.1
 SAME_DIRECTION = 0.99
 # A stack that shares more than this with another shows the same part of the body.
 SAME_PART = 0.5
-# And as a second scan of it, by itself, it reaches no further than by this share of the first.
-FURTHER = 0.2
+# And as a second scan of it, by itself, it reaches no further than by so many slices or mm: what
+# goes on for longer is a part of the body that the first scan lacks.
+FURTHER, FURTHER_MM = 2, 5.0
 # On the places of one grid, so far behind the end of a stack another one still goes on with it: the
 # slices between them are missing. Off the grid it must be nearer.
 MAX_HOLE_MM = 60.0
@@ -188,7 +189,8 @@ def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
         and is_alike(first, ends.first, anywhere=True)
         and np.abs(places[:, 1:]).max() <= ends.limit + ends.drift
     ):
-        is_second = shared > SAME_PART * len(heights) and count <= FURTHER * len(stack.frames)
+        is_little = count <= max(FURTHER, FURTHER_MM / ends.step)
+        is_second = shared > SAME_PART * len(heights) and is_little
         if is_second and not _is_copied(stack, ends, other, places):
             return 0
         if any(_is_next(way, ends.step, ends.limit) for way in ways):
