@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
@@ -149,7 +151,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
             "it is cut. Export them as one series, or choose the part with "
             f'read_volume(..., series="{best.key}").',
         )
-    ties = [s.key for s in ranked if s.rank == best.rank]
+    ties = [s.key for s in ranked if s.rank == best.rank or _lies_between(best, s)]
     if len(ties) > 1:
         raise StudyError(
             "AMBIGUOUS_SERIES",
@@ -165,6 +167,22 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         if s is not best
     ]
     return best, dropped
+
+
+def _lies_between(one: Stack, other: Stack) -> bool:
+    """Whether two stacks of one series lie between each other's slices: neither is all of it.
+
+    One of them may have a slice more than the other, which is no reason to choose it.
+    """
+    if one.series != other.series or one.placement is None or other.placement is None:
+        return False
+    step = one.placement.step_mm
+    if abs(other.placement.step_mm - step) > 0.01 * step:
+        return False
+    if abs(len(one.frames) - len(other.frames)) > 1:
+        return False
+    way = np.array(other.frames[0].position) - np.array(one.frames[0].position)
+    return 0.1 < float(way @ one.placement.axes[:, 0]) / step % 1 < 0.9
 
 
 def _reason(stack: Stack, best: Stack, longest: float) -> str:

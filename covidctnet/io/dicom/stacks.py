@@ -42,9 +42,10 @@ MAX_FORMATS = 100
 # What only counts acquisitions or slices, and does so within one scan in some archives.
 _ORDER = "order of the instance numbers"
 _COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID", _ORDER)
+_TIMES = ("AcquisitionTime", "AcquisitionDateTime", "TriggerTime")
 # What tells two slices of one place apart, and varies within one scan: for slices in turn the
 # pixels are asked first.
-_VARYING = (*_COUNTS, "exposure")
+_VARYING = (*_COUNTS, *_TIMES, "exposure")
 # What headers give wrongly too often to divide slices that no place divides.
 _DOUBTFUL = ("SliceThickness",)
 # Fewer slices than this in turn are no acquisition; so many are asked whether they go on.
@@ -224,8 +225,8 @@ def _unwoven(placement: Placement) -> list[list[Frame]] | None:
     """Acquisitions that lie between each other's slices apart; None for one scan.
 
     Slices that a mark divides in turn are of several acquisitions. What only counts, an acquisition
-    or an instance number, also divides the slices of one scan in some archives: there the pixels
-    decide, and where these say nothing, the mark does.
+    or an instance number, and a time also divide the slices of one scan in some archives: there the
+    pixels decide, and where these say nothing, the mark does.
     """
     is_whole = _is_even(placement)
     for name, parts in [*_partitions(placement), *_by_order(placement)]:
