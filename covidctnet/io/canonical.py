@@ -294,7 +294,11 @@ def volume_of(
     turned = canonical(array, affine)
     hu, more = as_hu(turned.array)
     check_hu(hu)
-    check_filled(hu, code="CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE")
+    if reader == "dicom":
+        # Stored zeros are other HU by the rescaling of each slice.
+        check_filled(hu, code="CORRUPT_SLICE")
+    else:
+        check_filled(hu, code="CORRUPT_FILE", filler=0)
     found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

@@ -22,12 +22,14 @@ MIN_WEDGE = 0.1
 MIN_ROWS = 2
 
 
-def check_filled(hu: np.ndarray, *, code: str) -> None:
+def check_filled(hu: np.ndarray, *, code: str, filler: float | None = None) -> None:
     """Refuse a scan with slices, or ends of slices, of one value where its neighbours show tissue.
 
     Args:
         hu: Canonical orientation, shape (slice, row, column).
         code: Of the refusal.
+        filler: The HU that a broken copy is filled up with in the end of a slice, where that is
+            known: other values there are what a program leaves outside of a turned scan.
 
     Raises:
         StudyError: With that code.
@@ -54,9 +56,7 @@ def check_filled(hu: np.ndarray, *, code: str) -> None:
             views = [hu[k, ::-1] if flip else hu[k] for k in (i, *beside)]
             is_one = views[0][: ends[i]].min() == views[0][: ends[i]].max()
             value = views[0][0, 0]
-            if value and code == "CORRUPT_FILE":
-                # A file is filled up with stored zeros; what a program leaves outside of a turned
-                # scan is air.
+            if filler is not None and value != filler:
                 continue
             found += is_one and all(
                 _tissue(v[rows]) and not _has(v[rows], value) for v in views[1:]

@@ -6,6 +6,7 @@ import pytest
 
 from covidctnet import StudyError, find_studies, read_volume
 from tests.io import series
+from tests.io.series import a_body
 
 ELSEWHERE = series.uid("elsewhere")
 
@@ -86,4 +87,15 @@ def test_each_image_beside_a_scan_counts_once(tmp_path):
 
     series.write(tmp_path, series.a_scan((32, 20, 16)), change=numbered(other_format))
     with pytest.raises(StudyError, match=r"got 12 images .* where the scan of 20 slices"):
+        read_volume(tmp_path)
+
+
+def test_a_repeat_that_goes_on_for_some_slices_is_no_second_scan(tmp_path):
+    # Twenty slices, then ten more from the fourteenth place on: four that the first scan lacks.
+    one, again = a_body()[:20], a_body(seed=4)[14:24]
+    series.write(tmp_path / "a", one, change=numbered())
+    affine = series.an_affine()
+    affine[:3, 3] += affine[:3, 0] * 14
+    series.write(tmp_path / "b", again, series="again", affine=affine, change=numbered())
+    with pytest.raises(StudyError, match=r"4 images of another .* where the scan of 20 slices"):
         read_volume(tmp_path)

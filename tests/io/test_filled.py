@@ -1,0 +1,26 @@
+"""Scans that were cut short and filled up, and turned scans that only look like it."""
+
+import pytest
+
+from covidctnet import StudyError
+from covidctnet.io.filled import check_filled
+from tests.io.series import a_body
+
+
+def ending_in(value):
+    """A scan whose last slice has one value in its lower half."""
+    hu = a_body()
+    hu[-1, hu.shape[1] // 2 :] = value
+    return hu
+
+
+def test_a_file_that_ends_in_stored_zeros_is_refused():
+    with pytest.raises(StudyError, match=r"CORRUPT_FILE.*1 of 32 have one value in a part"):
+        check_filled(ending_in(0), code="CORRUPT_FILE", filler=0)
+
+
+def test_air_outside_of_a_turned_scan_is_no_broken_file():
+    hu = ending_in(-1024)
+    check_filled(hu, code="CORRUPT_FILE", filler=0)
+    with pytest.raises(StudyError, match="CORRUPT_SLICE"):
+        check_filled(hu, code="CORRUPT_SLICE")
