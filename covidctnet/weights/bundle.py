@@ -16,6 +16,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from covidctnet._version import __version__
 from covidctnet.classes import Classes
 from covidctnet.errors import WeightsError
 from covidctnet.registry import find_system
@@ -50,6 +51,23 @@ class Weights:
     def classes(self) -> Classes:
         """The classes that they tell apart."""
         return classes_of(self.card)
+
+    def provenance(self, device: torch.device, precision: str) -> dict[str, Any]:
+        """What an answer by these weights must carry to be repeated.
+
+        Args:
+            device: Where the networks run.
+            precision: Of the networks.
+        """
+        return {
+            "covidctnet": __version__,
+            "torch": torch.__version__,
+            "device": str(device),
+            "precision": precision,
+            "weights": self.name,
+            "weights_digest": self.digest,
+            "card": dict(self.card),
+        }
 
     @property
     def seen(self) -> str:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from covidctnet._version import __version__
 from covidctnet.chest.gate import ChestScan, check_chest, known_chest, prepare_chest
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.store import StoredStudy
@@ -183,13 +182,8 @@ class CovidCTNet:
         """What a result must carry to be repeated."""
         changed = sorted(self._changed())
         return {
-            "covidctnet": __version__,
-            "torch": torch.__version__,
-            "device": str(self.device),
-            "precision": self.precision,
-            "weights": self.weights.name,
+            **self.weights.provenance(self.device, self.precision),
             "weights_digest": self.weights_digest,
-            "card": dict(self.weights.card),
             # The card does not describe these.
             **({"changed_after_loading": changed} if changed else {}),
         }

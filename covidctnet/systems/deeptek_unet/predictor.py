@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from covidctnet._version import __version__
 from covidctnet.chest.gate import check_chest, look_for_chest
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import PredictorInfo, RunSettings
@@ -75,15 +74,7 @@ class MaskPredictor:
     @property
     def info(self) -> PredictorInfo:
         """What this predictor is."""
-        told = {
-            "covidctnet": __version__,
-            "torch": torch.__version__,
-            "device": str(self.device),
-            "precision": self.precision,
-            "weights": self.weights.name,
-            "weights_digest": self.weights.digest,
-            "card": dict(self.weights.card),
-        }
+        told = self.weights.provenance(self.device, self.precision)
         return PredictorInfo.of(self.weights, told)
 
     def prepare(self, scan: Volume | StoredStudy, /) -> Prepared:
