@@ -31,6 +31,8 @@ __all__ = [
 CPU_BATCH, GPU_BATCH = 4, 64
 # Voxels around the lungs that the denoiser sees: vessels and chest wall tell what the border is.
 CONTEXT = 8
+# Rows and columns of every denoiser divide by it, those on blocks of 2 x 2 pixels as well.
+MULTIPLE = 2 * STRIDE
 COMPILER = "inductor"
 
 
@@ -238,18 +240,18 @@ def lung_box(lungs: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns around the lungs that the denoiser needs to see.
 
     Args:
-        lungs: bool, shape (slice, row, column), rows and columns multiples of 8.
+        lungs: bool, shape (slice, row, column), any rows and columns that the denoiser reads.
 
     Returns:
         Slices of rows and of columns, `CONTEXT` voxels around the lungs where the image has them,
-        whose lengths are multiples of 8; everything where there is no lung.
+        whose ends are multiples of 16 or those of the image; everything where there is no lung.
     """
     box = []
     for axis, size in ((1, lungs.shape[1]), (2, lungs.shape[2])):
         there = np.flatnonzero(lungs.any(axis=tuple({0, 1, 2} - {axis})))
         first, last = (there[0], there[-1] + 1) if len(there) else (0, size)
-        start = max(0, first - CONTEXT) // STRIDE * STRIDE
-        stop = min(size, -(-(last + CONTEXT) // STRIDE) * STRIDE)
+        start = max(0, first - CONTEXT) // MULTIPLE * MULTIPLE
+        stop = min(size, -(-(last + CONTEXT) // MULTIPLE) * MULTIPLE)
         box.append(slice(int(start), int(stop)))
     return box[0], box[1]
 

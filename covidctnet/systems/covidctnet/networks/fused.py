@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from covidctnet.networks.fused import fold
-from covidctnet.systems.covidctnet.networks.bcdunet import BCDUNet, _Decoder
+from covidctnet.systems.covidctnet.networks.bcdunet import BCDUNet, _Decoder, on_blocks
 from covidctnet.systems.covidctnet.networks.cnn3d import CNN3D
 from covidctnet.systems.covidctnet.networks.convlstm import ConvLSTMPair
 
@@ -34,7 +34,7 @@ class FusedBCDUNet(nn.Module):
     def __init__(self, trained: BCDUNet, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         trained = copy.deepcopy(trained).eval().requires_grad_(False)
-        self.dtype = dtype
+        self.dtype, self.shrink = dtype, trained.shrink
         self.encoder2, self.encoder3 = trained.encoder2[2:], trained.encoder3
         self.dense1, self.dense2, self.dense3 = trained.dense1, trained.dense2, trained.dense3
         # Folded in float32, rounded once.
@@ -51,14 +51,10 @@ class FusedBCDUNet(nn.Module):
             kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `BCDUNet.forward` in evaluation mode.
+        """As `BCDUNet.forward` in evaluation mode, in float32."""
+        return on_blocks(self._layers, x, self.shrink)
 
-        Args:
-            x: In [0, 1], shape (batch, 1, row, column); rows and columns are multiples of 8.
-
-        Returns:
-            In [0, 1], float32, the same shape.
-        """
+    def _layers(self, x: Tensor) -> Tensor:
         skip1 = self.encoder1(x.contiguous(memory_format=torch.channels_last))  # (B, F, H, W)
         skip2 = self.encoder2(self.entry2(self.pool(skip1)).to(self.dtype))  # (B, 2F, H/2, W/2)
         skip1 = skip1.to(self.dtype)

@@ -43,15 +43,19 @@ class BCDUNetTask(SeededTask):
         depth: Literal[1, 3],
         bidirectional: bool,
         gates: Literal["sigmoid", "hard_sigmoid"],
+        shrink: Literal[1, 2] = 1,
     ) -> None:
         """Make the network, and what a card says of it."""
-        self.architecture = {
+        self.architecture: dict[str, Any] = {
             "base": base,
             "depth": depth,
             "bidirectional": bidirectional,
             "gates": gates,
         }
-        network = BCDUNet(base=base, depth=depth, bidirectional=bidirectional, gates=gates)
+        if shrink != 1:
+            # Cards of whole slices stay what they were before there were blocks.
+            self.architecture["shrink"] = shrink
+        network = BCDUNet(**self.architecture)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
@@ -68,6 +72,7 @@ class DenoiserTask(BCDUNetTask):
         depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
         bidirectional: Let the ConvLSTMs read both ways.
         gates: Gate activation of the ConvLSTMs.
+        shrink: 2 lets the network work on means over blocks of 2 x 2 pixels; see `BCDUNet`.
         learning_rate: Of Adam, at its highest.
         schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
         loss: ``l1``; ``l1_ssim`` adds what structure differs; ``bce`` is the published code's.
@@ -76,8 +81,8 @@ class DenoiserTask(BCDUNetTask):
         augment: Vary the slices.
         variation: How far.
         patch: Rows and columns of a patch around a point of the lungs that a step trains on, a
-            multiple of 8; 0 takes whole slices. The network is convolutional: patches cost less
-            and are lung for the most part.
+            multiple of 8 (16 with `shrink` 2); 0 takes whole slices. The network is convolutional:
+            patches cost less and are lung for the most part.
         compiled: Let `torch.compile` write kernels for the network; worth its minute on a GPU.
         seed: Of everything random in a step.
     """
@@ -88,6 +93,7 @@ class DenoiserTask(BCDUNetTask):
         depth: Literal[1, 3] = 3,
         bidirectional: bool = True,
         gates: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
+        shrink: Literal[1, 2] = 1,
         learning_rate: float = 1e-3,
         schedule: Schedule = "cosine",
         loss: DenoiserLoss = "l1",
@@ -100,9 +106,10 @@ class DenoiserTask(BCDUNetTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
-        if patch < 0 or patch % STRIDE:
-            raise UsageError(f"patch must be 0 or a multiple of {STRIDE}, got {patch}")
-        self.build(base, depth, bidirectional, gates)
+        multiple = STRIDE * shrink
+        if patch < 0 or patch % multiple:
+            raise UsageError(f"patch must be 0 or a multiple of {multiple}, got {patch}")
+        self.build(base, depth, bidirectional, gates, shrink)
         self.loss: DenoiserLoss = loss
         self.patch = patch
         self.lungs_weight = lungs_weight

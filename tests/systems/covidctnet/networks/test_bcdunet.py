@@ -251,3 +251,27 @@ def test_an_odd_or_empty_base_is_refused(base):
 def test_an_unknown_depth_is_refused():
     with pytest.raises(ValueError, match=r"depth must be 1 \(D1\) or 3 \(D3\), got 2"):
         BCDUNet(4, 2)
+
+
+@torch.inference_mode()
+def test_on_blocks_the_mean_of_each_block_is_the_denoised_mean_and_pixels_keep_their_difference():
+    torch.manual_seed(0)
+    blocks = BCDUNet(4, 1, bidirectional=False, shrink=2).eval()
+    whole = BCDUNet(4, 1, bidirectional=False).eval()
+    whole.load_state_dict(blocks.state_dict())
+    x = torch.rand(2, 1, 32, 48)
+    means, out = F.avg_pool2d(x, 2), blocks(x)
+    torch.testing.assert_close(F.avg_pool2d(out, 2), whole(means), rtol=0, atol=1e-6)
+    taken = x - out
+    assert taken.std() > 1e-3
+    torch.testing.assert_close(
+        taken, F.interpolate(F.avg_pool2d(taken, 2), scale_factor=2.0), rtol=0, atol=1e-6
+    )
+
+
+def test_on_blocks_rows_and_columns_must_be_multiples_of_16():
+    network = BCDUNet(2, 1, bidirectional=False, shrink=2)
+    with pytest.raises(ValueError, match=r"multiples of 16, got \(1, 1, 24, 32\)"):
+        network(torch.zeros(1, 1, 24, 32))
+    with pytest.raises(ValueError, match="shrink must be 1 or 2, got 3"):
+        BCDUNet(2, shrink=3)

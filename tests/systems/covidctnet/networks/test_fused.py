@@ -40,6 +40,14 @@ def test_the_rewritten_denoiser_equals_the_plain_one_to_float_rounding(depth, bi
     torch.testing.assert_close(FusedBCDUNet(plain)(seen), expected, rtol=0, atol=1e-6)
 
 
+@torch.inference_mode()
+def test_the_rewritten_denoiser_works_on_the_same_blocks():
+    plain = trained(4)
+    plain.shrink = 2
+    seen = torch.rand(2, 1, 32, 48)
+    torch.testing.assert_close(FusedBCDUNet(plain)(seen), plain(seen), rtol=0, atol=1e-6)
+
+
 @every_kind
 @torch.inference_mode()
 def test_eight_bits_stay_near_the_plain_denoiser(depth, bidirectional, gates):

@@ -3,6 +3,8 @@ import socket
 import pytest
 import torch
 
+from covidctnet.errors import UsageError
+from covidctnet.systems.covidctnet.networks import BCDUNet
 from covidctnet.systems.covidctnet.training.noise import NoiseSettings
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.training.seeded import SeededTask
@@ -192,3 +194,11 @@ def test_validation_figures_weigh_every_case_alike_whatever_the_processes(tmp_pa
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(validate_a_share, (port, tmp_path), nprocs=2)
     assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == ["0.25", "0.25"]
+
+
+def test_the_card_says_that_a_denoiser_works_on_blocks_and_only_then():
+    assert "shrink" not in DenoiserTask(base=2).architecture
+    task = DenoiserTask(base=2, shrink=2)
+    assert BCDUNet(**task.architecture).shrink == task.network.shrink == 2
+    with pytest.raises(UsageError, match="patch must be 0 or a multiple of 16, got 24"):
+        DenoiserTask(base=2, shrink=2, patch=24)
