@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import UsageError
@@ -45,17 +46,21 @@ class BCDUNetTask(SeededTask):
         gates: Literal["sigmoid", "hard_sigmoid"],
         shrink: Literal[1, 2] = 1,
     ) -> None:
-        """Make the network, and what a card says of it."""
+        """Make the network, and what a card says of it.
+
+        Where the network of the card works on means over blocks, that of the task has the same
+        layers and learns on such means: noise need not be drawn for pixels that nothing looks at.
+        """
         self.architecture: dict[str, Any] = {
             "base": base,
             "depth": depth,
             "bidirectional": bidirectional,
             "gates": gates,
         }
+        network = BCDUNet(**self.architecture)
         if shrink != 1:
             # Cards of whole slices stay what they were before there were blocks.
             self.architecture["shrink"] = shrink
-        network = BCDUNet(**self.architecture)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
@@ -72,7 +77,8 @@ class DenoiserTask(BCDUNetTask):
         depth: Dense blocks at the bottom: 3 (D3) or 1 (D1).
         bidirectional: Let the ConvLSTMs read both ways.
         gates: Gate activation of the ConvLSTMs.
-        shrink: 2 lets the network work on means over blocks of 2 x 2 pixels; see `BCDUNet`.
+        shrink: 2 lets the network work on means over blocks of 2 x 2 pixels; see `BCDUNet`. Patch
+            and noise are then measured in blocks.
         learning_rate: Of Adam, at its highest.
         schedule: ``cosine`` falls to zero over the run; ``constant`` stays.
         loss: ``l1``; ``l1_ssim`` adds what structure differs; ``bce`` is the published code's.
@@ -81,8 +87,8 @@ class DenoiserTask(BCDUNetTask):
         augment: Vary the slices.
         variation: How far.
         patch: Rows and columns of a patch around a point of the lungs that a step trains on, a
-            multiple of 8 (16 with `shrink` 2); 0 takes whole slices. The network is convolutional:
-            patches cost less and are lung for the most part.
+            multiple of 8; 0 takes whole slices. The network is convolutional: patches cost less
+            and are lung for the most part.
         compiled: Let `torch.compile` write kernels for the network; worth its minute on a GPU.
         seed: Of everything random in a step.
     """
@@ -106,9 +112,9 @@ class DenoiserTask(BCDUNetTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, schedule)
-        multiple = STRIDE * shrink
-        if patch < 0 or patch % multiple:
-            raise UsageError(f"patch must be 0 or a multiple of {multiple}, got {patch}")
+        if patch < 0 or patch % STRIDE:
+            raise UsageError(f"patch must be 0 or a multiple of {STRIDE}, got {patch}")
+        self.shrink = shrink
         self.build(base, depth, bidirectional, gates, shrink)
         self.loss: DenoiserLoss = loss
         self.patch = patch
@@ -157,7 +163,7 @@ class DenoiserTask(BCDUNetTask):
         self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator
     ) -> torch.Tensor:
         """The loss of a batch, with noise and variations drawn from `generator`."""
-        clean, lungs = batch
+        clean, lungs = self._blocks(*batch)
         if self.augment:
             clean, lungs = vary_slices(clean, lungs, generator=generator, settings=self.variation)
         if self.patch:
@@ -167,7 +173,7 @@ class DenoiserTask(BCDUNetTask):
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         """Loss, and how well painted and healthy lung are told apart."""
-        clean, lungs = batch
+        clean, lungs = self._blocks(*batch)
         # The same noise in every epoch: the curve shows the network, not the dice.
         noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))
         output = self(noisy)
@@ -198,6 +204,15 @@ class DenoiserTask(BCDUNetTask):
                 "with another --seed_everything, a larger --model.base or a smaller "
                 "--model.learning_rate."
             )
+
+    def _blocks(
+        self, clean: torch.Tensor, lungs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network looks at: means over blocks; lungs where at least half is lung."""
+        if self.shrink == 1:
+            return clean, lungs
+        parts = F.avg_pool2d(lungs, self.shrink)
+        return F.avg_pool2d(clean, self.shrink), (parts >= 0.5).to(lungs.dtype)
 
     def _loss(self, output: torch.Tensor, clean: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
         return slice_loss(output, clean, lungs, kind=self.loss, lungs_weight=self.lungs_weight)

@@ -2,6 +2,7 @@ import socket
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
 from covidctnet.systems.covidctnet.networks import BCDUNet
@@ -199,6 +200,22 @@ def test_validation_figures_weigh_every_case_alike_whatever_the_processes(tmp_pa
 def test_the_card_says_that_a_denoiser_works_on_blocks_and_only_then():
     assert "shrink" not in DenoiserTask(base=2).architecture
     task = DenoiserTask(base=2, shrink=2)
-    assert BCDUNet(**task.architecture).shrink == task.network.shrink == 2
-    with pytest.raises(UsageError, match="patch must be 0 or a multiple of 16, got 24"):
-        DenoiserTask(base=2, shrink=2, patch=24)
+    made = BCDUNet(**task.architecture)
+    made.load_state_dict(task.network.state_dict())
+    assert made.shrink == 2
+    with pytest.raises(UsageError, match="patch must be 0 or a multiple of 8, got 20"):
+        DenoiserTask(base=2, patch=20)
+
+
+@torch.no_grad()
+def test_a_denoiser_of_blocks_learns_on_means_what_its_card_does_on_pixels(batch):
+    clean, lungs = batch
+    task = DenoiserTask(base=2, shrink=2, noise=NoiseSettings(share=0.0), augment=False).eval()
+    made = BCDUNet(**task.architecture).eval()
+    made.load_state_dict(task.network.state_dict())
+    loss = task.loss_of(batch, torch.Generator().manual_seed(0))
+    means, parts = (F.avg_pool2d(each, 2) for each in (clean, lungs))
+    each = (F.avg_pool2d(made(clean), 2) - means).abs()
+    inside = (parts >= 0.5).float()
+    expected = each.mean() + (each * inside).sum() / inside.sum().clamp_min(1)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-5)
