@@ -126,9 +126,9 @@ def content_id(path: File) -> str:
 def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool = False) -> Found:
     """Find the studies under some paths.
 
-    DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.dicom.uids` for
-    those whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file that
-    it names are one. A zip archive counts as a folder; one within another is not opened. Other
+    DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.dicom.grouping`
+    for those whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file
+    that it names are one. A zip archive counts as a folder; one within another is not opened. Other
     files are passed over and counted, and so are pipes and devices, which are never opened. Links
     to files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
     folder, which is refused when it is read; in a folder of no study or of several it becomes a
@@ -467,7 +467,7 @@ def _parts(found: Group, every_series: bool) -> Iterator[tuple[str, str | None, 
     parts: dict[str | None, list[File]] = {}
     ct: set[str | None] = set()
     for path, identity in found.entries:
-        key = None if path in found.idle_series else identity.series_uid
+        key = None if path in found.single_series else identity.series_uid
         parts.setdefault(key, []).append(path)
         if identity.sop_class == CT_IMAGE or identity.sop_class in ENHANCED_CT:
             ct.add(key)

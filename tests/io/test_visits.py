@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from covidctnet import StudyError, find_studies, read_study
-from covidctnet.io.dicom import uids
+from covidctnet.io.dicom import grouping, pairs
 from covidctnet.io.dicom.frame import Identity
 from tests.io import series
 
@@ -191,9 +191,9 @@ def identities(count, per_scan):
 
 def test_grouping_takes_no_comparison_of_every_file_with_every_other(monkeypatch):
     calls = []
-    monkeypatch.setattr(uids, "_is_one_scan", lambda *_: calls.append("scan"))
-    monkeypatch.setattr(uids, "_are_copies", lambda *_: calls.append("copies"))
-    groups, _ = uids.group(identities(2000, 100))
+    monkeypatch.setattr(pairs, "is_one_scan", lambda *_: calls.append("scan"))
+    monkeypatch.setattr(pairs, "are_copies", lambda *_: calls.append("copies"))
+    groups, _ = grouping.group(identities(2000, 100))
     assert len(groups) == 20
     # Pairs of the 20 scans at most, not of the 2000 files.
     assert len(calls) <= 2 * 20 * 19

@@ -4,6 +4,7 @@ from covidctnet.io.archive import DamagedFileError
 from covidctnet.io.dicom.elements import NotDicomError, looks_like_dicom
 from covidctnet.io.dicom.frame import Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES
+from covidctnet.io.dicom.grouping import Group, group
 from covidctnet.io.dicom.headers import (
     CT_IMAGE,
     ENHANCED_CT,
@@ -15,7 +16,6 @@ from covidctnet.io.dicom.headers import (
 from covidctnet.io.dicom.read import Survey, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice
-from covidctnet.io.dicom.uids import Group, group
 
 __all__ = [
     "CT_IMAGE",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from covidctnet.io.archive import File
 
-__all__ = ["Frame", "Identity", "PixelFormat"]
+__all__ = ["Entry", "Frame", "Identity", "PixelFormat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class Identity:
     orientation: tuple[float, ...] | None = None
     visit: tuple[str, ...] = ()
     is_slice: bool = False
+
+
+# A file and what it says of where it belongs.
+Entry = tuple[File, Identity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,8 @@ class Frame:
         index: Which frame of the file, from 0.
         pixels: How the file stores them.
         study_uid: StudyInstanceUID, or empty.
-        series_uid: SeriesInstanceUID, or empty; see `covidctnet.io.dicom.uids` for UIDs that say
-            nothing.
+        series_uid: SeriesInstanceUID, or empty; `covidctnet.io.dicom.single_uids` takes those away
+            that say nothing.
         sop_uid: SOPInstanceUID.
         sop_class: SOP class UID.
         series_number: SeriesNumber as it is written.

@@ -33,9 +33,9 @@ from covidctnet.io.dicom.headers import (
 )
 from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
+from covidctnet.io.dicom.single_uids import without_single_uids
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_named_amid, is_stray
-from covidctnet.io.dicom.uids import without_idle_uids
 from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
@@ -153,7 +153,7 @@ def survey(
     files_of = _Files(frames)
     if series_uid is not None:
         frames = [f for f in frames if f.series_uid == series_uid]
-    frames, notes = without_idle_uids(frames)
+    frames, notes = without_single_uids(frames)
     if series is not None:
         frames = _only(frames, series)
     ct = [f for f in frames if f.sop_class == CT_IMAGE or f.sop_class in ENHANCED_CT]

@@ -1,0 +1,153 @@
+"""Files of one folder, series and frame of reference, and where their slices lie."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.io.dicom.frame import Entry, Identity
+from covidctnet.io.dicom.geometry import (
+    MIN_SLICES,
+    STEP_TOLERANCE,
+    STEP_TOLERANCE_MM,
+    usual_step,
+)
+from covidctnet.io.dicom.single_uids import one_each
+
+__all__ = [
+    "COSINE_TOLERANCE",
+    "JOINT_SHARE",
+    "Block",
+    "Extent",
+    "are_copies",
+    "blocks_of",
+    "is_one_scan",
+]
+
+# Two blocks of one scan may share this part of the shorter one.
+JOINT_SHARE = 0.1
+COSINE_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Files of one folder, series and frame of reference."""
+
+    folder: Path
+    series: str
+    frame: str
+    entries: list[Entry] = field(default_factory=list)
+
+    @cached_property
+    def slices(self) -> list[Identity]:
+        """What its files say that may be slices of a scan."""
+        return [found for _, found in self.entries if found.is_slice]
+
+    @cached_property
+    def extent(self) -> Extent | None:
+        """Where its slices lie; None when they do not say."""
+        return extent_of(self.slices)
+
+    @cached_property
+    def keys(self) -> frozenset[Hashable]:
+        """What tells its slices from others."""
+        return frozenset((s.sop_uid, s.position, s.number) for s in self.slices)
+
+    @cached_property
+    def numbers(self) -> frozenset[float]:
+        """Instance numbers of its slices."""
+        return frozenset(s.number for s in self.slices if s.number is not None)
+
+    @cached_property
+    def visit(self) -> tuple[str, ...]:
+        """What most of its slices say of the visit."""
+        found = Counter(s.visit for s in self.slices)
+        return found.most_common(1)[0][0] if found else ()
+
+    @cached_property
+    def number(self) -> str:
+        """The number of the series; empty when its slices carry none, or several."""
+        numbers = {s.series_number for s in self.slices}
+        return next(iter(numbers)) if len(numbers) == 1 else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where the slices of a scan lie.
+
+    Attributes:
+        axes: Columns: normal of the slices, direction down and direction across.
+        heights: Along the normal, mm, rising, each once.
+        beside: Medians down and across, mm.
+        step: Usual distance of neighbours, mm.
+    """
+
+    axes: np.ndarray
+    heights: np.ndarray
+    beside: np.ndarray
+    step: float
+
+    @property
+    def length(self) -> float:
+        """From the first slice to the last, mm."""
+        return float(self.heights[-1] - self.heights[0])
+
+
+def blocks_of(entries: list[Entry]) -> list[Block]:
+    """Files, divided by folder, series and frame of reference.
+
+    A UID that each of many slices has for itself does not divide them.
+    """
+    single_series = one_each(entries, [found.series_uid for _, found in entries])
+    single_frames = one_each(entries, [found.frame_of_reference for _, found in entries])
+    blocks: dict[tuple[Path, str, str], Block] = {}
+    for i, entry in enumerate(entries):
+        path, found = entry
+        series = "" if i in single_series else found.series_uid
+        frame = "" if i in single_frames else found.frame_of_reference
+        key = (path.parent, series, frame)
+        blocks.setdefault(key, Block(*key)).entries.append(entry)
+    return list(blocks.values())
+
+
+def are_copies(one: Block, other: Block) -> bool:
+    """Whether most slices of one are slices of the other."""
+    a, b = one.keys, other.keys
+    return len(a & b) * 2 > min(len(a), len(b))
+
+
+def extent_of(slices: Sequence[Identity]) -> Extent | None:
+    """Where slices lie; None when they do not say, or in several directions."""
+    placed = [s for s in slices if s.position is not None and s.orientation is not None]
+    if len(placed) < MIN_SLICES or len(placed) < len(slices):
+        return None
+    directions = np.array([s.orientation for s in placed])
+    if np.abs(directions - directions[0]).max() > COSINE_TOLERANCE:
+        return None
+    across, down = directions[0].reshape(2, 3)
+    axes = np.stack([np.cross(across, down), down, across], axis=1)
+    places = np.array([s.position for s in placed]) @ axes
+    heights = np.unique(np.round(places[:, 0], 2))
+    if len(heights) < 2:
+        return None
+    return Extent(axes, heights, np.median(places[:, 1:], axis=0), usual_step(heights))
+
+
+def is_one_scan(one: Extent, other: Extent) -> bool:
+    """Whether two blocks lie on one grid, one where the other goes on or woven into it."""
+    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
+    if (
+        np.abs(one.axes - other.axes).max() > COSINE_TOLERANCE
+        or np.abs(one.beside - other.beside).max() > STEP_TOLERANCE_MM
+    ):
+        return False
+    shared = len(np.intersect1d(one.heights, other.heights))
+    if shared > max(1, JOINT_SHARE * min(len(one.heights), len(other.heights))):
+        return False
+    steps = np.diff(np.union1d(one.heights, other.heights))
+    return bool(np.abs(steps - np.median(steps)).max() <= tolerance)

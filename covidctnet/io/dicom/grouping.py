@@ -1,0 +1,180 @@
+"""Which files belong together, where the UIDs that should say so have been changed.
+
+Anonymisers treat all files alike: they write one UID for all patients, or one for every file, or
+none. A UID is believed as long as a second witness does not contradict it: the folder, the frame of
+reference, the grid of positions, what is alike in all files of one visit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covidctnet.io.archive import File
+from covidctnet.io.dicom.blocks import Extent, blocks_of
+from covidctnet.io.dicom.frame import Entry, Identity
+from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE_MM
+from covidctnet.io.dicom.single_uids import one_each, one_each_in_series
+from covidctnet.io.dicom.unions import Unions
+from covidctnet.io.dicom.visits import visits_of
+
+__all__ = ["Group", "group"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Files of one study.
+
+    Attributes:
+        text: What its id is made of.
+        entries: Its files and what they say.
+        single_series: Files that have a series UID each, which says nothing.
+        notes: What was decided.
+    """
+
+    text: str
+    entries: Sequence[Entry]
+    single_series: frozenset[File] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
+    """Divide files into studies.
+
+    By study UID over all folders; a folder stands for it where no file names a study, or each file
+    names another. One study UID over scans that have nothing else in common is several studies.
+
+    Args:
+        entries: Files that could be identified.
+
+    Returns:
+        The studies, and files that name no study in folders where others do.
+    """
+    own_study = one_each(entries, [found.study_uid for _, found in entries])
+    own_study |= one_each_in_series(entries)
+    nameless = [not found.study_uid or i in own_study for i, (_, found) in enumerate(entries)]
+    named_in: dict[Path, str] = {}
+    for (path, found), is_nameless in zip(entries, nameless, strict=True):
+        if not is_nameless:
+            named_in.setdefault(path.parent, found.study_uid)
+    unions = Unions()
+    strays: list[File] = []
+    keys: list[Hashable | None] = []
+    series: dict[tuple[Path, str], Hashable] = {}
+    for i, (path, found) in enumerate(entries):
+        key: Hashable = ("folder", path.parent) if nameless[i] else ("study", found.study_uid)
+        if found.series_uid and not nameless[i]:
+            # A series of one folder is in one study; reading says that its slices disagree.
+            unions.join(series.setdefault((path.parent, found.series_uid), key), key)
+        keys.append(key)
+    for i, (path, found) in enumerate(entries):
+        if not nameless[i] or path.parent not in named_in:
+            continue
+        home = series.get((path.parent, found.series_uid))
+        if home is None and found.is_slice:
+            strays.append(path)
+            keys[i] = None
+        else:
+            keys[i] = home or ("study", named_in[path.parent])
+    # Folders without study UIDs that share a series or a frame of reference.
+    links: dict[tuple[str, str], Hashable] = {}
+    single = one_each(entries, [found.series_uid for _, found in entries])
+    for i, (_, found) in enumerate(entries):
+        key_of = keys[i]
+        if key_of is None or not nameless[i]:
+            continue
+        marks = [("frame", found.frame_of_reference)]
+        marks += [] if i in single else [("series", found.series_uid)]
+        for mark in marks:
+            if mark[1]:
+                unions.join(links.setdefault(mark, key_of), key_of)
+    studies: dict[Hashable, list[int]] = {}
+    for i, key_of in enumerate(keys):
+        if key_of is not None:
+            studies.setdefault(unions.root(key_of), []).append(i)
+    studies = _with_lost(studies, entries)
+    groups = []
+    for places in studies.values():
+        groups += _groups_of_study([entries[i] for i in places], [nameless[i] for i in places])
+    return groups, strays
+
+
+def _with_lost(
+    studies: dict[Hashable, list[int]], entries: Sequence[Entry]
+) -> dict[Hashable, list[int]]:
+    """Studies, with single slices that lie where a scan in their folder goes on.
+
+    Their study UID was damaged, or belongs to another study: reading says that they disagree.
+    """
+    scans: dict[Path, list[Hashable]] = {}
+    lone: list[tuple[Hashable, int]] = []
+    for key, places in studies.items():
+        slices = [i for i in places if entries[i][1].is_slice]
+        if len(places) == 1:
+            lone.append((key, places[0]))
+        elif len(slices) >= MIN_SLICES:
+            for folder in {entries[i][0].parent for i in slices}:
+                scans.setdefault(folder, []).append(key)
+    ends: dict[tuple[Path, Hashable], list[Extent]] = {}
+    out = dict(studies)
+    for key, i in lone:
+        path, found = entries[i]
+        for home in scans.get(path.parent, ()):
+            if (path.parent, home) not in ends:
+                blocks = blocks_of([entries[k] for k in studies[home]])
+                here = [a.extent for a in blocks if a.folder == path.parent]
+                ends[path.parent, home] = [extent for extent in here if extent is not None]
+            if any(_goes_on_with(extent, found) for extent in ends[path.parent, home]):
+                out[home] = [*out[home], *out.pop(key)]
+                break
+    return out
+
+
+def _goes_on_with(extent: Extent, found: Identity) -> bool:
+    """Whether a slice lies where the one before the first or behind the last would."""
+    if found.position is None:
+        return False
+    height, *beside = np.array(found.position) @ extent.axes
+    off = min(
+        abs(height - extent.heights[0] + extent.step),
+        abs(height - extent.heights[-1] - extent.step),
+    )
+    return bool(
+        off <= extent.step / 4 and np.abs(beside - extent.beside).max() <= STEP_TOLERANCE_MM
+    )
+
+
+def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
+    uids = sorted(
+        {found.study_uid for (_, found), n in zip(entries, nameless, strict=True) if not n}
+    )
+    visits = visits_of(entries)
+    notes: tuple[str, ...] = ()
+    if not uids:
+        has_own = any(found.study_uid for _, found in entries)
+        what = "every file names a study of its own" if has_own else "no file names its study"
+        notes = (f"{what}: the folder was taken for the study",)
+    if len(visits) > 1:
+        notes += (
+            f"one study UID over {len(visits)} scans that have nothing else in common: each was "
+            "taken for a study",
+        )
+    out = []
+    for visit in visits:
+        text = uids[0] if uids and len(visits) == 1 else "\n".join([*uids, _fingerprint(visit)])
+        single = one_each(visit, [found.series_uid for _, found in visit])
+        out.append(Group(text, visit, frozenset(visit[i][0] for i in single), notes))
+    return out
+
+
+def _fingerprint(entries: Sequence[Entry]) -> str:
+    """What stands for a study that no UID tells from others."""
+    lines = sorted(
+        f"{found.series_uid} {found.sop_uid} {found.position} {found.number}"
+        for _, found in entries
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

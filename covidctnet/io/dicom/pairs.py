@@ -1,0 +1,200 @@
+"""What every two blocks of a study have in common, and what parts them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from covidctnet.io.archive import File
+from covidctnet.io.dicom.blocks import (
+    COSINE_TOLERANCE,
+    JOINT_SHARE,
+    Block,
+    Extent,
+    are_copies,
+    is_one_scan,
+)
+from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
+from covidctnet.io.dicom.geometry import SAME_PLACE, STEP_TOLERANCE, STEP_TOLERANCE_MM
+from covidctnet.io.dicom.headers import read_frames
+from covidctnet.io.dicom.neighbours import SAME_PART
+from covidctnet.io.dicom.voxels import same_pixels
+
+__all__ = ["Pairs"]
+
+# Two blocks off one grid, of which one begins where the other ends, lie so near to one line.
+MAX_ASIDE_MM = 30.0
+# In two folders, where several patients are likelier than one scan.
+MAX_ASIDE_ELSEWHERE_MM = 2.0
+
+
+class Pairs:
+    """What is to be said of every two of some blocks, as matrices.
+
+    Args:
+        blocks: Of one study UID.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = blocks
+        extents = [block.extent for block in blocks]
+        self._has = np.array([extent is not None for extent in extents])
+        none = Extent(np.zeros((3, 3)), np.zeros(2), np.zeros(2), 1.0)
+        known = [extent or none for extent in extents]
+        self._known = known
+        axes = np.array([extent.axes.ravel() for extent in known])
+        beside = np.array([extent.beside for extent in known])
+        self._step = np.array([extent.step for extent in known])
+        self._low = np.array([extent.heights[0] for extent in known])
+        self._high = np.array([extent.heights[-1] for extent in known])
+        both = self._has[:, None] & self._has[None, :]
+        self._parallel = both & _near(axes, COSINE_TOLERANCE)
+        self._in_line = self._parallel & _near(beside, STEP_TOLERANCE_MM)
+        self._nearly_in_line = self._parallel & _near(beside, MAX_ASIDE_MM)
+        self._nearly_in_line &= ~self.elsewhere | _near(beside, MAX_ASIDE_ELSEWHERE_MM)
+        length = self._high - self._low
+        self._common = np.minimum.outer(self._high, self._high) - np.maximum.outer(
+            self._low, self._low
+        )
+        self._overlap = self._common > JOINT_SHARE * np.minimum.outer(length, length)
+        self._largest = np.maximum.outer(self._step, self._step)
+        tolerance = np.maximum(STEP_TOLERANCE_MM, STEP_TOLERANCE * self._largest)
+        self._same_step = np.abs(np.subtract.outer(self._step, self._step)) <= tolerance
+        phase = np.subtract.outer(self._low, self._low) / self._largest
+        self._off = np.abs(phase - np.round(phase))
+
+    @cached_property
+    def like(self) -> np.ndarray:
+        """A UID holds the two together."""
+        frames, series = self._codes("frame"), self._codes("series")
+        same_series = (series[:, None] == series[None, :]) & (series >= 0)[:, None]
+        return np.asarray((frames[:, None] == frames[None, :]) | same_series)
+
+    @cached_property
+    def elsewhere(self) -> np.ndarray:
+        """They lie in two folders."""
+        folders = self._codes("folder")
+        return np.asarray(folders[:, None] != folders[None, :])
+
+    @cached_property
+    def one_scan(self) -> np.ndarray:
+        """They lie on one grid, one where the other goes on or woven into it."""
+        found = np.zeros_like(self._parallel)
+        adjoin = self._in_line & ~self._overlap & (-self._common <= 2 * self._largest)
+        woven = self._in_line & self._overlap & self._same_step & (self._off > SAME_PLACE / 2)
+        for i, j in np.argwhere(np.triu(adjoin | woven, 1)):
+            found[i, j] = is_one_scan(self._known[i], self._known[j])
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def go_on(self) -> np.ndarray:
+        """They are two parts of one scan by their places, on one grid or off it."""
+        found = self.one_scan.copy()
+        # On one grid each reaches further than the other: a scan in two series that overlap.
+        further = np.less.outer(self._low, self._low) & np.less.outer(self._high, self._high)
+        on_grid = self._in_line & self._same_step & (self._off <= SAME_PLACE / 2)
+        staggered = on_grid & (further | further.T) & (self._common >= 0)
+        for i, j in np.argwhere(np.triu(staggered, 1)):
+            length = min(self._known[i].length, self._known[j].length)
+            found[i, j] |= self._common[i, j] <= SAME_PART * length or _hold_copies(
+                self._blocks[i], self._blocks[j], self._known[i]
+            )
+        # Off the grid, by another step or place, one begins where the other ends.
+        smallest = np.minimum.outer(self._step, self._step)
+        meet = (self._common <= 1.1 * smallest) & (-self._common <= 1.5 * self._largest)
+        found |= np.triu(self._nearly_in_line & meet, 1)
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """Most slices of one are slices of the other."""
+        found = np.zeros_like(self._parallel)
+        # Two parts of one scan may be copied as well, so only the ranges must meet.
+        candidates = self._in_line & self._same_step & (self._common >= 0)
+        candidates |= ~self._has[:, None] & ~self._has[None, :]
+        for i, j in np.argwhere(np.triu(candidates, 1)):
+            found[i, j] = are_copies(self._blocks[i], self._blocks[j])
+        return np.asarray(found | found.T)
+
+    @cached_property
+    def against(self) -> np.ndarray:
+        """Something says that they are of two visits, whatever their UIDs."""
+        series, elsewhere = self._codes("series", empty=True), self.elsewhere
+        same_series = series[:, None] == series[None, :]
+        numbers, frames = self._codes("number"), self._codes("frame")
+        same_number = (numbers[:, None] == numbers[None, :]) & (numbers >= 0)[:, None]
+        is_told = (numbers >= 0) | (frames >= 0)
+        untold = ~is_told[:, None] & ~is_told[None, :]
+        # A visit numbers its series: two of one number, or without number and frame of reference,
+        # that show one part of the body in one way are two scans; two reconstructions of a scan
+        # have other steps and begin and end together.
+        ends = np.maximum(
+            np.abs(np.subtract.outer(self._low, self._low)),
+            np.abs(np.subtract.outer(self._high, self._high)),
+        )
+        alike = self._same_step & self._overlap
+        rebuilt = ~self._same_step & self._overlap & (ends <= self._largest)
+        other = same_number & (alike | ~rebuilt | elsewhere)
+        other |= untold & (alike | (elsewhere & ~rebuilt))
+        found = self._parallel & other & ~same_series
+        for i, j in np.argwhere(np.triu(same_series & elsewhere, 1)):
+            one, second = self._blocks[i], self._blocks[j]
+            if self._has[i] and self._has[j]:
+                # Two parts of one scan have one step.
+                other_step = self._parallel[i, j] and not self._same_step[i, j]
+                collide = (self._overlap[i, j] or other_step) and not self.copies[i, j]
+            else:
+                collide = not are_copies(one, second) and bool(one.numbers & second.numbers)
+            found[i, j] = found[j, i] = collide
+        found |= elsewhere & self._other_visit()
+        return np.asarray(found & ~self.go_on & ~np.eye(len(found), dtype=bool))
+
+    def _other_visit(self) -> np.ndarray:
+        visits = [block.visit for block in self._blocks]
+        found = np.zeros_like(self._parallel)
+        for k in range(max(map(len, visits), default=0)):
+            codes = _coded([visit[k] if k < len(visit) else "" for visit in visits])
+            said = codes >= 0
+            found |= (codes[:, None] != codes[None, :]) & said[:, None] & said[None, :]
+        return found
+
+    def _codes(self, name: str, *, empty: bool = False) -> np.ndarray:
+        return _coded([getattr(block, name) for block in self._blocks], empty=empty)
+
+
+def _coded(values: Sequence[Hashable], *, empty: bool = False) -> np.ndarray:
+    """A number for each value; -1 for empty ones unless they count as a value."""
+    known: dict[Hashable, int] = {}
+    return np.array(
+        [known.setdefault(v, len(known)) if v or empty else -1 for v in values], dtype=int
+    )
+
+
+def _near(values: np.ndarray, limit: float) -> np.ndarray:
+    """Which rows differ by no more than a limit in every column."""
+    found = np.ones((len(values), len(values)), dtype=bool)
+    for column in values.T:
+        found &= np.abs(np.subtract.outer(column, column)) <= limit
+    return found
+
+
+def _hold_copies(one: Block, other: Block, extent: Extent) -> bool:
+    """Whether two hold the same image at a place that both have, by its pixels."""
+
+    def by_height(block: Block) -> dict[float, File]:
+        return {
+            round(float(np.array(found.position) @ extent.axes[:, 0]), 1): path
+            for path, found in block.entries
+            if found.is_slice and found.position is not None
+        }
+
+    mine, its = by_height(one), by_height(other)
+    for height in sorted(mine.keys() & its.keys()):
+        try:
+            (a,), (b,) = read_frames(mine[height]), read_frames(its[height])
+        except (DamagedFileError, NotDicomError, OSError, ValueError):
+            continue
+        return same_pixels(a, b)
+    return False
