@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from covidctnet.io.dicom.geometry import (
     usual_step,
 )
 from covidctnet.io.dicom.single_uids import one_each
+from covidctnet.io.dicom.visit_marks import common_marks, common_minute
 
 __all__ = [
     "COSINE_TOLERANCE",
@@ -66,8 +66,12 @@ class Block:
     @cached_property
     def visit(self) -> tuple[str, ...]:
         """What most of its slices say of the visit."""
-        found = Counter(s.visit for s in self.slices)
-        return found.most_common(1)[0][0] if found else ()
+        return common_marks([s.visit for s in self.slices])
+
+    @cached_property
+    def minute(self) -> int | None:
+        """What most of its slices say of the study's time."""
+        return common_minute([s.minute for s in self.slices])
 
     @cached_property
     def number(self) -> str:

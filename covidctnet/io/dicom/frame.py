@@ -23,8 +23,9 @@ class Identity:
         number: InstanceNumber, if it is one.
         position: Of the first voxel, LPS mm, or None.
         orientation: Direction cosines, or None.
-        visit: Digests of what is alike in all files of one patient's visit: id, date of birth,
-            sex, age, date of the study; each empty when the header has none.
+        visit: What is alike in all files of one patient's visit, see
+            `covidctnet.io.dicom.visit_marks`.
+        minute: Of the study's time, from midnight; or None.
         is_slice: Whether it may be a single slice of a scan: CT storage, no localizer.
     """
 
@@ -38,6 +39,7 @@ class Identity:
     position: tuple[float, ...] | None = None
     orientation: tuple[float, ...] | None = None
     visit: tuple[str, ...] = ()
+    minute: int | None = None
     is_slice: bool = False
 
 
@@ -116,6 +118,9 @@ class Frame:
         scanner: Maker and model; no serial number, no place.
         exposure_mas: Of the slice, mAs, if the header tells it.
         has_table: Whether a table turns stored numbers into others, a Modality LUT.
+        visit: What is alike in all files of one patient's visit, see
+            `covidctnet.io.dicom.visit_marks`.
+        minute: Of the study's time, from midnight; or None.
     """
 
     file: File
@@ -144,3 +149,5 @@ class Frame:
     scanner: str = ""
     exposure_mas: float | None = None
     has_table: bool = False
+    visit: tuple[str, ...] = ()
+    minute: int | None = None

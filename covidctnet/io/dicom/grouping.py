@@ -46,7 +46,7 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
     """Divide files into studies.
 
     By study UID over all folders; a folder stands for it where no file names a study, or each file
-    names another. One study UID over scans that have nothing else in common is several studies.
+    names another. One study UID over scans of several visits is several studies.
 
     Args:
         entries: Files that could be identified.
@@ -152,7 +152,7 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
     uids = sorted(
         {found.study_uid for (_, found), n in zip(entries, nameless, strict=True) if not n}
     )
-    visits = visits_of(entries)
+    visits = visits_of(entries, is_named=bool(uids))
     notes: tuple[str, ...] = ()
     if not uids:
         has_own = any(found.study_uid for _, found in entries)
@@ -160,8 +160,8 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
         notes = (f"{what}: the folder was taken for the study",)
     if len(visits) > 1:
         notes += (
-            f"one study UID over {len(visits)} scans that have nothing else in common: each was "
-            "taken for a study",
+            f"one {'study UID' if uids else 'folder'} over {len(visits)} scans that are not of one "
+            "visit by their headers, folders or places: each was taken for a study",
         )
     out = []
     for visit in visits:

@@ -32,6 +32,7 @@ from covidctnet.io.dicom.values import (
     texts,
     uid,
 )
+from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_marks
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
@@ -124,8 +125,9 @@ _KEYWORDS = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
-    "PatientID",
     "PatientName",
+    *VISIT_KEYWORDS,
+    "StudyTime",
     "InstanceNumber",
     "Manufacturer",
     "ManufacturerModelName",
@@ -152,12 +154,11 @@ _KEYWORDS = (
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
 )
-# What is alike in all files of one visit of a patient.
-_VISIT = ("PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyDate")
 _IDENTITY_TAGS = [
     tag_of(keyword)
     for keyword in (
-        *_VISIT,
+        *VISIT_KEYWORDS,
+        "StudyTime",
         "SOPClassUID",
         "SOPInstanceUID",
         "StudyInstanceUID",
@@ -232,7 +233,8 @@ def _identity(data: Dataset) -> Identity:
         number=_said(data, "InstanceNumber"),
         position=_told(data, "ImagePositionPatient", 3),
         orientation=_told(data, "ImageOrientationPatient", 6),
-        visit=tuple(digest(data, keyword) for keyword in _VISIT),
+        visit=visit_marks(data),
+        minute=study_minute(data),
         is_slice=sop_class == CT_IMAGE and not LOCALIZER_TYPES & set(texts(data, "ImageType")),
     )
 
@@ -286,6 +288,8 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "sop_class": sop_class,
         "series_number": text(data, "SeriesNumber"),
         "patient": (digest(data, "PatientID"), digest(data, "PatientName")),
+        "visit": visit_marks(data),
+        "minute": study_minute(data),
         "frame_of_reference": uid(data, "FrameOfReferenceUID"),
         "has_contrast": has_contrast(data),
         "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,

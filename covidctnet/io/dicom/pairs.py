@@ -20,6 +20,12 @@ from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.geometry import SAME_PLACE, STEP_TOLERANCE, STEP_TOLERANCE_MM
 from covidctnet.io.dicom.headers import read_frames
 from covidctnet.io.dicom.neighbours import SAME_PART
+from covidctnet.io.dicom.visit_marks import (
+    MANY_MARKS,
+    MIN_MINUTES_APART,
+    SOME_MARKS,
+    VISIT_KEYWORDS,
+)
 from covidctnet.io.dicom.voxels import same_pixels
 
 __all__ = ["Pairs"]
@@ -35,10 +41,12 @@ class Pairs:
 
     Args:
         blocks: Of one study UID.
+        is_named: Whether there is such a UID, or the folder stands for it.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], *, is_named: bool = True) -> None:
         self._blocks = blocks
+        self._is_named = is_named
         extents = [block.extent for block in blocks]
         self._has = np.array([extent is not None for extent in extents])
         none = Extent(np.zeros((3, 3)), np.zeros(2), np.zeros(2), 1.0)
@@ -67,10 +75,17 @@ class Pairs:
 
     @cached_property
     def like(self) -> np.ndarray:
-        """A UID holds the two together."""
+        """A UID holds the two together.
+
+        One frame of reference or series does. The study UID does in one folder; in two folders a
+        frame of reference of each speaks against it, and more must speak for it.
+        """
         frames, series = self._codes("frame"), self._codes("series")
         same_series = (series[:, None] == series[None, :]) & (series >= 0)[:, None]
-        return np.asarray((frames[:, None] == frames[None, :]) | same_series)
+        found = (frames[:, None] == frames[None, :]) | same_series
+        if self._is_named:
+            found |= ~self.elsewhere | self._of_one_visit
+        return np.asarray(found)
 
     @cached_property
     def elsewhere(self) -> np.ndarray:
@@ -130,15 +145,17 @@ class Pairs:
         # A visit numbers its series: two of one number, or without number and frame of reference,
         # that show one part of the body in one way are two scans; two reconstructions of a scan
         # have other steps and begin and end together.
-        ends = np.maximum(
-            np.abs(np.subtract.outer(self._low, self._low)),
-            np.abs(np.subtract.outer(self._high, self._high)),
-        )
         alike = self._same_step & self._overlap
-        rebuilt = ~self._same_step & self._overlap & (ends <= self._largest)
-        other = same_number & (alike | ~rebuilt | elsewhere)
-        other |= untold & (alike | (elsewhere & ~rebuilt))
-        found = self._parallel & other & ~same_series
+        rebuilt = ~self._same_step & self._same_range
+        other = self._parallel & same_number & (alike | ~rebuilt | elsewhere)
+        other |= self._parallel & untold & (alike | (elsewhere & ~rebuilt))
+        # Nor are places in two frames of reference comparable.
+        other |= same_number & (frames[:, None] != frames[None, :]) & ~rebuilt
+        if not self._is_named:
+            # Neither study nor frame of reference holds them together: something else must.
+            bare = (frames < 0)[:, None] & (frames < 0)[None, :]
+            other |= bare & ~rebuilt & (self._marks_in_common < SOME_MARKS)
+        found = other & ~same_series
         for i, j in np.argwhere(np.triu(same_series & elsewhere, 1)):
             one, second = self._blocks[i], self._blocks[j]
             if self._has[i] and self._has[j]:
@@ -148,17 +165,55 @@ class Pairs:
             else:
                 collide = not are_copies(one, second) and bool(one.numbers & second.numbers)
             found[i, j] = found[j, i] = collide
-        found |= elsewhere & self._other_visit()
+        # Reading refuses one series in one folder whose slices differ in this.
+        found |= self._other_visit & (elsewhere | ~same_series)
         return np.asarray(found & ~self.go_on & ~np.eye(len(found), dtype=bool))
 
+    @cached_property
+    def _same_range(self) -> np.ndarray:
+        """They begin and end together, as two reconstructions of one scan do."""
+        ends = np.maximum(
+            np.abs(np.subtract.outer(self._low, self._low)),
+            np.abs(np.subtract.outer(self._high, self._high)),
+        )
+        return np.asarray(self._parallel & self._overlap & (ends <= self._largest))
+
+    @cached_property
+    def _of_one_visit(self) -> np.ndarray:
+        """Their headers agree so well that neither folder nor frame of reference parts them."""
+        numbers, common = self._codes("number"), self._marks_in_common
+        two_numbers = numbers[:, None] != numbers[None, :]
+        two_numbers &= (numbers >= 0)[:, None] & (numbers >= 0)[None, :]
+        agree = (common >= MANY_MARKS) | (self._same_range & (common > 0))
+        return np.asarray(two_numbers & agree & ~self._other_visit)
+
+    @cached_property
     def _other_visit(self) -> np.ndarray:
-        visits = [block.visit for block in self._blocks]
+        """What is alike in all files of a visit is not alike in them."""
         found = np.zeros_like(self._parallel)
-        for k in range(max(map(len, visits), default=0)):
-            codes = _coded([visit[k] if k < len(visit) else "" for visit in visits])
+        for codes in self._marks:
             said = codes >= 0
             found |= (codes[:, None] != codes[None, :]) & said[:, None] & said[None, :]
+        minutes = np.array([-1 if b.minute is None else b.minute for b in self._blocks])
+        said = minutes >= 0
+        apart = np.abs(np.subtract.outer(minutes, minutes)) >= MIN_MINUTES_APART
+        return np.asarray(found | (apart & said[:, None] & said[None, :]))
+
+    @cached_property
+    def _marks_in_common(self) -> np.ndarray:
+        """How many marks of a visit they share, but for the patient's id."""
+        found = np.zeros(self._parallel.shape, dtype=int)
+        for codes in self._marks[1:]:
+            found += (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
         return found
+
+    @cached_property
+    def _marks(self) -> list[np.ndarray]:
+        visits = [block.visit for block in self._blocks]
+        return [
+            _coded([visit[k] if k < len(visit) else "" for visit in visits])
+            for k in range(len(VISIT_KEYWORDS))
+        ]
 
     def _codes(self, name: str, *, empty: bool = False) -> np.ndarray:
         return _coded([getattr(block, name) for block in self._blocks], empty=empty)

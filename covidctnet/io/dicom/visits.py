@@ -1,4 +1,4 @@
-"""The visits under one study UID: scans that have nothing else in common are several."""
+"""The visits under one study UID: scans that something tells apart are several."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from covidctnet.io.dicom.frame import Entry
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.pairs import Pairs
 from covidctnet.io.dicom.unions import Unions
+from covidctnet.io.dicom.visit_marks import common_marks
 
 __all__ = ["visits_of"]
 
 
-def visits_of(entries: list[Entry]) -> list[list[Entry]]:
-    """The files of each visit under one study UID; one visit, as a rule."""
+def visits_of(entries: list[Entry], *, is_named: bool = True) -> list[list[Entry]]:
+    """The files of each visit under one study UID; one visit, as a rule.
+
+    Args:
+        entries: Files of one study UID, or of folders that name no study.
+        is_named: Whether there is such a UID.
+    """
     blocks = blocks_of(entries)
     large = [block for block in blocks if len(block.slices) >= MIN_SLICES]
     # Loose files hold nothing together that is large enough to speak for itself.
     loose = _joined([block for block in blocks if len(block.slices) < MIN_SLICES])
-    large_scans = [part for scan in _joined(large) for part in _apart(scan)]
+    large_scans = _divided(large, is_named) if large else []
     many = [scan for scan in loose if sum(len(a.slices) for a in scan) >= MIN_SLICES]
     scans = _joined_scans([*large_scans, *many])
     if len(scans) < 2:
@@ -67,13 +73,16 @@ def _joined_scans(scans: list[list[Block]]) -> list[list[Block]]:
 
 
 class _Nearest:
-    """Which scan a loose file has most in common with: UIDs, then its folder, then the size."""
+    """Which scan loose files have most in common with: visit, UIDs, folder, then the size."""
 
     def __init__(self, scans: list[list[Block]]) -> None:
         self._scans = scans
         self._sizes = [sum(len(a.slices) for a in scan) for scan in scans]
         self._like: dict[tuple[str, str], set[int]] = {}
         self._folders: dict[tuple[str, ...], set[int]] = {}
+        self._visits = [
+            common_marks([s.visit for block in scan for s in block.slices]) for scan in scans
+        ]
         for k, scan in enumerate(scans):
             for block in scan:
                 self._like.setdefault(("frame", block.frame), set()).add(k)
@@ -87,6 +96,8 @@ class _Nearest:
         if block.series:
             like |= self._like.get(("series", block.series), set())
         candidates = like or set(range(len(self._scans)))
+        own = common_marks([found.visit for _, found in block.entries])
+        candidates = {k for k in candidates if not _differ(own, self._visits[k])} or candidates
         for depth in range(len(block.folder.parts), -1, -1):
             if near := candidates & self._folders.get(block.folder.parts[:depth], set()):
                 candidates = near
@@ -94,18 +105,20 @@ class _Nearest:
         return self._scans[max(sorted(candidates), key=lambda k: self._sizes[k])]
 
 
-def _apart(scan: list[Block]) -> list[list[Block]]:
-    """Large ones that UIDs hold together, divided where some cannot be of one visit.
+def _differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether two visits say something different."""
+    return any(a and b and a != b for a, b in zip(one, other, strict=False))
+
+
+def _divided(blocks: list[Block], is_named: bool) -> list[list[Block]]:
+    """Large blocks by visit: joined where a UID holds them together and nothing speaks against it.
 
     Copies are joined first, then those whose folders are nearest to each other, as long as nothing
     keeps any of them apart.
     """
-    pairs = Pairs(scan)
-    against = pairs.against
-    if not against.any():
-        return [scan]
-    like = pairs.like
-    root = np.arange(len(scan))
+    pairs = Pairs(blocks, is_named=is_named)
+    against, like = pairs.against, pairs.like
+    root = np.arange(len(blocks))
 
     def join(members: np.ndarray, allowed: np.ndarray) -> None:
         """Join the parts of some members, each with the first that it may be joined with."""
@@ -128,15 +141,15 @@ def _apart(scan: list[Block]) -> list[list[Block]]:
     for i, j in np.argwhere(np.triu(pairs.copies & ~against, 1)):
         join(np.array([i, j]), np.ones_like(against))
     seen: set[tuple[int, ...]] = set()
-    for depth in range(max(len(block.folder.parts) for block in scan), -1, -1):
+    for depth in range(max(len(block.folder.parts) for block in blocks), -1, -1):
         buckets: dict[tuple[str, ...], list[int]] = {}
-        for i, block in enumerate(scan):
+        for i, block in enumerate(blocks):
             buckets.setdefault(block.folder.parts[:depth], []).append(i)
         for members in map(tuple, buckets.values()):
             if len(members) > 1 and members not in seen:
                 seen.add(members)
                 join(np.array(members), like)
     parts: dict[int, list[Block]] = {}
-    for i, block in enumerate(scan):
+    for i, block in enumerate(blocks):
         parts.setdefault(int(root[i]), []).append(block)
     return list(parts.values())
