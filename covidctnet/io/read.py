@@ -6,7 +6,7 @@ from pathlib import Path
 
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.archive import members
-from covidctnet.io.dicom import DamagedFileError, read_dicom
+from covidctnet.io.dicom import DamagedFileError, holds_series, read_dicom
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.itk import read_itk
 from covidctnet.io.nifti import read_nifti
@@ -91,7 +91,7 @@ def read_volume(
 
     Args:
         path: Folder or zip archive of a DICOM study, a DICOM, NIfTI, MHA or NRRD file.
-        series: See `read_study`.
+        series: See `read_study`; it also chooses among several studies.
         allow_gaps: See `read_study`.
         untilt: See `read_study`.
 
@@ -110,9 +110,18 @@ def read_volume(
             f"expected a chest CT, found nothing readable (passed over: {over or 'no file'}). "
             f"Give a folder of DICOM files, or a NIfTI, MHA or NRRD file.{advice}",
         )
-    if len(found) > 1:
+    studies = list(found)
+    if len(found) > 1 and series is not None:
+        studies = [s for s in found if s.format == "dicom" and holds_series(s.files, series)]
+        if not studies:
+            raise StudyError(
+                "UNKNOWN_SERIES",
+                f"expected a series of one of {len(found)} studies, got {series}. Take a key that "
+                "`covidctnet inspect` shows.",
+            )
+    if len(studies) > 1:
         raise UsageError(
-            f"expected one study, found {len(found)}. Give the folder of one of them, or use "
+            f"expected one study, found {len(studies)}. Give the folder of one of them, or use "
             "find_studies and read_study for all."
         )
-    return read_study(found[0], series=series, allow_gaps=allow_gaps, untilt=untilt)
+    return read_study(studies[0], series=series, allow_gaps=allow_gaps, untilt=untilt)

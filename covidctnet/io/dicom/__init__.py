@@ -13,7 +13,7 @@ from covidctnet.io.dicom.headers import (
     owners,
     series_key,
 )
-from covidctnet.io.dicom.read import Survey, read_dicom, survey
+from covidctnet.io.dicom.read import Survey, holds_series, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice
 
@@ -31,6 +31,7 @@ __all__ = [
     "Stack",
     "Survey",
     "group",
+    "holds_series",
     "identify",
     "looks_like_dicom",
     "owners",

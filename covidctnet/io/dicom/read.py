@@ -31,6 +31,7 @@ from covidctnet.io.dicom.headers import (
     read_frames,
     series_key,
 )
+from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
 from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.single_uids import without_single_uids
@@ -39,7 +40,7 @@ from covidctnet.io.dicom.strays import is_named_amid, is_stray
 from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
-__all__ = ["Survey", "read_dicom", "survey"]
+__all__ = ["Survey", "holds_series", "read_dicom", "survey"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,10 @@ class Survey:
                 "NOT_HU" if only_colour else "NOT_CT",
                 f"expected CT images in HU, got {kinds}. Give the original CT series.",
             )
-        _check_patients(self.stacks)
+        asked = [s for s in self.stacks if series in (None, s.key, s.series)]
+        check_patients(asked)
         best, left_out = choose(self.stacks, series=series)
+        check_alternatives(best, asked)
         return best, (*self.dropped, *left_out)
 
 
@@ -163,7 +166,7 @@ def survey(
     if damage and not stacks and not (frames and dropped):
         raise damage[0].error
     is_chosen = series is not None or series_uid is not None
-    stacks = [_of_one_patient(stack) for stack in stacks]
+    stacks = [of_one_patient(stack) for stack in stacks]
     stacks = [_beside_damage(stack, damage, files_of, is_chosen) for stack in stacks]
     return Survey(tuple(stacks), tuple(dropped), tuple(frames), len(damage))
 
@@ -180,6 +183,23 @@ def _only(frames: Sequence[Frame], series: str) -> list[Frame]:
             "Take a key that `covidctnet inspect` shows.",
         )
     return found
+
+
+def holds_series(files: Sequence[File], series: str) -> bool:
+    """Whether a series is among the files of a study.
+
+    Args:
+        files: Of the study.
+        series: Key of a series or of a stack.
+    """
+    frames: list[Frame] = []
+    for file in files:
+        try:
+            frames += read_frames(file)
+        except (DamagedFileError, NotDicomError, OSError):
+            continue
+    frames, _ = without_single_uids(frames)
+    return series.partition(".")[0] in {series_key(f.series_uid) for f in frames}
 
 
 def _known(file: File) -> Identity | None:
@@ -380,39 +400,3 @@ def _check_study(frames: Sequence[Frame]) -> None:
         f"expected one study, the slices of a series carry {len(studies)} study UIDs. "
         "Export the series again.",
     )
-
-
-_SORT = "Sort the files by patient and give the study UIDs of their own."
-
-
-def _of_one_patient(stack: Stack) -> Stack:
-    """The stack, refused when its slices carry several patients."""
-    for place, what in enumerate(("ids", "names")):
-        found = {f.patient[place] for f in stack.frames} - {""}
-        if len(found) < 2:
-            continue
-        carry = f"the slices of a series carry {len(found)} patient {what}. {_SORT}"
-        if len(found) == len({f.file for f in stack.frames}):
-            carry = (
-                f"each of {len(found)} slices carries another of the patient {what}, as a program "
-                "writes that anonymises file by file. Anonymise the series again, with one."
-            )
-        fault = StudyError("MIXED_PATIENT", f"expected one patient, {carry}")
-        return replace(stack, fault=fault)
-    return stack
-
-
-def _check_patients(stacks: Sequence[Stack]) -> None:
-    """Refuse series of several patients; a name may be spelt otherwise in a derived series."""
-    for stack in stacks:
-        if stack.fault and stack.fault.code == "MIXED_PATIENT":
-            raise stack.fault
-    frames = [f for stack in stacks for f in stack.frames]
-    ids = {f.patient[0] for f in frames} - {""}
-    names = {f.patient[1] for f in frames} - {""}
-    if len(ids) > 1 or (not ids and len(names) > 1):
-        raise StudyError(
-            "MIXED_PATIENT",
-            f"expected one patient, the series of this study carry {max(len(ids), len(names))} "
-            f"patient {'ids' if ids else 'names'}. {_SORT} Or choose a series by its key.",
-        )
