@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidctnet import StudyError, find_studies, read_study
+from covidctnet import StudyError, find_studies, read_study, read_volume
 from covidctnet.io.dicom import grouping, pairs
 from covidctnet.io.dicom.frame import Identity
+from covidctnet.io.dicom.headers import series_key
 from tests.io import series
 
 LONG = series.a_scan((20, 20, 16))
@@ -228,3 +229,131 @@ def test_a_copy_of_one_patient_of_several_is_found_once(tmp_path):
     arrays = sorted((read_study(study).array for study in found), key=len, reverse=True)
     for number, array in enumerate(arrays):
         np.testing.assert_array_equal(array, scan(number))
+
+
+VISIT = {
+    "PatientBirthDate": "19500102",
+    "PatientSex": "F",
+    "PatientAge": "070Y",
+    "StudyDate": "20200304",
+    "StudyTime": "101112",
+}
+
+
+def write_two(folder, first=VISIT, second=VISIT, *, into="", frame="", shift=0.0):
+    """Two scans under one study UID that start together unless `shift` mm apart."""
+    affine = series.an_affine(origin=(-50.0, -60.0, 10.0 + shift))
+    scans = (
+        (folder, LONG, series.an_affine(), 2, first),
+        (folder / into, scan(1), affine, 3, second),
+    )
+    for where, array, its_affine, number, values in scans:
+
+        def change(ds, index, number=number, values=values):
+            ds.SeriesNumber = number
+            if frame and number == 3:
+                ds.FrameOfReferenceUID = series.uid(frame)
+            for keyword, value in values.items():
+                setattr(ds, keyword, value)
+
+        name = f"{number}-" + "{:04d}.dcm"
+        series.write(where, array, affine=its_affine, change=change, series=f"{number}", name=name)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"PatientID": "another"},
+        {"PatientSex": "M"},
+        {"PatientBirthDate": "19610102"},
+        {"PatientAge": "059Y"},
+        {"StudyDate": "20200306"},
+        {"StudyTime": "134501"},
+    ],
+    ids=lambda told: next(iter(told)),
+)
+@pytest.mark.parametrize("study", [True, False], ids=["one study UID", "no study UID"])
+def test_patients_in_one_folder_are_told_apart_by_any_mark_of_a_visit(tmp_path, told, study):
+    values = VISIT if study else {**VISIT, "StudyInstanceUID": ""}
+    write_two(tmp_path, values, {**values, **told})
+    found = arrays_below(tmp_path)
+    assert [len(array) for array in found] == [20, 17]
+    np.testing.assert_array_equal(found[1], scan(1))
+
+
+def test_series_in_one_folder_without_study_and_frame_need_something_in_common(tmp_path):
+    bare = {"StudyInstanceUID": "", "FrameOfReferenceUID": ""}
+    write_two(tmp_path / "bare", bare, bare)
+    assert [len(array) for array in arrays_below(tmp_path / "bare")] == [20, 17]
+    write_two(tmp_path / "told", {**VISIT, **bare}, {**VISIT, **bare})
+    (study,) = find_studies(tmp_path / "told")
+    np.testing.assert_array_equal(read_study(study).array, LONG)
+
+
+def test_scans_at_heights_that_have_nothing_in_common_are_not_chosen_among(tmp_path):
+    write_two(tmp_path, shift=300.0)
+    said = r"2 scans lie at heights that have nothing in common.*series=KEY.*--every-series"
+    with pytest.raises(StudyError, match=said) as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "AMBIGUOUS_SERIES"
+    for name, array in (("2", LONG), ("3", scan(1))):
+        key = series_key(series.uid(f"study/{name}"))
+        assert key in caught.value.message
+        np.testing.assert_array_equal(read_volume(tmp_path, series=key).array, array)
+    found = find_studies(tmp_path, every_series=True)
+    assert sorted(len(read_study(study).array) for study in found) == [17, 20]
+
+
+@pytest.mark.parametrize("into", ["", "b"], ids=["one folder", "two folders"])
+def test_two_frames_of_reference_of_one_visit_are_one_study(tmp_path, into):
+    write_two(tmp_path, into=into, frame="own")
+    (study,) = find_studies(tmp_path)
+    np.testing.assert_array_equal(read_study(study).array, LONG)
+    key = series_key(series.uid("study/3"))
+    np.testing.assert_array_equal(read_study(study, series=key).array, scan(1))
+
+
+@pytest.mark.parametrize(
+    ("into", "second"),
+    [("", {"PatientSex": "M"}), ("b", {"PatientSex": "M"}), ("b", {})],
+    ids=["other sex", "other sex, other folder", "nothing told, other folder"],
+)
+def test_two_frames_of_reference_of_two_patients_stay_two_studies(tmp_path, into, second):
+    first = {**VISIT} if second else {}
+    write_two(tmp_path, first, {**first, **second}, into=into, frame="own")
+    assert [len(array) for array in arrays_below(tmp_path)] == [20, 17]
+    # The caller may choose among them all the same.
+    key = series_key(series.uid("study/3"))
+    np.testing.assert_array_equal(read_volume(tmp_path, series=key).array, scan(1))
+    with pytest.raises(StudyError, match="a series of one of 2 studies, got 12345678") as caught:
+        read_volume(tmp_path, series="12345678")
+    assert caught.value.code == "UNKNOWN_SERIES"
+
+
+def test_a_refused_stack_of_several_patients_does_not_keep_another_series_from_being_chosen(
+    tmp_path,
+):
+    series.write(tmp_path, LONG, series="a")
+    series.write(
+        tmp_path,
+        scan(1),
+        series="b",
+        name="b{:04d}.dcm",
+        change=lambda ds, i: setattr(ds, "PatientName", f"patient {i % 2}"),
+    )
+    with pytest.raises(StudyError, match="MIXED_PATIENT"):
+        read_volume(tmp_path)
+    key = series_key(series.uid("study/a"))
+    np.testing.assert_array_equal(read_volume(tmp_path, series=key).array, LONG)
+
+
+def test_a_loose_image_goes_with_the_scan_of_its_own_patient(tmp_path):
+    write_two(tmp_path, second={**VISIT, "PatientID": "another"})
+    key_image = {**VISIT, "PatientID": "another", "SeriesNumber": 9}
+
+    def change(ds, index):
+        for keyword, value in key_image.items():
+            setattr(ds, keyword, value)
+
+    series.write(tmp_path, LONG[:1], series="key image", name="key{:04d}.dcm", change=change)
+    assert [len(array) for array in arrays_below(tmp_path)] == [20, 17]
