@@ -6,7 +6,7 @@ A scan that was turned and resampled has wedges of one value outside it: those a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np

@@ -55,7 +55,7 @@ def test_two_broken_slices_at_one_end_are_no_wedge():
 def test_both_outer_slices_that_end_in_stored_zeros_are_refused():
     hu = ending_in(-1024)
     hu[0, -9:] = -1024
-    with pytest.raises(StudyError, match="CORRUPT_SLICE.*2 of 32"):
+    with pytest.raises(StudyError, match=r"CORRUPT_SLICE.*2 of 32"):
         check_filled(hu, code="CORRUPT_SLICE", filler=SHIFTED)
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
-from covidctnet.io.dicom.continuity import check_continuity
+from covidctnet.io.dicom.continuity import check_continuity, repeats
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
@@ -305,6 +305,8 @@ def read_dicom(
     check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
     notes += more
+    if again := repeats(array):
+        notes.append(f"{again} of {len(array)} slices repeat the one before in every voxel")
     affine = placement.affine
     flags = set()
     if set(more) & set(BITS_NOTES):
