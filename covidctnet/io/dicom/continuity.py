@@ -28,6 +28,7 @@ __all__ = [
     "is_woven",
     "mirrored",
     "repeats",
+    "seam_at",
     "seams",
     "shrunk",
     "weave",
@@ -187,6 +188,13 @@ def seams(images: np.ndarray) -> np.ndarray:
         if has_body[k] and has_body[k + 1] and len(around) > 2:
             out[k] = steps[k] / max(float(np.median(around)), 1e-9)
     return out
+
+
+def seam_at(images: np.ndarray, index: int) -> float:
+    """How much larger the step behind a slice is than the largest of the two next to it."""
+    steps = np.abs(np.diff(images, axis=0)).mean(axis=(1, 2), dtype=np.float64)
+    beside = [steps[k] for k in (index - 1, index + 1) if 0 <= k < len(steps)]
+    return float(steps[index] / max(*beside, 1e-9)) if beside else float("inf")
 
 
 def repeats(hu: np.ndarray) -> int:
