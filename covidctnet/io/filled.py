@@ -6,7 +6,7 @@ A scan that was turned and resampled has wedges of one value outside it: those a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ AIR_BELOW_HU = -900
 # So much tissue in the slices on both sides, where a slice has one value, is no air here.
 TISSUE_ABOVE_HU = -200
 MIN_TISSUE = 0.1
+# A wedge has so much of the rows of the next slice.
+MIN_WEDGE = 0.1
 # Fewer rows tell nothing.
 MIN_ROWS = 2
 # A straight wedge grows by so nearly the same number of rows from slice to slice.
@@ -94,6 +96,12 @@ def check_filled(hu: np.ndarray, *, code: str, filler: Filler) -> None:
                 continue
             if not all(_tissue(view[usual : ends[i]]) for view in views[1:]):
                 continue
+            further = [hu[k, ::-1] if flip else hu[k] for k in (i - 2, i + 2) if 0 <= k < len(hu)]
+            rows = slice(usual, ends[i])
+            if _is_shared(
+                float(part[0, 0]), [v[rows] for v in views[1:]], [v[rows] for v in further]
+            ):
+                continue
             if part[0, 0] <= AIR_BELOW_HU and _is_wedge(i, shown, ends, opposite):
                 continue
             found_here.append(i)
@@ -147,6 +155,19 @@ def _is_wedge(i: int, shown: np.ndarray, ends: np.ndarray, opposite: np.ndarray)
         return True
     other = shown[-1] if inward == 1 else shown[0]
     return bool(opposite[other] - opposite[other - inward] >= MIN_ROWS)
+
+
+def _is_shared(value: float, beside: Sequence[np.ndarray], further: Sequence[np.ndarray]) -> bool:
+    """Whether neighbours have the value in a part of the same rows, as an oblique wedge has.
+
+    Air is there in every scan; what lies outside of a turned one becomes less from slice to slice.
+    """
+
+    def share(parts: Sequence[np.ndarray]) -> float:
+        return max((float((part == value).mean()) for part in parts), default=0.0)
+
+    usual = share(further) if value <= AIR_BELOW_HU else 0.0
+    return share(beside) - usual >= MIN_WEDGE
 
 
 def _run(is_flat: np.ndarray) -> np.ndarray:

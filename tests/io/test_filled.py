@@ -92,3 +92,13 @@ def test_a_file_whose_last_slices_are_stored_zeros_is_refused_and_padding_of_sli
     check_filled(hu, code="CORRUPT_FILE", filler=filler_of((0.0,), is_one_file=True))
     with pytest.raises(StudyError, match=r"12 of 32 at one end hold nothing but -1024 HU, stored"):
         check_filled(hu, code="CORRUPT_FILE", filler=FILE)
+
+
+def test_an_oblique_wedge_of_zeros_is_no_broken_copy():
+    # As a program leaves that turns a scan around two axes: rows are whole in the outermost slice.
+    hu = a_body()[:, 6:-6, 4:-4]
+    hu[0, :20], hu[1, :20, :8] = 0, 0
+    check_filled(hu, code="CORRUPT_FILE", filler=filler_of((0.0,), is_one_file=True))
+    hu[1, :20, :8] = 40
+    with pytest.raises(StudyError, match="CORRUPT_FILE"):
+        check_filled(hu, code="CORRUPT_FILE", filler=filler_of((0.0,), is_one_file=True))

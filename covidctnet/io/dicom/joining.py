@@ -44,6 +44,8 @@ _TIMES = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime")
 MAX_PAUSE_S = 2.0
 # Slices on each side of the border that are asked whether they go on.
 ASKED = 6
+# Steps of one grid differ by less.
+SAME_STEP = 0.01
 # Steps within 24 real scans are at most 1.3 times the larger of the two next to them.
 MAX_SEAM = 1.4
 # How much brighter soft tissue may become from one slice to the next, HU, or as many times more
@@ -144,7 +146,10 @@ def _joint(one: Stack, other: Stack) -> _Joint | None:
     shared = [f for f in its if f not in added]
     frames = [*one.frames, *added]
     spots = np.sort([heights[id(f)] for f in frames])
-    if np.abs(np.diff(spots) - step).max() > limit:
+    even = spots[0] + step * np.arange(len(spots))
+    if np.abs(np.diff(spots) - step).max() > limit or np.abs(spots - even).max() > limit:
+        return None
+    if len(other.frames) > 1 and abs(other.placement.step_mm - step) > SAME_STEP * step:
         return None
     by_height = sorted(one.frames, key=lambda f: heights[id(f)])
     end, start = (by_height[-1], added[0]) if above else (by_height[0], added[-1])

@@ -100,7 +100,7 @@ def with_neighbours(stacks: Sequence[Stack], frames: Sequence[Frame]) -> list[St
             out.append(stack)
             continue
         ends = _ends(stack, stack.placement)
-        others = [o for o in placed.near(ends) if o is not stack]
+        others = [o for o in placed.near(ends) if o is not stack and not _is_single(o, ends.first)]
         beyond = [(o, n) for o in others if (n := _beyond(stack, ends, o))]
         counted = {id(f) for other, _ in beyond for f in other.frames}
         found = _of_other_format(ends, of_series[stack.frames[0].series_uid])
@@ -360,6 +360,10 @@ def _lost(stack: Stack, ends: _Ends, loose: _Loose) -> tuple[set[int], int]:
         if is_missed and not _shows_slice(stack, ends, frame):
             found.add(id(frame))
     return found, len(alone)
+
+
+def _is_single(other: Stack, first: Frame) -> bool:
+    return len(other.frames) == 1 and _is_alone(other.frames[0], first)
 
 
 def _is_alone(frame: Frame, first: Frame) -> bool:
