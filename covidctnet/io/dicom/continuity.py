@@ -221,7 +221,8 @@ def mirrored(images: np.ndarray) -> np.ndarray:
     turned = (here[:, :, ::-1], here[:, ::-1], here[:, ::-1, ::-1])
     best = np.min([np.abs(there - t).mean(axis=(1, 2), dtype=np.float64) for t in turned], axis=0)
     has_body = (images > -500).mean(axis=(1, 2)) >= MIN_BODY
-    around = [np.median(own[max(0, k - WINDOW) : k + WINDOW + 1]) for k in range(len(own))]
+    windows = [own[max(0, k - WINDOW) : k + WINDOW + 1] for k in range(len(own))]
+    around = np.array([np.median(window) for window in windows])
     # In a body alike on both sides, what moves may fit better mirrored without any jump.
     is_jump = own > JUMP * around
     return np.flatnonzero(has_body[:-1] & has_body[1:] & is_jump & (best < MIRRORED * own))
