@@ -102,7 +102,7 @@ def check_filled(hu: np.ndarray, *, code: str, filler: Filler) -> None:
                 float(part[0, 0]), [v[rows] for v in views[1:]], [v[rows] for v in further]
             ):
                 continue
-            if part[0, 0] <= AIR_BELOW_HU and _is_wedge(i, shown, ends, opposite):
+            if part[0, 0] <= AIR_BELOW_HU and _is_wedge(int(i), shown, ends, opposite):
                 continue
             found_here.append(i)
         if found_here:
