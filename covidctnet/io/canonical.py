@@ -11,7 +11,7 @@ from itertools import permutations
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.filled import check_filled
+from covidctnet.io.filled import Filler, check_filled, filler_of
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.volume import Source, Volume
 
@@ -55,6 +55,8 @@ BESIDE = 5
 ROUND_A_MINIMUM = 1.5
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
+# Of a file whose numbers are HU.
+ZEROS = filler_of((0.0,), is_one_file=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,6 +273,7 @@ def volume_of(
     flags: tuple[str, ...] = (),
     acquisition: tuple[tuple[str, str | float], ...] = (),
     is_patient_order: bool = False,
+    filler: Filler = ZEROS,
 ) -> Volume:
     """The volume that a reader hands on.
 
@@ -284,6 +287,7 @@ def volume_of(
         acquisition: What the header tells of it; slice distance and noise are added.
         is_patient_order: Whether axes are (slice, row, column) of a scanner, so that turning them
             is worth a flag.
+        filler: What a copy of the scan that broke off would be filled up with.
 
     Raises:
         StudyError: ``NOT_HU``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``; ``CORRUPT_SLICE`` or
@@ -294,11 +298,8 @@ def volume_of(
     turned = canonical(array, affine)
     hu, more = as_hu(turned.array)
     check_hu(hu)
-    if reader == "dicom":
-        # Stored zeros are other HU by the rescaling of each slice.
-        check_filled(hu, code="CORRUPT_SLICE")
-    else:
-        check_filled(hu, code="CORRUPT_FILE", filler=0)
+    code = "CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE"
+    check_filled(hu, code=code, filler=filler)
     found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

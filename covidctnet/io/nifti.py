@@ -19,6 +19,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.dicom import MIN_SLICES
+from covidctnet.io.filled import filler_of
 from covidctnet.volume import (
     PAINTED_INTO,
     PAINTED_MARK,
@@ -74,7 +75,13 @@ def read_nifti(path: File, study: str) -> Volume:
             "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it from the source."
         )
     return volume_of(
-        stored, ras_to_lps(affine), study=study, reader="nifti", notes=notes, flags=flags
+        stored,
+        ras_to_lps(affine),
+        study=study,
+        reader="nifti",
+        notes=notes,
+        flags=flags,
+        filler=filler_of((intercept,), is_one_file=True),
     )
 
 

@@ -160,7 +160,16 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, contradictions, dicom, files, parts, patients, reports
+    from tests.catalogue import (
+        archives,
+        contradictions,
+        dicom,
+        files,
+        joints,
+        parts,
+        patients,
+        reports,
+    )
 
-    modules = (dicom, reports, parts, files, archives, contradictions, patients)
+    modules = (dicom, reports, parts, files, archives, contradictions, patients, joints)
     return tuple(case for module in modules for case in module.CASES)

@@ -252,13 +252,17 @@ SEVERAL = (
         Case(
             f"dicom-series-{word}-slice-elsewhere",
             "several series",
-            f"the {word} slice stands under another series UID",
+            f"the {word} slice stands under another series UID{joined}",
             of(
-                _refused("SLICE_GAP"),
+                RIGHT if joined else _refused("SLICE_GAP"),
                 put(change=on(which, setting(SeriesInstanceUID=series.uid("elsewhere")))),
             ),
         )
-        for word, which in (("middle", 5), ("last", 11), ("first", 0))
+        for word, which, joined in (
+            ("middle", 5, ""),
+            ("last", 11, ": joined"),
+            ("first", 0, ": joined"),
+        )
     ),
     *(
         Case(

@@ -532,9 +532,9 @@ IDENTITY = (
         Case(
             f"dicom-one-number-overlap-{count}",
             "UIDs of anonymisers",
-            f"one scan in two series of one number that share {count} slices",
+            f"one scan in two series of one number that share {count} slices: joined",
             of(
-                CUT,
+                truth(LONG),
                 put("", LONG[: 8 + count], series_name="a", name="a{}.dcm", change=_number_two),
                 put("", LONG, skip=range(8), series_name="b", name="b{}.dcm", change=_number_two),
             ),

@@ -188,7 +188,6 @@ ADJOINING = (
             of(Refusal("SLICE_GAP"), *_two(change, 11, 11, name=other)),
         )
         for name, what, change, other in (
-            ("series", "another series UID", setting(), "other"),
             (
                 "derived",
                 "another series UID, as a derived series",
@@ -248,6 +247,12 @@ ADJOINING = (
                 moved(lambda index: (0, 0, 1.2)),
             ),
         )
+    ),
+    Case(
+        "dicom-goes-on-series",
+        "adjoining acquisitions",
+        "the scan goes on under another series UID: joined",
+        of(truth(AGAIN), *_two(setting(), 11, 11, name="other")),
     ),
     Case(
         "dicom-goes-on-chosen",

@@ -15,6 +15,8 @@ import numpy as np
 from pydicom import config
 from pydicom.uid import UID
 
+from covidctnet.errors import StudyError
+from covidctnet.io.dicom.continuity import shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
     MIN_SLICES,
@@ -25,8 +27,9 @@ from covidctnet.io.dicom.geometry import (
 )
 from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, PICTURE_TYPES
 from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
+from covidctnet.io.dicom.lungs import are_lungs_within
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import same_pixels
+from covidctnet.io.dicom.voxels import read_hu, same_pixels
 
 __all__ = ["is_alike", "is_parallel", "with_neighbours"]
 
@@ -49,6 +52,10 @@ MAX_HOLE_OFF_GRID_MM = 30.0
 MAX_ASIDE_MM = 60.0
 # A slice whose position was damaged sideways is still so near to the line of the others.
 LOST_ASIDE_MM = 10.0
+# An image that shows a slice differs from it by less than this share of what neighbours differ by.
+SHOWS_SLICE = 0.5
+# What a scanner's single image differs in from a slice of a scan beside it.
+_OF_RECONSTRUCTION = ("ConvolutionKernel", "SliceThickness", "KVP")
 # So alike to the UID of CT images is one of which some characters were damaged.
 MISSPELT = 0.8
 
@@ -93,15 +100,30 @@ def with_neighbours(stacks: Sequence[Stack], frames: Sequence[Frame]) -> list[St
             out.append(stack)
             continue
         ends = _ends(stack, stack.placement)
-        others = [o for o in placed.near(ends) if o is not stack]
+        others = [o for o in placed.near(ends) if o is not stack and not _is_single(o, ends.first)]
         beyond = [(o, n) for o in others if (n := _beyond(stack, ends, o))]
         counted = {id(f) for other, _ in beyond for f in other.frames}
         found = _of_other_format(ends, of_series[stack.frames[0].series_uid])
-        found |= _lost(ends, loose)
+        lost, alone = _lost(stack, ends, loose)
+        found |= lost
         # Each counts once, and none of its own.
         found -= counted | set(map(id, stack.frames))
-        series = tuple((other.series, n) for other, n in beyond)
-        out.append(replace(stack, beside=len(found), beyond=series))
+        notes = stack.notes
+        if alone:
+            notes += (
+                f"{alone} single images of other series with another reconstruction lie where the "
+                "scan would go on: left out",
+            )
+        # What goes on behind the lungs, an abdomen or a neck, is no part that a chest lacks.
+        harmless = [] if found else [o for o, _ in beyond if _is_behind_lungs(stack, ends, o)]
+        for other, n in beyond:
+            if other in harmless:
+                notes += (
+                    f"{n} images of series {other.key} go on where the scan ends; the lungs end "
+                    "before: left out",
+                )
+        series = tuple((other.series, n) for other, n in beyond if other not in harmless)
+        out.append(replace(stack, beside=len(found), beyond=series, notes=notes))
     return out
 
 
@@ -204,6 +226,17 @@ def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
     return count if min(ways) <= reach else 0
 
 
+def _is_behind_lungs(stack: Stack, ends: _Ends, other: Stack) -> bool:
+    """Whether a stack shows whole lungs without another one that goes on where it ends."""
+    heights = ends.places(other.frames)[:, 0]
+    for is_above in (True, False):
+        away = heights - ends.length if is_above else -heights
+        beyond = [other.frames[k] for k in np.argsort(away) if away[k] > ends.step / 2]
+        if beyond and not are_lungs_within(stack, beyond, is_above=is_above):
+            return False
+    return True
+
+
 def _is_copied(stack: Stack, ends: _Ends, other: Stack, places: np.ndarray) -> bool:
     """Whether two stacks hold the same images where they share a place."""
     assert stack.placement is not None
@@ -285,13 +318,14 @@ class _Loose:
         return found + [f for f in bare if f.position is None or not _is_within(ends, f)]
 
 
-def _lost(ends: _Ends, loose: _Loose) -> set[int]:
-    """Images in no scan that may be a slice which the stack lacks.
+def _lost(stack: Stack, ends: _Ends, loose: _Loose) -> tuple[set[int], int]:
+    """Images in no scan that may be a slice which the stack lacks, and how many only look like it.
 
     One lies where the next slice would, or has its number, or says neither. Damage to several
     elements of an outer slice, its series UID among them, must not let it vanish.
     """
     found: set[int] = set()
+    alone: set[int] = set()
     places = (loose.positions - np.array(ends.first.position)) @ ends.axes
     height = places[:, 0]
     aside = np.abs(places[:, 1:] - ends.aside).max(axis=1, initial=0.0)
@@ -311,6 +345,9 @@ def _lost(ends: _Ends, loose: _Loose) -> set[int]:
                 continue
             if not _has_spacing_of(frame, ends.first):
                 continue
+        if _is_alone(frame, ends.first):
+            alone.add(id(frame))
+            continue
         found.add(id(frame))
     for frame in loose.numbered(ends):
         kind = _kind(frame)
@@ -319,9 +356,67 @@ def _lost(ends: _Ends, loose: _Loose) -> set[int]:
             continue
         if not _has_size_of(ends, frame, both=False):
             continue
-        if frame.number is not None or kind != "unknown":
+        is_missed = frame.number is not None or kind != "unknown"
+        if is_missed and not _shows_slice(stack, ends, frame):
             found.add(id(frame))
-    return found
+    return found, len(alone)
+
+
+def _is_single(other: Stack, first: Frame) -> bool:
+    return len(other.frames) == 1 and _is_alone(other.frames[0], first)
+
+
+def _is_alone(frame: Frame, first: Frame) -> bool:
+    """Whether a single image at the place of the next slice is one that scanners make by itself.
+
+    Before a scan with contrast medium they take one image where they will watch it arrive, and
+    readers keep one that they point at. Such an image has a series UID and a series number of its
+    own and is reconstructed otherwise: no damage makes all of these out of a slice, and as a slice
+    of another thickness or kernel it would not belong into the volume. An image that has these in
+    common with the scan is joined with it where all the rest agrees, and refuses it else: it may be
+    the slice that the scan lacks.
+    """
+    ours, its = dict(first.marks), dict(frame.marks)
+    differs = [
+        name
+        for name in _OF_RECONSTRUCTION
+        if ours.get(name) and its.get(name) and ours[name] != its[name]
+    ]
+    return bool(
+        differs
+        and frame.sop_class == first.sop_class
+        and has_geometry(frame)
+        and frame.frame_of_reference
+        and frame.series_uid
+        and frame.series_uid != first.series_uid
+        and frame.series_number
+        and first.series_number
+        and frame.series_number != first.series_number
+    )
+
+
+def _shows_slice(stack: Stack, ends: _Ends, frame: Frame) -> bool:
+    """Whether an image lies at the place of a slice and shows it: a copy of it, or a key image.
+
+    An outer slice whose position was damaged may lie there too; it shows something else.
+    """
+    if not has_geometry(frame) or not is_alike(frame, ends.first, anywhere=True):
+        return False
+    height, *aside = (float(n) for n in ends.places([frame])[0])
+    assert stack.placement is not None
+    heights = stack.placement.heights - stack.placement.heights[0]
+    k = int(np.argmin(np.abs(heights - height)))
+    if max(map(abs, (heights[k] - height, *aside))) > ends.limit + ends.drift:
+        return False
+    beside = [stack.frames[i] for i in (k - 1, k + 1) if 0 <= i < len(stack.frames)]
+    try:
+        own, slice_, *others = (
+            shrunk(read_hu([f])[0])[0] for f in (frame, stack.frames[k], *beside)
+        )
+    except StudyError:
+        return False
+    near = min(float(np.abs(slice_ - other).mean()) for other in others)
+    return float(np.abs(own - slice_).mean()) <= SHOWS_SLICE * near
 
 
 def _kind(frame: Frame) -> str:

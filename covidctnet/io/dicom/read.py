@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
-from covidctnet.io.dicom.continuity import check_continuity
+from covidctnet.io.dicom.continuity import check_continuity, repeats
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
@@ -25,6 +25,7 @@ from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
 from covidctnet.io.dicom.headers import (
     CT_IMAGE,
+    ENCAPSULATED_LENGTH,
     ENHANCED_CT,
     LOCALIZER_TYPES,
     identify,
@@ -38,6 +39,8 @@ from covidctnet.io.dicom.single_uids import without_single_uids
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_named_amid, is_stray
 from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
+from covidctnet.io.filled import Filler, filler_of
+from covidctnet.io.hu import AIR_HU
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
 __all__ = ["Survey", "holds_series", "read_dicom", "survey"]
@@ -322,6 +325,8 @@ def read_dicom(
     check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
     notes += more
+    if again := repeats(array):
+        notes.append(f"{again} of {len(array)} slices repeat the one before in every voxel")
     affine = placement.affine
     flags = set()
     if set(more) & set(BITS_NOTES):
@@ -351,7 +356,21 @@ def read_dicom(
         flags=tuple(flags),
         acquisition=_acquisition(stack),
         is_patient_order=True,
+        filler=_filler(stack.frames),
     )
+
+
+def _filler(frames: Sequence[Frame]) -> Filler:
+    """What copies of these files that broke off would be filled up with."""
+    is_one_file = len({f.file for f in frames}) == 1
+    if any(f.pixels.length == ENCAPSULATED_LENGTH for f in frames):
+        # Zeros amid compressed pixels become anything.
+        return Filler(None, is_one_file)
+    intercepts = {float(f.intercept or 0) for f in frames}
+    # Zeros that are declared padding become air.
+    padding = [f.pixels.padding for f in frames if f.pixels.padding]
+    intercepts |= {AIR_HU for low, high in padding if low <= 0 <= high}
+    return filler_of(intercepts, is_one_file=is_one_file)
 
 
 def _acquisition(stack: Stack) -> tuple[tuple[str, str | float], ...]:

@@ -1,9 +1,10 @@
 """Stacks of slices, and which of several is read.
 
 The rule: of the stacks that can be a chest CT (CT storage, no localizer, no projection, axial with
-at least eight slices when there is one such, at least four fifths as long as the longest of those)
-the first wins by: whole before faulty; original before derived; thinner slices; more slices;
-standard, then lung, then other kernels. A tie is refused.
+at least eight slices when there is one such, with at least half as much lung as the one with most,
+at least four fifths as long as the longest of those) the first wins by: whole before faulty;
+original before derived; thinner slices; more slices; standard, then lung, then other kernels. Of
+copies one is taken; another tie is refused.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.kernels import kernel_kind
+from covidctnet.io.dicom.voxels import same_pixels
 
 __all__ = ["Dropped", "Stack", "choose"]
 
 MIN_COVERAGE = 0.8
+# A stack of the chest shows at least this part of the lung that another one shows.
+MIN_LUNGS = 0.5
 _KERNEL_RANK = {"standard": 0, "lung": 1}
 
 
@@ -58,6 +62,7 @@ class Stack:
         beyond: Other stacks that go on where this one ends, by series, and how many of their
             images do.
         strays: Files among its own that hold no image and that it does not lack.
+        lung_ml: Volume of lung that it shows, where that was asked.
     """
 
     key: str
@@ -69,6 +74,7 @@ class Stack:
     beside: int = 0
     beyond: tuple[tuple[str, int], ...] = ()
     strays: int = 0
+    lung_ml: float | None = None
 
     @property
     def extent_mm(self) -> float:
@@ -124,6 +130,9 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         )
     axial = [s for s in candidates if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
     candidates = axial or candidates
+    # An abdomen may be longer than the chest.
+    most = max((s.lung_ml or 0.0 for s in candidates), default=0.0)
+    candidates = [s for s in candidates if s.lung_ml is None or s.lung_ml >= MIN_LUNGS * most]
     longest = max(s.extent_mm for s in candidates)
     long = [s for s in candidates if s.extent_mm >= MIN_COVERAGE * longest]
     if all(s.fault for s in long):
@@ -152,7 +161,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
             f'read_volume(..., series="{best.key}").',
         )
     ties = [s.key for s in ranked if s.rank == best.rank or _lies_between(best, s)]
-    if len(ties) > 1:
+    if len(ties) > 1 and not all(_is_copy(best, s) for s in ranked if s.key in ties):
         raise StudyError(
             "AMBIGUOUS_SERIES",
             f"expected one best series, {len(ties)} series are equally good: "
@@ -162,7 +171,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
     if best.fault:
         raise best.fault
     dropped = [
-        Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest))
+        Dropped(s.key, f"{s.direction} series", len(s.frames), _reason(s, best, longest, most))
         for s in stacks
         if s is not best
     ]
@@ -185,13 +194,29 @@ def _lies_between(one: Stack, other: Stack) -> bool:
     return 0.1 < float(way @ one.placement.axes[:, 0]) / step % 1 < 0.9
 
 
-def _reason(stack: Stack, best: Stack, longest: float) -> str:
+def _is_copy(one: Stack, other: Stack) -> bool:
+    """Whether two stacks hold the same images at the same places."""
+    if len(one.frames) != len(other.frames):
+        return False
+    pairs = list(zip(one.frames, other.frames, strict=True))
+
+    def place(frame: Frame) -> tuple[object, ...]:
+        return frame.position, frame.orientation, frame.spacing, frame.has_contrast
+
+    return all(place(a) == place(b) for a, b in pairs) and all(same_pixels(a, b) for a, b in pairs)
+
+
+def _reason(stack: Stack, best: Stack, longest: float, most: float) -> str:
     if stack.fault:
         return stack.fault.code
     if stack.direction != best.direction:
         return f"not {best.direction}"
+    if stack.lung_ml is not None and stack.lung_ml < MIN_LUNGS * most:
+        return "less lung than another"
     if stack.extent_mm < MIN_COVERAGE * longest:
         return "shorter than the longest"
+    if stack.rank == best.rank:
+        return "a copy"
     words = (
         "faulty",
         "derived",

@@ -28,7 +28,9 @@ from covidctnet.io.dicom.geometry import (
 from covidctnet.io.dicom.headers import (
     series_key,
 )
+from covidctnet.io.dicom.joining import join_series
 from covidctnet.io.dicom.kinds import unfit
+from covidctnet.io.dicom.lungs import with_lungs
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.voxels import SYNTAXES, read_hu
@@ -77,7 +79,16 @@ def find_stacks(
         found, left_out = _stacks_of_series(members, allow_gaps, allow_tilt)
         stacks += found
         dropped += left_out
-    return with_neighbours(stacks, every), dropped
+
+    def rebuilt(stack: Stack, frames: Sequence[Frame], note: str) -> Stack:
+        placement = place(frames)
+        fault = _fault(placement, allow_gaps, allow_tilt)
+        notes = (*stack.notes, note)
+        return replace(
+            stack, frames=placement.frames, placement=placement, fault=fault, notes=notes
+        )
+
+    return with_lungs(with_neighbours(join_series(stacks, rebuilt), every)), dropped
 
 
 def _stacks_of_series(

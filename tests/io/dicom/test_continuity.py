@@ -184,3 +184,61 @@ def test_slices_behind_a_gap_that_the_caller_allows_may_be_unlike(tmp_path):
     with pytest.raises(StudyError, match="SLICE_GAP"):
         read_volume(tmp_path)
     assert "gaps_resampled" in read_volume(tmp_path, allow_gaps=True).source.flags
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_slices_that_repeat_the_one_before_are_read_with_a_note(tmp_path, times):
+    scan = np.repeat(ONE[:16], times, axis=0)
+
+    def change(ds, index):
+        numbers(ds, index)
+        ds.AcquisitionTime = f"10{index // 60:02d}{index % 60:02d}"
+
+    affine = series.an_affine((2.5 / times, 0.8, 0.7))
+    series.write(tmp_path, scan, change=change, affine=affine)
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, scan)
+    assert f"{16 * (times - 1)} of {16 * times} slices repeat the one before in every voxel" in (
+        volume.source.notes
+    )
+
+
+def askew():
+    """A body whose heart lies on one side."""
+    scan = ONE.copy()
+    scan[:, 24:32, 20:28] = 60
+    return scan
+
+
+@pytest.mark.parametrize("axes", [(2,), (1,), (1, 2)])
+@pytest.mark.parametrize("which", [slice(0, 1), slice(9, 10), slice(31, 32), slice(12, 20)])
+def test_mirrored_slices_among_others_are_refused(tmp_path, which, axes):
+    scan = askew()
+    scan[which] = np.flip(scan[which], axes)
+    series.write(tmp_path, scan, change=numbers)
+    with pytest.raises(StudyError, match=r"NO_GEOMETRY.*one of them is mirrored"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("thickness", [None, 2.5])
+def test_positions_in_cm_are_refused(tmp_path, thickness):
+    # A lung that winds along the body, in pixels of 3 mm.
+    y, x = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 96), indexing="ij")
+    body = np.where(x**2 + y**2 < 0.9, 40, -1000)
+    angles = 0.25 * np.arange(32)
+    lungs = [(x - 0.4 * np.cos(a)) ** 2 + (y - 0.4 * np.sin(a)) ** 2 < 0.12 for a in angles]
+    scan = np.stack([np.where(lung, -850, body) for lung in lungs]).astype(np.int16)
+
+    def change(ds, index):
+        numbers(ds, index)
+        if thickness is None:
+            del ds.SliceThickness
+        else:
+            ds.SliceThickness = thickness
+
+    mm = series.an_affine((7.5, 3.0, 3.0))
+    series.write(tmp_path / "mm", scan, change=change, affine=mm)
+    np.testing.assert_array_equal(read_volume(tmp_path / "mm").array, scan)
+    series.write(tmp_path / "cm", scan, change=change, affine=series.an_affine((0.75, 3.0, 3.0)))
+    with pytest.raises(StudyError, match=r"NO_GEOMETRY.*positions may be in cm"):
+        read_volume(tmp_path / "cm")

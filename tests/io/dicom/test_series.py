@@ -285,9 +285,19 @@ def test_describe_tells_a_refusal(tmp_path):
     assert "SLICE_GAP" in render(inspect_paths([tmp_path]))
 
 
-def test_a_last_slice_under_another_series_uid_leaves_the_volume_cut(tmp_path):
+def test_a_last_slice_under_another_series_uid_is_joined_where_all_else_agrees(tmp_path):
     series.write(tmp_path, skip=(11,))
     series.write(tmp_path, series="other", skip=tuple(range(11)), name="other{:04d}.dcm")
+    np.testing.assert_array_equal(read_volume(tmp_path).array, series.a_scan())
+
+
+def test_a_last_slice_of_another_series_and_acquisition_leaves_the_volume_cut(tmp_path):
+    def change(ds, index):
+        ds.AcquisitionNumber = 2
+
+    series.write(tmp_path, skip=(11,))
+    others = tuple(range(11))
+    series.write(tmp_path, series="other", skip=others, name="other{:04d}.dcm", change=change)
     with pytest.raises(StudyError, match="where the scan of 11 slices goes on") as caught:
         read_volume(tmp_path)
     assert caught.value.code == "SLICE_GAP"
