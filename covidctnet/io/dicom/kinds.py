@@ -8,7 +8,7 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, PICTURE_TYPES
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, picture_kind
 
 __all__ = ["ELSEWHERE", "unfit"]
 
@@ -27,11 +27,8 @@ def unfit(frame: Frame) -> str:
     if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
         name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
         return name if not name[:1].isdigit() else "unknown object"
-    types = set(frame.image_type)
-    if types & LOCALIZER_TYPES:
-        return "localizer"
-    if types & PICTURE_TYPES:
-        return "projection or screen"
+    if what := picture_kind(frame.image_type, frame.sop_class):
+        return what
     pixels = frame.pixels
     if pixels.tag and (
         pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8

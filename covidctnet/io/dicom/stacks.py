@@ -42,7 +42,18 @@ MAX_FORMATS = 100
 # What only counts acquisitions or slices, and does so within one scan in some archives.
 _ORDER = "order of the instance numbers"
 _COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID", _ORDER)
-_TIMES = ("AcquisitionTime", "AcquisitionDateTime", "TriggerTime")
+_TIMES = (
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "FrameAcquisitionDateTime",
+    "TriggerTime",
+    "ActualCardiacTriggerDelayTime",
+    "ActualRespiratoryTriggerDelayTime",
+    "StartingRespiratoryAmplitude",
+    "EndingRespiratoryAmplitude",
+    "TemporalPositionTimeOffset",
+    "FrameReferenceTime",
+)
 # What tells two slices of one place apart, and varies within one scan: for slices in turn the
 # pixels are asked first.
 _VARYING = (*_COUNTS, *_TIMES, "exposure")
