@@ -36,6 +36,7 @@ from covidctnet.io.dicom.values import (
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
+    "PICTURES",
     "identify",
     "owners",
     "picture_kind",
@@ -84,6 +85,7 @@ PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
 LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
+PICTURES = ("localizer", "projection or screen, by its ImageType")
 # ImageType values of CT storage that is no stack of HU slices.
 _PICTURE_TYPES = frozenset(
     {
@@ -229,16 +231,16 @@ def picture_kind(image_type: tuple[str, ...], sop_class: str) -> str:
         sop_class: Of its file.
 
     Returns:
-        ``localizer``, ``projection or screen``, or nothing.
+        One of `PICTURES`, or nothing.
     """
     types = set(image_type)
     if types & LOCALIZER_TYPES:
-        return "localizer"
+        return PICTURES[0]
     is_original = image_type[:1] == ("ORIGINAL",)
     # In an enhanced CT the third value is what the scan was made for.
     if is_original and ("AXIAL" in image_type[:3] or sop_class in ENHANCED_CT):
         types -= _USE_TYPES
-    return "projection or screen" if types & (_PICTURE_TYPES | _USE_TYPES) else ""
+    return PICTURES[1] if types & (_PICTURE_TYPES | _USE_TYPES) else ""
 
 
 def series_key(series_uid: str) -> str:
