@@ -62,6 +62,14 @@ WITH = (
     "NC + CE chest", "CT CHEST W CON, NO ORAL", "CT thorax - IV contrast, no oral contrast",
     "Thorax spätvenös", "LUNG C+ PORTAL", "胸部CT平扫+增强", "КТ ОГК с контрастом",
     "Tomografía tórax contrastada",
+    "CT Angiogram Chest", "CT Chest W IV Contrast (PE)", "CHEST-ABD-PELVIS W", "Chest CT w/con",
+    "IV+ chest", "Thorax+Abdomen KM", "Thorax/Abdomen KM ven", "CT-Thorax mit KM i.v. 80 ml",
+    "CT Pulmonalisangiographie", "LE-Ausschluss mit KM", "TDM TAP injectée", "TDM thorax IV+",
+    "Angioscanner des artères pulmonaires", "TC torace con contrasto", "TC torace c.mdc",
+    "Angio-TC torace", "TC torace ed addome senza e con mdc", "TAC de tórax con contraste ev",
+    "AngioTAC de arterias pulmonares", "TC Tórax com contraste EV", "AngioTC de tórax (TEP)",
+    "CT thorax c+", "CTA pulmonalis", "CT Thorax / Abdomen m. kontr.", "DT thorax m kontrast",
+    "BT Toraks kontrastlı", "CT Chest with and without IV contrast", "Thorax Lunge KM 1.0 I70f",
 )  # fmt: skip
 WITHOUT = (
     "WITHOUT CONTRAST", "W/O CONTRAST", "wo contrast", "NON CONTRAST", "Noncontrast", "native",
@@ -122,6 +130,16 @@ WITHOUT = (
     "TT keuhkot natiivi", "Toraks BT (kontrastsız)", "IV kontrast verilmeden",
     "IV kontrast kullanılmamıştır", "КТ без контрастирования", "胸部CT平扫", "CT KLP bez kontrastu",
     "mellkas CT natív", "CT hrudníku bez KL",
+    "CT chest w/o con", "CT CHEST WO/IV CONTRAST", "CHEST LOW DOSE NON CON",
+    "Non IV contrast chest", "CT CHEST W/O CONTRAST HIGH RES",
+    "contrast not administered due to renal failure", "Unenhanced CT of the thorax",
+    "CT Chest -- no contrast", "Thorax nativ Lunge", "CT Thorax ohne KM i.v.",
+    "keine KM-Applikation", "TDM thorax sans injection IV", "scanner thoracique non injecté",
+    "sans inj.", "TC torace s.m.d.c.", "TC torace senza m.d.c. HRCT",
+    "TC senza somministrazione di mdc ev", "TC tórax sin cte", "TACAR sin contraste",
+    "TC de torax sem contraste iodado", "CT-thorax zonder i.v. contrast", "CT Thorax u. kontr.",
+    "BT Toraks kontrastsız", "HRCT u/ kontrast", "thorax native", "Thorax low dose plain",
+    "CT ohne Kontrast",
 )  # fmt: skip
 NEITHER = ("Thorax 1.0 B30f", "CHEST ROUTINE", "HRCT", "Topogram", "IVC filter follow-up", "i+1",
     "Angiology dept", "Angiologie", "angiosarcoma", "Portal upload", "patient portal", "CT A/P",
@@ -138,6 +156,10 @@ NEITHER = ("Thorax 1.0 B30f", "CHEST ROUTINE", "HRCT", "Topogram", "IVC filter f
     "Recon 3: Lung", "CM 5", "NOTES", "Pre-op", "Follow-up after COVID", "Sin comentarios",
     "Con hallazgos", "CT CHEST HIGH RESOLUTION", "HRCT LUNG", "LDCT",
     "CT CHEST LOW DOSE SCREENING", "LUNG CONTRAST WINDOW",
+    "CT Chest Low Dose", "Lung Cancer Screening LDCT", "COVID-19", "Thorax Routine",
+    "Topogram 0.6", "HRCT insp", "HRCT exp", "Chest 2.0 Bf42", "MPR cor", "Lung 1.5 Qr59",
+    "CT CHEST HI RES", "Dose Report", "TORACE HR", "Tórax AR", "CT Thorax expiratie",
+    "Thorax supine", "PRONE", "ABDOMEN/PELVIS", "CT CHEST CARDIAC SCORE", "biopsy",
 )  # fmt: skip
 AGENTS = ("agent", "Omnipaque 350", "IV", "contrast", "ISOVUE", "C", "100 ml Ultravist", "yes",
     "IV & ORAL", "APPLIED", "Visipaque 320 IV",
@@ -147,6 +169,7 @@ AGENTS = ("agent", "Omnipaque 350", "IV", "contrast", "ISOVUE", "C", "100 ml Ult
     "Non-ionic contrast", "CONTRAST USED", "Omnipaque and water", "ev", "Isovue-370",
     "OMNIPAQUE 300 100ML", "IV contrast", "iopromid", "Contrast agent", "GADAVIST",
     "Ultravist-300 IV & oral", "Yes, 80 ml", "C+", "75cc Optiray", "KM i.v.", "Imeron 350",
+    "Omnipaque 240", "IV BOLUS", "Iopamiro 370", "Ultravist", "KM", "ISOVUE 300 INJ",
 )  # fmt: skip
 NO_AGENTS = ("", "NO CONTRAST", "WITHOUT", "None given", "keine", "N/A", "NOT GIVEN",
     "No IV contrast", "& none", "ORAL", "NONE ", "no", "nil", "w/o", "NATIVE", "nativ", "ohne KM",
@@ -164,6 +187,8 @@ NO_AGENTS = ("", "NO CONTRAST", "WITHOUT", "None given", "keine", "N/A", "NOT GI
     "No IV contrast, oral only", "-----", "0.0", "Brak", "Sin contraste", "nessun mdc", "ohne",
     "SANS", "Non", "tap water", "Air", "NORMAL SALINE", "test", "DELETED", "No value entered",
     "not entered",
+    "none", "No Contrast", "W/O", "Water PO", "oral barium", "NO IV", "not given", "NIL", "n/a",
+    "ANONYMIZED_VALUE",
 )  # fmt: skip
 
 

@@ -84,15 +84,15 @@ _NATIVE = _words(
     "(?:iv)?[ck]ontrast(?:siz|frei|fri|los|loos|less)\\w*",
 )
 _MEDIUM = _words(
-    "(?:iv|post)?[ck]ontr(?:as[tz]\\w*)? контраст\\w* varjoaine\\w* km ivkm c?mdc",
-    "cmc pdc civ cte ivcon postcon postc ce cect enhanc\\w* inj inject\\w* injekt\\w* iniezione",
-    "kl omnipaque omni visipaque isovue iopam\\w* jopam\\w* ultravist iopromide? iomeron imeron",
-    "iomeprol optiray ioversol oxilan xenetix iobitridol iohexol iodixanol accupaque solutrast",
+    "(?:iv|post)?[ck]ontr(?:as[tz]\\w*)? контраст\\w* varjoaine\\w* km ivkm c?mdc cmc pdc civ",
+    "cte ivcon postcon postc ce cect enhanc\\w* inj inject\\w* injekt\\w* iniezione kl omnipaque",
+    "omni visipaque isovue iopam\\w* jopam\\w* ultravist iopromide? iomeron imeron iomeprol",
+    "optiray ioversol oxilan xenetix iobitridol iohexol iodixanol accupaque solutrast",
 )
 _PHASE = _words(
     "arterial arteriel\\w* arterios[ao] art venous \\w{0,8}venos[aeo]?s? venoes\\w* veneus\\w*",
     "veineux ven pv portal portale portoven\\w* delayed cta ctpa \\w{0,20}angio",
-    "angio(?:ct|tc|tac|tdm) anjiy?o angio(?:gra|scan|tomo)\\w*",
+    "angio(?:ct|tc|tac|tdm) anjiy?o \\w{0,20}angio(?:gra|scan|tomo)\\w*",
 )
 _VEIN = _words("iv ev intraven\\w* endoven\\w*")
 # Words for the medium only where "with" or a negation stands at once before them.
@@ -114,12 +114,13 @@ _ELSE_BEHIND = {
     "venous": _words("blood"),
     "art": _words("work"),
 }
-# What an element for the agent holds where none is known: words for nothing and of anonymisers.
+_REMOVED = _words("removed redacted masked deleted anon\\w*")
+# What an element for the agent holds where none is known.
 _NOTHING = _words(
     "n na nan nihil native applicable available unknown unspecified undefined specified known",
     "recorded info information data empty blank missing other false unbekannt angabe inconnu",
-    "desconocid[oa] sconosciut[oa] onbekend okand ukjent bilinmiyor removed redacted masked",
-    "deleted anon\\w* hidden default test any and ml cc mg ka s 0+ x+",
+    "desconocid[oa] sconosciut[oa] onbekend okand ukjent bilinmiyor hidden default test any and",
+    "ml cc mg ka s 0+ x+",
 )
 
 
@@ -150,7 +151,7 @@ def names_agent(words: str) -> bool:
     senses = _senses(tokens)
     if "yes" in senses:
         return True
-    if "no" in senses or any(_is(t, _NOT, _WITHOUT, _BEHIND, _ORAL) for t in tokens):
+    if "no" in senses or any(_is(t, _NOT, _WITHOUT, _BEHIND, _ORAL, _REMOVED) for t in tokens):
         return False
     return any(t[0].isalnum() and not _is(t, _NOTHING) for t in tokens)
 

@@ -126,7 +126,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path, layout):
         write_volumes(tmp_path, np.diag([6.0, 6, 6, 1]))
         path = tmp_path / "3d_images" / "MASK_0000.nii.gz"
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), path)
-    with pytest.raises(StudyError, match="differ in shape"):
+    with pytest.raises(StudyError, match="image and mask of one shape"):
         find_lung_pairs(tmp_path)[0].read()
 
 
