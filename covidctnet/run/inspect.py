@@ -21,6 +21,9 @@ from covidctnet.workers.isolate import ChildError
 
 __all__ = ["describe", "ids_of", "inspect_paths", "render"]
 
+# Patients of one study that are shown; an anonymiser may have written another into every file.
+MOST_IDS = 10
+
 
 def describe(
     study: Study,
@@ -114,17 +117,25 @@ def inspect_paths(
     }
 
 
-def ids_of(study: Study) -> str:
-    """Patient and accession of a study for its owner's eyes; empty when no header tells them.
+def ids_of(study: Study, *, every_file: bool = False) -> list[str]:
+    """Patient and accession of a study for its owner's eyes; none when no header tells them.
 
     They are for the terminal of the person who asks: no log, report or file may hold them.
+
+    Args:
+        study: From `find_studies`.
+        every_file: Look for further ones in all files, as where patients are mixed.
     """
     if study.format != "dicom":
-        return ""
+        return []
+    found: dict[str, None] = {}
     for path in study.files:
         with suppress(NotDicomError, DamagedFileError, OSError):
-            return ", ".join(f"{what} {value}" for what, value in owners(path) if value)
-    return ""
+            found[", ".join(f"{what} {value}" for what, value in owners(path) if value)] = None
+            if not every_file or len(found) > MOST_IDS:
+                break
+    ids = [one for one in found if one]
+    return [*ids[:MOST_IDS], "and others"] if len(ids) > MOST_IDS else ids
 
 
 def render(told: dict[str, Any]) -> str:
@@ -134,7 +145,7 @@ def render(told: dict[str, Any]) -> str:
         lines.append(f"study {study['study']}  {study['format']}, {_many(study['files'], 'file')}")
         lines.append(f"   {printable(study['path'])}")
         if study.get("ids"):
-            lines.append(f"   {study['ids']}")
+            lines += [f"   {one}" for one in study["ids"]]
         for series in study["series"]:
             mark = "*" if series["chosen"] else " "
             text = f" {mark} {series['key']:<11} {series['images']} x {series['kind']}"

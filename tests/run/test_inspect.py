@@ -98,3 +98,25 @@ def test_one_file_and_one_study_are_counted_in_the_singular(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     said = inspect.render(inspect.inspect_paths(tmp_path))
     assert "1 file found: 0 in 0 studies, 1 passed over" in said
+
+
+def test_all_patients_of_a_mixed_study_are_shown_to_its_owner(tmp_path):
+    def change(ds, index):
+        ds.PatientID = ("one", "two", "three")[index % 3]
+
+    series.write(tmp_path, change=change)
+    (study,) = find_studies(tmp_path)
+    shown = inspect.ids_of(study, every_file=True)
+    assert sorted(line.split(",")[0] for line in shown) == [
+        "patient one",
+        "patient three",
+        "patient two",
+    ]
+    assert len(inspect.ids_of(study)) == 1
+
+
+def test_ids_that_differ_in_every_file_are_not_all_shown(tmp_path):
+    series.write(tmp_path, change=lambda ds, index: setattr(ds, "PatientID", f"drawn-{index}"))
+    (study,) = find_studies(tmp_path)
+    shown = inspect.ids_of(study, every_file=True)
+    assert len(shown) == inspect.MOST_IDS + 1 and shown[-1] == "and others"
