@@ -187,18 +187,7 @@ def _senses(tokens: list[str]) -> list[str]:
         follows = _near(tokens, i, 1)
         ends = follows in ("", ",")
         if _is(token, _WITHOUT, _BEFORE):
-            j = i + 1
-            while _near(tokens, j, 0) and _is(tokens[j], _AND):
-                j += 1
-            k = i - 1
-            while k >= 0 and _is(tokens[k], _AND):
-                k -= 1
-            joined = any(
-                _is(_near(tokens, at, 0), _WITH, _AFTER)
-                and (_near(tokens, at, 0) != "con" or abs(at - i) > 1)
-                for at in (j, k)
-            )
-            if joined:
+            if _is_joined(tokens, i):
                 senses[i] = "yes" if _is(token, _WITHOUT) else ""
             else:
                 senses[i] = "no" if ends and _is(token, _WITHOUT) else ""
@@ -215,6 +204,19 @@ def _senses(tokens: list[str]) -> list[str]:
     if tokens and tokens[-1] in ("with", "w"):
         senses[-1] = "yes"
     return senses
+
+
+def _is_joined(tokens: list[str], i: int) -> bool:
+    """Whether a word for "without" stands together with one for "with": both were scanned."""
+    for step in (1, -1):
+        at = i + step
+        while _is(_near(tokens, at, 0), _AND):
+            at += step
+        other = _near(tokens, at, 0)
+        # At once beside "without", "con" is the medium: "WO CON".
+        if _is(other, _WITH, _AFTER) and (other != "con" or at != i + step):
+            return True
+    return False
 
 
 def _sense(tokens: list[str], i: int) -> str:
