@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 from covidctnet.commands.common import NOTICE, Exit, Network, Output, existing
 from covidctnet.errors import UsageError
@@ -71,14 +72,18 @@ def inspect(
             f"{'--json' if json else 'a file or a pipe'}. Leave it out."
         )
 
+    from covidctnet.io.discover import Study
     from covidctnet.run.inspect import ids_of, inspect_paths, render
+
+    def add_ids(study: Study, entry: dict[str, Any]) -> None:
+        entry["ids"] = ids_of(study, every_file=entry["code"] in ("MIXED_PATIENT", "MIXED_STUDY"))
 
     with bar("inspecting") as progress:
         found = inspect_paths(
             [existing(path) for path in paths],
             voxels=not quick,
             progress=progress,
-            note=(lambda study, entry: entry.update(ids=ids_of(study))) if show_ids else None,
+            note=add_ids if show_ids else None,
         )
     sys.stdout.write((dumps(found, indent=1) if json else render(found)) + "\n")
     outcomes = {study["outcome"] for study in found["studies"]}

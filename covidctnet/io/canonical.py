@@ -336,8 +336,8 @@ def check_size(shape: tuple[int, ...]) -> None:
     if voxels > MAX_VOXELS or max(shape) > 4096:
         raise StudyError(
             "ABSURD_SIZE",
-            f"a chest CT has at most {MAX_VOXELS} voxels and 4096 along an axis, the header claims "
-            f"{' x '.join(str(n) for n in shape)}. Check the file.",
+            f"expected at most {MAX_VOXELS} voxels and 4096 along an axis, the header claims "
+            f"{' x '.join(str(n) for n in shape)}. Check the file, or export it again.",
         )
 
 

@@ -65,7 +65,7 @@ def volume_from_array(
     if (spacing is None) == (affine is None):
         raise UsageError(
             "expected either spacing=(slice, row, column) in mm or affine=, a 4 x 4 matrix to "
-            f"patient mm in LPS, got {'neither' if spacing is None else 'both'}."
+            f"patient mm in LPS, got {'neither' if spacing is None else 'both'}. Give one."
         )
     if affine is None:
         to_lps = _straight(_numbers("spacing", spacing), _numbers("origin", origin))
@@ -88,7 +88,9 @@ def _numbers(name: str, values: Any) -> np.ndarray:
         numbers = np.empty(0)
     if numbers.shape != (3,) or not np.isfinite(numbers).all():
         order = "(slice, row, column)" if name == "spacing" else "(x, y, z) in LPS"
-        raise UsageError(f"expected {name} as three finite numbers {order} in mm, got {values!r}.")
+        raise UsageError(
+            f"expected {name} as three finite numbers {order} in mm, got {values!r}. Give them."
+        )
     return numbers
 
 
@@ -138,9 +140,13 @@ def save_nifti(volume: Volume, path: str | Path) -> Path:
 
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
-        raise UsageError(f"expected a file name that ends in .nii or .nii.gz, got {path.name!r}.")
+        raise UsageError(
+            f"expected a file name that ends in .nii or .nii.gz, got {path.name!r}. Give it one."
+        )
     if not path.parent.is_dir():
-        raise UsageError(f"the folder of {path.name!r} does not exist. Make it first.")
+        raise UsageError(
+            f"expected a folder to write {path.name!r} into, there is none. Make it first."
+        )
     turned = canonical(volume.array, volume.affine)
     # NIfTI counts the fastest axis first: columns, rows, slices.
     affine = ras_to_lps(turned.affine[:, [2, 1, 0, 3]])

@@ -240,7 +240,9 @@ def _walk(
         for folder, folders, names in os.walk(start, onerror=keep, followlinks=False):
             here = Path(folder)
             if len(here.relative_to(start).parts) >= MAX_DEPTH and folders:
-                raise UsageError(f"folders lie more than {MAX_DEPTH} deep. Give a folder below.")
+                raise UsageError(
+                    f"expected folders at most {MAX_DEPTH} deep, got more. Give a folder below."
+                )
             try:
                 links = [name for name in folders if (here / name).is_symlink()]
                 modes = [(here / name, _mode(here / name)) for name in sorted(names)]
@@ -260,7 +262,9 @@ def _walk(
                 else:
                     count += 1
                     if count > MAX_FILES:
-                        raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
+                        raise UsageError(
+                            f"expected at most {MAX_FILES} files, got more. Give a folder below."
+                        )
                     yield path
 
 
@@ -295,7 +299,7 @@ def _opened(
             skipped["archives within archives"] += len(found) - len(inner)
         files += inner
         if len(files) > MAX_FILES:
-            raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
+            raise UsageError(f"expected at most {MAX_FILES} files, got more. Give a folder below.")
     return files, broken
 
 

@@ -190,13 +190,15 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
     except OSError as error:
         raise StudyError(
             "UNREADABLE",
-            f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
+            f"expected a file that can be read: {error.strerror}. Check its rights and the disk.",
         ) from None
     array = np.frombuffer(content, layout.dtype).reshape(layout.shape[::-1])
     array = array.astype(layout.dtype.newbyteorder("="))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise StudyError(
-            "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it again."
+            "NOT_HU",
+            "expected finite HU, the file holds NaN or Inf. Write -1024 for what is padding, or "
+            "export it again.",
         )
     flags = check_geometry(layout.affine, array.shape)
     return volume_of(array, layout.affine, study=study, reader="itk", flags=flags)

@@ -74,7 +74,7 @@ class LungPair:
         except (OSError, ValueError, nib.filebasedimages.ImageFileError) as error:
             raise StudyError(
                 "CORRUPT_FILE",
-                f"the mask cannot be read ({type(error).__name__}). Get it anew.",
+                f"expected a mask that can be read, got {type(error).__name__}. Download it again.",
                 study=self.patient,
             ) from None
         if sorted(shape) != sorted(volume.shape):
@@ -104,12 +104,14 @@ def find_lung_pairs(folder: Path) -> tuple[LungPair, ...]:
         CohortError: If it has neither layout, or an image without a mask.
     """
     if not folder.is_dir():
-        raise UsageError(f"expected a folder with drawn lungs, {folder.name!r} is none")
+        raise UsageError(
+            f"expected a folder with drawn lungs, {folder.name!r} is none. Check the path."
+        )
     pairs = [*_pairs_of_slices(folder), *_pairs_of_volumes(folder)]
     if not pairs:
         raise CohortError(
-            "no drawn lungs found: expected 2d_images/*.tif with 2d_masks/*.tif, or "
-            "3d_images/IMG_*.nii.gz with 3d_images/MASK_*.nii.gz"
+            "expected drawn lungs, 2d_images/*.tif with 2d_masks/*.tif, or "
+            "3d_images/IMG_*.nii.gz with 3d_images/MASK_*.nii.gz, found none. Check the path."
         )
     return tuple(pairs)
 
@@ -120,7 +122,10 @@ def _pairs_of_slices(folder: Path) -> Iterator[LungPair]:
         for image in sorted((folder / images).glob("*.tif")):
             mask = folder / masks / image.name
             if not mask.is_file():
-                raise CohortError(f"an image of {images}/ has no mask of its name in {masks}/")
+                raise CohortError(
+                    f"expected a mask in {masks}/ for each image of {images}/, one has none of "
+                    "its name. Download the pairs again."
+                )
             patients.setdefault(image.stem.partition("_Z_")[0], []).append((image, mask))
     for name, files in patients.items():
         yield LungPair(_pseudonym("2d", name), *map(tuple, zip(*files, strict=True)))
@@ -130,7 +135,10 @@ def _pairs_of_volumes(folder: Path) -> Iterator[LungPair]:
     for image in sorted((folder / "3d_images").glob("IMG_*.nii.gz")):
         mask = image.with_name(image.name.replace("IMG_", "MASK_", 1))
         if not mask.is_file():
-            raise CohortError("an IMG_*.nii.gz of 3d_images/ has no MASK_*.nii.gz of its number")
+            raise CohortError(
+                "expected a MASK_*.nii.gz for each IMG_*.nii.gz of 3d_images/, one has none of "
+                "its number. Download the pairs again."
+            )
         yield LungPair(_pseudonym("3d", image.name), (image,), (mask,))
 
 
@@ -144,21 +152,25 @@ def _picture(path: Path, patient: str) -> np.ndarray:
             if max(image.size) > MAX_SIDE:
                 raise StudyError(
                     "ABSURD_SIZE",
-                    f"a slice is at most {MAX_SIDE} voxels wide, got {max(image.size)}.",
+                    f"expected a slice of at most {MAX_SIDE} voxels a side, got {max(image.size)}. "
+                    "Check the file.",
                     study=patient,
                 )
             array = np.asarray(image)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise StudyError(
             "CORRUPT_FILE",
-            f"a slice cannot be read as TIFF ({type(error).__name__}). Get it anew.",
+            f"expected a slice that can be read as TIFF, got {type(error).__name__}. "
+            "Download it again.",
             study=patient,
         ) from None
     if array.ndim == 3 and (array == array[:, :, :1]).all():  # grey, saved as colours
         array = array[:, :, 0]
     if array.ndim != 2:
         raise StudyError(
-            "CORRUPT_FILE", f"expected grey slices, got colours ({array.shape}).", study=patient
+            "CORRUPT_FILE",
+            f"expected grey slices, got colours ({array.shape}). Download it again.",
+            study=patient,
         )
     return array
 
@@ -166,6 +178,6 @@ def _picture(path: Path, patient: str) -> np.ndarray:
 def _differ(patient: str, image: tuple[int, ...], mask: tuple[int, ...]) -> StudyError:
     return StudyError(
         "CORRUPT_FILE",
-        f"image and mask differ in shape: {image} and {mask}. Get the pair anew.",
+        f"expected image and mask of one shape, got {image} and {mask}. Download the pair again.",
         study=patient,
     )

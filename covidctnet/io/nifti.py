@@ -72,7 +72,9 @@ def read_nifti(path: File, study: str) -> Volume:
         stored = stored.astype(np.float64) * slope + intercept
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise StudyError(
-            "NOT_HU", "expected finite HU, the file holds NaN or Inf. Export it from the source."
+            "NOT_HU",
+            "expected finite HU, the file holds NaN or Inf. Write -1024 for what is padding, or "
+            "export it again.",
         )
     return volume_of(
         stored,
@@ -114,7 +116,7 @@ def _load(path: File) -> tuple[Header, bytes]:
     except OSError as error:
         raise StudyError(
             "UNREADABLE",
-            f"the file cannot be read ({error.strerror}). Check its rights and the disk.",
+            f"expected a file that can be read: {error.strerror}. Check its rights and the disk.",
         ) from None
     return header, content
 

@@ -212,7 +212,9 @@ def _content(path: File) -> tuple[bytes, Format]:
             return head + file.read(MAX_FILE_BYTES), kind
     except OSError as error:
         raise StudyError(
-            "UNREADABLE", f"a picture cannot be read ({error.strerror}). Check its rights."
+            "UNREADABLE",
+            f"expected a picture that can be read: {error.strerror}. "
+            "Check its rights and the disk.",
         ) from None
 
 

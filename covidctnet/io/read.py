@@ -45,10 +45,16 @@ def read_study(
                 undo_tilt=untilt,
             )
         if study.format == "closed":
-            raise StudyError("UNREADABLE", "a folder may not be entered. Check its rights.")
+            raise StudyError(
+                "UNREADABLE", "expected a folder that may be entered. Check its rights."
+            )
         if study.format == "archive":
             members(study.path)
-            raise StudyError("BAD_ARCHIVE", "the archive has changed while it was read. Try again.")
+            raise StudyError(
+                "BAD_ARCHIVE",
+                "expected an archive that stays as it is, it has changed while it was read. "
+                "Read it again.",
+            )
         if series is not None:
             raise StudyError(
                 "UNKNOWN_SERIES",
@@ -69,13 +75,14 @@ def read_study(
     except OSError as error:
         raise StudyError(
             "UNREADABLE",
-            f"a file cannot be read ({error.strerror}). Check its rights and the disk.",
+            f"expected files that can be read: {error.strerror}. Check their rights and the disk.",
             study=study.id,
         ) from None
     except MemoryError:
         raise StudyError(
             "OUT_OF_MEMORY",
-            "the scan does not fit into memory. Close other programs.",
+            "expected a scan that fits into memory. Close other programs, or read it on a computer "
+            "with more.",
             study=study.id,
         ) from None
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.archive import File
 from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild, bytes_of, packed, unpacked
 from covidctnet.io.child import work as read
-from covidctnet.io.dicom import Dropped, Stack, Survey, survey
+from covidctnet.io.dicom import Dropped, Stack, Survey, series_key, survey
+from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.discover import Study
 from covidctnet.workers.isolate import Limits, Reply
 
@@ -107,6 +109,20 @@ def _series(
         *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
         *map(_dropped, seen.dropped),
     ]
+    held = [{frame.file for frame in stack.frames} for stack in seen.stacks]
+    for left_out in seen.dropped:
+        held.append(
+            {
+                frame.file
+                for frame in seen.frames
+                if (series_key(frame.series_uid), unfit(frame)) == (left_out.key, left_out.what)
+            }
+        )
+    # A file of many frames may hold several series: it counts where it is listed first.
+    counted: set[File] = set()
+    for entry, own in zip(entries, held, strict=True):
+        entry["files"] = len(own - counted)
+        counted |= own
     if seen.damaged:
         entries.append(_others("files that cannot be read", seen.damaged))
     if left := files - sum(entry["files"] for entry in entries):
@@ -124,7 +140,7 @@ def _stack(stack: Stack, why: str, is_chosen: bool) -> dict[str, Any]:
         "key": stack.key,
         "kind": "CT" if stack.is_original else "derived CT",
         "images": len(stack.frames),
-        "files": len({frame.file for frame in stack.frames}),
+        "files": 0,
         "matrix": [first.rows, first.columns],
         "spacing_mm": _spacing(stack),
         "orientation": stack.direction,

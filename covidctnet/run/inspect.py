@@ -21,6 +21,9 @@ from covidctnet.workers.isolate import ChildError
 
 __all__ = ["describe", "ids_of", "inspect_paths", "render"]
 
+# Patients of one study that are shown; an anonymiser may have written another into every file.
+MOST_IDS = 10
+
 
 def describe(
     study: Study,
@@ -114,32 +117,42 @@ def inspect_paths(
     }
 
 
-def ids_of(study: Study) -> str:
-    """Patient and accession of a study for its owner's eyes; empty when no header tells them.
+def ids_of(study: Study, *, every_file: bool = False) -> list[str]:
+    """Patient and accession of a study for its owner's eyes; none when no header tells them.
 
     They are for the terminal of the person who asks: no log, report or file may hold them.
+
+    Args:
+        study: From `find_studies`.
+        every_file: Look for further ones in all files, as where patients are mixed.
     """
     if study.format != "dicom":
-        return ""
+        return []
+    found: dict[str, None] = {}
     for path in study.files:
         with suppress(NotDicomError, DamagedFileError, OSError):
-            return ", ".join(f"{what} {value}" for what, value in owners(path) if value)
-    return ""
+            found[", ".join(f"{what} {value}" for what, value in owners(path) if value)] = None
+            if not every_file or len(found) > MOST_IDS:
+                break
+    ids = [one for one in found if one]
+    return [*ids[:MOST_IDS], "and others"] if len(ids) > MOST_IDS else ids
 
 
 def render(told: dict[str, Any]) -> str:
     """The result of `inspect_paths` for a person to read."""
     lines: list[str] = []
     for study in told["studies"]:
-        lines.append(f"study {study['study']}  {study['format']}, {study['files']} files")
+        lines.append(f"study {study['study']}  {study['format']}, {_many(study['files'], 'file')}")
         lines.append(f"   {printable(study['path'])}")
         if study.get("ids"):
-            lines.append(f"   {study['ids']}")
+            lines += [f"   {one}" for one in study["ids"]]
         for series in study["series"]:
             mark = "*" if series["chosen"] else " "
             text = f" {mark} {series['key']:<11} {series['images']} x {series['kind']}"
-            if series["files"] != series["images"]:
-                text += f" in {series['files']} files"
+            if not series["files"]:
+                text += " in files counted above"
+            elif series["files"] != series["images"]:
+                text += f" in {_many(series['files'], 'file')}"
             if series["matrix"]:
                 text += f" of {_times(series['matrix'])}, {series['orientation']}"
             if series["spacing_mm"]:
@@ -151,7 +164,9 @@ def render(told: dict[str, Any]) -> str:
             facts = [flag for flag in study["flags"] if flag not in doubts]
             flags = f", flagged {', '.join(doubts)}" if doubts else ""
             flags += f"; {', '.join(facts)}" if facts else ""
-            lines.append(f"   readable: {_times(shape)} voxels of {_times(spacing)} mm{flags}")
+            lines.append(
+                f"   {_verdict(study)}: {_times(shape)} voxels of {_times(spacing)} mm{flags}"
+            )
         if study["chest"]:
             lines.append(
                 f"   lungs: {study['chest']['lungs_ml']:.0f} ml over "
@@ -163,9 +178,12 @@ def render(told: dict[str, Any]) -> str:
     if not told["studies"]:
         lines.append("no study found")
     lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
+    if any(series["chosen"] for study in told["studies"] for series in study["series"]):
+        lines.append("* the series that is read")
     inside = told["files"] - told["skipped"]
     lines.append(
-        f"{told['files']} files found: {inside} in {len(told['studies'])} studies, "
+        f"{_many(told['files'], 'file')} found: {inside} in "
+        f"{_many(len(told['studies']), 'study', 'studies')}, "
         f"{told['skipped']} passed over"
     )
     return "\n".join(lines)
@@ -186,6 +204,17 @@ def _look(volume: Volume, told: dict[str, Any]) -> None:
     chest, _ = look_for_chest(preprocess(volume))
     told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
     told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
+
+
+def _verdict(study: dict[str, Any]) -> str:
+    """What is known of a volume: it may still be refused for what its voxels show."""
+    if study["outcome"] != "readable":
+        return "volume"
+    return "readable" if study["chest"] else "readable by its headers, voxels not looked at"
+
+
+def _many(count: int, one: str, several: str = "") -> str:
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def _times(values: Sequence[float]) -> str:

@@ -168,8 +168,9 @@ def every_case() -> tuple[Case, ...]:
         joints,
         parts,
         patients,
+        phases,
         reports,
     )
 
-    modules = (dicom, reports, parts, files, archives, contradictions, patients, joints)
+    modules = (dicom, reports, parts, files, archives, contradictions, patients, phases, joints)
     return tuple(case for module in modules for case in module.CASES)

@@ -101,14 +101,14 @@ def test_reading_a_folder_of_two_studies_tells_how_many(tmp_path):
 def test_folders_nested_too_deeply_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("covidctnet.io.discover.MAX_DEPTH", 3)
     series.write(tmp_path / "a" / "b" / "c" / "d")
-    with pytest.raises(UsageError, match="more than 3 deep"):
+    with pytest.raises(UsageError, match="at most 3 deep, got more"):
         find_studies(tmp_path)
 
 
 def test_too_many_files_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("covidctnet.io.discover.MAX_FILES", 5)
     series.write(tmp_path)
-    with pytest.raises(UsageError, match="more than 5 files"):
+    with pytest.raises(UsageError, match="at most 5 files, got more"):
         find_studies(tmp_path)
 
 
@@ -194,7 +194,7 @@ def test_a_folder_that_may_not_be_entered_is_refused_and_does_not_vanish(tmp_pat
     monkeypatch.setattr(os, "scandir", scandir)
     found = find_studies(tmp_path)
     assert [study.format for study in found] == ["dicom", "closed"]
-    with pytest.raises(StudyError, match="may not be entered") as caught:
+    with pytest.raises(StudyError, match="that may be entered") as caught:
         read_study(found[1])
     assert caught.value.code == "UNREADABLE"
 

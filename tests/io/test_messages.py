@@ -1,5 +1,6 @@
 """One line is all that the user sees: the cause and the next step stand in it."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -17,12 +18,25 @@ CASES = {case.name: case for case in every_case()}
 # A case of the catalogue, its code, words of the cause, and words of what to do.
 LINES = (
     ("dicom-junk-alone", "NOT_CT", "nothing readable .*not a scan", "Give a folder"),
-    ("dicom-rgb", "NOT_HU", "12 x not HU", "original CT series"),
-    ("dicom-words-density", "NOT_HU", "not HU", "original CT series"),
+    ("dicom-rgb", "NOT_HU", "12 x not HU but colours", "original CT series"),
+    ("dicom-words-density", "NOT_HU", "unit of its RescaleType", "original CT series"),
     ("nifti-shifted-up", "NOT_HU", "shifted by 1024", "original CT values"),
     ("dicom-slope-0-all", "NO_RESCALE", "slope of 0", "Export the series again"),
     ("dicom-slope-of-another-scan", "NO_RESCALE", "slice .* unlike its neighbours", "Export"),
     ("mha-slope", "NO_RESCALE", "slope or an offset of its own", "Apply it"),
+    (
+        "dicom-type-derived-3d",
+        "NOT_CT",
+        "projection or screen, by its ImageType",
+        "original CT series",
+    ),
+    (
+        "dicom-overlap-nominal-percentage-of-respiratory-phase",
+        "AMBIGUOUS_SERIES",
+        "2 series are equally good",
+        "series=KEY",
+    ),
+    ("nifti-voxel-nan", "NOT_HU", "holds NaN or Inf", "Write -1024 for what is padding"),
     ("dicom-series-tie", "AMBIGUOUS_SERIES", "2 series are equally good", "series=KEY"),
     ("dicom-patient-ids", "MIXED_PATIENT", "2 patient ids", "Sort the files by patient"),
     ("dicom-patients-one-series-birth", "MIXED_PATIENT", "2 dates of birth", "Sort the files"),
@@ -109,6 +123,36 @@ ELSEWHERE = {
     "SLICE_ORDER": "tests/slicewise/test_aggregate.py",
     "MIXED_SCANS": "tests/slicewise/test_aggregate.py",
 }
+
+
+# What a next step begins with; what stands in a variable is looked at where the cases are read.
+STEPS = re.compile(
+    r"(Apply|Check|Choose|Close|Convert|Copy|Correct|Decide|Download|Export|For a matrix of|Give|"
+    r"Leave|Make|Move|Or choose|Pack|Read|Save|Set|Sort|Take|Undo|Unpack|Write|\{\}).*\.?"
+)
+
+
+def _texts_of_errors():
+    """The text of each error for users that reading raises, ``{}`` for what is filled in."""
+    for path in sorted((ROOT / "covidctnet" / "io").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            place = {"StudyError": 1, "UsageError": 0, "CohortError": 0}.get(node.func.id)
+            if place is None:
+                continue
+            text = node.args[place]
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            said = "".join(p.value if isinstance(p, ast.Constant) else "{}" for p in parts)
+            yield pytest.param(said, id=f"{path.name}-{node.lineno}")
+
+
+@pytest.mark.parametrize("text", [*_texts_of_errors()])
+def test_every_error_of_reading_says_what_was_expected_and_ends_with_a_next_step(text):
+    assert text.startswith("expected "), text
+    sentences = re.split(r"(?<=[.)}]) (?=[A-Z{])", text)
+    if text != "expected one patient, {}":  # both its endings are cases below
+        assert len(sentences) > 1 and STEPS.fullmatch(sentences[-1]), text
 
 
 @pytest.mark.parametrize(

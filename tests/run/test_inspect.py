@@ -10,6 +10,7 @@ from covidctnet.io import find_studies
 from covidctnet.io.dicom import voxels
 from covidctnet.run import inspect
 from covidctnet.run.headers import InspectingChild
+from tests.catalogue.cases import every_case
 from tests.io import series
 
 
@@ -72,3 +73,50 @@ def test_a_path_that_is_no_text_can_be_shown(tmp_path, capsys):
     assert main(["inspect", "--quick", str(tmp_path)]) == 0
     assert r"\udcff\udcfe" in capsys.readouterr().out
     assert len(find_studies(tmp_path)) == 1
+
+
+def test_a_file_that_holds_two_series_is_counted_once(tmp_path):
+    case = next(c for c in every_case() if c.name == "dicom-enhanced-two-phases")
+    case.build(tmp_path)
+    told = inspect.inspect_paths(tmp_path, voxels=False)
+    (study,) = told["studies"]
+    assert [entry["images"] for entry in study["series"]] == [12, 12]
+    assert [entry["files"] for entry in study["series"]] == [1, 0]
+    assert "12 x CT in files counted above" in inspect.render(told)
+
+
+def test_a_volume_that_is_refused_is_not_called_readable(tmp_path):
+    series.write(tmp_path)
+    said = inspect.render(inspect.inspect_paths(tmp_path))
+    assert "refused: NOT_CHEST" in said and "volume: 12 x 20 x 16" in said
+    assert "readable" not in said
+    by_headers = inspect.render(inspect.inspect_paths(tmp_path, voxels=False))
+    assert "readable by its headers, voxels not looked at: 12 x 20 x 16" in by_headers
+
+
+def test_one_file_and_one_study_are_counted_in_the_singular(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    said = inspect.render(inspect.inspect_paths(tmp_path))
+    assert "1 file found: 0 in 0 studies, 1 passed over" in said
+
+
+def test_all_patients_of_a_mixed_study_are_shown_to_its_owner(tmp_path):
+    def change(ds, index):
+        ds.PatientID = ("one", "two", "three")[index % 3]
+
+    series.write(tmp_path, change=change)
+    (study,) = find_studies(tmp_path)
+    shown = inspect.ids_of(study, every_file=True)
+    assert sorted(line.split(",")[0] for line in shown) == [
+        "patient one",
+        "patient three",
+        "patient two",
+    ]
+    assert len(inspect.ids_of(study)) == 1
+
+
+def test_ids_that_differ_in_every_file_are_not_all_shown(tmp_path):
+    series.write(tmp_path, change=lambda ds, index: setattr(ds, "PatientID", f"drawn-{index}"))
+    (study,) = find_studies(tmp_path)
+    shown = inspect.ids_of(study, every_file=True)
+    assert len(shown) == inspect.MOST_IDS + 1 and shown[-1] == "and others"

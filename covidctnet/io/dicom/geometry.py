@@ -249,7 +249,7 @@ def _check_steps(placement: Placement) -> None:
             raise StudyError(
                 "UNEVEN_SPACING",
                 f"expected even steps, they grow so that a slice lies {drift:.1f} mm beside its "
-                "place. Export the series again, or resample it with "
+                "place. Export the series again, or in Python resample it with "
                 "read_volume(..., allow_gaps=True).",
             )
         return
@@ -263,12 +263,14 @@ def _check_steps(placement: Placement) -> None:
             "SLICE_GAP",
             f"expected slices {usual:.2f} mm apart, got {len(odd)} gap{'s' * (len(odd) > 1)} among "
             f"{len(placement.frames)} of them ({where}). "
-            "Export the whole series, or resample it with read_volume(..., allow_gaps=True).",
+            "Export the whole series, or in Python resample it with "
+            "read_volume(..., allow_gaps=True).",
         )
     raise StudyError(
         "UNEVEN_SPACING",
         f"expected even steps, {len(odd)} of {len(steps)} differ from {usual:.2f} mm ({where}). "
-        "Export one reconstruction, or resample it with read_volume(..., allow_gaps=True).",
+        "Export one reconstruction, or in Python resample it with "
+        "read_volume(..., allow_gaps=True).",
     )
 
 

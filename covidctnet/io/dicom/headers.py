@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from covidctnet.io.archive import File
@@ -36,8 +37,10 @@ from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
+    "PICTURES",
     "identify",
     "owners",
+    "picture_kind",
     "read_frames",
     "series_key",
 ]
@@ -83,8 +86,9 @@ PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
 LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
+PICTURES = ("localizer", "projection or screen, by its ImageType")
 # ImageType values of CT storage that is no stack of HU slices.
-PICTURE_TYPES = frozenset(
+_PICTURE_TYPES = frozenset(
     {
         "SCREEN SAVE",
         "PROJECTION IMAGE",
@@ -94,20 +98,42 @@ PICTURE_TYPES = frozenset(
         "MINIP",
         "VOLREN",
         "VRT",
-        "3D",
         "DOSE_INFO",
         "MONITORING",
-        "PERFUSION",
     }
 )
+# What was made of other images, unless the image is an original: then what it was acquired for.
+_USE_TYPES = frozenset({"3D", "PERFUSION"})
 # What may tell two images of one place apart, most telling first. The number of the series does
 # where an anonymiser gave all series one UID.
+_CARDIAC_PHASE = (
+    "NominalPercentageOfCardiacPhase",
+    "NominalCardiacTriggerDelayTime",
+    "ActualCardiacTriggerDelayTime",
+)
+_RESPIRATORY_PHASE = (
+    "NominalPercentageOfRespiratoryPhase",
+    "StartingRespiratoryPhase",
+    "StartingRespiratoryAmplitude",
+    "EndingRespiratoryPhase",
+    "EndingRespiratoryAmplitude",
+    "NominalRespiratoryTriggerDelayTime",
+    "ActualRespiratoryTriggerDelayTime",
+)
 _MARKS = (
     "SeriesNumber",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
+    "TemporalPositionIndex",
+    *_CARDIAC_PHASE,
+    *_RESPIRATORY_PHASE,
+    "CardiacCyclePosition",
+    "RespiratoryCyclePosition",
     "TriggerTime",
+    "TemporalPositionTimeOffset",
+    "FrameReferenceTime",
+    "IrradiationEventUID",
+    "AcquisitionDate",
     "AcquisitionDateTime",
     "AcquisitionTime",
     "KVP",
@@ -115,7 +141,30 @@ _MARKS = (
     "ImageType",
     "SliceThickness",
     "EchoNumbers",
+    # Where the phase of a breath is said in words alone ("Gated 20%").
+    "SeriesDescription",
+    "ImageComments",
 )
+# The same for the frames of an enhanced CT, in the sequence that says it.
+_FRAME_MARKS = (
+    (
+        "FrameContentSequence",
+        (
+            "FrameAcquisitionNumber",
+            "TemporalPositionIndex",
+            "FrameAcquisitionDateTime",
+            "StackID",
+            "CardiacCyclePosition",
+            "RespiratoryCyclePosition",
+        ),
+    ),
+    ("CardiacSynchronizationSequence", _CARDIAC_PHASE),
+    ("RespiratorySynchronizationSequence", _RESPIRATORY_PHASE),
+    ("TemporalPositionSequence", ("TemporalPositionTimeOffset",)),
+    ("IrradiationEventIdentificationSequence", ("IrradiationEventUID",)),
+    ("CTXRayDetailsSequence", ("KVP",)),
+)
+_BINARY = ("FD", "FL", "SL", "SS", "UL", "US")
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _KEYWORDS = (
     *_MARKS,
@@ -173,6 +222,26 @@ _IDENTITY_TAGS = [
     )
 ]
 _ALL_TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
+
+
+def picture_kind(image_type: tuple[str, ...], sop_class: str) -> str:
+    """What an image of CT storage says to be when it is no slice of HU.
+
+    Args:
+        image_type: ORIGINAL, PRIMARY, AXIAL and the like.
+        sop_class: Of its file.
+
+    Returns:
+        One of `PICTURES`, or nothing.
+    """
+    types = set(image_type)
+    if types & LOCALIZER_TYPES:
+        return PICTURES[0]
+    is_original = image_type[:1] == ("ORIGINAL",)
+    # In an enhanced CT the third value is what the scan was made for.
+    if is_original and ("AXIAL" in image_type[:3] or sop_class in ENHANCED_CT):
+        types -= _USE_TYPES
+    return PICTURES[1] if types & (_PICTURE_TYPES | _USE_TYPES) else ""
 
 
 def series_key(series_uid: str) -> str:
@@ -275,7 +344,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     sop_class = _sop_class(data)
     _check_end(data, uid(data, "StudyInstanceUID"))
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
-    if sop_class == CT_IMAGE and (LOCALIZER_TYPES | PICTURE_TYPES) & set(texts(data, "ImageType")):
+    if sop_class == CT_IMAGE and picture_kind(texts(data, "ImageType"), sop_class):
         is_ct = False
     # Nothing of another object is ever decoded: whatever it claims harms nobody.
     pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
@@ -323,7 +392,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
             slope=number(data, "RescaleSlope"),
             intercept=number(data, "RescaleIntercept"),
             rescale_type=text(data, "RescaleType"),
-            marks=tuple((keyword, text(data, keyword)) for keyword in _MARKS),
+            marks=tuple((keyword, _mark(data, keyword)) for keyword in _MARKS),
             kernel=text(data, "ConvolutionKernel"),
         ),
     )
@@ -363,6 +432,12 @@ def _said(data: Dataset, keyword: str) -> float | None:
         return None
 
 
+def _mark(data: Dataset, keyword: str) -> str:
+    """A value to compare: the bytes of a binary number are no text, and 20 and 30 would be one."""
+    is_text = dictionary_VR(keyword) not in _BINARY
+    return text(data, keyword) if is_text else comparable(data, keyword)
+
+
 def _scanner(data: Dataset) -> str:
     words = f"{text(data, 'Manufacturer')} {text(data, 'ManufacturerModelName')}".split()
     return " ".join(words)[:_MAX_SCANNER]
@@ -384,16 +459,9 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
 
     frames = []
     for index, item in enumerate(each):
-        content = group(item, "FrameContentSequence")
         value = group(item, "PixelValueTransformationSequence")
         kernel = text(group(item, "CTReconstructionSequence"), "ConvolutionKernel")
         types = texts(group(item, "CTImageFrameTypeSequence"), "FrameType")
-        keywords = (
-            "FrameAcquisitionNumber",
-            "TemporalPositionIndex",
-            "FrameAcquisitionDateTime",
-            "StackID",
-        )
         frames.append(
             Frame(
                 **common,
@@ -409,7 +477,11 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
                 intercept=number(value, "RescaleIntercept"),
                 rescale_type=text(value, "RescaleType"),
                 marks=(
-                    *((keyword, comparable(content, keyword)) for keyword in keywords),
+                    *(
+                        (keyword, _mark(group(item, sequence), keyword))
+                        for sequence, keywords in _FRAME_MARKS
+                        for keyword in keywords
+                    ),
                     ("ConvolutionKernel", kernel),
                     ("FrameType", "\\".join(types)),
                 ),

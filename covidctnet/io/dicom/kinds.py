@@ -8,9 +8,9 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, LOCALIZER_TYPES, PICTURE_TYPES
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, PICTURES, picture_kind
 
-__all__ = ["ELSEWHERE", "unfit"]
+__all__ = ["ELSEWHERE", "NOT_HU", "unfit"]
 
 # What RescaleType may say of values that are no HU. Words for HU are spelt in many ways, so any
 # other word is let pass, and the values decide.
@@ -19,7 +19,9 @@ OTHER_UNITS = re.compile(
     r"CNTS|COUNTS|SUV.*|RELATIVE.*|KEV|KV|GRAY|GREY.*|GRAYSCALE|LOG.*|MM|MM2.*|ADC.*|T1.*|T2.*"
 )
 # Images that may lie anywhere without being a slice that the scan lacks.
-ELSEWHERE = ("localizer", "projection or screen")
+ELSEWHERE = PICTURES
+# What images in other values are called begins so.
+NOT_HU = "not HU"
 
 
 def unfit(frame: Frame) -> str:
@@ -27,16 +29,14 @@ def unfit(frame: Frame) -> str:
     if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
         name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
         return name if not name[:1].isdigit() else "unknown object"
-    types = set(frame.image_type)
-    if types & LOCALIZER_TYPES:
-        return "localizer"
-    if types & PICTURE_TYPES:
-        return "projection or screen"
+    if what := picture_kind(frame.image_type, frame.sop_class):
+        return what
     pixels = frame.pixels
-    if pixels.tag and (
-        pixels.samples != 1 or pixels.bits_allocated <= 8 or pixels.bits_stored <= 8
-    ):
-        return "not HU"
-    if pixels.photometric and not pixels.photometric.startswith("MONOCHROME"):
-        return "not HU"
-    return "not HU" if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()) else ""
+    is_grey = not pixels.photometric or pixels.photometric.startswith("MONOCHROME")
+    if not is_grey or (pixels.tag and pixels.samples != 1):
+        return f"{NOT_HU} but colours"
+    if pixels.tag and (pixels.bits_allocated <= 8 or pixels.bits_stored <= 8):
+        return f"{NOT_HU} but grey values of 8 bits or fewer"
+    if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()):
+        return f"{NOT_HU} but the unit of its RescaleType"
+    return ""

@@ -23,7 +23,7 @@ from covidctnet.io.dicom.visit_marks import (
 
 __all__ = ["check_alternatives", "check_patients", "of_one_patient"]
 
-_SORT = "Sort the files by patient and give the study UIDs of their own."
+_SORT = "Sort the files by patient and give each patient a study UID of its own."
 # What is alike in all slices of a patient; the date may be that on which a file was written.
 _OF_PATIENT = (1, 2, 3)
 # So many slices that say the same are no accident.

@@ -32,6 +32,7 @@ from covidctnet.io.dicom.headers import (
     read_frames,
     series_key,
 )
+from covidctnet.io.dicom.kinds import NOT_HU
 from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
 from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
@@ -69,8 +70,11 @@ class Survey:
             StudyError: ``NOT_CT``, ``NOT_HU``, ``MIXED_PATIENT``, or what `choose` raises.
         """
         if not self.stacks:
-            kinds = "; ".join(f"{d.images} x {d.what}" for d in self.dropped) or "no image"
-            only_colour = any(d.what == "not HU" for d in self.dropped)
+            counts: Counter[str] = Counter()
+            for left in self.dropped:
+                counts[left.what] += left.images
+            kinds = "; ".join(f"{n} x {what}" for what, n in counts.items()) or "no image"
+            only_colour = any(d.what.startswith(NOT_HU) for d in self.dropped)
             raise StudyError(
                 "NOT_HU" if only_colour else "NOT_CT",
                 f"expected CT images in HU, got {kinds}. Give the original CT series.",
@@ -153,7 +157,8 @@ def survey(
         except OSError as error:
             told = StudyError(
                 "UNREADABLE",
-                f"{which} cannot be read ({error.strerror}). Check its rights and the disk.",
+                f"expected files that can be read, {which} cannot be read ({error.strerror}). "
+                "Check its rights and the disk.",
             )
             damage.append(_Damage(file, told))
     files_of = _Files(frames)

@@ -10,7 +10,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import DamagedFileError, File
 from covidctnet.io.dicom.elements import NotDicomError
 from covidctnet.io.dicom.headers import read_frames
-from covidctnet.io.dicom.kinds import unfit
+from covidctnet.io.dicom.kinds import NOT_HU, unfit
 from covidctnet.io.dicom.stacks import check_content
 from covidctnet.io.dicom.voxels import read_hu
 
@@ -66,11 +66,10 @@ def read_slice(path: File) -> SingleSlice:
         )
     (frame,) = frames
     kind = unfit(frame)
-    if kind == "not HU":
+    if kind.startswith(NOT_HU):
         raise StudyError(
             "NOT_HU",
-            "expected a CT slice in HU, got a DICOM picture in other values. Give the original "
-            "slice.",
+            f"expected a CT slice in HU, got a DICOM picture: {kind}. Give the original slice.",
         )
     if kind:
         raise StudyError(

@@ -44,7 +44,18 @@ MAX_FORMATS = 100
 # What only counts acquisitions or slices, and does so within one scan in some archives.
 _ORDER = "order of the instance numbers"
 _COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID", _ORDER)
-_TIMES = ("AcquisitionTime", "AcquisitionDateTime", "TriggerTime")
+_TIMES = (
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "FrameAcquisitionDateTime",
+    "TriggerTime",
+    "ActualCardiacTriggerDelayTime",
+    "ActualRespiratoryTriggerDelayTime",
+    "StartingRespiratoryAmplitude",
+    "EndingRespiratoryAmplitude",
+    "TemporalPositionTimeOffset",
+    "FrameReferenceTime",
+)
 # What tells two slices of one place apart, and varies within one scan: for slices in turn the
 # pixels are asked first.
 _VARYING = (*_COUNTS, *_TIMES, "exposure")
@@ -166,7 +177,8 @@ def _stacks_of_cluster(
         if len(alike) > 1:
             fault = StudyError(
                 "NO_GEOMETRY",
-                f"{len(alike)} different slices claim one position. Export the original series.",
+                f"expected a position for each slice, {len(alike)} different slices claim one "
+                "position. Export the original series.",
             )
             return [Stack(key, key, tuple(alike), placement, fault)]
     kept, copies = _without_copies(placement)
@@ -184,8 +196,8 @@ def _stacks_of_cluster(
         most = max(len(group) for group in placement.groups())
         fault = StudyError(
             "OVERLAPPING_ACQUISITIONS",
-            f"up to {most} different slices lie at one place and no header tells them apart. "
-            "Export each acquisition as a series of its own.",
+            f"expected one slice at each place, up to {most} different slices lie at one place and "
+            "no header tells them apart. Export each acquisition as a series of its own.",
         )
         return [Stack(key, key, placement.frames, placement, fault, notes)]
     return [stack(part, notes) for part in parts]
@@ -376,8 +388,9 @@ def check_content(frames: Sequence[Frame]) -> None:
         if pixels.syntax not in SYNTAXES:
             raise StudyError(
                 "UNSUPPORTED_SYNTAX",
-                f"transfer syntax {pixels.syntax or 'missing'} is not read. "
-                "Export the series uncompressed.",
+                "expected pixels uncompressed, or compressed by JPEG, JPEG 2000, JPEG-LS or RLE, "
+                f"transfer syntax {pixels.syntax or 'missing'} is not read. Export the series "
+                "uncompressed.",
             )
     if tables := sum(f.has_table for f in frames):
         raise StudyError(
@@ -394,7 +407,9 @@ def check_content(frames: Sequence[Frame]) -> None:
         )
     if any(f.slope == 0 for f in frames):
         raise StudyError(
-            "NO_RESCALE", "a rescale slope of 0 makes every voxel alike. Export the series again."
+            "NO_RESCALE",
+            "expected a rescale slope that is not 0, a slope of 0 makes every voxel alike. "
+            "Export the series again.",
         )
 
 

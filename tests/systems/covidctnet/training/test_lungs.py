@@ -98,7 +98,7 @@ def test_the_pairs_beside_the_project_are_read(shared_data):
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path):
-    with pytest.raises(CohortError, match="no drawn lungs found"):
+    with pytest.raises(CohortError, match="expected drawn lungs"):
         find_lung_pairs(tmp_path)
     with pytest.raises(UsageError, match="is none"):
         find_lung_pairs(tmp_path / "nowhere")
@@ -126,7 +126,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path, layout):
         write_volumes(tmp_path, np.diag([6.0, 6, 6, 1]))
         path = tmp_path / "3d_images" / "MASK_0000.nii.gz"
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), path)
-    with pytest.raises(StudyError, match="differ in shape"):
+    with pytest.raises(StudyError, match="image and mask of one shape"):
         find_lung_pairs(tmp_path)[0].read()
 
 
@@ -135,7 +135,7 @@ def test_a_broken_slice_leaves_its_patient_out_by_name(tmp_path, caplog):
     sorted((tmp_path / "2d_images").iterdir())[0].write_bytes(b"no picture")
     data = LungData(tmp_path / "work", pairs=tmp_path, size=40)
     data.setup("fit")
-    assert "cannot be read as TIFF" in caplog.text
+    assert "can be read as TIFF" in caplog.text
     assert sum(data.patients.values()) == 6
 
 
