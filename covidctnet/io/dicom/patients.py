@@ -11,7 +11,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.neighbours import is_alike, is_parallel
-from covidctnet.io.dicom.series import Stack
+from covidctnet.io.dicom.series import Stack, shows_less_lung
 from covidctnet.io.dicom.visit_marks import (
     MIN_MINUTES_APART,
     SOME_MARKS,
@@ -115,6 +115,8 @@ def check_alternatives(best: Stack, stacks: Sequence[Stack]) -> None:
         is_scan = len(other.frames) >= MIN_SLICES and other.direction == "axial"
         if other is best or not is_scan or other.extent_mm < MIN_PART * longest:
             continue
+        if shows_less_lung(other, best):
+            continue  # a head or an abdomen beside the chest is no other choice
         if other.is_original or not best.is_original:
             found.setdefault(_why_apart(best, other), []).append(other)
     for why in ("heights", "formats", "frames"):

@@ -20,7 +20,7 @@ from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.kernels import kernel_kind
 from covidctnet.io.dicom.voxels import same_pixels
 
-__all__ = ["Dropped", "Stack", "choose"]
+__all__ = ["Dropped", "Stack", "choose", "shows_less_lung"]
 
 MIN_COVERAGE = 0.8
 # A stack of the chest shows at least this part of the lung that another one shows.
@@ -132,7 +132,7 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
     candidates = axial or candidates
     # An abdomen may be longer than the chest.
     most = max((s.lung_ml or 0.0 for s in candidates), default=0.0)
-    candidates = [s for s in candidates if s.lung_ml is None or s.lung_ml >= MIN_LUNGS * most]
+    candidates = [s for s in candidates if not _lacks_lung(s, most)]
     longest = max(s.extent_mm for s in candidates)
     long = [s for s in candidates if s.extent_mm >= MIN_COVERAGE * longest]
     if all(s.fault for s in long):
@@ -194,6 +194,15 @@ def _lies_between(one: Stack, other: Stack) -> bool:
     return 0.1 < float(way @ one.placement.axes[:, 0]) / step % 1 < 0.9
 
 
+def shows_less_lung(stack: Stack, chest: Stack) -> bool:
+    """Whether a stack shows so much less lung than another that it is no scan of the chest."""
+    return _lacks_lung(stack, chest.lung_ml or 0.0)
+
+
+def _lacks_lung(stack: Stack, most: float) -> bool:
+    return stack.lung_ml is not None and stack.lung_ml < MIN_LUNGS * most
+
+
 def _is_copy(one: Stack, other: Stack) -> bool:
     """Whether two stacks hold the same images at the same places."""
     if len(one.frames) != len(other.frames):
@@ -211,7 +220,7 @@ def _reason(stack: Stack, best: Stack, longest: float, most: float) -> str:
         return stack.fault.code
     if stack.direction != best.direction:
         return f"not {best.direction}"
-    if stack.lung_ml is not None and stack.lung_ml < MIN_LUNGS * most:
+    if _lacks_lung(stack, most):
         return "less lung than another"
     if stack.extent_mm < MIN_COVERAGE * longest:
         return "shorter than the longest"
