@@ -1,6 +1,7 @@
 """Commands that answer: from scans to results and figures."""
 
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
+import math
 import sys
 from collections.abc import Sequence
 from json import dumps
@@ -20,6 +21,7 @@ def classify(
     network: Network,
     every_series: bool = False,
     readers: int = 0,
+    settle: float = 0.0,
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -30,9 +32,13 @@ def classify(
         every_series: An answer for every series, not only for the best one of a study.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
             more, beside a GPU two fewer than cores, sixteen at most.
+        settle: Leave a study for the next run when a file of it was written less than so many
+            seconds ago; for folders that are being filled.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
+    if not 0 <= settle < math.inf:
+        raise UsageError(f"expected --settle SECONDS of 0 or more, got {settle:g}")
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
@@ -49,6 +55,7 @@ def classify(
             every_series=every_series,
             progress=progress,
             readers=readers or readers_beside(pick_device(network.device).type),
+            settle_s=settle,
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code

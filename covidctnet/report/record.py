@@ -16,7 +16,7 @@ from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
 from covidctnet.results import Failure, Prediction
 
-__all__ = ["Record", "StudyLike", "columns", "fingerprint_of", "labels_in", "record_of"]
+__all__ = ["Record", "StudyLike", "columns", "labels_in", "record_of"]
 
 # What the residual was drawn by before records told the window.
 _FORMER_WINDOW_HU = (-1000.0, 400.0)
@@ -78,7 +78,8 @@ class Record:
     Attributes:
         study: Short study id.
         source_path: Where the study was found; never shown on the page.
-        fingerprint: Digest of its files' names, sizes and moments of change; see `fingerprint_of`.
+        fingerprint: Digest of its files' names, sizes and moments of change, from before they were
+            read; see `covidctnet.io.fingerprint.fingerprint_of`.
         status: ``classified``, ``flagged``, ``abstained``, ``refused`` or ``failed``.
         code: Reason of a refusal or failure; the flags of an answer.
         message: One line for a person.
@@ -100,6 +101,8 @@ class Record:
         kinds: Rows of the picture, from above.
         titles: Of the classes that were told apart, in their order.
         normal: Title of the normal one.
+        is_gone: Whether its study is gone, renamed or changed since. The record is kept for the
+            case that the study comes back; it has no row.
     """
 
     study: str
@@ -125,6 +128,7 @@ class Record:
     kinds: tuple[str, ...] = ()
     titles: tuple[str, ...] = CHEST_CT.titles
     normal: str = CHEST_CT.normal
+    is_gone: bool = False
 
     @property
     def classes(self) -> Classes:
@@ -192,7 +196,7 @@ class Record:
             TypeError, KeyError, ValueError: If it made it not.
         """
         # Records of before other classes than these three name none.
-        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
+        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, "is_gone": False, **value}
         if "ood_score" not in value:
             value["ood_score"] = value["distance"]
         if "evidence" not in value:
@@ -213,6 +217,7 @@ def record_of(
     study: StudyLike,
     outcome: Prediction | Failure,
     *,
+    fingerprint: str,
     seconds: Mapping[str, float],
     weights: str,
     run: str,
@@ -224,7 +229,7 @@ def record_of(
     common: dict[str, Any] = {
         "study": study.id,
         "source_path": str(study.path),
-        "fingerprint": fingerprint_of(study),
+        "fingerprint": fingerprint,
         "status": outcome.status,
         "seconds": {stage: round(float(value), 4) for stage, value in seconds.items()},
         "weights": weights,
@@ -268,24 +273,6 @@ def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     if value["picture"]:
         told.append({"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)})
     return told
-
-
-def fingerprint_of(study: StudyLike) -> str:
-    """Digest of the names, sizes and moments of change of a study's files.
-
-    Names without folders, so that a moved study keeps it. The moment tells voxels that were
-    changed in place, which keep their size; a copy with a new moment is asked again, which costs
-    time and nothing else. A file that cannot be asked counts with its name alone.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(study.files, key=lambda path: (path.name, str(path))):
-        try:
-            stat = path.stat()
-            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
-        except OSError:
-            state = ""
-        digest.update(f"{path.name}\0{state}\0".encode(errors="surrogatepass"))
-    return digest.hexdigest()[:16]
 
 
 def _safe_stem(study: str) -> str:

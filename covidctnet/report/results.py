@@ -8,7 +8,8 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
+from covidctnet.io.fingerprint import fingerprint_of
 from covidctnet.report.evidence import Picture, draw_picture
 from covidctnet.report.page import render_page
 from covidctnet.report.provenance import json_bytes, provenance_of, run_key
@@ -24,7 +26,6 @@ from covidctnet.report.record import (
     Record,
     StudyLike,
     columns,
-    fingerprint_of,
     labels_in,
     record_of,
 )
@@ -41,6 +42,8 @@ SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
 _OURS = frozenset({"studies", "results.csv", "results.json", "index.html"})
+# Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
+_OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
 _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
@@ -49,7 +52,8 @@ class Results:
 
     `results.csv`, `results.json` and `index.html` are written again from the records in `studies/`,
     at most every few seconds and when the context ends, whatever ends it. A record is there whole
-    or not at all. Records of studies that are no longer asked for stay.
+    or not at all. Records of studies that were not looked for stay; those of studies that are gone
+    lose their row, see `leave_out_gone`.
 
     Args:
         folder: A new or empty folder, or one of an earlier run.
@@ -77,13 +81,14 @@ class Results:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All records, in the order their studies first came."""
-        return tuple(sorted(self._records.values(), key=lambda r: (r.order, r.study)))
+        """All records that have a row, in the order their studies first came."""
+        shown = (record for record in self._records.values() if not record.is_gone)
+        return tuple(sorted(shown, key=lambda r: (r.order, r.study)))
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Studies by status."""
-        counts = Counter(record.status for record in self._records.values())
+        counts = Counter(record.status for record in self.records)
         return {status: counts[status] for status in STATUS_WORDS}
 
     def start(self, info: PredictorInfo) -> None:
@@ -110,19 +115,74 @@ class Results:
         """The answer that `study` has, or None when it must be asked.
 
         It has one when its files are as they were, the weights are the same, and the answer was
-        not a failure of ours.
+        neither a failure of ours nor a refusal that this machine, or these versions of the
+        libraries, may not repeat. The row of a study whose files have changed goes at once.
+
+        Raises:
+            StorageError: If the row of a study that has changed cannot be taken out.
         """
         weights = self._started().digest
         record = self._records.get(study.id)
-        if record is None or record.status == "failed" or record.weights != weights:
+        if record is None:
             return None
-        return record if record.fingerprint == fingerprint_of(study) else None
+        if record.fingerprint != fingerprint_of(study):
+            self._show(record, is_gone=True)
+            return None
+        if record.status == "failed" or record.weights != weights:
+            return None
+        if record.status == "refused" and self._may_have_ended(record):
+            return None
+        return self._show(record, is_gone=False)
+
+    def leave_out_gone(self, found: Collection[str], paths: Sequence[Path]) -> int:
+        """Take out the rows of studies that lay under some paths and are no longer found there.
+
+        Args:
+            found: Ids of all studies that are there.
+            paths: Where they were looked for.
+
+        Returns:
+            How many rows went. Their records are kept: an answer comes back with its study.
+
+        Raises:
+            StorageError: If a record cannot be written.
+        """
+        self._started()
+        roots = {root for path in paths for root in (path.absolute(), path.resolve())}
+        ids = set(found)
+        gone = [
+            record
+            for record in self.records
+            if record.study not in ids
+            and any(Path(record.source_path).is_relative_to(root) for root in roots)
+        ]
+        for record in gone:
+            self._show(record, is_gone=True)
+        return len(gone)
+
+    def _show(self, record: Record, *, is_gone: bool) -> Record:
+        """The record with or without a row."""
+        if record.is_gone == is_gone:
+            return record
+        record = replace(record, is_gone=is_gone)
+        self._write_record(record, None)
+        self._records[record.study] = record
+        self._changed = True
+        return record
+
+    def _may_have_ended(self, record: Record) -> bool:
+        """Whether the cause of a refusal may be over though the files are as they were."""
+        if record.code in _OF_THE_MACHINE:
+            return True
+        then, now = self._runs.get(record.run, {}), self._runs[self._run]
+        return any(then.get(name) != now[name] for name in ("covidctnet", "libraries"))
 
     def add(
         self,
         study: StudyLike,
         outcome: Prediction | Failure,
         *,
+        fingerprint: str | None = None,
         seconds: Mapping[str, float] | None = None,
     ) -> Record:
         """Write what came of a study.
@@ -130,6 +190,7 @@ class Results:
         Args:
             study: The study that was asked for; its id is the record's key.
             outcome: Its answer, with or without pictures.
+            fingerprint: Of its files before they were read; as they are now when not given.
             seconds: Seconds by stage; those of a `Prediction` when not given.
 
         Raises:
@@ -143,6 +204,7 @@ class Results:
         record = record_of(
             study,
             outcome,
+            fingerprint=fingerprint_of(study) if fingerprint is None else fingerprint,
             seconds=seconds,
             weights=info.digest,
             run=self._run,
@@ -193,7 +255,7 @@ class Results:
 
     def _write_record(self, record: Record, picture: Picture | None) -> None:
         stem = self._studies / record.file_stem
-        beside = self._studies / record.picture if record.picture else None
+        beside = self._studies / record.picture if picture is not None else None
         if picture is not None and beside is not None:
             write_whole(beside, picture.content)
         try:

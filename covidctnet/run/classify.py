@@ -12,13 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from covidctnet.contract import Predictor
 from covidctnet.errors import StudyError
 from covidctnet.evidence import Keep
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
+from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Answered",
     "Counts",
     "answers",
     "classify_into",
@@ -42,9 +44,28 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
 Written = tuple[Study, Prediction | Failure]
-# What `answers` gives.
-Answers = Generator[tuple[Study, Prediction | Failure, dict[str, float]], None, None]
 DEFAULT_LIMITS = Limits()
+
+
+class Answered(NamedTuple):
+    """What came of a study.
+
+    Attributes:
+        study: As it was found.
+        outcome: Its answer, or why it has none.
+        seconds: Wall-clock seconds by stage.
+        fingerprint: Of its files before they were read; they were the same afterwards, unless the
+            outcome is a failure with the code ``CHANGED``.
+    """
+
+    study: Study
+    outcome: Prediction | Failure
+    seconds: dict[str, float]
+    fingerprint: str
+
+
+# What `answers` gives.
+Answers = Generator[Answered, None, None]
 
 
 @dataclass(frozen=True)
@@ -55,11 +76,15 @@ class Counts:
         by_status: Studies by status, those answered in an earlier run included.
         kept: Of them, answered in an earlier run.
         passed_over: Files that belong to no study, by reason.
+        unsettled: Studies that were not asked, as their files changed a moment ago.
+        gone: Rows of earlier runs that were taken out, as their studies are gone or renamed.
     """
 
     by_status: Mapping[str, int]
     kept: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    unsettled: int = 0
+    gone: int = 0
 
     @property
     def answered(self) -> int:
@@ -71,7 +96,8 @@ class Counts:
         """0 all have an answer, 3 some have none, 4 none has one."""
         if not self.answered:
             return 4
-        return 3 if self.answered < sum(self.by_status.values()) else 0
+        total = sum(self.by_status.values()) + self.unsettled
+        return 3 if self.answered < total else 0
 
     def __str__(self) -> str:
         total = sum(self.by_status.values())
@@ -80,6 +106,10 @@ class Counts:
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
         if self.kept:
             text += f" ({self.kept} from an earlier run)"
+        if self.unsettled:
+            text += f"; {self.unsettled} left for the next run, as their files still change"
+        if self.gone:
+            text += f"; {self.gone} left out of the tables, as they are gone or renamed"
         if self.passed_over:
             reasons = ", ".join(f"{n} {why}" for why, n in sorted(self.passed_over.items()))
             text += f"; files passed over: {reasons}"
@@ -115,7 +145,7 @@ def classify_studies(
     """
     found = find_studies(paths, every_series=every_series)
     given = answers(found, model, keep=keep, limits=limits, readers=readers)
-    return (outcome for _, outcome, _ in given)
+    return (answered.outcome for answered in given)
 
 
 def usable_cores() -> int:
@@ -147,11 +177,12 @@ def classify_into(
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
+    settle_s: float = 0.0,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
     Studies whose answer is there already, from the same files and the same weights, are not asked
-    again.
+    again. Rows of studies that lay under these paths and are there no more are taken out.
 
     Args:
         results: Where the answers go.
@@ -161,34 +192,44 @@ def classify_into(
         progress: Called with (done, total) after every study.
         limits: See `classify_studies`.
         readers: See `classify_studies`.
+        settle_s: Leave out studies with a file that was written less than so many seconds ago.
 
     Raises:
         UsageError: If a path does not exist.
         StorageError: If the results cannot be written.
     """
+    started = time.time()
     found = find_studies(paths, every_series=every_series)
-    results.start(model.info)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
-    for study in found:
-        record = results.answer(study)
-        if record is None:
-            todo.append(study)
-        else:
-            statuses[record.status] += 1
-    kept = len(found) - len(todo)
-    if progress:
-        progress(kept, len(found))
-    given = answers(todo, model, keep="slices", limits=limits, readers=readers)
-    with results, closing(_written(results, given)) as written:
-        for done, (study, outcome) in enumerate(written, 1):
-            statuses[outcome.status] += 1
-            if isinstance(outcome, Failure):
-                _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
-            if progress:
-                progress(kept + done, len(found))
-    order = (*ANSWERED, "refused", "failed")
-    return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
+    unsettled = 0
+    with results:
+        results.start(model.info)
+        for study in found:
+            record = results.answer(study)
+            if record is not None:
+                statuses[record.status] += 1
+            # A clock that is ahead of this one must not put a study off for ever.
+            elif settle_s and abs(started - changed_at(study)) < settle_s:
+                unsettled += 1
+            else:
+                todo.append(study)
+        given_paths = [paths] if isinstance(paths, (str, Path)) else paths
+        gone = results.leave_out_gone([s.id for s in found], [Path(path) for path in given_paths])
+        kept = len(found) - len(todo) - unsettled
+        total = kept + len(todo)
+        if progress:
+            progress(kept, total)
+        given = answers(todo, model, keep="slices", limits=limits, readers=readers)
+        with closing(_written(results, given)) as written:
+            for done, (study, outcome) in enumerate(written, 1):
+                statuses[outcome.status] += 1
+                if isinstance(outcome, Failure):
+                    _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
+                if progress:
+                    progress(kept + done, total)
+    by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
+    return Counts(by_status, kept, dict(found.reasons), unsettled, gone)
 
 
 def _written(results: Results, given: Answers) -> Generator[Written]:
@@ -205,8 +246,10 @@ def _written(results: Results, given: Answers) -> Generator[Written]:
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(given):
-            for study, outcome, seconds in given:
-                writing = writer.submit(results.add, study, outcome, seconds=seconds)
+            for study, outcome, seconds, fingerprint in given:
+                writing = writer.submit(
+                    results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
+                )
                 waiting.append((study, outcome, writing))
                 if len(waiting) > 1:
                     yield first()
@@ -226,7 +269,10 @@ def answers(
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
 ) -> Answers:
-    """Every study with its answer and its seconds by stage, in order; reading runs ahead.
+    """Every study with its answer, in order; reading runs ahead.
+
+    A study whose files change while it is read has no answer, only a failure: what was read may be
+    half of it.
 
     Args:
         studies: In the order of the output.
@@ -247,7 +293,7 @@ def answers(
         studies, helpers, lambda reader, study: _prepared(study, reader, model), ahead=readers
     )
     with closing(coming):
-        for study, (prepared, seconds) in coming:
+        for study, (prepared, seconds, fingerprint) in coming:
             outcome: Prediction | Failure
             if isinstance(prepared, Failure):
                 outcome = prepared
@@ -257,7 +303,7 @@ def answers(
             del prepared
             if isinstance(outcome, Prediction):
                 seconds = {**seconds, **outcome.seconds}
-            yield study, outcome, seconds
+            yield Answered(study, outcome, seconds, fingerprint)
 
 
 class _ReaderHere:
@@ -272,14 +318,23 @@ class _ReaderHere:
 
 def _prepared(
     study: Study, read: Callable[[Study], Volume], model: Predictor
-) -> tuple[Any, dict[str, float]]:
-    """What the model made of a study before its turn, or a `Failure`; and how long reading took."""
+) -> tuple[Any, dict[str, float], str]:
+    """What the model made of a study before its turn, or a `Failure`; seconds and fingerprint."""
+    fingerprint = fingerprint_of(study)
     start = time.perf_counter()
     volume = _guarded(study.id, partial(read, study))
     seconds = {"read": time.perf_counter() - start}
+    if fingerprint_of(study) != fingerprint:
+        volume = Failure(
+            study.id,
+            "CHANGED",
+            "its files changed while they were read, as when a copy has not ended. Run again when "
+            "it has; --settle SECONDS leaves out what changed a moment ago.",
+            status="failed",
+        )
     if isinstance(volume, Failure):
-        return volume, seconds
-    return _guarded(study.id, partial(model.prepare, volume)), seconds
+        return volume, seconds, fingerprint
+    return _guarded(study.id, partial(model.prepare, volume)), seconds, fingerprint
 
 
 def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
