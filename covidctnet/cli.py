@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 from argparse import ArgumentError
@@ -17,6 +18,7 @@ from covidctnet.commands import COMMANDS
 from covidctnet.commands.common import NOTICE, Exit
 from covidctnet.commands.parser import run_command, summary_of
 from covidctnet.errors import CovidCTNetError, UsageError
+from covidctnet.stopping import Stopped, stop_on_signals
 
 __all__ = ["main"]
 
@@ -33,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 every study classified (or the command did its work), 1 an unexpected error, 2 wrong
-        usage, 3 some studies refused or failed, 4 none classified; 130 interrupted, 141 nobody
-        reads any more, as shells have it.
+        usage, 3 some studies refused or failed, 4 none classified; 128 and the number of the
+        signal that stopped it, 141 nobody reads any more, as shells have it.
     """
     _open_standard_streams()
     if arguments is None:
@@ -43,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["PYTHONSAFEPATH"] = "1"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with stop_on_signals():
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        return _complain(f"{stopped}; what was finished is kept", stopped.exit_code)
     except BrokenPipeError:
         # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,8 +97,6 @@ def _run(arguments: list[str]) -> int:
     except ArgumentError as error:
         line = _plainly(str(error))
         return _complain(f"{line}; covidctnet {name} --help shows the options", Exit.USAGE)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", Exit.INTERRUPTED)
     except SystemExit as error:
         # A parser of Lightning's prints its own lines and leaves with 2; help leaves with 0.
         if error.code == Exit.OK and {"-h", "--help"} & set(rest):

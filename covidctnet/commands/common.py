@@ -15,10 +15,10 @@ __all__ = ["NOTICE", "Exit", "Network", "Output", "existing"]
 
 
 class Exit(IntEnum):
-    """Exit codes of the program; the last two are 128 and a signal's number, as shells have it."""
+    """Exit codes of the program; 128 and a signal's number beside them, as shells have it."""
 
     OK, ERROR, USAGE, SOME_FAILED, NONE_CLASSIFIED = range(5)
-    INTERRUPTED, PIPE = 130, 141
+    PIPE = 141
 
 
 NOTICE = "Research use only. Not a medical device."

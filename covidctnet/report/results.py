@@ -241,12 +241,20 @@ class Results:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.flush()
+            self._flush_whole()
         except StorageError:
             # On the way out of another error, that one is what the caller must hear of.
             if error is None:
                 raise
             logger.warning("the tables could not be brought up to date; the answers are kept")
+
+    def _flush_whole(self) -> None:
+        try:
+            self.flush()
+        except KeyboardInterrupt:
+            # Nothing interrupts twice (see `covidctnet.stopping`).
+            self.flush()
+            raise
 
     def _started(self) -> PredictorInfo:
         if self._info is None:
