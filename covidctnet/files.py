@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 _SUFFIX = ".unfinished"
+# The second is that of preprocessed volumes.
+_SUFFIXES = (_SUFFIX, ".part")
 
 
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
@@ -211,11 +213,15 @@ def read_table(
 
 def is_leftover(path: Path) -> bool:
     """Whether a killed run left this file half-written."""
-    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
+    return path.name.startswith(".") and path.name.endswith(_SUFFIXES)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left half-written in `folder`."""
-    for path in folder.glob(f".*{_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    """Remove what a killed run left half-written in `folder`; only for its sole writer.
+
+    What another run is writing looks the same: see `covidctnet.writer.SoleWriter`.
+    """
+    for path in folder.glob(".*"):
+        if is_leftover(path):
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -22,6 +22,7 @@ def classify(
     every_series: bool = False,
     readers: int = 0,
     settle: float = 0.0,
+    wait: bool = False,
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -34,6 +35,7 @@ def classify(
             more, beside a GPU two fewer than cores, sixteen at most.
         settle: Leave a study for the next run when a file of it was written less than so many
             seconds ago; for folders that are being filled.
+        wait: Wait for the end of another run that writes into the same folder.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -45,7 +47,7 @@ def classify(
     from covidctnet.run.classify import classify_into, readers_beside
 
     scans = [existing(path) for path in paths]
-    results = Results(Path(output))
+    results = Results(Path(output), wait=wait)
     model = network.load()
     with bar("classifying") as progress:
         counts = classify_into(

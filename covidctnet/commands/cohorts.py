@@ -86,6 +86,7 @@ def preprocess(
     settings: "PreprocessSettings",
     split: "SplitSettings",
     workers: int = 2,
+    wait: bool = False,
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -95,6 +96,7 @@ def preprocess(
         settings: What happens to a scan.
         split: How the patients are divided.
         workers: Processes.
+        wait: Wait for the end of another run that preprocesses into the same folder.
     """
     from covidctnet.run.prepare import prepare
 
@@ -106,6 +108,7 @@ def preprocess(
             split=split,
             workers=workers,
             progress=progress,
+            wait=wait,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"

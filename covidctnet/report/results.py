@@ -31,6 +31,7 @@ from covidctnet.report.record import (
 )
 from covidctnet.report.words import STATUS_WORDS
 from covidctnet.results import Failure, Prediction
+from covidctnet.writer import WRITER_FILES, SoleWriter
 
 __all__ = ["Results"]
 
@@ -44,7 +45,7 @@ SUMMARY_SHARE = 0.05
 _OURS = frozenset({"studies", "results.csv", "results.json", "index.html"})
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
-_NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", *WRITER_FILES})
 
 
 class Results:
@@ -58,12 +59,19 @@ class Results:
     Args:
         folder: A new or empty folder, or one of an earlier run.
         clock: Seconds that only go forward.
+        wait: Wait for the end of another run that writes into the folder, instead of refusing.
 
     Raises:
         UsageError: If it is a file, or holds something else.
     """
 
-    def __init__(self, folder: str | Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self._clock = clock
         self._studies = self.folder / "studies"
@@ -71,6 +79,15 @@ class Results:
         self._run = ""
         self._changed = False
         self._next_summary_s = 0.0
+        self._writer = SoleWriter(self.folder, wait=wait)
+        self._read()
+
+    def _read(self) -> None:
+        """Take up what is in the folder.
+
+        Raises:
+            UsageError: If it holds something else.
+        """
         try:
             _check_ours(self.folder)
             self._records = {record.study: record for record in _read_records(self._studies)}
@@ -94,22 +111,41 @@ class Results:
     def start(self, info: PredictorInfo) -> None:
         """Say who answers from here on, and write the three files once.
 
+        From here to the end of the context no other run can write into the folder.
+
         Raises:
-            UsageError: If the folder cannot be made or written into.
+            UsageError: If the folder cannot be made or written into, if another run writes into
+                it, or if it holds answers of other weights.
             StorageError: If the disk is full.
         """
         provenance = provenance_of(info)
         try:
             # Not before: a run that never starts leaves no folder behind.
             self._studies.mkdir(parents=True, exist_ok=True)
+            self._writer.take()
+            # Another run may have written since this one looked.
+            self._read()
             remove_leftovers(self.folder)
             remove_leftovers(self._studies)
         except OSError as error:
             raise _unusable(error) from error
+        self._refuse_other_weights(info)
         self._info = info
         self._run = run_key(provenance)
         self._runs[self._run] = provenance
         self._write_summary()
+
+    def _refuse_other_weights(self, info: PredictorInfo) -> None:
+        """One table never compares studies by different weights without saying so."""
+        others = [record for record in self.records if record.weights != info.digest]
+        if not others:
+            return
+        model = self._runs.get(others[0].run, {}).get("model", {})
+        raise UsageError(
+            f"expected a folder of answers by the weights {info.weights} ({info.digest}), got one "
+            f"with answers by {model.get('weights') or 'others'} ({others[0].weights}). Give "
+            "another folder with --output, or those weights."
+        )
 
     def answer(self, study: StudyLike) -> Record | None:
         """The answer that `study` has, or None when it must be asked.
@@ -247,6 +283,8 @@ class Results:
             if error is None:
                 raise
             logger.warning("the tables could not be brought up to date; the answers are kept")
+        finally:
+            self._writer.release()
 
     def _flush_whole(self) -> None:
         try:

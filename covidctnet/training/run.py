@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
+from covidctnet.files import make_folder
 from covidctnet.progress import bar, lines
 from covidctnet.stopping import Stopped, note_stops
 from covidctnet.training.command import TrainCLI
@@ -31,6 +32,7 @@ from covidctnet.training.stop import StopAtStep
 from covidctnet.training.work import origin
 from covidctnet.weights.bundle import save_weights
 from covidctnet.weights.shipped import presets_root
+from covidctnet.writer import SoleWriter
 
 __all__ = ["shareable_command", "train"]
 
@@ -70,11 +72,14 @@ def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
         UsageError: For wrong flags or data; ``--help`` of the stage tells the right ones.
     """
     recipe = stage.recipe()
-    cli = _fit(recipe, stage.name, arguments, program)
-    return _export(cli, recipe, shareable_command(program, arguments), stage.name)
+    with ExitStack() as until_export:
+        cli = _fit(recipe, stage.name, arguments, program, until_export)
+        return _export(cli, recipe, shareable_command(program, arguments), stage.name)
 
 
-def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> TrainCLI:
+def _fit(
+    recipe: Recipe, stage: str, arguments: Sequence[str], program: str, until_export: ExitStack
+) -> TrainCLI:
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         # It announces every seed and device, and advertises in between; its warnings still come.
         for chatty in ("pytorch_lightning", "lightning_fabric"):
@@ -106,6 +111,10 @@ def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> 
         except (ValueError, TypeError, MisconfigurationException) as error:
             line = str(error).partition("\n")[0]
             raise UsageError(f"{line}; {program} --help tells the options") from None
+        if cli.trainer.is_global_zero and not cli.config.trainer.fast_dev_run:
+            folder = Path(cli.config.trainer.default_root_dir)
+            make_folder(folder)
+            until_export.enter_context(SoleWriter(folder))
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             with (

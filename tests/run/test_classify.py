@@ -467,12 +467,15 @@ def test_a_second_run_asks_nothing_again(inbox, tmp_path):
     assert table(tmp_path / "out") == before
 
 
-def test_other_weights_are_asked_again(inbox, tmp_path):
+def test_a_folder_with_answers_of_other_weights_is_refused_and_left_alone(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
+    before = table(tmp_path / "out")
     model = Oracle()
     model.info = replace(model.info, digest="ba9876543210")
-    classify(inbox, tmp_path / "out", model)
-    assert len(model.asked) == 3
+    with pytest.raises(UsageError, match=r"answers by oracle \(0123456789ab\)"):
+        classify(inbox, tmp_path / "out", model)
+    assert not model.asked
+    assert table(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("change", ["one slice more", "other voxels"])

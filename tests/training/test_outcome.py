@@ -14,6 +14,7 @@ from covidctnet.cohort.splits import Splits
 from covidctnet.systems.covidctnet.training import tasks
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
+from covidctnet.writer import SoleWriter
 from tests.little_work import PATIENTS, fill
 from tests.small import flat_card
 
@@ -397,3 +398,11 @@ def test_an_input_nobody_knows_is_wrong_usage_in_one_line(denoiser_work, capsys,
     told = capsys.readouterr().err
     assert option.partition("=")[2] in told
     assert told.count("\n") == 1
+
+
+def test_two_runs_never_train_one_stage_at_once(little_work, capsys):
+    (little_work / "denoiser").mkdir()
+    with SoleWriter(little_work / "denoiser"):
+        assert train("denoiser", little_work) == 2
+    assert "another run writes into this folder" in capsys.readouterr().err
+    assert not (little_work / "weights").exists()
