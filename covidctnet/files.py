@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "TableRow",
     "claim_folder",
+    "harmless",
     "is_leftover",
     "make_folder",
     "read_table",
@@ -27,6 +29,7 @@ __all__ = [
     "write_whole",
 ]
 
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _SUFFIX = ".unfinished"
 # The second is that of preprocessed volumes.
 _SUFFIXES = (_SUFFIX, ".part")
@@ -127,10 +130,25 @@ def unwritable(what: str, error: OSError) -> StorageError:
 
 
 def table_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as comma-separated text, one line a row."""
+    """Rows as comma-separated text, one line a row, safe to open in a spreadsheet."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([harmless(x) if isinstance(x, str) else x for x in row] for row in rows)
     return text.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula and no reader takes for several rows.
+
+    Names of files and folders may hold anything. What is no text, or moves to another line or
+    column, is escaped; what begins a formula gets a quotation mark in front, unless it is a number.
+    """
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cell
+    )
+    if not escaped.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")):
+        return escaped
+    return escaped if _NUMBER.fullmatch(escaped) else f"'{escaped}"
 
 
 @dataclass(frozen=True)

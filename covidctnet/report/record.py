@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.evidence import Evidence, LesionVolume, evidence_from
+from covidctnet.files import harmless
 from covidctnet.io.archive import File
 from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
@@ -181,7 +182,7 @@ class Record:
             f"{self.total_seconds:.3f}",
             self.weights,
         )
-        return tuple(_harmless(cell) for cell in cells)
+        return tuple(harmless(cell) for cell in cells)
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json` writes and `from_json` reads back."""
@@ -286,12 +287,6 @@ def _safe_stem(study: str) -> str:
 def _picture_name(study: str, picture: bytes) -> str:
     """Named after its content, so that a new picture never stands beside an old record."""
     return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
-
-
-def _harmless(cell: str) -> str:
-    """The cell, kept from being run as a formula by a spreadsheet."""
-    cell = cell.encode(errors="backslashreplace").decode()
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _one_line(text: str) -> str:

@@ -20,7 +20,7 @@ from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
 from covidctnet.io.fingerprint import fingerprint_of
 from covidctnet.report.evidence import Picture, draw_picture
-from covidctnet.report.page import render_page
+from covidctnet.report.page import pages_of, render_page
 from covidctnet.report.provenance import json_bytes, provenance_of, run_key
 from covidctnet.report.record import (
     Record,
@@ -42,7 +42,7 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
-_OURS = frozenset({"studies", "results.csv", "results.json", "index.html"})
+_OURS = frozenset({"studies", "results.csv", "results.json", "index.html", "pages"})
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
 _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", *WRITER_FILES})
@@ -79,6 +79,8 @@ class Results:
         self._run = ""
         self._changed = False
         self._next_summary_s = 0.0
+        # What the pages behind the first one show, as they were last written.
+        self._shown_pages: dict[int, tuple[object, ...]] = {}
         self._writer = SoleWriter(self.folder, wait=wait)
         self._read()
 
@@ -126,7 +128,8 @@ class Results:
             # Another run may have written since this one looked.
             self._read()
             remove_leftovers(self.folder)
-            remove_leftovers(self._studies)
+            for folder in (self._studies, self.folder / "pages"):
+                remove_leftovers(folder)
         except OSError as error:
             raise _unusable(error) from error
         self._refuse_other_weights(info)
@@ -330,11 +333,32 @@ class Results:
         rows = [columns(labels), *(record.to_row(labels) for record in records)]
         write_whole(self.folder / "results.csv", table_text(rows))
         write_whole(self.folder / "results.json", json_bytes(self._summary(records), indent=1))
-        page = render_page(records, runs=self._runs, picture_of=self._read_picture)
-        write_whole(self.folder / "index.html", page)
+        self._write_pages(records)
         self._changed = False
         took_s = self._clock() - started_s
         self._next_summary_s = self._clock() + max(SUMMARY_EVERY_S, took_s / SUMMARY_SHARE)
+
+    def _write_pages(self, records: tuple[Record, ...]) -> None:
+        """The first page, and those of the others that show something new."""
+        page = render_page(records, runs=self._runs, picture_of=self._read_picture)
+        write_whole(self.folder / "index.html", page)
+        pages, folder = pages_of(records), self.folder / "pages"
+        if len(pages) > 1:
+            folder.mkdir(exist_ok=True)
+        shown: dict[int, tuple[object, ...]] = {}
+        for number, here in enumerate(pages[1:], 2):
+            # A link to the page behind is all that a page shows of others.
+            shown[number] = (*here, number < len(pages), len(self._runs))
+            if self._shown_pages.get(number) != shown[number]:
+                page = render_page(
+                    records, runs=self._runs, picture_of=self._read_picture, number=number
+                )
+                write_whole(folder / f"{number}.html", page)
+        self._shown_pages = shown
+        for file in folder.glob("*.html"):
+            if not file.stem.isdigit() or int(file.stem) not in shown:
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     def _summary(self, records: tuple[Record, ...]) -> dict[str, Any]:
         return {
@@ -422,6 +446,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     """The object in a file; empty when there is none."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
