@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
 import math
+import os
 import sys
 from collections.abc import Sequence
 from json import dumps
@@ -11,7 +12,7 @@ from covidctnet.commands.common import NOTICE, Exit, Network, Output, existing
 from covidctnet.errors import UsageError
 from covidctnet.progress import bar
 
-__all__ = ["classify", "compare", "evaluate", "inspect"]
+__all__ = ["classify", "compare", "evaluate", "inspect", "merge"]
 
 
 def classify(
@@ -23,6 +24,7 @@ def classify(
     readers: int = 0,
     settle: float = 0.0,
     wait: bool = False,
+    part: str = "",
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -36,6 +38,8 @@ def classify(
         settle: Leave a study for the next run when a file of it was written less than so many
             seconds ago; for folders that are being filled.
         wait: Wait for the end of another run that writes into the same folder.
+        part: Only the studies of part K/N, as 3/20, into a folder of its own; slurm takes the task
+            of an array of SLURM; covidctnet merge makes the tables of all.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -45,9 +49,11 @@ def classify(
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
     from covidctnet.run.classify import classify_into, readers_beside
+    from covidctnet.run.parts import Part
 
     scans = [existing(path) for path in paths]
-    results = Results(Path(output), wait=wait)
+    share = Part.parse(part, os.environ) if part else None
+    results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
     model = network.load()
     with bar("classifying") as progress:
         counts = classify_into(
@@ -58,7 +64,25 @@ def classify(
             progress=progress,
             readers=readers or readers_beside(pick_device(network.device).type),
             settle_s=settle,
+            part=share,
         )
+    sys.stdout.write(f"{counts}\n{NOTICE}\n")
+    return counts.exit_code
+
+
+def merge(folder: str, *, partial: bool = False, wait: bool = False) -> int:
+    """Make one table of the parts that classify --part answered.
+
+    Args:
+        folder: The output of all parts.
+        partial: Merge although parts are missing or have not ended.
+        wait: Wait for runs that still write into a part.
+    """
+    from covidctnet.run.classify import Counts
+    from covidctnet.run.parts import merge_parts
+
+    merged = merge_parts(existing(folder), partial=partial, wait=wait)
+    counts = Counts(merged.counts)
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
 

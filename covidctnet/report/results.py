@@ -42,7 +42,7 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
-_OURS = frozenset({"studies", "results.csv", "results.json", "index.html", "pages"})
+_OURS = frozenset({"studies", "results.csv", "results.json", "index.html", "pages", "parts"})
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
 _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", *WRITER_FILES})
@@ -77,6 +77,8 @@ class Results:
         self._studies = self.folder / "studies"
         self._info: PredictorInfo | None = None
         self._run = ""
+        self._is_complete = False
+        self._is_merged = False
         self._changed = False
         self._next_summary_s = 0.0
         # What the pages behind the first one show, as they were last written.
@@ -95,7 +97,11 @@ class Results:
             self._records = {record.study: record for record in _read_records(self._studies)}
         except OSError as error:
             raise _unusable(error) from error
-        self._runs = _read_runs(self.folder)
+        summary = _read_json(self.folder / "results.json")
+        runs = summary.get("runs", {})
+        self._runs: dict[str, Any] = dict(runs) if isinstance(runs, dict) else {}
+        self._is_complete = summary.get("complete") is True
+        self._is_merged = summary.get("merged") is True
         self._next_order = 1 + max((record.order for record in self._records.values()), default=0)
 
     @property
@@ -110,6 +116,16 @@ class Results:
         counts = Counter(record.status for record in self.records)
         return {status: counts[status] for status in STATUS_WORDS}
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last run here came to its end."""
+        return self._is_complete
+
+    def complete(self) -> None:
+        """Say that every study that was to be asked has its record."""
+        self._changed |= not self._is_complete
+        self._is_complete = True
+
     def start(self, info: PredictorInfo) -> None:
         """Say who answers from here on, and write the three files once.
 
@@ -121,6 +137,75 @@ class Results:
             StorageError: If the disk is full.
         """
         provenance = provenance_of(info)
+        self._open()
+        if self._is_merged:
+            raise UsageError(
+                "expected a folder for the answers of one run, got one with the merged answers of "
+                "several parts. Give --part K/N or another folder with --output."
+            )
+        self._refuse_other_weights(info)
+        self._info = info
+        self._run = run_key(provenance)
+        self._runs[self._run] = provenance
+        self._is_complete = False
+        self._write_summary()
+
+    def take_over(self, parts: Sequence[Results], *, is_complete: bool) -> None:
+        """Become the answers of several folders together; nobody else may write into them.
+
+        Args:
+            parts: Folders with different studies, by the same weights.
+            is_complete: Whether these are all.
+
+        Raises:
+            UsageError: If weights differ, a study is in two of them, or this folder holds answers
+                of its own.
+            StorageError: If the disk is full.
+        """
+        self._open()
+        if self._records and not self._is_merged:
+            raise UsageError(
+                f"expected a folder of parts alone, got one with {len(self._records)} answers of "
+                "its own. Move studies/ and the tables away, then merge again."
+            )
+        weights = sorted({record.weights for part in parts for record in part.records})
+        if len(weights) > 1:
+            raise UsageError(
+                f"expected parts by the same weights, got answers by {' and '.join(weights)}. Run "
+                "the parts of one of them again, into another folder."
+            )
+        former, self._records = self._records, {}
+        for part in parts:
+            self._runs |= part._runs
+            for record in part.records:
+                if record.study in self._records:
+                    raise UsageError(f"study {record.study} is in two parts. Remove one of them.")
+                record = replace(record, order=len(self._records) + 1)
+                if former.get(record.study) != record:
+                    self._take_record(part, record)
+                self._records[record.study] = record
+        for record in former.values():
+            kept = self._records.get(record.study)
+            if kept is None:
+                (self._studies / record.file_stem).with_suffix(".json").unlink(missing_ok=True)
+            if record.picture and (kept is None or kept.picture != record.picture):
+                (self._studies / record.picture).unlink(missing_ok=True)
+        self._is_complete, self._is_merged = is_complete, True
+        self._write_summary()
+
+    def _take_record(self, part: Results, record: Record) -> None:
+        picture = part._read_picture(record) if record.picture else None
+        if picture is not None:
+            write_whole(self._studies / record.picture, picture)
+        self._write_record(record, None)
+
+    def _open(self) -> None:
+        """Make the folder, become its only writer, and look what is in it.
+
+        Raises:
+            UsageError: If it cannot be made or written into, or another run writes into it.
+            StorageError: If the disk is full.
+        """
         try:
             # Not before: a run that never starts leaves no folder behind.
             self._studies.mkdir(parents=True, exist_ok=True)
@@ -132,11 +217,6 @@ class Results:
                 remove_leftovers(folder)
         except OSError as error:
             raise _unusable(error) from error
-        self._refuse_other_weights(info)
-        self._info = info
-        self._run = run_key(provenance)
-        self._runs[self._run] = provenance
-        self._write_summary()
 
     def _refuse_other_weights(self, info: PredictorInfo) -> None:
         """One table never compares studies by different weights without saying so."""
@@ -364,6 +444,8 @@ class Results:
         return {
             "format": FORMAT,
             "notice": NOTICE,
+            "complete": self._is_complete,
+            "merged": self._is_merged,
             "counts": dict(self.counts),
             "runs": self._runs,
             "studies": [record.to_json() for record in records],
@@ -408,7 +490,11 @@ def _check_ours(folder: Path) -> None:
             "expected a results folder, got a file of that name. Pick another with --output."
         )
     names = _content(folder)
-    if not names or _read_json(folder / "results.json").get("format") == FORMAT:
+    if (
+        not names
+        or names == {"parts"}
+        or _read_json(folder / "results.json").get("format") == FORMAT
+    ):
         return
     if "results.json" not in names:
         studies = folder / "studies"
@@ -435,11 +521,6 @@ def _read_records(studies: Path) -> Iterator[Record]:
         except (KeyError, TypeError, ValueError):
             # Not ours, or of another version: the study is simply asked again.
             logger.debug("a file in studies/ is no record of ours and is left alone")
-
-
-def _read_runs(folder: Path) -> dict[str, Any]:
-    runs = _read_json(folder / "results.json").get("runs", {})
-    return dict(runs) if isinstance(runs, dict) else {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.results import ANSWERED, Failure, Prediction
+from covidctnet.run.parts import Part
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
 from covidctnet.workers.turns import in_order
@@ -78,6 +79,7 @@ class Counts:
         passed_over: Files that belong to no study, by reason.
         unsettled: Studies that were not asked, as their files changed a moment ago.
         gone: Rows of earlier runs that were taken out, as their studies are gone or renamed.
+        elsewhere: Studies that are in other parts.
     """
 
     by_status: Mapping[str, int]
@@ -85,6 +87,7 @@ class Counts:
     passed_over: Mapping[str, int] = field(default_factory=dict)
     unsettled: int = 0
     gone: int = 0
+    elsewhere: int = 0
 
     @property
     def answered(self) -> int:
@@ -94,9 +97,11 @@ class Counts:
     @property
     def exit_code(self) -> int:
         """0 all have an answer, 3 some have none, 4 none has one."""
+        total = sum(self.by_status.values()) + self.unsettled
+        if not total and self.elsewhere:
+            return 0
         if not self.answered:
             return 4
-        total = sum(self.by_status.values()) + self.unsettled
         return 3 if self.answered < total else 0
 
     def __str__(self) -> str:
@@ -106,6 +111,8 @@ class Counts:
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
         if self.kept:
             text += f" ({self.kept} from an earlier run)"
+        if self.elsewhere:
+            text += f"; {self.elsewhere} in other parts"
         if self.unsettled:
             text += f"; {self.unsettled} left for the next run, as their files still change"
         if self.gone:
@@ -178,6 +185,7 @@ def classify_into(
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
     settle_s: float = 0.0,
+    part: Part | None = None,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -193,6 +201,7 @@ def classify_into(
         limits: See `classify_studies`.
         readers: See `classify_studies`.
         settle_s: Leave out studies with a file that was written less than so many seconds ago.
+        part: Only the studies of this part; all by default.
 
     Raises:
         UsageError: If a path does not exist.
@@ -205,7 +214,8 @@ def classify_into(
     unsettled = 0
     with results:
         results.start(model.info)
-        for study in found:
+        ours = [study for study in found if part is None or part.has(study.id)]
+        for study in ours:
             record = results.answer(study)
             if record is not None:
                 statuses[record.status] += 1
@@ -216,7 +226,7 @@ def classify_into(
                 todo.append(study)
         given_paths = [paths] if isinstance(paths, (str, Path)) else paths
         gone = results.leave_out_gone([s.id for s in found], [Path(path) for path in given_paths])
-        kept = len(found) - len(todo) - unsettled
+        kept = len(ours) - len(todo) - unsettled
         total = kept + len(todo)
         if progress:
             progress(kept, total)
@@ -228,8 +238,11 @@ def classify_into(
                     _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
                 if progress:
                     progress(kept + done, total)
+        if not unsettled:
+            results.complete()
     by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
-    return Counts(by_status, kept, dict(found.reasons), unsettled, gone)
+    elsewhere = len(found) - len(ours)
+    return Counts(by_status, kept, dict(found.reasons), unsettled, gone, elsewhere)
 
 
 def _written(results: Results, given: Answers) -> Generator[Written]:
