@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,3 +128,31 @@ def test_signals_that_are_noted_stop_nothing():
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
         assert noted == [signal.SIGTERM]
+
+
+def can_have_a_first_process():
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        return False
+    return (
+        subprocess.run([unshare, "-pf", "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_have_a_first_process(), reason="no rights to be a first process")
+def test_the_first_process_of_a_container_ends_on_term(inbox, tmp_path):
+    """The system delivers no signal to it that it has no handler for."""
+    command = ["unshare", "-pf", "--kill-child", sys.executable, "-c", THINKING]
+    run = subprocess.Popen(
+        [*command, str(inbox), str(tmp_path / "out")],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout.readline() == "thinking\n"
+    (first,) = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert "stopped by SIGTERM" in err

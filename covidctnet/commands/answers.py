@@ -5,10 +5,11 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
 
-from covidctnet.commands.common import NOTICE, Exit, Network, Output, existing
+from covidctnet.commands.common import NOTICE, Exit, Network, Output, StudyLimits, existing
 from covidctnet.errors import UsageError
 from covidctnet.progress import bar
 
@@ -25,6 +26,8 @@ def classify(
     settle: float = 0.0,
     wait: bool = False,
     part: str = "",
+    study_limits: StudyLimits,
+    metrics_file: str = "",
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -40,6 +43,8 @@ def classify(
         wait: Wait for the end of another run that writes into the same folder.
         part: Only the studies of part K/N, as 3/20, into a folder of its own; slurm takes the task
             of an array of SLURM; covidctnet merge makes the tables of all.
+        study_limits: What reading a study may cost.
+        metrics_file: File for figures of the run in the text format of Prometheus.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -49,13 +54,18 @@ def classify(
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
     from covidctnet.run.classify import classify_into, readers_beside
+    from covidctnet.run.metrics import Metrics
     from covidctnet.run.parts import Part
 
     scans = [existing(path) for path in paths]
     share = Part.parse(part, os.environ) if part else None
     results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
+    limits = study_limits.limits
+    metrics = Metrics(Path(metrics_file)) if metrics_file else None
     model = network.load()
-    with bar("classifying") as progress:
+    with bar("classifying") as progress, ExitStack() as ending:
+        if metrics:
+            ending.callback(metrics.ended)
         counts = classify_into(
             results,
             scans,
@@ -65,6 +75,8 @@ def classify(
             readers=readers or readers_beside(pick_device(network.device).type),
             settle_s=settle,
             part=share,
+            limits=limits,
+            metrics=metrics,
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code

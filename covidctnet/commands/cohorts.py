@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covidctnet.commands.common import Exit, Output, existing
+from covidctnet.commands.common import Exit, Output, StudyLimits, existing
 from covidctnet.progress import bar
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def preprocess(
     split: "SplitSettings",
     workers: int = 2,
     wait: bool = False,
+    study_limits: StudyLimits,
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -97,6 +98,7 @@ def preprocess(
         split: How the patients are divided.
         workers: Processes.
         wait: Wait for the end of another run that preprocesses into the same folder.
+        study_limits: What reading and preprocessing a study may cost.
     """
     from covidctnet.run.prepare import prepare
 
@@ -109,6 +111,7 @@ def preprocess(
             workers=workers,
             progress=progress,
             wait=wait,
+            limits=study_limits.limits,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"

@@ -20,6 +20,7 @@ from covidctnet.evidence import Keep
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.io.fingerprint import changed_at, fingerprint_of
+from covidctnet.logs import about
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.run.parts import Part
 from covidctnet.volume import Volume
@@ -28,6 +29,7 @@ from covidctnet.workers.turns import in_order
 
 if TYPE_CHECKING:
     from covidctnet.report import Results
+    from covidctnet.run.metrics import Metrics
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -44,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
-Written = tuple[Study, Prediction | Failure]
+Written = tuple[Study, Prediction | Failure, dict[str, float]]
 DEFAULT_LIMITS = Limits()
 
 
@@ -186,6 +188,7 @@ def classify_into(
     readers: int = 1,
     settle_s: float = 0.0,
     part: Part | None = None,
+    metrics: Metrics | None = None,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -202,6 +205,7 @@ def classify_into(
         readers: See `classify_studies`.
         settle_s: Leave out studies with a file that was written less than so many seconds ago.
         part: Only the studies of this part; all by default.
+        metrics: Told of every study.
 
     Raises:
         UsageError: If a path does not exist.
@@ -230,12 +234,21 @@ def classify_into(
         total = kept + len(todo)
         if progress:
             progress(kept, total)
+        if metrics:
+            metrics.found(total, statuses)
+        _LOG.info(
+            "%d studies to answer, %d have their answer",
+            len(todo),
+            kept,
+            extra={"is_routine": True},
+        )
         given = answers(todo, model, keep="slices", limits=limits, readers=readers)
         with closing(_written(results, given)) as written:
-            for done, (study, outcome) in enumerate(written, 1):
+            for done, (study, outcome, seconds) in enumerate(written, 1):
                 statuses[outcome.status] += 1
-                if isinstance(outcome, Failure):
-                    _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
+                _log_outcome(study, outcome, seconds)
+                if metrics:
+                    metrics.answered(outcome.status, seconds)
                 if progress:
                     progress(kept + done, total)
         if not unsettled:
@@ -245,16 +258,28 @@ def classify_into(
     return Counts(by_status, kept, dict(found.reasons), unsettled, gone, elsewhere)
 
 
+def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[str, float]) -> None:
+    """A line a study: of those without an answer for everybody, of the others for files."""
+    took_s = round(sum(seconds.values()), 3)
+    facts = {"status": outcome.status, "seconds": took_s}
+    if isinstance(outcome, Failure):
+        extra = about(study.id, facts | {"code": outcome.code})
+        _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code, extra=extra)
+    else:
+        extra = about(study.id, facts, is_routine=True)
+        _LOG.info("study %s %s in %.1f s", study.id, outcome.status, took_s, extra=extra)
+
+
 def _written(results: Results, given: Answers) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
-    waiting: deque[tuple[Study, Prediction | Failure, Future[Any]]] = deque()
+    waiting: deque[tuple[Written, Future[Any]]] = deque()
 
     def first() -> Written:
-        writing = waiting[0][2]
+        writing = waiting[0][1]
         writing.exception()  # waits, and leaves it in the queue when that is interrupted
-        study, outcome, _ = waiting.popleft()
+        written, _ = waiting.popleft()
         writing.result()
-        return study, outcome
+        return written
 
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
@@ -263,13 +288,13 @@ def _written(results: Results, given: Answers) -> Generator[Written]:
                 writing = writer.submit(
                     results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
                 )
-                waiting.append((study, outcome, writing))
+                waiting.append(((study, outcome, seconds), writing))
                 if len(waiting) > 1:
                     yield first()
             while waiting:
                 yield first()
     finally:
-        for study, _, writing in waiting:
+        for (study, _, _), writing in waiting:
             if writing.exception() is not None:
                 _LOG.warning("the answer to study %s could not be written", study.id)
 

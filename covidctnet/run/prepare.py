@@ -23,6 +23,7 @@ from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.dicom import DamagedFileError, NotDicomError, identify
 from covidctnet.io.discover import study_id
+from covidctnet.logs import about
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure
 from covidctnet.volume import Source
@@ -134,7 +135,10 @@ def _prepare(
         if isinstance(outcome, Failure):
             failures.append(outcome)
             rows.append((entry.path.as_posix(), outcome.code, outcome.message))
-            _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
+            extra = about(outcome.study, {"status": outcome.status, "code": outcome.code})
+            _LOG.warning(
+                "study %s %s: %s", outcome.study, outcome.status, outcome.code, extra=extra
+            )
         else:
             told, _ = outcome
             made += told["how"] == "made"

@@ -80,7 +80,7 @@ def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
 def _fit(
     recipe: Recipe, stage: str, arguments: Sequence[str], program: str, until_export: ExitStack
 ) -> TrainCLI:
-    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+    if not _LOG.isEnabledFor(logging.DEBUG):
         # It announces every seed and device, and advertises in between; its warnings still come.
         for chatty in ("pytorch_lightning", "lightning_fabric"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
