@@ -6,8 +6,8 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
-import threading
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,8 @@ from covidctnet.commands import COMMANDS
 from covidctnet.commands.common import NOTICE, Exit
 from covidctnet.commands.parser import run_command, summary_of
 from covidctnet.errors import CovidCTNetError, UsageError
+from covidctnet.logs import configure_logs
+from covidctnet.stopping import Stopped, stop_on_signals
 
 __all__ = ["main"]
 
@@ -33,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0 every study classified (or the command did its work), 1 an unexpected error, 2 wrong
-        usage, 3 some studies refused or failed, 4 none classified; 130 interrupted, 141 nobody
-        reads any more, as shells have it.
+        usage, 3 some studies refused or failed, 4 none classified; 128 and the number of the
+        signal that stopped it, 141 nobody reads any more, as shells have it.
     """
     _open_standard_streams()
     if arguments is None:
@@ -43,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["PYTHONSAFEPATH"] = "1"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(arguments)
-        sys.stdout.flush()
-        return code
+        with stop_on_signals():
+            code = _run(arguments)
+            sys.stdout.flush()
+            return code
+    except KeyboardInterrupt as error:
+        stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        return _complain(f"{stopped}; what was finished is kept", stopped.exit_code)
     except BrokenPipeError:
         # Whoever read has closed, as `head` does. What is still in the buffer goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,16 +89,17 @@ def _run(arguments: list[str]) -> int:
         return _complain(line, Exit.USAGE)
     verbose = "--verbose" in rest
     rest = [argument for argument in rest if argument != "--verbose"]
-    _configure_logging(verbose)
+    configure_logs(verbose=verbose)
     try:
+        text_file, rest = _taken(rest, "--log-file")
+        json_file, rest = _taken(rest, "--log-json")
+        configure_logs(verbose=verbose, text_file=text_file, json_file=json_file)
         return run_command(name, COMMANDS[name], _with_preset(name, rest))
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
         line = _plainly(str(error))
         return _complain(f"{line}; covidctnet {name} --help shows the options", Exit.USAGE)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", Exit.INTERRUPTED)
     except SystemExit as error:
         # A parser of Lightning's prints its own lines and leaves with 2; help leaves with 0.
         if error.code == Exit.OK and {"-h", "--help"} & set(rest):
@@ -159,7 +166,10 @@ def _overview() -> str:
 
 def _common_options(command: str) -> str:
     """What every command takes and no parser knows."""
-    text = "\n--verbose logs the details to standard error.\n"
+    text = (
+        "\n--verbose logs the details to standard error.\n"
+        "--log-file FILE appends log lines to a file, --log-json FILE one JSON object a line.\n"
+    )
     if command.startswith("train"):
         text += "--work FOLDER is short for --data.work FOLDER.\n"
     if command == "train":
@@ -202,29 +212,27 @@ def _with_preset(command: str, arguments: list[str]) -> list[str]:
     return out
 
 
-class _StandardError(logging.Handler):
-    """Writes to standard error as it is now: a bar moves down for it, a test sees it."""
+def _taken(arguments: list[str], option: str) -> tuple[str, list[str]]:
+    """The value of an option that every command takes, and the other arguments.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(f"{self.format(record)}\n")
-        except OSError:
-            self.handleError(record)
-
-
-def _configure_logging(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(levelname)s %(message)s",
-        handlers=[_StandardError()],
-        force=True,
-    )
-    # A library's thread that breaks, as TensorBoard's does on a full disk, breaks no promise.
-    threading.excepthook = lambda told: _LOG.debug("in a thread: %s", told.exc_type.__name__)
-    for chatty in ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    Raises:
+        UsageError: If it has no value.
+    """
+    value, others = "", []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, given = argument.partition("=")
+        if name != option:
+            others.append(argument)
+            continue
+        value = given if equals else next(rest, "")
+        if not value or (not equals and value.startswith("--")):
+            raise UsageError(f"expected {option} FILE, got no name of a file")
+    return value, others
 
 
 def _complain(line: str, code: int) -> int:
-    sys.stderr.write(f"covidctnet: {' '.join(line.split())}\n")
+    line = " ".join(line.split())
+    sys.stderr.write(f"covidctnet: {line}\n")
+    _LOG.error("%s", line, extra={"is_routine": True, "facts": {"exit_code": int(code)}})
     return code

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = [
     "Table",
     "TableRow",
     "claim_folder",
+    "harmless",
     "is_leftover",
     "make_folder",
     "read_table",
@@ -27,7 +29,10 @@ __all__ = [
     "write_whole",
 ]
 
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _SUFFIX = ".unfinished"
+# The second is that of preprocessed volumes.
+_SUFFIXES = (_SUFFIX, ".part")
 
 
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
@@ -125,10 +130,25 @@ def unwritable(what: str, error: OSError) -> StorageError:
 
 
 def table_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as comma-separated text, one line a row."""
+    """Rows as comma-separated text, one line a row, safe to open in a spreadsheet."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([harmless(x) if isinstance(x, str) else x for x in row] for row in rows)
     return text.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """A cell that no spreadsheet runs as a formula and no reader takes for several rows.
+
+    Names of files and folders may hold anything. What is no text, or moves to another line or
+    column, is escaped; what begins a formula gets a quotation mark in front, unless it is a number.
+    """
+    escaped = "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cell
+    )
+    if not escaped.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")):
+        return escaped
+    return escaped if _NUMBER.fullmatch(escaped) else f"'{escaped}"
 
 
 @dataclass(frozen=True)
@@ -211,11 +231,15 @@ def read_table(
 
 def is_leftover(path: Path) -> bool:
     """Whether a killed run left this file half-written."""
-    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
+    return path.name.startswith(".") and path.name.endswith(_SUFFIXES)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed run left half-written in `folder`."""
-    for path in folder.glob(f".*{_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    """Remove what a killed run left half-written in `folder`; only for its sole writer.
+
+    What another run is writing looks the same: see `covidctnet.writer.SoleWriter`.
+    """
+    for path in folder.glob(".*"):
+        if is_leftover(path):
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -1,4 +1,6 @@
+import csv
 import errno
+import io
 import os
 
 import pytest
@@ -55,3 +57,36 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):
 
 def test_a_table_quotes_what_needs_it():
     assert table_text([("a", "b"), ("1,5", 2)]) == 'a,b\n"1,5",2\n'
+
+
+HOSTILE = [
+    "=1+1",
+    "@SUM(A1)",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "＝1+1",
+    "two\rrows",
+    "two\nrows",
+    "two\u2028rows",
+    "\t=1+1",
+    "zero\0",
+    "half \udcff",
+    'quote"=1+1',
+]
+
+
+@pytest.mark.parametrize("cell", HOSTILE)
+def test_no_name_of_a_file_tears_or_arms_a_row(cell):
+    text = table_text([("path", "code"), (cell, "NOT_CT")])
+    first, second = text.splitlines()
+    assert first == "path,code"
+    for rows in (csv.reader(io.StringIO(text)), csv.reader(io.StringIO(text, newline=""))):
+        *_, (told, code) = rows
+        assert code == "NOT_CT"
+        assert not told.startswith(("=", "+", "-", "@", "＝", "\t", "\r"))
+    assert table_text([(told, code)]) == second + "\n"
+
+
+@pytest.mark.parametrize("number", ["-0.25", "+1e-05", "-3", -0.5])
+def test_negative_numbers_stay_numbers(number):
+    assert table_text([(number,)]) == f"{number}\n"

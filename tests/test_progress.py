@@ -1,13 +1,14 @@
 import contextlib
 import io
 import logging
+import re
 import sys
 import time
 
 import pytest
 
-from covidctnet.cli import _configure_logging
-from covidctnet.progress import LINE_EVERY_S, bar, lines, track
+from covidctnet.logs import configure_logs
+from covidctnet.progress import LINE_EVERY_S, _Pace, bar, lines, track
 
 
 class Terminal(io.StringIO):
@@ -55,7 +56,7 @@ def test_a_line_of_the_log_stands_on_a_line_of_its_own(on_terminal):
     handlers, level = list(root.handlers), root.level
     try:
         with on_terminal() as terminal:
-            _configure_logging(False)
+            configure_logs(verbose=False)
             with bar("counting") as show:
                 show(1, 3)
                 logging.getLogger("covidctnet.test").warning("study a refused: SLICE_GAP")
@@ -64,7 +65,8 @@ def test_a_line_of_the_log_stands_on_a_line_of_its_own(on_terminal):
         root.setLevel(level)
     (line,) = [x for x in terminal.getvalue().splitlines() if "SLICE_GAP" in x]
     # Whatever stood there is erased first.
-    assert line.rpartition("\x1b[2K")[2] == "WARNING study a refused: SLICE_GAP"
+    told = line.rpartition("\x1b[2K")[2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z WARNING study a refused: SLICE_GAP", told)
 
 
 @pytest.fixture
@@ -110,3 +112,16 @@ def test_work_goes_on_where_nobody_reads_the_lines(often, monkeypatch):
     with lines("waiting") as tell:
         time.sleep(0.1)
         tell("still there")
+
+
+def test_a_line_says_how_fast_the_work_goes_and_how_long_it_will_take(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("covidctnet.progress.time.monotonic", lambda: now[0])
+    pace = _Pace()
+    # What was there before says nothing about the pace.
+    assert pace.words(50, 200) == "50 of 200"
+    now[0] += 120
+    assert pace.words(60, 200) == "60 of 200, 5 a minute, 28 min left"
+    now[0] += 600
+    assert pace.words(199, 200) == "199 of 200, 12.4 a minute, 5 s left"
+    assert pace.words(60, 20_000).endswith("h left")

@@ -10,6 +10,7 @@ __all__ = ["COMMANDS"]
 
 COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "classify": answers.classify,
+    "merge": answers.merge,
     "inspect": answers.inspect,
     "phantom": cohorts.phantom,
     "paint": cohorts.paint,

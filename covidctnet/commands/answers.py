@@ -1,17 +1,20 @@
 """Commands that answer: from scans to results and figures."""
 
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
+import math
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
 from typing import Any
 
-from covidctnet.commands.common import NOTICE, Exit, Network, Output, existing
+from covidctnet.commands.common import NOTICE, Exit, Network, Output, StudyLimits, existing
 from covidctnet.errors import UsageError
 from covidctnet.progress import bar
 
-__all__ = ["classify", "compare", "evaluate", "inspect"]
+__all__ = ["classify", "compare", "evaluate", "inspect", "merge"]
 
 
 def classify(
@@ -21,6 +24,11 @@ def classify(
     network: Network,
     every_series: bool = False,
     readers: int = 0,
+    settle: float = 0.0,
+    wait: bool = False,
+    part: str = "",
+    study_limits: StudyLimits,
+    metrics_file: str = "",
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -31,18 +39,34 @@ def classify(
         every_series: An answer for every series, not only for the best one of a study.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
             more, beside a GPU two fewer than cores, sixteen at most.
+        settle: Leave a study for the next run when a file of it was written less than so many
+            seconds ago; for folders that are being filled.
+        wait: Wait for the end of another run that writes into the same folder.
+        part: Only the studies of part K/N, as 3/20, into a folder of its own; slurm takes the task
+            of an array of SLURM; covidctnet merge makes the tables of all.
+        study_limits: What reading a study may cost.
+        metrics_file: File for figures of the run in the text format of Prometheus.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
+    if not 0 <= settle < math.inf:
+        raise UsageError(f"expected --settle SECONDS of 0 or more, got {settle:g}")
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
     from covidctnet.run.classify import classify_into, readers_beside
+    from covidctnet.run.metrics import Metrics
+    from covidctnet.run.parts import Part
 
     scans = [existing(path) for path in paths]
-    results = Results(Path(output))
+    share = Part.parse(part, os.environ) if part else None
+    results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
+    limits = study_limits.limits
+    metrics = Metrics(Path(metrics_file)) if metrics_file else None
     model = network.load()
-    with bar("classifying") as progress:
+    with bar("classifying") as progress, ExitStack() as ending:
+        if metrics:
+            ending.callback(metrics.ended)
         counts = classify_into(
             results,
             scans,
@@ -50,7 +74,28 @@ def classify(
             every_series=every_series,
             progress=progress,
             readers=readers or readers_beside(pick_device(network.device).type),
+            settle_s=settle,
+            part=share,
+            limits=limits,
+            metrics=metrics,
         )
+    sys.stdout.write(f"{counts}\n{NOTICE}\n")
+    return counts.exit_code
+
+
+def merge(folder: str, *, partial: bool = False, wait: bool = False) -> int:
+    """Make one table of the parts that classify --part answered.
+
+    Args:
+        folder: The output of all parts.
+        partial: Merge although parts are missing or have not ended.
+        wait: Wait for runs that still write into a part.
+    """
+    from covidctnet.run.classify import Counts
+    from covidctnet.run.parts import merge_parts
+
+    merged = merge_parts(existing(folder), partial=partial, wait=wait)
+    counts = Counts(merged.counts)
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
 

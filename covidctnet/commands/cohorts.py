@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covidctnet.commands.common import Exit, Output, existing
+from covidctnet.commands.common import Exit, Output, StudyLimits, existing
 from covidctnet.progress import bar
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def preprocess(
     settings: "PreprocessSettings",
     split: "SplitSettings",
     workers: int = 2,
+    wait: bool = False,
+    study_limits: StudyLimits,
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -95,6 +97,8 @@ def preprocess(
         settings: What happens to a scan.
         split: How the patients are divided.
         workers: Processes.
+        wait: Wait for the end of another run that preprocesses into the same folder.
+        study_limits: What reading and preprocessing a study may cost.
     """
     from covidctnet.run.prepare import prepare
 
@@ -106,6 +110,8 @@ def preprocess(
             split=split,
             workers=workers,
             progress=progress,
+            wait=wait,
+            limits=study_limits.limits,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"

@@ -1,7 +1,8 @@
 """What the commands have in common: exit codes, the notice, options, paths."""
 
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,18 +11,21 @@ from covidctnet.errors import UsageError
 
 if TYPE_CHECKING:
     from covidctnet.contract import Predictor
+    from covidctnet.workers.isolate import Limits
 
-__all__ = ["NOTICE", "Exit", "Network", "Output", "existing"]
+__all__ = ["NOTICE", "Exit", "Network", "Output", "StudyLimits", "existing"]
 
 
 class Exit(IntEnum):
-    """Exit codes of the program; the last two are 128 and a signal's number, as shells have it."""
+    """Exit codes of the program; 128 and a signal's number beside them, as shells have it."""
 
     OK, ERROR, USAGE, SOME_FAILED, NONE_CLASSIFIED = range(5)
-    INTERRUPTED, PIPE = 130, 141
+    PIPE = 141
 
 
 NOTICE = "Research use only. Not a medical device."
+
+LEAST_MEMORY_MB = 256
 
 # The folder that a command writes, and its short name.
 Output = Annotated[str, "-o"]
@@ -51,6 +55,42 @@ class Network:
         return load(
             self.weights, device=self.device, precision=self.precision, compiled=self.compiled
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyLimits:
+    """The options that say what reading a study may cost.
+
+    Attributes:
+        timeout: Seconds that reading a study may take; 0 for a minute and more for large files.
+        max_memory: MiB that reading a study may take; 0 for 6144.
+    """
+
+    timeout: float = 0.0
+    max_memory: int = 0
+
+    @property
+    def limits(self) -> "Limits":
+        """As the processes that read take them.
+
+        Raises:
+            UsageError: If a limit is negative, or so small that no process could start.
+        """
+        from covidctnet.workers.isolate import Limits
+
+        if not 0 <= self.timeout < math.inf:
+            raise UsageError(f"expected --timeout SECONDS of 0 or more, got {self.timeout:g}")
+        if self.max_memory and self.max_memory < LEAST_MEMORY_MB:
+            raise UsageError(
+                f"expected --max-memory of {LEAST_MEMORY_MB} MiB or more, got {self.max_memory}: "
+                "the program itself takes some"
+            )
+        limits = Limits()
+        if self.timeout:
+            limits = replace(limits, seconds=self.timeout, seconds_per_mb=0.0)
+        if self.max_memory:
+            limits = replace(limits, memory_mb=self.max_memory)
+        return limits
 
 
 def existing(text: str) -> Path:

@@ -17,6 +17,7 @@ from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.phantom.patient import check_request, make_phantom
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
+from covidctnet.stopping import ignore_stops
 
 __all__ = ["CohortPlan", "PlannedPatient", "write_cohort"]
 
@@ -133,7 +134,8 @@ def _made(
             _make(root, plan, patient)
             yield count
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=ignore_stops) as pool:
         futures = [pool.submit(_make, root, plan, patient) for patient in todo]
         try:
             for count, future in enumerate(as_completed(futures), start=1):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.report.charts import colour_of
@@ -19,10 +22,29 @@ from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.results import INFORMATION, reservations
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
-__all__ = ["EMBEDDED_BYTES", "render_page"]
+__all__ = ["EMBEDDED_BYTES", "STUDIES_A_PAGE", "pages_of", "render_page"]
+
+STUDIES_A_PAGE = 100
+"""Cards and reasons on one page; the first one lists all studies beside."""
 
 EMBEDDED_BYTES = 32_000_000
 """Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
+
+
+def pages_of(records: Sequence[Record]) -> tuple[tuple[Record, ...], ...]:
+    """Records by page: those with an answer first, in their order, then the others by reason.
+
+    Returns:
+        One page or more; the first may be empty.
+    """
+    answered = [record for record in records if record.probabilities]
+    unanswered = sorted(
+        (record for record in records if not record.probabilities),
+        key=lambda record: (record.status, record.code, record.order),
+    )
+    ordered = (*answered, *unanswered)
+    starts = range(0, max(1, len(ordered)), STUDIES_A_PAGE)
+    return tuple(ordered[start : start + STUDIES_A_PAGE] for start in starts)
 
 
 def render_page(
@@ -30,32 +52,42 @@ def render_page(
     *,
     runs: Mapping[str, Mapping[str, Any]],
     picture_of: Callable[[Record], bytes | None],
+    number: int = 1,
 ) -> Iterator[bytes]:
-    """The page in pieces of UTF-8.
+    """A page in pieces of UTF-8.
 
     Args:
-        records: In the order of the page.
+        records: Of all pages, in their order.
         runs: Provenance by the key that the records name.
         picture_of: The WebP of a record, asked for one at a time so that memory stays flat.
+        number: Of the page, from 1; the others lie in a folder ``pages`` beside the first.
 
     Returns:
         Pieces; none holds a path, a name or a date.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(
-        files("covidctnet.report").joinpath("page.html").read_text(encoding="utf-8")
-    )
+    template = environment.from_string(_resource("page.html"))
+    pages = pages_of(records)
+    here = pages[number - 1]
     answered = [record for record in records if record.probabilities]
-    unanswered = sorted(
-        (record for record in records if not record.probabilities),
-        key=lambda record: (record.status, record.code, record.order),
-    )
+    answered_here = [record for record in here if record.probabilities]
     statuses = Counter(record.status for record in records)
     labels = Counter(record.label for record in answered)
     used = {record.run: runs[record.run] for record in records if record.run in runs}
     classes = answered[0].classes if answered else CHEST_CT
     words = classes.in_words
+    first_reasons = len(answered) // STUDIES_A_PAGE + 1
+    script = _resource("list.js")
+    is_listed = number == 1 and len(pages) > 1
+    # A selection on a page counts the studies of this page.
+    labels_here = Counter(record.label for record in answered_here)
     stream = template.stream(
+        number=number,
+        pages=len(pages),
+        links=Markup(_links(number, len(pages))),
+        listed=Markup(_list_data(pages)) if is_listed else "",
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         total=len(records),
         title=f"Chest imaging: {words}",
         words=words,
@@ -66,16 +98,20 @@ def render_page(
                 "title": x.title,
                 "key": x.key,
                 "count": labels[x],
+                "here": labels_here[x],
                 "share": _share(labels[x], answered),
                 "colour": colour_of(x),
             }
             for x in sorted(labels_in(answered), key=lambda label: (label.rank == 0, label.rank))
         ],
         answered_total=len(answered),
-        flagged_total=sum(bool(reservations(record.flags)) for record in answered),
-        abstained_total=statuses["abstained"],
-        rows=_rows(answered, picture_of),
-        unanswered=unanswered,
+        answered_here=len(answered_here),
+        flagged_here=sum(bool(reservations(record.flags)) for record in answered_here),
+        abstained_here=sum(record.status == "abstained" for record in answered_here),
+        rows=_rows(answered_here, picture_of, may_embed=number == 1),
+        unanswered=[record for record in here if not record.probabilities],
+        unanswered_total=len(records) - len(answered),
+        reasons_page="" if first_reasons == number else _address(first_reasons, number),
         several_weights=len({record.weights for record in answered}) > 1,
         caveats=sorted({run["caveat"] for run in used.values() if run.get("caveat")}),
         has_lesions=any(e["type"] == "lesion_volume" for r in answered for e in r.evidence),
@@ -91,6 +127,48 @@ def render_page(
     return (piece.encode() for piece in stream)
 
 
+def _resource(name: str) -> str:
+    return files("covidctnet.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _address(number: int, seen_from: int) -> str:
+    """Where a page lies, seen from another."""
+    if number == 1:
+        return "../index.html"
+    return f"pages/{number}.html" if seen_from == 1 else f"{number}.html"
+
+
+def _links(number: int, pages: int) -> str:
+    """Links to the pages around one; they change only where a page is added behind it."""
+    links = [f"<span>page {number}</span>"]
+    if number > 1:
+        before = _address(number - 1, number)
+        links.insert(0, f'<a href="{before}" rel="prev">page {number - 1}</a>')
+        links.insert(0, '<a href="../index.html#list">all studies</a>')
+    if number < pages:
+        links.append(f'<a href="{_address(number + 1, number)}" rel="next">page {number + 1}</a>')
+    return f'<nav class="pages" aria-label="Pages">{"".join(links)}</nav>'
+
+
+def _list_data(pages: Sequence[Sequence[Record]]) -> str:
+    """The list of all studies, for the script of the page: JSON that cannot end its element."""
+    rows = [
+        [
+            record.study,
+            record.status,
+            _label_words(record, label) if (label := record.label) is not None else "",
+            round(100 * record.probabilities[label.key], 1) if label is not None else None,
+            record.code,
+            round(record.total_seconds, 1),
+            number,
+        ]
+        for number, page in enumerate(pages, 1)
+        for record in page
+    ]
+    text = json.dumps(rows, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
 def _label_words(record: Record, label: Label) -> str:
     """The answer in words: the classes that are left, where there are several."""
     if record.status != "abstained":
@@ -100,9 +178,12 @@ def _label_words(record: Record, label: Label) -> str:
 
 
 def _rows(
-    records: Sequence[Record], picture_of: Callable[[Record], bytes | None]
+    records: Sequence[Record],
+    picture_of: Callable[[Record], bytes | None],
+    *,
+    may_embed: bool,
 ) -> Iterator[dict[str, Any]]:
-    room = EMBEDDED_BYTES
+    room = EMBEDDED_BYTES if may_embed else 0
     for record in records:
         label = record.label
         assert label is not None
@@ -110,7 +191,7 @@ def _rows(
         if record.picture:
             picture = picture_of(record)
             if picture is not None:
-                source = f"studies/{record.picture}"
+                source = f"{'' if may_embed else '../'}studies/{record.picture}"
                 if len(picture) * 4 / 3 <= room:
                     text = base64.b64encode(picture).decode()
                     source = f"data:image/webp;base64,{text}"

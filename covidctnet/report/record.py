@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.evidence import Evidence, LesionVolume, evidence_from
+from covidctnet.files import harmless
 from covidctnet.io.archive import File
 from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
 from covidctnet.results import Failure, Prediction
 
-__all__ = ["Record", "StudyLike", "columns", "fingerprint_of", "labels_in", "record_of"]
+__all__ = ["Record", "StudyLike", "columns", "labels_in", "record_of"]
 
 # What the residual was drawn by before records told the window.
 _FORMER_WINDOW_HU = (-1000.0, 400.0)
@@ -78,7 +79,8 @@ class Record:
     Attributes:
         study: Short study id.
         source_path: Where the study was found; never shown on the page.
-        fingerprint: Digest of its files' names, sizes and moments of change; see `fingerprint_of`.
+        fingerprint: Digest of its files' names, sizes and moments of change, from before they were
+            read; see `covidctnet.io.fingerprint.fingerprint_of`.
         status: ``classified``, ``flagged``, ``abstained``, ``refused`` or ``failed``.
         code: Reason of a refusal or failure; the flags of an answer.
         message: One line for a person.
@@ -100,6 +102,8 @@ class Record:
         kinds: Rows of the picture, from above.
         titles: Of the classes that were told apart, in their order.
         normal: Title of the normal one.
+        is_gone: Whether its study is gone, renamed or changed since. The record is kept for the
+            case that the study comes back; it has no row.
     """
 
     study: str
@@ -125,6 +129,7 @@ class Record:
     kinds: tuple[str, ...] = ()
     titles: tuple[str, ...] = CHEST_CT.titles
     normal: str = CHEST_CT.normal
+    is_gone: bool = False
 
     @property
     def classes(self) -> Classes:
@@ -177,7 +182,7 @@ class Record:
             f"{self.total_seconds:.3f}",
             self.weights,
         )
-        return tuple(_harmless(cell) for cell in cells)
+        return tuple(harmless(cell) for cell in cells)
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json` writes and `from_json` reads back."""
@@ -192,7 +197,7 @@ class Record:
             TypeError, KeyError, ValueError: If it made it not.
         """
         # Records of before other classes than these three name none.
-        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
+        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, "is_gone": False, **value}
         if "ood_score" not in value:
             value["ood_score"] = value["distance"]
         if "evidence" not in value:
@@ -213,6 +218,7 @@ def record_of(
     study: StudyLike,
     outcome: Prediction | Failure,
     *,
+    fingerprint: str,
     seconds: Mapping[str, float],
     weights: str,
     run: str,
@@ -224,7 +230,7 @@ def record_of(
     common: dict[str, Any] = {
         "study": study.id,
         "source_path": str(study.path),
-        "fingerprint": fingerprint_of(study),
+        "fingerprint": fingerprint,
         "status": outcome.status,
         "seconds": {stage: round(float(value), 4) for stage, value in seconds.items()},
         "weights": weights,
@@ -270,24 +276,6 @@ def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     return told
 
 
-def fingerprint_of(study: StudyLike) -> str:
-    """Digest of the names, sizes and moments of change of a study's files.
-
-    Names without folders, so that a moved study keeps it. The moment tells voxels that were
-    changed in place, which keep their size; a copy with a new moment is asked again, which costs
-    time and nothing else. A file that cannot be asked counts with its name alone.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(study.files, key=lambda path: (path.name, str(path))):
-        try:
-            stat = path.stat()
-            state = f"{stat.st_size}\0{stat.st_mtime_ns}"
-        except OSError:
-            state = ""
-        digest.update(f"{path.name}\0{state}\0".encode(errors="surrogatepass"))
-    return digest.hexdigest()[:16]
-
-
 def _safe_stem(study: str) -> str:
     """A file name that is safe on every system, different for different studies."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", study)[:64]
@@ -299,12 +287,6 @@ def _safe_stem(study: str) -> str:
 def _picture_name(study: str, picture: bytes) -> str:
     """Named after its content, so that a new picture never stands beside an old record."""
     return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
-
-
-def _harmless(cell: str) -> str:
-    """The cell, kept from being run as a formula by a spreadsheet."""
-    cell = cell.encode(errors="backslashreplace").decode()
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _one_line(text: str) -> str:

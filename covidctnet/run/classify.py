@@ -12,23 +12,28 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from covidctnet.contract import Predictor
 from covidctnet.errors import StudyError
 from covidctnet.evidence import Keep
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
+from covidctnet.io.fingerprint import changed_at, fingerprint_of
+from covidctnet.logs import about
 from covidctnet.results import ANSWERED, Failure, Prediction
+from covidctnet.run.parts import Part
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
 from covidctnet.workers.turns import in_order
 
 if TYPE_CHECKING:
     from covidctnet.report import Results
+    from covidctnet.run.metrics import Metrics
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "Answered",
     "Counts",
     "answers",
     "classify_into",
@@ -41,10 +46,29 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
-Written = tuple[Study, Prediction | Failure]
-# What `answers` gives.
-Answers = Generator[tuple[Study, Prediction | Failure, dict[str, float]], None, None]
+Written = tuple[Study, Prediction | Failure, dict[str, float]]
 DEFAULT_LIMITS = Limits()
+
+
+class Answered(NamedTuple):
+    """What came of a study.
+
+    Attributes:
+        study: As it was found.
+        outcome: Its answer, or why it has none.
+        seconds: Wall-clock seconds by stage.
+        fingerprint: Of its files before they were read; they were the same afterwards, unless the
+            outcome is a failure with the code ``CHANGED``.
+    """
+
+    study: Study
+    outcome: Prediction | Failure
+    seconds: dict[str, float]
+    fingerprint: str
+
+
+# What `answers` gives.
+Answers = Generator[Answered, None, None]
 
 
 @dataclass(frozen=True)
@@ -55,11 +79,17 @@ class Counts:
         by_status: Studies by status, those answered in an earlier run included.
         kept: Of them, answered in an earlier run.
         passed_over: Files that belong to no study, by reason.
+        unsettled: Studies that were not asked, as their files changed a moment ago.
+        gone: Rows of earlier runs that were taken out, as their studies are gone or renamed.
+        elsewhere: Studies that are in other parts.
     """
 
     by_status: Mapping[str, int]
     kept: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    unsettled: int = 0
+    gone: int = 0
+    elsewhere: int = 0
 
     @property
     def answered(self) -> int:
@@ -69,9 +99,12 @@ class Counts:
     @property
     def exit_code(self) -> int:
         """0 all have an answer, 3 some have none, 4 none has one."""
+        total = sum(self.by_status.values()) + self.unsettled
+        if not total and self.elsewhere:
+            return 0
         if not self.answered:
             return 4
-        return 3 if self.answered < sum(self.by_status.values()) else 0
+        return 3 if self.answered < total else 0
 
     def __str__(self) -> str:
         total = sum(self.by_status.values())
@@ -80,6 +113,12 @@ class Counts:
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
         if self.kept:
             text += f" ({self.kept} from an earlier run)"
+        if self.elsewhere:
+            text += f"; {self.elsewhere} in other parts"
+        if self.unsettled:
+            text += f"; {self.unsettled} left for the next run, as their files still change"
+        if self.gone:
+            text += f"; {self.gone} left out of the tables, as they are gone or renamed"
         if self.passed_over:
             reasons = ", ".join(f"{n} {why}" for why, n in sorted(self.passed_over.items()))
             text += f"; files passed over: {reasons}"
@@ -115,7 +154,7 @@ def classify_studies(
     """
     found = find_studies(paths, every_series=every_series)
     given = answers(found, model, keep=keep, limits=limits, readers=readers)
-    return (outcome for _, outcome, _ in given)
+    return (answered.outcome for answered in given)
 
 
 def usable_cores() -> int:
@@ -147,11 +186,14 @@ def classify_into(
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
+    settle_s: float = 0.0,
+    part: Part | None = None,
+    metrics: Metrics | None = None,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
     Studies whose answer is there already, from the same files and the same weights, are not asked
-    again.
+    again. Rows of studies that lay under these paths and are there no more are taken out.
 
     Args:
         results: Where the answers go.
@@ -161,59 +203,98 @@ def classify_into(
         progress: Called with (done, total) after every study.
         limits: See `classify_studies`.
         readers: See `classify_studies`.
+        settle_s: Leave out studies with a file that was written less than so many seconds ago.
+        part: Only the studies of this part; all by default.
+        metrics: Told of every study.
 
     Raises:
         UsageError: If a path does not exist.
         StorageError: If the results cannot be written.
     """
+    started = time.time()
     found = find_studies(paths, every_series=every_series)
-    results.start(model.info)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
-    for study in found:
-        record = results.answer(study)
-        if record is None:
-            todo.append(study)
-        else:
-            statuses[record.status] += 1
-    kept = len(found) - len(todo)
-    if progress:
-        progress(kept, len(found))
-    given = answers(todo, model, keep="slices", limits=limits, readers=readers)
-    with results, closing(_written(results, given)) as written:
-        for done, (study, outcome) in enumerate(written, 1):
-            statuses[outcome.status] += 1
-            if isinstance(outcome, Failure):
-                _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
-            if progress:
-                progress(kept + done, len(found))
-    order = (*ANSWERED, "refused", "failed")
-    return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
+    unsettled = 0
+    with results:
+        results.start(model.info)
+        ours = [study for study in found if part is None or part.has(study.id)]
+        for study in ours:
+            record = results.answer(study)
+            if record is not None:
+                statuses[record.status] += 1
+            # A clock that is ahead of this one must not put a study off for ever.
+            elif settle_s and abs(started - changed_at(study)) < settle_s:
+                unsettled += 1
+            else:
+                todo.append(study)
+        given_paths = [paths] if isinstance(paths, (str, Path)) else paths
+        gone = results.leave_out_gone([s.id for s in found], [Path(path) for path in given_paths])
+        kept = len(ours) - len(todo) - unsettled
+        total = kept + len(todo)
+        if progress:
+            progress(kept, total)
+        if metrics:
+            metrics.found(total, statuses)
+        _LOG.info(
+            "%d studies to answer, %d have their answer",
+            len(todo),
+            kept,
+            extra={"is_routine": True},
+        )
+        given = answers(todo, model, keep="slices", limits=limits, readers=readers)
+        with closing(_written(results, given)) as written:
+            for done, (study, outcome, seconds) in enumerate(written, 1):
+                statuses[outcome.status] += 1
+                _log_outcome(study, outcome, seconds)
+                if metrics:
+                    metrics.answered(outcome.status, seconds)
+                if progress:
+                    progress(kept + done, total)
+        if not unsettled:
+            results.complete()
+    by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
+    elsewhere = len(found) - len(ours)
+    return Counts(by_status, kept, dict(found.reasons), unsettled, gone, elsewhere)
+
+
+def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[str, float]) -> None:
+    """A line a study: of those without an answer for everybody, of the others for files."""
+    took_s = round(sum(seconds.values()), 3)
+    facts = {"status": outcome.status, "seconds": took_s}
+    if isinstance(outcome, Failure):
+        extra = about(study.id, facts | {"code": outcome.code})
+        _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code, extra=extra)
+    else:
+        extra = about(study.id, facts, is_routine=True)
+        _LOG.info("study %s %s in %.1f s", study.id, outcome.status, took_s, extra=extra)
 
 
 def _written(results: Results, given: Answers) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
-    waiting: deque[tuple[Study, Prediction | Failure, Future[Any]]] = deque()
+    waiting: deque[tuple[Written, Future[Any]]] = deque()
 
     def first() -> Written:
-        writing = waiting[0][2]
+        writing = waiting[0][1]
         writing.exception()  # waits, and leaves it in the queue when that is interrupted
-        study, outcome, _ = waiting.popleft()
+        written, _ = waiting.popleft()
         writing.result()
-        return study, outcome
+        return written
 
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(given):
-            for study, outcome, seconds in given:
-                writing = writer.submit(results.add, study, outcome, seconds=seconds)
-                waiting.append((study, outcome, writing))
+            for study, outcome, seconds, fingerprint in given:
+                writing = writer.submit(
+                    results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
+                )
+                waiting.append(((study, outcome, seconds), writing))
                 if len(waiting) > 1:
                     yield first()
             while waiting:
                 yield first()
     finally:
-        for study, _, writing in waiting:
+        for (study, _, _), writing in waiting:
             if writing.exception() is not None:
                 _LOG.warning("the answer to study %s could not be written", study.id)
 
@@ -226,7 +307,10 @@ def answers(
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
 ) -> Answers:
-    """Every study with its answer and its seconds by stage, in order; reading runs ahead.
+    """Every study with its answer, in order; reading runs ahead.
+
+    A study whose files change while it is read has no answer, only a failure: what was read may be
+    half of it.
 
     Args:
         studies: In the order of the output.
@@ -247,7 +331,7 @@ def answers(
         studies, helpers, lambda reader, study: _prepared(study, reader, model), ahead=readers
     )
     with closing(coming):
-        for study, (prepared, seconds) in coming:
+        for study, (prepared, seconds, fingerprint) in coming:
             outcome: Prediction | Failure
             if isinstance(prepared, Failure):
                 outcome = prepared
@@ -257,7 +341,7 @@ def answers(
             del prepared
             if isinstance(outcome, Prediction):
                 seconds = {**seconds, **outcome.seconds}
-            yield study, outcome, seconds
+            yield Answered(study, outcome, seconds, fingerprint)
 
 
 class _ReaderHere:
@@ -272,14 +356,23 @@ class _ReaderHere:
 
 def _prepared(
     study: Study, read: Callable[[Study], Volume], model: Predictor
-) -> tuple[Any, dict[str, float]]:
-    """What the model made of a study before its turn, or a `Failure`; and how long reading took."""
+) -> tuple[Any, dict[str, float], str]:
+    """What the model made of a study before its turn, or a `Failure`; seconds and fingerprint."""
+    fingerprint = fingerprint_of(study)
     start = time.perf_counter()
     volume = _guarded(study.id, partial(read, study))
     seconds = {"read": time.perf_counter() - start}
+    if fingerprint_of(study) != fingerprint:
+        volume = Failure(
+            study.id,
+            "CHANGED",
+            "its files changed while they were read, as when a copy has not ended. Run again when "
+            "it has; --settle SECONDS leaves out what changed a moment ago.",
+            status="failed",
+        )
     if isinstance(volume, Failure):
-        return volume, seconds
-    return _guarded(study.id, partial(model.prepare, volume)), seconds
+        return volume, seconds, fingerprint
+    return _guarded(study.id, partial(model.prepare, volume)), seconds, fingerprint
 
 
 def _guarded(study: str, work: Callable[[], T]) -> T | Failure:

@@ -149,11 +149,11 @@ def evaluate_data(
     given = answers([entry.study for entry in cohort], predictor, limits=limits)
 
     def cases() -> Iterator[Case]:
-        for entry, (study, outcome, _) in zip(cohort, given, strict=True):
-            if source := predictor.sources.get(study.id):
+        for entry, answered in zip(cohort, given, strict=True):
+            if source := predictor.sources.get(answered.study.id):
                 unseen.check(source)
-            case = _case(entry.label, outcome, pseudonym(entry.patient), entry.site)
-            yield replace(case, localisation=predictor.found.get(study.id))
+            case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
+            yield replace(case, localisation=predictor.found.get(answered.study.id))
 
     return _evaluate(cases(), len(cohort), model, output, seed, progress)
 

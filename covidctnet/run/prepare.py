@@ -18,16 +18,18 @@ from covidctnet.cohort.members import Member, find_leaks
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
 from covidctnet.cohort.store import Store, content_key
 from covidctnet.errors import CohortError, StudyError, UsageError
-from covidctnet.files import make_folder, table_text, unwritable, write_whole
+from covidctnet.files import make_folder, remove_leftovers, table_text, unwritable, write_whole
 from covidctnet.io import Study, read_study
 from covidctnet.io.child import bytes_of, packed, unpacked
 from covidctnet.io.dicom import DamagedFileError, NotDicomError, identify
 from covidctnet.io.discover import study_id
+from covidctnet.logs import about
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure
 from covidctnet.volume import Source
 from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
 from covidctnet.workers.turns import in_order
+from covidctnet.writer import SoleWriter
 
 __all__ = ["Prepared", "prepare"]
 
@@ -62,6 +64,7 @@ def prepare(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
+    wait: bool = False,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -76,20 +79,52 @@ def prepare(
         workers: Processes that read and preprocess.
         progress: Called with (done, total) after every study.
         limits: What a study may cost; None works in this process, without limits.
+        wait: Wait for the end of another run that preprocesses into the work folder.
 
     Raises:
-        UsageError: If the archive does not exist, or the work folder is one of several folds.
+        UsageError: If the archive does not exist, the work folder is one of several folds, or
+            another run preprocesses into it.
         CohortError: If the archive contradicts itself, has too few patients, or has a scan under
             two patients.
     """
     cohort = read_cohort(*([data] if isinstance(data, Path) else data))
-    splits_file = work / "splits.json"
-    previous = Splits.load(splits_file) if splits_file.exists() else None
-    split = _drawn_like(previous, split)
-    # What contradicts itself is told now, not when hours of preprocessing are over.
-    make_splits([_member(entry) for entry in cohort], split, previous=previous)
+    split = _checked(cohort, work, split)
     make_folder(work)
-    store = Store(work / "preprocessed")
+    with SoleWriter(work, wait=wait):
+        # Another run may have divided it meanwhile.
+        split = _checked(cohort, work, split)
+        store = Store(work / "preprocessed")
+        for folder in (work, store.folder, store.coarse.folder):
+            remove_leftovers(folder)
+        return _prepare(cohort, work, store, settings, split, workers, progress, limits)
+
+
+def _checked(cohort: Sequence[CohortStudy], work: Path, split: SplitSettings) -> SplitSettings:
+    """How the cohort is drawn.
+
+    What contradicts itself is told now, not when hours of preprocessing are over.
+    """
+    previous = _previous(work)
+    split = _drawn_like(previous, split)
+    make_splits([_member(entry) for entry in cohort], split, previous=previous)
+    return split
+
+
+def _previous(work: Path) -> Splits | None:
+    splits_file = work / "splits.json"
+    return Splits.load(splits_file) if splits_file.exists() else None
+
+
+def _prepare(
+    cohort: tuple[CohortStudy, ...],
+    work: Path,
+    store: Store,
+    settings: PreprocessSettings,
+    split: SplitSettings,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    limits: Limits | None,
+) -> Prepared:
     members: list[Member] = []
     failures: list[Failure] = []
     made = 0
@@ -100,7 +135,10 @@ def prepare(
         if isinstance(outcome, Failure):
             failures.append(outcome)
             rows.append((entry.path.as_posix(), outcome.code, outcome.message))
-            _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
+            extra = about(outcome.study, {"status": outcome.status, "code": outcome.code})
+            _LOG.warning(
+                "study %s %s: %s", outcome.study, outcome.status, outcome.code, extra=extra
+            )
         else:
             told, _ = outcome
             made += told["how"] == "made"
@@ -121,8 +159,8 @@ def prepare(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
             f"{failures[0].message}). See refused.csv in the work folder."
         )
-    splits = make_splits(members, split, previous=previous)
-    splits.save(splits_file)
+    splits = make_splits(members, split, previous=_previous(work))
+    splits.save(work / "splits.json")
     return Prepared(made, len(members) - made, tuple(failures), splits)
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from covidctnet.contract import Stage
 from covidctnet.errors import UsageError
+from covidctnet.files import make_folder
 from covidctnet.progress import bar, lines
+from covidctnet.stopping import Stopped, note_stops
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
 from covidctnet.training.recipe import Recipe
+from covidctnet.training.stop import StopAtStep
 from covidctnet.training.work import origin
 from covidctnet.weights.bundle import save_weights
 from covidctnet.weights.shipped import presets_root
+from covidctnet.writer import SoleWriter
 
 __all__ = ["shareable_command", "train"]
 
@@ -47,6 +51,8 @@ _ADVICE = (
     "(?s).*deprecated.*in v4.*v5.0.0.*",
     # A run without a validation is told by _export, in the project's words.
     ".*could not find the monitored key.*",
+    # The loader is wound on to where the checkpoint left it, see StopAtStep.
+    ".*resuming from a checkpoint that ended before the epoch ended.*",
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
 )
 
@@ -66,12 +72,15 @@ def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
         UsageError: For wrong flags or data; ``--help`` of the stage tells the right ones.
     """
     recipe = stage.recipe()
-    cli = _fit(recipe, stage.name, arguments, program)
-    return _export(cli, recipe, shareable_command(program, arguments), stage.name)
+    with ExitStack() as until_export:
+        cli = _fit(recipe, stage.name, arguments, program, until_export)
+        return _export(cli, recipe, shareable_command(program, arguments), stage.name)
 
 
-def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> TrainCLI:
-    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+def _fit(
+    recipe: Recipe, stage: str, arguments: Sequence[str], program: str, until_export: ExitStack
+) -> TrainCLI:
+    if not _LOG.isEnabledFor(logging.DEBUG):
         # It announces every seed and device, and advertises in between; its warnings still come.
         for chatty in ("pytorch_lightning", "lightning_fabric"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -102,9 +111,16 @@ def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> 
         except (ValueError, TypeError, MisconfigurationException) as error:
             line = str(error).partition("\n")[0]
             raise UsageError(f"{line}; {program} --help tells the options") from None
+        if cli.trainer.is_global_zero and not cli.config.trainer.fast_dev_run:
+            folder = Path(cli.config.trainer.default_root_dir)
+            make_folder(folder)
+            until_export.enter_context(SoleWriter(folder))
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            with _progress_lines(cli.trainer, f"training the {cli.stage}"):
+            with (
+                _progress_lines(cli.trainer, f"training the {cli.stage}"),
+                _stopping_at_steps(cli.trainer) as stops,
+            ):
                 cli.trainer.fit(
                     cli.model, cli.datamodule, ckpt_path=cli.config.ckpt_path, weights_only=True
                 )
@@ -113,8 +129,27 @@ def _fit(recipe: Recipe, stage: str, arguments: Sequence[str], program: str) -> 
             if not cli.trainer.interrupted:
                 raise
             signal.signal(signal.SIGINT, on_interrupt)
-            raise KeyboardInterrupt from None
+            raise Stopped(stops[0] if stops else signal.SIGINT) from None
+        if stops:
+            # It came in the last epoch; the next run with --ckpt_path last writes the weights.
+            raise Stopped(stops[0])
     return cli
+
+
+@contextmanager
+def _stopping_at_steps(trainer: pl.Trainer) -> Iterator[list[int]]:
+    """Signals that ask for an end are noted, and obeyed where a checkpoint can be whole."""
+    if trainer.world_size > 1:
+        # Each process would stop at a step of its own; the checkpoint of the last epoch stands.
+        yield []
+        return
+    with note_stops() as stops:
+        callback = StopAtStep(stops)
+        trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+        try:
+            yield stops
+        finally:
+            trainer.callbacks.remove(callback)  # type: ignore[attr-defined]
 
 
 @contextmanager

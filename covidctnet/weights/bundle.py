@@ -110,7 +110,8 @@ class Weights:
         """A network by its kind in the card, in evaluation mode, on the CPU.
 
         Raises:
-            WeightsError: If there is none, or it does not fit the card's architecture.
+            WeightsError: If there is none, it does not fit the card's architecture, or a weight is
+                NaN or infinite.
         """
         architecture = self.card["architecture"].get(kind)
         if architecture is None:
@@ -133,6 +134,13 @@ class Weights:
                 f"{kind} of weights {self.name!r} is not the architecture its card names "
                 f"({line}). Copy the folder again."
             ) from None
+        for name, tensor in state.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise WeightsError(
+                    f"{kind} of weights {self.name!r}: expected finite numbers, got NaN or "
+                    f"infinity in {name}. Training has diverged, or the file is damaged: train "
+                    "again with a smaller learning rate, or copy the folder again."
+                )
         return network.eval()
 
 

@@ -49,6 +49,8 @@ ENVELOPE = (
 )
 # What a card calls studies that are neither phantoms nor painted.
 PATIENTS = "patients"
+# Marks of a hundred thousand studies fit.
+_MAX_BYTES = 2**25
 # What a card must hold before anything else is looked at.
 _REQUIRED = ("architecture", "classes", "synthetic_only", "files")
 
@@ -69,8 +71,13 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     label = folder.name
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with (folder / CARD).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError("too large")
+        card = json.loads(content.decode(), parse_constant=_no_number)
+    # Brackets within brackets end in a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"weights {label!r} have no readable {CARD} ({type(error).__name__}). "
             "Copy the folder again."
@@ -93,6 +100,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     _check_files(label, card, system.networks)
     system.check(label, card)
     return card
+
+
+def _no_number(name: str) -> float:
+    """JSON knows no NaN and no infinity; Python's reader does."""
+    raise ValueError(f"expected a number, got {name}")
 
 
 def card_text(card: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from typing import IO, Any
 import numpy as np
 
 from covidctnet.errors import CovidCTNetError, StorageError, StudyError
+from covidctnet.stopping import ignore_stops
 
 __all__ = ["Child", "ChildError", "Limits", "Reply", "StartError", "start"]
 
@@ -370,8 +371,8 @@ def start(task: str, memory_mb: int) -> Callable[[], None]:
     Returns:
         What answers requests until there are no more.
     """
-    # Ctrl-C reaches the whole group; the parent decides what becomes of its children.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals reach the whole group; the parent decides what becomes of its children.
+    ignore_stops()
     incoming, outgoing = _pipes()
     _limit_memory(memory_mb)
     module, _, name = task.partition(":")

@@ -1,8 +1,15 @@
+import base64
+import hashlib
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import covidctnet.report
 from covidctnet.classes import CHEST_CT
 from covidctnet.evidence import LesionVolume, Region, SliceScores
 from covidctnet.report import Results
@@ -80,14 +87,13 @@ def test_weights_that_saw_synthetic_patients_only_are_told_at_the_top(page, synt
 
 
 def test_one_study_answered_by_synthetic_weights_is_enough_for_the_warning(tmp_path):
-    first, second = an_info(caveat=SYNTHETIC), an_info(digest="ba9876543210")
+    first, second = an_info(caveat=SYNTHETIC), an_info()
     for study, model in (("a", first), ("b", second)):
         with Results(tmp_path / "out") as results:
             results.start(model)
             results.add(AStudy(id=study), answer(study))
     text = (tmp_path / "out" / "index.html").read_text()
     assert SYNTHETIC in text
-    assert second.digest in text
 
 
 def test_a_row_a_study_with_slices_label_and_a_bar_a_class(page):
@@ -148,6 +154,151 @@ def test_no_path_name_or_date_is_on_the_page(page):
     for private in ("inbox", "DOE", "JANE", "1961"):
         assert private not in text
     assert not re.search(r"20\d\d-\d\d-\d\d", text)
+
+
+class Many:
+    """Studies of two pages and a half: answers, an abstention and refusals."""
+
+    def __init__(self, root):
+        self.folder = root / "many"
+        with Results(self.folder) as results:
+            results.start(an_info())
+            for number in range(230):
+                results.add(AStudy(id=f"{number:012x}"), self.outcome(f"{number:012x}", number))
+        self.first = (self.folder / "index.html").read_text(encoding="utf-8")
+        self.pages = [self.first] + [
+            (self.folder / "pages" / f"{number}.html").read_text(encoding="utf-8")
+            for number in (2, 3)
+        ]
+
+    def outcome(self, study, number):
+        if number % 10 == 9:
+            return refusal(study, message="a gap </script> & more")
+        return answer(study, evidence=images() if number in (0, 150) else ())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    return Many(tmp_path_factory.mktemp("many"))
+
+
+def listed(text):
+    return json.loads(text.partition('id="list-data">')[2].partition("</script>")[0])
+
+
+def test_every_study_is_on_one_page_of_a_hundred_under_its_anchor(many):
+    anchors = [re.findall(r'id="study-(.*?)"', page) for page in many.pages]
+    assert [len(ids) for ids in anchors] == [100, 100, 30]
+    assert len({study for ids in anchors for study in ids}) == 230
+    where = {study: number for number, ids in enumerate(anchors, 1) for study in ids}
+    assert {row[0]: row[6] for row in listed(many.first)} == where
+
+
+def test_pages_are_whole_and_stand_under_the_notice_with_links_to_their_neighbours(many):
+    for page in many.pages:
+        Page(page.replace("<wbr>", ""))
+        words = (word.strip() for word in Page(page[page.index("<body>") : -8]).texts)
+        assert next(filter(None, words)) == "Research use only. Not a medical device."
+    first, second, third = (re.findall(r'href="([^"#]+)', page) for page in many.pages)
+    assert set(first) == {"pages/2.html", "pages/3.html"}
+    assert set(second) == {"../index.html", "3.html"}
+    assert set(third) == {"../index.html", "2.html"}
+    for page in many.pages[1:]:
+        assert "How to read" not in page
+        assert "<script" not in page
+
+
+def test_pictures_of_later_pages_lie_beside_them(many):
+    (source,) = re.findall(r'<img src="(.*?)"', many.pages[1])
+    assert (many.folder / "pages" / source).resolve().is_file()
+
+
+def test_the_script_of_the_list_is_the_only_one_that_the_page_allows(many):
+    (digest,) = re.findall(r"script-src 'sha256-(.*?)'", many.first)
+    script = many.first.rpartition("<script>")[2].partition("</script>")[0]
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() == digest
+    assert "</script>" not in json.dumps(listed(many.first))
+
+
+def test_a_page_is_written_again_only_when_something_on_it_is_new(many, tmp_path):
+    folder = shutil.copytree(many.folder, tmp_path / "again")
+    with Results(folder) as results:
+        results.start(an_info())
+        before = {p.name: p.stat().st_mtime_ns for p in (folder / "pages").iterdir()}
+        results.add(AStudy(id=f"{229:012x}"), refusal(f"{229:012x}", "other words"))
+    after = {p.name: p.stat().st_mtime_ns for p in (folder / "pages").iterdir()}
+    assert [name for name in sorted(before) if before[name] != after[name]] == ["3.html"]
+
+
+def test_pages_that_are_no_longer_needed_go(many, tmp_path):
+    folder = shutil.copytree(many.folder, tmp_path / "fewer")
+    with Results(folder) as results:
+        results.start(an_info())
+        left = [record.study for record in results.records[:150]]
+        assert results.leave_out_gone(left, [AStudy().path.parent]) == 80
+    assert [path.name for path in (folder / "pages").iterdir()] == ["2.html"]
+
+
+def test_a_hundred_studies_are_one_page_without_a_list_or_a_script(page):
+    text = page(answer("a"), refusal("b"))
+    assert "<script" not in text and "script-src" not in text and "<nav" not in text
+
+
+LIST_TEST = """
+const fs = require("fs"), vm = require("vm");
+const [page, script] = [fs.readFileSync(process.argv[2], "utf8"), fs.readFileSync(process.argv[3])];
+class Element {
+  constructor(tag) { Object.assign(this, {tag, children: [], on: {}, value: "", textContent: ""}); }
+  append(...more) { this.children.push(...more); }
+  replaceChildren(...more) { this.children = more; }
+  addEventListener(name, act) { this.on[name] = act; }
+  removeAttribute() {}
+}
+const byId = {}, buttons = [0, 1, 2, 3, 4, 5].map(() => new Element("button"));
+const data = page.split('id="list-data">')[1].split("</script>")[0];
+const document = {
+  getElementById: (id) => (byId[id] ??= new Element(id)),
+  createElement: (tag) => new Element(tag),
+  querySelectorAll: (what) =>
+    (what.endsWith("button") ? buttons : buttons.map(() => new Element("th"))),
+};
+document.getElementById("list-data").textContent = data;
+vm.runInNewContext(script, {document, JSON, Math, console});
+const shown = () => byId["list-rows"].children.map((row) => [
+  row.children[0].children[0].href, ...row.children.slice(1).map((cell) => cell.textContent)]);
+const out = {start: shown(), where: byId["list-where"].textContent};
+byId["list-after"].on.click(); byId["list-after"].on.click();
+out.last = shown();
+byId["list-search"].value = "SLICE_gap refused"; byId["list-search"].on.input();
+out.search = shown();
+byId["list-search"].value = "nothing like it"; byId["list-search"].on.input();
+out.none = byId["list-where"].textContent;
+byId["list-search"].value = ""; byId["list-status"].value = "refused";
+byId["list-status"].on.change();
+out.status = shown().length;
+byId["list-status"].value = ""; byId["list-status"].on.change();
+buttons[0].on.click(); buttons[0].on.click();
+out.down = shown();
+console.log(JSON.stringify(out));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no JavaScript engine on this machine")
+def test_the_list_searches_filters_and_sorts(many, tmp_path):
+    (tmp_path / "list.test.js").write_text(LIST_TEST)
+    script = Path(covidctnet.report.__file__).with_name("list.js")
+    command = ["node", tmp_path / "list.test.js", many.folder / "index.html", script]
+    out = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert (len(out["start"]), out["where"]) == (100, "1 to 100 of 230")
+    assert out["start"][0] == ["#study-000000000000", "classified", "Covid-19", "70.0 %", "", "0.0"]
+    assert len(out["last"]) == 30
+    assert out["last"][-1] == [
+        "pages/3.html#study-0000000000e5",
+        *("refused", "", "", "SLICE_GAP", "0.0"),
+    ]
+    assert len(out["search"]) == out["status"] == 23
+    assert out["none"] == "no study matches"
+    assert out["down"][0][0] == "pages/3.html#study-0000000000e5"
 
 
 def test_words_from_outside_are_text_and_never_markup(page):

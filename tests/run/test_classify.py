@@ -1,6 +1,8 @@
 import csv
 import gc
 import json
+import os
+import shutil
 import threading
 import time
 import weakref
@@ -18,6 +20,7 @@ from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, StudyError, UsageError
 from covidctnet.io import read_study
 from covidctnet.io.child import ReadingChild
+from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.report import Results, columns
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.classify import (
@@ -464,12 +467,15 @@ def test_a_second_run_asks_nothing_again(inbox, tmp_path):
     assert table(tmp_path / "out") == before
 
 
-def test_other_weights_are_asked_again(inbox, tmp_path):
+def test_a_folder_with_answers_of_other_weights_is_refused_and_left_alone(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
+    before = table(tmp_path / "out")
     model = Oracle()
     model.info = replace(model.info, digest="ba9876543210")
-    classify(inbox, tmp_path / "out", model)
-    assert len(model.asked) == 3
+    with pytest.raises(UsageError, match=r"answers by oracle \(0123456789ab\)"):
+        classify(inbox, tmp_path / "out", model)
+    assert not model.asked
+    assert table(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("change", ["one slice more", "other voxels"])
@@ -565,3 +571,139 @@ def test_a_reader_that_cannot_start_ends_the_run_and_blames_no_study(inbox, tmp_
     monkeypatch.setattr("covidctnet.run.classify.ReadingChild", reader)
     with pytest.raises(StartError, match="the program cannot start"):
         classify(inbox, tmp_path / "results", Oracle())
+
+
+def in_this_process(inbox, output, model, **options):
+    return classify_into(Results(output), [inbox], model, limits=None, **options)
+
+
+@pytest.mark.parametrize("half", ["a slice", "all but a slice"])
+def test_a_copy_that_ends_while_it_is_read_leaves_no_answer_and_is_asked_again(
+    inbox, tmp_path, monkeypatch, half
+):
+    files = sorted((inbox / "a").glob("*.dcm"))
+    content = {file: file.read_bytes() for file in files}
+    late = files[:1] if half == "a slice" else files[1:]
+    for file in late:
+        file.write_bytes(content[file][:-200])
+
+    def read_half(study):
+        try:
+            return read_study(study)
+        finally:
+            # The copy ends when the half of it was read.
+            for file in late:
+                file.write_bytes(content[file])
+
+    monkeypatch.setattr("covidctnet.run.classify.read_study", read_half)
+    first = in_this_process(inbox, tmp_path / "out", Oracle())
+    assert first.by_status["failed"] == 1
+    (row,) = [row for row in table(tmp_path / "out") if row["status"] == "failed"]
+    assert row["code"] == "CHANGED"
+    monkeypatch.undo()
+    second = in_this_process(inbox, tmp_path / "out", Oracle())
+    assert (second.kept, second.by_status["classified"]) == (2, 3)
+
+
+def test_an_answer_is_kept_under_the_state_that_was_read_and_not_the_one_that_came_after(
+    inbox, tmp_path, monkeypatch
+):
+    class Slow(Oracle):
+        def __call__(self, volume, *, keep="numbers"):
+            if not self.asked:
+                for file in (inbox / "a").glob("*.dcm"):
+                    os.utime(file, (1, 1))
+            return super().__call__(volume, keep=keep)
+
+    in_this_process(inbox, tmp_path / "out", Slow())
+    model = Oracle()
+    assert in_this_process(inbox, tmp_path / "out", model).kept == 2
+    assert len(model.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "is_asked"), [("UNREADABLE", True), ("OUT_OF_MEMORY", True), ("NOT_CHEST", False)]
+)
+def test_a_refusal_of_the_machine_is_asked_again_though_the_files_are_as_they_were(
+    inbox, tmp_path, code, is_asked
+):
+    classify(inbox, tmp_path / "out", Oracle({1: StudyError(code, "expected more")}.get))
+    model = Oracle()
+    counts = classify(inbox, tmp_path / "out", model)
+    assert (len(model.asked), counts.kept) == ((1, 2) if is_asked else (0, 3))
+
+
+def test_a_refusal_by_other_versions_of_the_libraries_is_asked_again(inbox, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("covidctnet.report.provenance._version", lambda library: "0.1")
+        classify(inbox, tmp_path / "out", Oracle({1: StudyError("NOT_CHEST", "none")}.get))
+    model = Oracle()
+    assert classify(inbox, tmp_path / "out", model).kept == 2
+    assert len(model.asked) == 1
+
+
+def test_the_row_of_a_study_that_is_gone_goes_and_comes_back_with_it(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    before = table(tmp_path / "out")
+    shutil.move(inbox / "a", tmp_path / "a")
+    counts = classify(inbox, tmp_path / "out", Oracle())
+    assert (counts.gone, counts.kept, len(table(tmp_path / "out"))) == (1, 2, 2)
+    assert "1 left out of the tables, as they are gone or renamed" in str(counts)
+    shutil.move(tmp_path / "a", inbox / "a")
+    model = Oracle()
+    counts = classify(inbox, tmp_path / "out", model)
+    assert (counts.gone, counts.kept, model.asked) == (0, 3, [])
+    assert table(tmp_path / "out") == before
+
+
+def test_a_damaged_file_that_was_replaced_under_another_name_leaves_no_old_row(inbox, tmp_path):
+    (inbox / "c").mkdir()
+    (inbox / "c" / "half.nii.gz").write_bytes(b"\x1f\x8b\x08\x00half of a scan")
+    first = classify(inbox, tmp_path / "out", Oracle())
+    assert first.by_status["refused"] == 1
+    (inbox / "c" / "half.nii.gz").unlink()
+    nibabel.save(nibabel.Nifti1Image(a_scan().T, np.eye(4)), inbox / "c" / "whole.nii.gz")
+    counts = classify(inbox, tmp_path / "out", Oracle())
+    assert counts.gone == 1
+    codes = [row["code"] for row in table(tmp_path / "out")]
+    assert len(codes) == 4
+    assert "CORRUPT_FILE" not in codes
+
+
+def test_rows_of_folders_that_were_not_asked_for_stay(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    shutil.rmtree(inbox / "b" / "deep")
+    assert classify(inbox / "a", tmp_path / "out", Oracle()).gone == 0
+    assert len(table(tmp_path / "out")) == 3
+
+
+def test_the_row_of_a_study_that_changed_goes_before_it_is_asked_again(inbox, tmp_path):
+    classify(inbox, tmp_path / "out", Oracle())
+    os.utime(next((inbox / "a").glob("*.dcm")), (1, 1))
+    with pytest.raises(KeyboardInterrupt):
+        classify(inbox, tmp_path / "out", Oracle({1: KeyboardInterrupt()}.get))
+    assert len(table(tmp_path / "out")) == 2
+
+
+def test_a_study_that_is_being_copied_is_left_for_the_next_run(inbox, tmp_path, monkeypatch):
+    moments = {"a": 990.0, "b": 900.0, "er": 1300.0}
+    monkeypatch.setattr(
+        "covidctnet.run.classify.changed_at", lambda study: moments[study.path.name]
+    )
+    monkeypatch.setattr("covidctnet.run.classify.time.time", lambda: 1000.0)
+    model = Oracle()
+    counts = in_this_process(inbox, tmp_path / "out", model, settle_s=60.0)
+    assert (len(model.asked), counts.unsettled, counts.exit_code) == (2, 1, 3)
+    assert "1 left for the next run, as their files still change" in str(counts)
+    moments["a"] = 900.0
+    assert in_this_process(inbox, tmp_path / "out", model, settle_s=60.0).exit_code == 0
+    assert len(model.asked) == 3
+
+
+def test_a_copy_that_keeps_its_old_moment_is_told_from_a_file_that_rests(tmp_path):
+    start = time.time()
+    (file,) = write(tmp_path / "a", a_scan((12, 20, 16)))[:1]
+    os.utime(file, (1, 1))
+    study = type("AStudy", (), {"files": (file,)})()
+    assert changed_at(study) > start - 5
+    assert fingerprint_of(study)

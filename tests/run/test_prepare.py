@@ -16,6 +16,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.run.prepare import prepare, pseudonym
 from covidctnet.weights.shipped import presets_root
 from covidctnet.workers.isolate import Limits
+from covidctnet.writer import SoleWriter
 from tests.io.series import uid
 from tests.small import PREPROCESSING, write_chest, write_cohort
 
@@ -283,3 +284,28 @@ def test_no_name_of_a_patient_is_kept(made):
         for name in ("control0", "covid-190", "cap0", "Doe"):
             assert f'"{name}"' not in text
         json.loads(text)
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_by_the_next(archive, made, tmp_path):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    left = [
+        work / "preprocessed" / ".tmp0123abcd.part",
+        work / "preprocessed" / "coarse" / ".tmp4567cdef.part",
+        work / ".splits.json.0123abcd.unfinished",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+    run(archive, work)
+    assert not [path for path in left if path.exists()]
+
+
+def test_a_second_run_is_refused_while_another_writes_and_leaves_its_files_alone(
+    archive, made, tmp_path
+):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    part = work / "preprocessed" / ".tmp0123abcd.part"
+    part.write_bytes(bytes(100))
+    with SoleWriter(work), pytest.raises(UsageError, match="another run writes into this folder"):
+        run(archive, work)
+    assert part.exists()

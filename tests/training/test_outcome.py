@@ -2,6 +2,7 @@
 
 import csv
 import getpass
+import os
 import shutil
 import signal
 
@@ -13,6 +14,7 @@ from covidctnet.cohort.splits import Splits
 from covidctnet.systems.covidctnet.training import tasks
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.weights import load_weights
+from covidctnet.writer import SoleWriter
 from tests.little_work import PATIENTS, fill
 from tests.small import flat_card
 
@@ -287,10 +289,37 @@ def test_ctrl_c_exits_130_and_the_run_can_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(task, "on_train_epoch_start", interrupt)
         assert train(stage, little_work, epochs=3) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "stopped by SIGINT" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is handler
     assert train(stage, little_work, "--ckpt_path=last", epochs=3) == 0
     assert checkpoint(little_work, stage, "last")["epoch"] == 2
+
+
+@pytest.mark.parametrize("at", ["a step", "the validation"])
+def test_a_signal_saves_the_step_and_the_run_goes_on_to_the_same_bits(
+    little_work, tmp_path, monkeypatch, capsys, at
+):
+    batches = "--trainer.limit_train_batches=4"
+    whole = shutil.copytree(little_work, tmp_path / "whole")
+    assert train("denoiser", whole, batches, epochs=3) == 0
+
+    def terminate(self, *arguments):
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    hook = "on_before_zero_grad" if at == "a step" else "on_validation_epoch_start"
+    with monkeypatch.context() as patch:
+        patch.setattr(DenoiserTask, hook, terminate)
+        assert train("denoiser", little_work, batches, epochs=3) == 143
+    assert "stopped by SIGTERM; what was finished is kept" in capsys.readouterr().err
+    assert not (little_work / "weights").exists()
+    kept = checkpoint(little_work, "denoiser", "last")["global_step"]
+    assert kept == (5 if at == "a step" else 9)
+    assert train("denoiser", little_work, batches, "--ckpt_path=last", epochs=3) == 0
+    first, second = (checkpoint(w, "denoiser", "last") for w in (whole, little_work))
+    assert first["global_step"] == second["global_step"] == 12
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
 
 
 def test_without_a_checkpoint_the_last_one_is_the_beginning(little_work, tmp_path, capsys):
@@ -369,3 +398,11 @@ def test_an_input_nobody_knows_is_wrong_usage_in_one_line(denoiser_work, capsys,
     told = capsys.readouterr().err
     assert option.partition("=")[2] in told
     assert told.count("\n") == 1
+
+
+def test_two_runs_never_train_one_stage_at_once(little_work, capsys):
+    (little_work / "denoiser").mkdir()
+    with SoleWriter(little_work / "denoiser"):
+        assert train("denoiser", little_work) == 2
+    assert "another run writes into this folder" in capsys.readouterr().err
+    assert not (little_work / "weights").exists()

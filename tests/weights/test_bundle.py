@@ -471,3 +471,31 @@ def test_weights_of_another_system_are_told_apart(folder, monkeypatch):
     assert load_weights(folder).card["system"] == "other"
     with pytest.raises(WeightsError, match="expected weights of the system covidctnet, got 'mine'"):
         ours.load_weights(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_when_they_are_loaded(tmp_path, value):
+    denoiser, classifier = networks()
+    with torch.no_grad():
+        next(iter(classifier.parameters())).view(-1)[3] = value
+    both = {"denoiser": denoiser, "classifier": classifier}
+    save_weights(tmp_path / "mine", both, card=a_card())
+    with pytest.raises(WeightsError, match="expected finite numbers") as caught:
+        verify_weights(tmp_path / "mine")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"card_version": NaN}'])
+def test_a_card_that_is_no_json_of_ours_is_one_line(folder, text):
+    (folder / "card.json").write_text(text)
+    with pytest.raises(WeightsError, match="no readable card") as caught:
+        load_weights(folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_card_without_end_is_not_read_to_its_end(folder, monkeypatch):
+    monkeypatch.setattr(card_module, "_MAX_BYTES", 1000)
+    (folder / "card.json").write_text(json.dumps({"card_version": 2, "more": "x" * 2000}))
+    with pytest.raises(WeightsError, match="no readable card"):
+        load_weights(folder)

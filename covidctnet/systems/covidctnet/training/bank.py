@@ -29,6 +29,7 @@ from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.devices import Precision, pick_device
 from covidctnet.errors import CohortError, StorageError, StudyError, UsageError
 from covidctnet.files import make_folder, unwritable, write_whole
+from covidctnet.stopping import ignore_stops
 from covidctnet.systems.covidctnet.denoise import Residual, place, residual_volume
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.segment import complete_lungs
@@ -222,7 +223,8 @@ def fill_bank(
             done += 1
             yield done
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=ignore_stops) as pool:
         futures = [pool.submit(_draw_alone, bank, store.folder, job, device) for job in missing]
         try:
             for future in as_completed(futures):
