@@ -106,10 +106,10 @@ def _run(arguments: list[str]) -> int:
             line = "the disk is full; make room and run again, finished work is kept"
             return _complain(line, Exit.ERROR)
         line = f"the system refused: {error.strerror or type(error).__name__}"
-        given = _given(error.filename, rest)
-        if given is None:
+        word = _argument_of(error.filename, rest)
+        if word is None:
             return _complain(line, Exit.ERROR)
-        return _complain(f"{line}, at or below {given!r}; check its rights", Exit.USAGE)
+        return _complain(f"{line}, at or below {word!r}; check its rights", Exit.USAGE)
     except Exception as error:  # the last resort of a program that promises no traceback
         _LOG.debug("traceback", exc_info=True)
         # Logs are kept, and paths are named after patients.
@@ -133,14 +133,14 @@ def _plainly(line: str) -> str:
     )
 
 
-def _given(path: object, arguments: Sequence[str]) -> str | None:
+def _argument_of(path: object, arguments: Sequence[str]) -> str | None:
     """The argument that a path lies at or below: what the caller wrote may be shown to them."""
     if not isinstance(path, (str, os.PathLike)):
         return None
     there = Path(path).absolute()
     words = [argument.rpartition("=")[2] for argument in arguments]
-    found = [word for word in words if word and there.is_relative_to(Path(word).absolute())]
-    return max(found, key=lambda word: len(Path(word).absolute().parts), default=None)
+    holding = [word for word in words if word and there.is_relative_to(Path(word).absolute())]
+    return max(holding, key=lambda word: len(Path(word).absolute().parts), default=None)
 
 
 def _overview() -> str:
@@ -220,7 +220,7 @@ def _configure_logging(verbose: bool) -> None:
         force=True,
     )
     # A library's thread that breaks, as TensorBoard's does on a full disk, breaks no promise.
-    threading.excepthook = lambda told: _LOG.debug("in a thread: %s", told.exc_type.__name__)
+    threading.excepthook = lambda failure: _LOG.debug("in a thread: %s", failure.exc_type.__name__)
     for chatty in ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
 

@@ -49,7 +49,7 @@ class PredictorInfo:
         preprocessing: Digest of the settings that a study in a work folder must be preprocessed
             with for `Predictor.prepare` to take it; empty where it takes none.
         caveat: What must be said with every answer; empty where nothing must.
-        seen: What the weights have learned from, in words.
+        trained_on: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
         card: Of the weights.
     """
@@ -59,7 +59,7 @@ class PredictorInfo:
     digest: str
     classes: Classes
     caveat: str = ""
-    seen: str = ""
+    trained_on: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     preprocessing: str = ""
@@ -87,7 +87,7 @@ class PredictorInfo:
             digest or weights.digest,
             weights.classes,
             weights.caveat,
-            weights.seen,
+            weights.trained_on,
             provenance,
             weights.card,
             preprocessing,

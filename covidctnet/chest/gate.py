@@ -227,16 +227,16 @@ def _blood_hu(array: np.ndarray, lungs: np.ndarray, *, low: float, high: float) 
     rows = np.flatnonzero(lungs.any(axis=(0, 2)))
     front = rows[0] + int(BLOOD_DEPTH * (rows[-1] - rows[0]))
     mask = lungs[first : last + 1, :front]
-    beside = np.maximum.accumulate(mask, axis=2)
-    beside &= np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
-    places = _squares(array[first : last + 1, :front])[_squares(beside & ~mask).all(axis=1)]
+    between = np.maximum.accumulate(mask, axis=2)
+    between &= np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
+    places = _squares(array[first : last + 1, :front])[_squares(between & ~mask).all(axis=1)]
     if len(places) < MIN_BLOOD_PLACES:
         return 0.0
     mean = low + (high - low) * places.mean(axis=1, dtype=np.float64)
     rough = (high - low) * places.std(axis=1, dtype=np.float64)
     is_soft = (mean > BLOOD_RANGE_HU[0]) & (mean < BLOOD_RANGE_HU[1]) & (rough < BLOOD_ROUGHNESS_HU)
-    found = mean[is_soft]
-    return float(np.quantile(found, 0.75)) if len(found) >= MIN_BLOOD_PLACES else 0.0
+    means = mean[is_soft]
+    return float(np.quantile(means, 0.75)) if len(means) >= MIN_BLOOD_PLACES else 0.0
 
 
 def _squares(array: np.ndarray) -> np.ndarray:

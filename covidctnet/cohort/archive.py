@@ -82,18 +82,18 @@ def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
                 f"expected the folder of a labelled archive, got {str(root)!r}. Check the path."
             )
         table = root / "cohort.csv"
-        found = _rows_of_table(root, table) if table.is_file() else _rows_of_folders(root)
+        listed = _rows_of_table(root, table) if table.is_file() else _rows_of_folders(root)
         of_many = f" of archive {number}" if len(roots) > 1 else ""
-        rows += [replace(r, root=root, where=r.where + of_many) for r in found]
+        rows += [replace(r, root=root, where=r.where + of_many) for r in listed]
     _check_patients(rows)
     cohort = _apart([study for row in rows for study in _studies(row)])
-    seen: dict[str, str] = {}
+    places: dict[str, str] = {}
     for entry, where in cohort:
-        if entry.study.id in seen:
+        if entry.study.id in places:
             raise CohortError(
-                f"{where} and {seen[entry.study.id]} hold the same study. Remove one of them."
+                f"{where} and {places[entry.study.id]} hold the same study. Remove one of them."
             )
-        seen[entry.study.id] = where
+        places[entry.study.id] = where
     order = {Path(root): number for number, root in enumerate(roots)}
     return tuple(
         sorted((e for e, _ in cohort), key=lambda e: (order[e.root], str(e.path), e.study.id))
@@ -115,9 +115,9 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
             f"expected {names} or cohort.csv in the archive, got none of them. Add one."
         )
     for number, folder in enumerate(others, start=1):
-        if found := len(find_studies(folder)):
+        if count := len(find_studies(folder)):
             raise CohortError(
-                f"folder {number} of {len(others)} in the archive that name no class holds {found} "
+                f"folder {number} of {len(others)} in the archive that name no class holds {count} "
                 f"scans; classes are {', '.join(label.title for label in CHEST_CT)}. Rename it, or "
                 "move it out of the archive."
             )
@@ -136,10 +136,10 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
 def _entries(folder: Path, what: str) -> list[Path]:
     """What lies in a folder, hidden files and links left out."""
     try:
-        found = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
         raise CohortError(f"{what} cannot be read ({error.strerror}); check its rights") from None
-    return [e for e in found if not e.name.startswith(".") and not e.is_symlink()]
+    return [e for e in entries if not e.name.startswith(".") and not e.is_symlink()]
 
 
 def _patient_name(entry: Path) -> str:
@@ -208,8 +208,8 @@ def _check_patients(rows: list[_Row]) -> None:
 
 
 def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
-    found = find_studies(row.path)
-    if not found:
+    studies = find_studies(row.path)
+    if not studies:
         raise CohortError(f"{row.where} holds no scan; remove it or add its files")
     return [
         (
@@ -225,7 +225,7 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
             ),
             row.where,
         )
-        for study in found
+        for study in studies
     ]
 
 

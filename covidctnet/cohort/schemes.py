@@ -56,7 +56,7 @@ def settings_of(
     """
     if scheme not in SCHEMES:
         raise UsageError(f"unknown scheme {scheme!r}; schemes are {', '.join(SCHEMES)}")
-    given = {
+    options = {
         name: share
         for name, share in (
             ("denoiser_controls", denoiser_controls),
@@ -68,7 +68,7 @@ def settings_of(
     decided = {"paper": ("denoiser_controls", "validation", "test")}.get(
         scheme, ("validation", "test") if scheme in NAMED else ("test",)
     )
-    if scheme != "shares" and (clash := [name for name in decided if name in given]):
+    if scheme != "shares" and (clash := [name for name in decided if name in options]):
         raise UsageError(
             f"the scheme {scheme} decides {' and '.join(clash)} itself. Leave it out, or choose "
             "the scheme shares."
@@ -82,7 +82,7 @@ def settings_of(
         raise UsageError(f"folds are of the scheme kfold, {scheme} has none. Leave them out.")
     elif scheme == "leave-one-site-out":
         base = replace(base, test=0.0)
-    return replace(base, seed=seed, **given)
+    return replace(base, seed=seed, **options)
 
 
 def kfold(
@@ -200,7 +200,7 @@ def leave_one_site_out(
         raise CohortError("leave-one-site-out expects two sites or more, all studies are of one")
     requested = _requested(members)
     settings = replace(settings, test=0.0)
-    found: dict[str, Splits] = {}
+    folds: dict[str, Splits] = {}
     for site in sites:
         name = _folder_name(site)
         there = {m.patient for m in members if m.site == site}
@@ -212,8 +212,8 @@ def leave_one_site_out(
         except CohortError as error:
             raise CohortError(f"without site {site!r}: {error}") from None
         assigned = {m.patient: str(m.split) for m in rest.members} | dict.fromkeys(there, "test")
-        found[name] = _as_splits(members, assigned, settings, f"site {site}")
-    return found
+        folds[name] = _as_splits(members, assigned, settings, f"site {site}")
+    return folds
 
 
 def _folder_name(site: str) -> str:
@@ -238,8 +238,8 @@ def _requested(members: Iterable[Member]) -> dict[str, str]:
 
 
 def _denoisers(splits: Splits) -> dict[str, str]:
-    found = {m.patient: str(m.split) for m in splits.members}
-    return {p: split for p, split in found.items() if split.startswith("denoiser")}
+    splits_of = {m.patient: str(m.split) for m in splits.members}
+    return {p: split for p, split in splits_of.items() if split.startswith("denoiser")}
 
 
 def _but_test(splits: Splits | None) -> Splits | None:

@@ -119,9 +119,9 @@ class Splits:
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Patients by split and label title."""
-        seen = {(m.patient, m.split, m.label) for m in self.members}
+        patients = {(m.patient, m.split, m.label) for m in self.members}
         return {
-            name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in CHEST_CT}
+            name: {label.title: sum(s[1:] == (name, label) for s in patients) for label in CHEST_CT}
             for name in SPLITS
         }
 
@@ -165,7 +165,7 @@ class Splits:
             raise CohortError(
                 f"{path.name} was changed after it was written (digest {splits.digest}, "
                 f"file says {data.get('digest')}). Undo that. To set splits, fill the column split "
-                "in cohort.csv; covidctnet split --anew draws them again."
+                "in cohort.csv; covidctnet split --redraw draws them again."
             )
         return splits
 

@@ -83,7 +83,7 @@ class Store:
     """
 
     folder: Path
-    _seen: dict[str, tuple[tuple[int, int], StoredStudy]] = field(
+    _cached: dict[str, tuple[tuple[int, int], StoredStudy]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -172,9 +172,9 @@ class Store:
 
     def has(self, study: str, content_key: str, settings_digest: str) -> bool:
         """Whether a study is there, made from this content with these settings."""
-        found = self._read(self.folder / f"{study}.json")
+        stored = self._read(self.folder / f"{study}.json")
         expected = (content_key, settings_digest)
-        return found is not None and (found.content_key, found.settings_digest) == expected
+        return stored is not None and (stored.content_key, stored.settings_digest) == expected
 
     def get(self, study: str) -> StoredStudy:
         """A study by its short id.
@@ -182,10 +182,10 @@ class Store:
         Raises:
             UsageError: If it is not there.
         """
-        found = self._read(self.folder / f"{study}.json")
-        if found is None:
+        stored = self._read(self.folder / f"{study}.json")
+        if stored is None:
             raise UsageError(f"study {study} is not in the store. Run preprocess first.")
-        return found
+        return stored
 
     def index(self) -> list[StoredStudy]:
         """All studies, sorted by id. Damaged records count as missing."""
@@ -199,11 +199,11 @@ class Store:
             status = path.stat()
             # Every write makes a new file: the inode tells two within one tick apart.
             stamp = (status.st_mtime_ns, status.st_ino)
-            seen = self._seen.get(path.name)
-            if seen is None or seen[0] != stamp:
-                seen = (stamp, from_record(json.loads(path.read_text()), self.folder))
-                self._seen[path.name] = seen
-            return seen[1] if is_whole(seen[1]) else None
+            cached = self._cached.get(path.name)
+            if cached is None or cached[0] != stamp:
+                cached = (stamp, from_record(json.loads(path.read_text()), self.folder))
+                self._cached[path.name] = cached
+            return cached[1] if is_whole(cached[1]) else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):

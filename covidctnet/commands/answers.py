@@ -36,7 +36,7 @@ def classify(
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
-    from covidctnet.run.classify import classify_into, readers_beside
+    from covidctnet.run.classify import classify_into, default_readers
 
     scans = [existing(path) for path in paths]
     results = Results(Path(output))
@@ -48,7 +48,7 @@ def classify(
             model,
             every_series=every_series,
             progress=progress,
-            readers=readers or readers_beside(pick_device(network.device).type),
+            readers=readers or default_readers(pick_device(network.device).type),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
@@ -74,14 +74,14 @@ def inspect(
     from covidctnet.run.inspect import ids_of, inspect_paths, render
 
     with bar("inspecting") as progress:
-        found = inspect_paths(
+        report = inspect_paths(
             [existing(path) for path in paths],
             voxels=not quick,
             progress=progress,
             note=(lambda study, entry: entry.update(ids=ids_of(study))) if show_ids else None,
         )
-    sys.stdout.write((dumps(found, indent=1) if json else render(found)) + "\n")
-    outcomes = {study["outcome"] for study in found["studies"]}
+    sys.stdout.write((dumps(report, indent=1) if json else render(report)) + "\n")
+    outcomes = {study["outcome"] for study in report["studies"]}
     if "readable" not in outcomes:
         return Exit.NONE_CLASSIFIED
     return Exit.OK if outcomes == {"readable"} else Exit.SOME_FAILED

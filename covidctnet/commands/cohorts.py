@@ -108,7 +108,8 @@ def preprocess(
             progress=progress,
         )
     sys.stdout.write(
-        f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"
+        f"{done.made} studies preprocessed, {done.reused} were there, "
+        f"{len(done.failures)} refused\n"
     )
     _print_counts(done.splits)
     return Exit.SOME_FAILED if done.failures else Exit.OK
@@ -123,7 +124,7 @@ def split(
     validation: float | None = None,
     test: float | None = None,
     seed: int = 0,
-    anew: bool = False,
+    redraw: bool = False,
 ) -> None:
     """Divide a preprocessed cohort by patient: by shares, in folds, site by site.
 
@@ -136,7 +137,7 @@ def split(
         validation: Share of the patients that choose the best checkpoint; the scheme's by default.
         test: Of the scheme shares: share of the patients held back; 0.15 by default.
         seed: 0 or more; the same seed, the same.
-        anew: Draw again whom an earlier run placed, and set aside what was trained from it.
+        redraw: Draw again whom an earlier run placed, and set aside what was trained from it.
     """
     from covidctnet.cohort.divide import divide, divide_in_folds
     from covidctnet.cohort.schemes import settings_of
@@ -153,10 +154,10 @@ def split(
         seed=seed,
     )
     if scheme in ("kfold", "leave-one-site-out"):
-        folds_of = divide_in_folds(folder, settings, folds=folds, anew=anew)
+        folds_of = divide_in_folds(folder, settings, folds=folds, redraw=redraw)
         titles = {f"folds/{name}  {s.digest}  {s.fold}": s for name, s in folds_of.items()}
     else:
-        splits = divide(folder, settings, anew=anew)
+        splits = divide(folder, settings, redraw=redraw)
         titles = {f"splits.json  {splits.digest}": splits}
     for title, splits in titles.items():
         sys.stdout.write(f"{title}\n")

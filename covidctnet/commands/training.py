@@ -79,8 +79,8 @@ def _with_system_preset(system: str, stage: str, flags: Sequence[str]) -> list[s
 
     root = presets_root()
     own = system == "covidctnet"
-    found = root.glob(f"*/train-{stage}.yaml") if own else (root / system).glob(f"*/{stage}.yaml")
-    files = {file.parent.name: file for file in sorted(found)}
+    paths = root.glob(f"*/train-{stage}.yaml") if own else (root / system).glob(f"*/{stage}.yaml")
+    files = {file.parent.name: file for file in sorted(paths)}
     out: list[str] = []
     rest = iter(flags)
     for flag in rest:
@@ -186,7 +186,7 @@ def weights(
         raise UsageError(f"weights {action} takes names only; the rest is of import-keras")
     elif action == "list":
         for shipped in list_weights():
-            sys.stdout.write(f"{shipped.name}  {shipped.digest}  has seen {shipped.seen}\n")
+            sys.stdout.write(f"{shipped.name}  {shipped.digest}  has seen {shipped.trained_on}\n")
     else:
         for name in names or [shipped.name for shipped in list_weights()]:
             sys.stdout.write(f"{name}  {verify_weights(name).digest}  ok\n")

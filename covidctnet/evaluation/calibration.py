@@ -115,8 +115,8 @@ def error_by_chance(
 
 
 def _error(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
-    found = reliability(truth, probabilities, bins=bins)
-    return sum(b.n * abs(b.confidence - b.accuracy) for b in found) / len(truth)
+    filled = reliability(truth, probabilities, bins=bins)
+    return sum(b.n * abs(b.confidence - b.accuracy) for b in filled) / len(truth)
 
 
 def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -142,7 +142,7 @@ class Record:
     @property
     def restored(self) -> tuple[Evidence, ...]:
         """The evidence that needs no voxels."""
-        return tuple(one for told in self.evidence if (one := evidence_from(told)) is not None)
+        return tuple(one for record in self.evidence if (one := evidence_from(record)) is not None)
 
     @property
     def total_seconds(self) -> float:
@@ -262,12 +262,14 @@ def record_of(
 
 def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a record of before there was evidence told in entries of its own."""
-    told = []
+    evidence = []
     if burden := value["burden"]:
-        told.append({"type": "lesion_volume", **burden})
+        evidence.append({"type": "lesion_volume", **burden})
     if value["picture"]:
-        told.append({"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)})
-    return told
+        evidence.append(
+            {"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)}
+        )
+    return evidence
 
 
 def fingerprint_of(study: StudyLike) -> str:

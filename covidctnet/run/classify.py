@@ -33,7 +33,7 @@ __all__ = [
     "answers",
     "classify_into",
     "classify_studies",
-    "readers_beside",
+    "default_readers",
     "usable_cores",
 ]
 
@@ -53,12 +53,12 @@ class Counts:
 
     Attributes:
         by_status: Studies by status, those answered in an earlier run included.
-        kept: Of them, answered in an earlier run.
+        earlier: Of them, answered in an earlier run.
         passed_over: Files that belong to no study, by reason.
     """
 
     by_status: Mapping[str, int]
-    kept: int = 0
+    earlier: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -78,8 +78,8 @@ class Counts:
         parts = [f"{n} {status}" for status, n in self.by_status.items() if n]
         studies = "1 study" if total == 1 else f"{total} studies"
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
-        if self.kept:
-            text += f" ({self.kept} from an earlier run)"
+        if self.earlier:
+            text += f" ({self.earlier} from an earlier run)"
         if self.passed_over:
             reasons = ", ".join(f"{n} {why}" for why, n in sorted(self.passed_over.items()))
             text += f"; files passed over: {reasons}"
@@ -113,9 +113,9 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    found = find_studies(paths, every_series=every_series)
-    given = answers(found, model, keep=keep, limits=limits, readers=readers)
-    return (outcome for _, outcome, _ in given)
+    studies = find_studies(paths, every_series=every_series)
+    outcomes = answers(studies, model, keep=keep, limits=limits, readers=readers)
+    return (outcome for _, outcome, _ in outcomes)
 
 
 def usable_cores() -> int:
@@ -125,7 +125,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def readers_beside(device: str) -> int:
+def default_readers(device: str) -> int:
     """Studies to read at once so that the networks need not wait.
 
     Args:
@@ -166,32 +166,32 @@ def classify_into(
         UsageError: If a path does not exist.
         StorageError: If the results cannot be written.
     """
-    found = find_studies(paths, every_series=every_series)
+    studies = find_studies(paths, every_series=every_series)
     results.start(model.info)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
-    for study in found:
+    for study in studies:
         record = results.answer(study)
         if record is None:
             todo.append(study)
         else:
             statuses[record.status] += 1
-    kept = len(found) - len(todo)
+    earlier = len(studies) - len(todo)
     if progress:
-        progress(kept, len(found))
-    given = answers(todo, model, keep="slices", limits=limits, readers=readers)
-    with results, closing(_written(results, given)) as written:
+        progress(earlier, len(studies))
+    outcomes = answers(todo, model, keep="slices", limits=limits, readers=readers)
+    with results, closing(_written(results, outcomes)) as written:
         for done, (study, outcome) in enumerate(written, 1):
             statuses[outcome.status] += 1
             if isinstance(outcome, Failure):
                 _LOG.warning("study %s %s: %s", study.id, outcome.status, outcome.code)
             if progress:
-                progress(kept + done, len(found))
+                progress(earlier + done, len(studies))
     order = (*ANSWERED, "refused", "failed")
-    return Counts({status: statuses[status] for status in order}, kept, dict(found.reasons))
+    return Counts({status: statuses[status] for status in order}, earlier, dict(studies.reasons))
 
 
-def _written(results: Results, given: Answers) -> Generator[Written]:
+def _written(results: Results, outcomes: Answers) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
     waiting: deque[tuple[Study, Prediction | Failure, Future[Any]]] = deque()
 
@@ -204,8 +204,8 @@ def _written(results: Results, given: Answers) -> Generator[Written]:
 
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
-        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(given):
-            for study, outcome, seconds in given:
+        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(outcomes):
+            for study, outcome, seconds in outcomes:
                 writing = writer.submit(results.add, study, outcome, seconds=seconds)
                 waiting.append((study, outcome, writing))
                 if len(waiting) > 1:

@@ -42,13 +42,13 @@ class Prepared:
 
     Attributes:
         made: Studies preprocessed now.
-        kept: Studies that were there already with the same content and settings.
+        reused: Studies that were there already with the same content and settings.
         failures: Studies that could not be used.
         splits: Who trains what.
     """
 
     made: int
-    kept: int
+    reused: int
     failures: tuple[Failure, ...]
     splits: Splits
 
@@ -102,9 +102,9 @@ def prepare(
             rows.append((entry.path.as_posix(), outcome.code, outcome.message))
             _LOG.warning("study %s %s: %s", outcome.study, outcome.status, outcome.code)
         else:
-            told, _ = outcome
-            made += told["how"] == "made"
-            known = (told["content"], tuple(told["series"]), told["host"])
+            reply, _ = outcome
+            made += reply["how"] == "made"
+            known = (reply["content"], tuple(reply["series"]), reply["host"])
             members.append(_member(entry, *known))
             paths[entry.study.id] = entry.path.as_posix()
         if progress:
@@ -138,7 +138,7 @@ def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
     if previous.settings not in (None, split):
         _LOG.warning(
             "the work folder was divided with other shares before; new patients are drawn with "
-            "those, nobody moves (covidctnet split --anew draws all again)"
+            "those, nobody moves (covidctnet split --redraw draws all again)"
         )
     return previous.settings or split
 
@@ -221,20 +221,20 @@ def work(
         StudyError: If it cannot be used.
         StorageError: If the store cannot be written.
     """
-    asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
+    asked, store_of, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
     series = _series_of(asked)
-    stores = [kept_in, kept_in.coarse] if how.field == "lungs" else [kept_in]
+    stores = [store_of, store_of.coarse] if how.field == "lungs" else [store_of]
     if all(part.has(asked.id, key, how.digest) for part in stores):
-        return {"how": "kept", "series": series, **_known(kept_in.get(asked.id).source)}, None
+        return {"how": "kept", "series": series, **_known(store_of.get(asked.id).source)}, None
     volume = read_study(asked)
     scan = prepare_chest(volume, how)
     # What would get no answer teaches nothing either.
     check_chest(scan.chest, study=asked.id)
-    parts = [(kept_in, scan.unit, scan.lungs)]
+    parts = [(store_of, scan.unit, scan.lungs)]
     if scan.coarse is not None:
         # Before the other: a study that is there has both.
-        parts.insert(0, (kept_in.coarse, scan.coarse.unit, scan.coarse.lungs))
+        parts.insert(0, (store_of.coarse, scan.coarse.unit, scan.coarse.lungs))
     try:
         for part, unit, lungs in parts:
             part.put(
@@ -260,12 +260,12 @@ def _series_of(study: Study) -> list[str]:
     """Opaque keys of the DICOM series among a study's files."""
     if study.format != "dicom":
         return []
-    found: set[str] = set()
+    uids: set[str] = set()
     for path in study.files:
         # What is damaged is told by who reads the study.
         with suppress(NotDicomError, DamagedFileError, OSError):
-            found.add(identify(path).series_uid)
-    return sorted(study_id(uid) for uid in found if uid)
+            uids.add(identify(path).series_uid)
+    return sorted(study_id(uid) for uid in uids if uid)
 
 
 def _write_list(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

@@ -116,14 +116,14 @@ def fit_temperature(
         raise CohortError("a temperature is fitted on validation patients of two labels or more")
 
     def surprise(log_temperature: float) -> float:
-        said = soften(probabilities, math.exp(log_temperature))
-        logs = np.log(np.clip(said[np.arange(len(truth)), truth], _TINY, 1))
+        softened = soften(probabilities, math.exp(log_temperature))
+        logs = np.log(np.clip(softened[np.arange(len(truth)), truth], _TINY, 1))
         likelihood = float(logs.sum() if weights is None else (weights * logs).sum())
         return (log_temperature / _LOG_SPREAD) ** 2 / 2 - likelihood
 
     bounds = tuple(math.log(t) for t in _TEMPERATURES)
-    found = optimize.minimize_scalar(surprise, bounds=bounds, method="bounded")
-    return float(math.exp(found.x))
+    optimum = optimize.minimize_scalar(surprise, bounds=bounds, method="bounded")
+    return float(math.exp(optimum.x))
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:

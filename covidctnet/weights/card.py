@@ -212,9 +212,9 @@ def taught_by(card: Mapping[str, Any], kind: str = "") -> Mapping[str, str]:
     """
     return {
         mark: stage
-        for stage, told in card.get("training", {}).items()
+        for stage, record in card.get("training", {}).items()
         if stage.endswith(kind)
-        for mark in told.get("data", {}).get("seen", "").split()
+        for mark in record.get("data", {}).get("seen", "").split()
     }
 
 

@@ -92,7 +92,7 @@ def test_other_shares_want_the_word_anew(work, capsys):
     assert main(["split", str(work), "--scheme", "60/10/30"]) == 2
     assert "validation 0.15, test 0.15, seed 0), got" in capsys.readouterr().err
     assert digest_of(work) == before
-    assert main(["split", str(work), "--scheme", "60/10/30", "--anew"]) == 0
+    assert main(["split", str(work), "--scheme", "60/10/30", "--redraw"]) == 0
     assert Splits.load(work / "splits.json").settings == NAMED["60/10/30"]
     assert not list(work.glob("former-*"))
 
@@ -100,7 +100,7 @@ def test_other_shares_want_the_word_anew(work, capsys):
 def test_what_was_trained_is_set_aside_with_its_own_splits(work):
     before = divide(work, SplitSettings())
     train(work)
-    after = divide(work, SplitSettings(seed=1), anew=True)
+    after = divide(work, SplitSettings(seed=1), redraw=True)
     assert after.digest != before.digest
     assert not (work / "weights").exists()
     former = work / f"former-{before.digest}"
@@ -114,7 +114,7 @@ def test_networks_stay_where_nobody_moves(work):
     divide(work, SplitSettings())
     train(work)
     divide(work, SplitSettings())
-    divide(work, SplitSettings(), anew=True)
+    divide(work, SplitSettings(), redraw=True)
     assert (work / "weights" / "card.json").is_file()
 
 
@@ -123,7 +123,7 @@ def test_networks_of_unknown_splits_are_not_divided_over(work):
     with pytest.raises(UsageError, match="trained from splits that are gone"):
         divide(work, SplitSettings())
     assert not (work / "splits.json").exists()
-    divide(work, SplitSettings(), anew=True)
+    divide(work, SplitSettings(), redraw=True)
     assert (work / "former-unknown" / "weights").is_dir()
 
 
@@ -133,7 +133,7 @@ def test_whom_the_cohort_file_placed_stays_even_anew(work):
     members = [replace(m, is_requested=m == chosen) for m in splits.members]
     replace(splits, members=tuple(members)).save(work / "splits.json")
     for seed in range(5):
-        again = divide(work, SplitSettings(seed=seed), anew=True)
+        again = divide(work, SplitSettings(seed=seed), redraw=True)
         assert again.assignment[chosen.study] == "train"
         assert [m.study for m in again.members if m.is_requested] == [chosen.study]
 
@@ -210,7 +210,7 @@ def test_other_folds_want_the_word_anew_and_the_former_are_kept(work, capsys):
         assert main(["split", str(work), "--scheme", *scheme]) == 2
         assert "folds/0 was drawn otherwise (0 of 3" in capsys.readouterr().err
     assert files(work / "folds") == before
-    assert main(["split", str(work), "--scheme", "leave-one-site-out", "--anew"]) == 0
+    assert main(["split", str(work), "--scheme", "leave-one-site-out", "--redraw"]) == 0
     assert sorted(p.name for p in (work / "folds").iterdir()) == ["amber", "dune"]
     (former,) = work.glob("folds-former-*")
     assert files(former) == before
@@ -233,7 +233,7 @@ def test_nobody_moves_under_a_trained_fold(work):
     )
     with pytest.raises(UsageError, match=f"'amber' were trained.*1 studies would move.*{study}"):
         divide_in_folds(work, SITES)
-    assert divide_in_folds(work, SITES, anew=True)["amber"].assignment[study] == "test"
+    assert divide_in_folds(work, SITES, redraw=True)["amber"].assignment[study] == "test"
 
 
 def test_a_fold_is_not_divided_again(work):
@@ -302,10 +302,10 @@ def test_splits_tell_what_drew_them(work):
 def test_folds_keep_the_denoisers_controls_until_anew_is_said(work):
     whole = divide(work, SplitSettings())
     how = replace(THREE, seed=1)
-    for anew in (False, True):
-        found = divide_in_folds(work, how, folds=3, anew=anew)
+    for redraw in (False, True):
+        found = divide_in_folds(work, how, folds=3, redraw=redraw)
         same = {
             s.studies("denoiser_train") == whole.studies("denoiser_train") for s in found.values()
         }
-        assert same == {not anew}
+        assert same == {not redraw}
     assert digest_of(work) == whole.digest

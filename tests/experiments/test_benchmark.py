@@ -72,7 +72,7 @@ def test_a_promise_is_kept_or_not():
         Row("folder to answer, base 16", "covidctnet", (3.5,)),
         Row("start", "import covidctnet", (0.2,)),
     ]
-    told = [(goal.what, goal.measured, goal.kept) for goal in goals(rows)]
+    told = [(goal.what, goal.measured, goal.is_reached) for goal in goals(rows)]
     assert told == [
         ("1 mm, window: faster than MONAI", "7.9 times", False),
         ("1 mm, window: faster than scipy, cubic and so on", "50 times", True),
@@ -179,7 +179,7 @@ def test_operations_and_what_is_left_are_all_of_the_time(found):
         # What is left is positive only where nothing is counted twice.
         assert min(seconds) > 0
         assert sum(seconds) == pytest.approx(whole.seconds[0])
-        assert {row.beside for row in parts} == {"share"}
+        assert {row.compared for row in parts} == {"share"}
 
 
 def test_a_profiler_that_sees_nothing_spoils_no_run(monkeypatch):
@@ -227,7 +227,7 @@ def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
 @pytest.mark.parametrize(("held", "kept"), [("1.01", True), ("2.30", False)])
 def test_the_memory_is_set_beside_its_goal(held, kept):
     [goal] = goals([Row("classify", "covidctnet", (10.0,), f"{held} {RESIDENT}")])
-    assert (goal.wanted, goal.kept) == ("2 GiB", kept)
+    assert (goal.expected, goal.is_reached) == ("2 GiB", kept)
 
 
 def test_a_long_run_tells_how_memory_grows(tiny):

@@ -30,11 +30,11 @@ def test_the_stages_show_what_the_weights_do(weights):
     shown = show_phantoms(loaded, matrix=64, spacing_mm=12.0)
     assert [one.label for one in shown] == list(CHEST_CT)
     for one in shown:
-        assert not np.array_equal(one.given, one.noisy)
+        assert not np.array_equal(one.image, one.noisy)
         # Dense opacities blur the border of the lungs by two voxels.
         beyond = ~ndimage.binary_dilation(one.lungs, np.ones((5, 5)))
-        assert np.abs(one.noisy - one.given)[beyond].max() == 0
-        assert one.denoised.shape == one.given.shape
+        assert np.abs(one.noisy - one.image)[beyond].max() == 0
+        assert one.denoised.shape == one.image.shape
     picture = Image.open(io.BytesIO(draw_stages(shown)))
     assert 900 < picture.width < 1400
 

@@ -29,7 +29,12 @@ CARD = {
 def card(cases=None, weights=CARD):
     found = assess(cases or simulated(24), rng=np.random.default_rng(0))
     text, plain = model_card(
-        found, weights, name="mine", digest="0123456789ab", seen="phantoms", caveat="Be warned."
+        found,
+        weights,
+        name="mine",
+        digest="0123456789ab",
+        trained_on="phantoms",
+        caveat="Be warned.",
     )
     return found, text, plain
 

@@ -24,7 +24,7 @@ from covidctnet.run.classify import (
     DEFAULT_LIMITS,
     classify_into,
     classify_studies,
-    readers_beside,
+    default_readers,
 )
 from covidctnet.workers.isolate import Limits, StartError
 from tests.catalogue.steps import deflated_bomb
@@ -414,7 +414,7 @@ def test_no_reader_outlives_a_run_that_a_full_disk_ends(inbox, tmp_path, monkeyp
 )
 def test_readers_leave_cores_to_those_who_answer(monkeypatch, device, cores, readers):
     monkeypatch.setattr("covidctnet.run.classify.usable_cores", lambda: cores)
-    assert readers_beside(device) == readers
+    assert default_readers(device) == readers
 
 
 def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, monkeypatch):
@@ -460,7 +460,7 @@ def test_a_second_run_asks_nothing_again(inbox, tmp_path):
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
     assert not model.asked
-    assert (counts.kept, counts.exit_code) == (3, 0)
+    assert (counts.earlier, counts.exit_code) == (3, 0)
     assert table(tmp_path / "out") == before
 
 
@@ -481,7 +481,7 @@ def test_a_study_whose_files_changed_is_asked_again(inbox, tmp_path, change):
     write(inbox / "a", scan, study="one", patient="1")
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
-    assert (len(model.asked), counts.kept) == (1, 2)
+    assert (len(model.asked), counts.earlier) == (1, 2)
     assert len(table(tmp_path / "out")) == 3
 
 
@@ -489,7 +489,7 @@ def test_a_study_that_was_moved_is_not_asked_again(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
     (inbox / "a").rename(inbox / "elsewhere")
     model = Oracle()
-    assert classify(inbox, tmp_path / "out", model).kept == 3
+    assert classify(inbox, tmp_path / "out", model).earlier == 3
     assert not model.asked
 
 
@@ -500,7 +500,7 @@ def test_a_failure_of_ours_is_tried_again_and_a_refusal_is_not(inbox, tmp_path):
     model = Oracle()
     second = classify(inbox, tmp_path / "out", model)
     assert len(model.asked) == 1
-    assert (second.kept, second.by_status["refused"], second.exit_code) == (2, 1, 3)
+    assert (second.earlier, second.by_status["refused"], second.exit_code) == (2, 1, 3)
 
 
 def test_an_interrupted_run_keeps_its_answers_and_goes_on(inbox, tmp_path):
@@ -508,7 +508,7 @@ def test_an_interrupted_run_keeps_its_answers_and_goes_on(inbox, tmp_path):
         classify(inbox, tmp_path / "out", Oracle({3: KeyboardInterrupt()}.get))
     assert len(table(tmp_path / "out")) == 2
     model = Oracle()
-    assert classify(inbox, tmp_path / "out", model).kept == 2
+    assert classify(inbox, tmp_path / "out", model).earlier == 2
     assert len(model.asked) == 1
 
 

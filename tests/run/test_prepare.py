@@ -57,7 +57,7 @@ def test_every_preset_preprocesses_as_its_file_says(archive, tmp_path, preset):
 def test_every_study_is_preprocessed_and_has_its_place(made):
     work, done = made
     stored = Store(work / "preprocessed").index()
-    assert (done.made, done.kept, done.failures) == (16, 0, ())
+    assert (done.made, done.reused, done.failures) == (16, 0, ())
     assert len(stored) == 16
     assert sum(n for counts in done.splits.counts().values() for n in counts.values()) == 16
     assert all(study.lungs is not None and study.lungs.any() for study in stored)
@@ -67,7 +67,7 @@ def test_a_second_run_makes_nothing_and_changes_no_split(archive, made, tmp_path
     work = shutil.copytree(made[0], tmp_path / "work")
     before = (work / "splits.json").read_bytes()
     done = run(archive, work)
-    assert (done.made, done.kept) == (0, 16)
+    assert (done.made, done.reused) == (0, 16)
     assert (work / "splits.json").read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_a_study_whose_file_changed_is_made_anew(archive, made, tmp_path):
     header.save_as(changed)
     before = {s.id: s.volume().array.copy() for s in Store(work / "preprocessed").index()}
     done = run(data, work)
-    assert (done.made, done.kept) == (1, 15)
+    assert (done.made, done.reused) == (1, 15)
     after = {s.id: s.volume().array for s in Store(work / "preprocessed").index()}
     assert before.keys() == after.keys()
     different = [s for s, array in after.items() if not (array == before[s]).all()]
@@ -95,7 +95,7 @@ def test_a_study_that_was_removed_leaves_its_split(archive, made, tmp_path):
     work = shutil.copytree(made[0], tmp_path / "work")
     shutil.rmtree(data / "control" / "control7")
     done = run(data, work)
-    assert (done.made, done.kept) == (0, 15)
+    assert (done.made, done.reused) == (0, 15)
     assert len(done.splits.members) == 15
 
 
@@ -182,7 +182,7 @@ def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
         label = corrected if entry.study.id == study else entry.label
         rows.append(f"{entry.path.as_posix()},{entry.patient},{label.title}")
     (data / "cohort.csv").write_text("\n".join(rows))
-    assert run(data, tmp_path / "work").kept == 16
+    assert run(data, tmp_path / "work").reused == 16
     assert {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study] is corrected
 
 

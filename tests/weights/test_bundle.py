@@ -361,7 +361,7 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
     card = a_card(training=training, synthetic_only=denoiser.keys() == {PHANTOMS})
     both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
     weights = save_weights(tmp_path / "w", both, card=card)
-    assert weights.seen == seen
+    assert weights.trained_on == seen
     assert warned in weights.caveat
     assert bool(warned) == bool(weights.caveat)
 
@@ -408,7 +408,10 @@ def test_what_the_weights_started_from_had_seen_is_seen(tmp_path):
     told = {stage: {"data": {"studies_by_kind": {kind: 1}}} for stage, kind in kinds.items()}
     both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
     card = a_card(training=told, synthetic_only=False)
-    assert save_weights(tmp_path, both, card=card).seen == f"real Controls, {PHANTOMS}, {PAINTED}"
+    assert (
+        save_weights(tmp_path, both, card=card).trained_on
+        == f"real Controls, {PHANTOMS}, {PAINTED}"
+    )
 
 
 def test_every_network_that_can_be_built_may_stand_in_a_card():

@@ -29,17 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--weights", default="compact", help="shipped weights, or a folder")
     parser.add_argument("--output", type=Path, default=Path("docs/pictures"), help="folder")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        weights = load_weights(given.weights)
-        make_folder(given.output)
-        named = Path(given.weights)
+        weights = load_weights(options.weights)
+        make_folder(options.output)
+        named = Path(options.weights)
         folder = named if named.is_dir() else weights_root() / weights.name
         curves = read_curves(folder / "curves")
         if curves:
             title = f"Learning curves of the weights {weights.name}"
-            write_whole(given.output / "curves.svg", draw_curves(curves, title))
-        write_whole(given.output / "stages.png", draw_stages(show_phantoms(weights)))
+            write_whole(options.output / "curves.svg", draw_curves(curves, title))
+        write_whole(options.output / "stages.png", draw_stages(show_phantoms(weights)))
     except CovidCTNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

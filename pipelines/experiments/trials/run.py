@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--matrix", type=int, default=512)
     parser.add_argument("--into", default="", help="a page whose marks the table goes between")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        page = Path(given.into) if given.into else None
+        page = Path(options.into) if options.into else None
         if page:
             around_marks(page)  # now, and not when everything has been timed
-        text = trials(given.weights, given.repeats, given.matrix)
+        text = trials(options.weights, options.repeats, options.matrix)
         if page:
             put_into(page, text)
         return f"{text}\n"
