@@ -23,6 +23,8 @@ __all__ = ["main"]
 _LOG = logging.getLogger(__name__)
 # They find the files of --preset themselves, or have none.
 _OWN_PRESETS = ("train", "weights")
+# Options by the name that they had: still read, shown nowhere.
+_FORMER_OPTIONS = {"--anew": "--redraw"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     if arguments is None:
         # No Python that this program starts, as multiprocessing does, shall look for modules in the
-        # working folder: it may hold anything beside scans. Callers' own programs are left alone.
+        # working folder: it may hold anything besides scans. Callers' own programs are left alone.
         os.environ["PYTHONSAFEPATH"] = "1"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -82,7 +84,7 @@ def _run(arguments: list[str]) -> int:
         line = f"unknown command {name!r}; commands are {', '.join(COMMANDS)}"
         return _complain(line, Exit.USAGE)
     verbose = "--verbose" in rest
-    rest = [argument for argument in rest if argument != "--verbose"]
+    rest = [_FORMER_OPTIONS.get(word, word) for word in rest if word != "--verbose"]
     _configure_logging(verbose)
     try:
         return run_command(name, COMMANDS[name], _with_preset(name, rest))

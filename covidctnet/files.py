@@ -33,7 +33,7 @@ _SUFFIX = ".unfinished"
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     """Write a file so that no reader ever sees a part of it.
 
-    The bytes go to a temporary file beside `path`, which takes its name once they are all on disk.
+    The bytes go to a temporary file next to `path`, which takes its name once they are all on disk.
 
     Args:
         path: The file to write or replace; its folder exists.

@@ -76,7 +76,7 @@ def test_every_flag_is_told_and_no_other():
     others = (package / "chest/gate.py", package / "systems/covidctnet/predictor.py")
     for module in [*(package / "io").rglob("*.py"), *others]:
         text = module.read_text()
-        raised |= set(re.findall(r"(?:flags|found)\.add\(\"([a-z_]+)\"\)", text))
+        raised |= set(re.findall(r"(?:flags|names)\.add\(\"([a-z_]+)\"\)", text))
         raised |= set(re.findall(r"(?:return|=) \(\"([a-z_]+)\",\) if", text))
     page = (DOCS / "reference/results.md").read_text()
     table = page[page.index("## Flags") : page.index("## results.json")]

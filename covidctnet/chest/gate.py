@@ -31,7 +31,7 @@ MIN_LUNGS_LENGTH_MM = 80.0
 GAS_BELOW_HU = -950.0
 MAX_GAS_SHARE = 0.85
 # The smaller lung holds two thirds of the larger one in nine real chests, and its middle lies
-# 116 mm beside the other's or more. One lung alone, or a crop around it, is no chest.
+# 116 mm next to the other's or more. One lung alone, or a crop around it, is no chest.
 MIN_OTHER_LUNG = 0.05
 MIN_LUNGS_APART_MM = 50.0
 # Lungs are told apart on a grid of about this size.

@@ -91,7 +91,7 @@ def divide(work: Path, settings: SplitSettings, *, redraw: bool = False) -> Spli
         work: Folder that `covidctnet preprocess` filled.
         settings: Shares and seed.
         redraw: Forget the earlier run. What was trained from it goes into ``former-<digest>/``
-            within the work folder, a work folder of its own: beside the new splits it would be
+            within the work folder, a work folder of its own: next to the new splits it would be
             tested on patients that it has seen.
 
     Raises:

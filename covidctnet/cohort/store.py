@@ -1,4 +1,4 @@
-"""Preprocessed volumes on disk: NIfTI that any viewer opens and numpy maps, and a record beside.
+"""Preprocessed volumes on disk: NIfTI that any viewer opens and numpy maps, with a record each.
 
 `<study>.nii` holds int16 with a slope, one axial slice one contiguous block; `<study>.lungs.nii`
 the lungs as uint8; `<study>.json` the record. The record is written last and removed first: a
@@ -223,7 +223,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         record = self.folder / f"{stored.id}.json"
         lungs_path = stored.lungs_path
-        # Everything is written beside first: a full disk leaves the former study as it was.
+        # Temporary files first: a full disk leaves the former study as it was.
         parts = [
             (
                 stored.path,

@@ -42,7 +42,7 @@ class StoredStudy:
         patient: Pseudonym.
         steps: History of the volume.
         source: Of the volume.
-        has_lungs: Whether the lungs lie beside.
+        has_lungs: Whether the lungs are stored too.
         window_hu: Of the volume.
         token: Stands in the record and in the files that belong to it.
     """

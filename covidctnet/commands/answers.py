@@ -29,7 +29,7 @@ def classify(
         network: Weights, and where they run.
         every_series: An answer for every series, not only for the best one of a study.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
-            more, beside a GPU two fewer than cores, sixteen at most.
+            more, with a GPU two fewer than cores, sixteen at most.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")

@@ -1,4 +1,4 @@
-"""Two sets of answers to the same patients, and answers beside human readers."""
+"""Two sets of answers to the same patients, and answers against human readers."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def score_readers(
     Returns:
         The readers; the means of their figures by name, as the paper averages them (its Fig. 5);
         the model on all of its cases. A case that a reader skipped counts for that reader in
-        nothing; beside each reader stands the model on the same cases.
+        nothing; with each reader, the model on the same cases.
 
     Raises:
         CohortError: If a reader shares no case with the model.

@@ -111,7 +111,7 @@ def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
         spread *= 1 + middle * (1 - area) / (2 - area) + middle * area / (1 + area)
         return abs(value - area) - _Z * math.sqrt(spread)
 
-    # Negative at the area found and beside it, not at the far ends; the ends have no spread.
+    # Negative at the area found and next to it, not at the far ends; the ends have no spread.
     inner = min(max(value, 1e-9), 1 - 1e-9)
     low = 0.0 if value == 0 else float(optimize.brentq(beyond, 0, inner))
     high = 1.0 if value == 1 else float(optimize.brentq(beyond, inner, 1))

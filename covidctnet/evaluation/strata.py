@@ -43,7 +43,7 @@ class Stratum:
         value: Text, or the band of numbers.
         n: Patients with an answer.
         accuracy: Three classes.
-        macro_auc: Mean over classes; of a band of affected lung, with all Controls beside it.
+        macro_auc: Mean over classes; of a band of affected lung, with all Controls added.
         sensitivity: For Covid-19 by the label given.
         specificity: For Covid-19.
     """

@@ -50,7 +50,7 @@ HALF_VOXEL_MM = 0.5
 # times as much. So many pairs tell, drawn evenly from the whole volume.
 UNLIKE = 2.0
 PAIRS = 20_000
-# So many places beside the length of a row, they differ so many times as much.
+# So many places next to the length of a row, they differ so many times as much.
 NEIGHBOUR = 5
 ROUND_A_MINIMUM = 1.5
 # Directions further from a right angle than this are sheared.

@@ -230,7 +230,7 @@ def _walk(
         # The caller may name a link; only links found on the way are not followed.
         start = root.resolve()
         if start.is_file():
-            # Under its own name: what belongs to it lies beside the link, not beside its target.
+            # Under its own name: what belongs to it lies next to the link, not next to its target.
             named_files.add(
                 path := root.parent.resolve() / root.name if root.is_symlink() else start
             )
@@ -342,7 +342,7 @@ class _Voxels:
         alike = self._alike.get((str(header.parent), folded(name)), [])
         if alike:
             return alike[0] if len(alike) == 1 else None
-        # Beside a file that the caller named nothing was walked. A link is followed from a link
+        # Next to a file that the caller named nothing was walked. A link is followed from a link
         # alone.
         if not isinstance(header, Path) or header not in self._named:
             return None

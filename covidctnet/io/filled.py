@@ -82,6 +82,6 @@ def _tissue(part: np.ndarray) -> bool:
 def _filled(code: str, empty: int, count: int, what: str) -> StudyError:
     return StudyError(
         code,
-        f"expected whole slices, {empty} of {count} have {what}, where those beside them show "
+        f"expected whole slices, {empty} of {count} have {what}, where their neighbours show "
         "tissue: a copy that broke off was filled up. Copy or export the scan again.",
     )

@@ -124,7 +124,7 @@ def looks_like_itk(head: bytes) -> bool:
 
 
 def data_file_of(path: File) -> str | None:
-    """The name of the file beside a header that holds its voxels; None when there is none.
+    """The name of the file next to a header that holds its voxels; None when there is none.
 
     Raises:
         OSError: If the header cannot be read.
@@ -143,7 +143,7 @@ def data_file_of(path: File) -> str | None:
 
 
 def _bare_name(name: str) -> str:
-    """A name without what says that the file lies beside the header."""
+    """A name without what says that the file lies next to the header."""
     return re.sub(r"^(?:\./|\.\\)+", "", name.strip().strip('"'))
 
 
@@ -161,7 +161,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
     """Read a MetaImage or NRRD file that holds one volume in HU.
 
     Args:
-        files: The file, or a header and the file beside it that holds its voxels.
+        files: The file, or a header and the file next to it that holds its voxels.
         study: Short id.
 
     Raises:
@@ -182,7 +182,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
                     "its header names voxels in several files, or in another folder", _TOGETHER
                 )
             if not raw_files:
-                raise _corrupt("the file that holds its voxels does not lie beside it", _TOGETHER)
+                raise _corrupt("the file that holds its voxels is not next to it", _TOGETHER)
             with raw_files[0].open("rb") as raw:
                 content = _voxels(cast(BinaryIO, raw), layout)
     except (EOFError, zlib.error, gzip.BadGzipFile):

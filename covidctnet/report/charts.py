@@ -265,7 +265,7 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
             box = [plot.at(middle + side, value) for side, value in corners]
             plot.drawing.area(box, colour_of(label), opacity=_BAND)
         for number, value in enumerate(spread.values):
-            # Beside one another in a fixed order, so that equal patients do not hide each other.
+            # Next to one another in a fixed order, so that equal patients do not hide each other.
             side = 0.09 * ((number * 2) % 5 - 2)
             plot.drawing.dot(plot.at(middle + side, value), 3, colour_of(label), opacity=0.6)
         if spread.n:

@@ -49,9 +49,9 @@ def render_evaluation(
     Args:
         assessment: What it shows.
         provenance: Of `covidctnet.report.provenance.provenance_of`.
-        caveat: What must be said beside every answer of these weights; may be empty.
+        caveat: What must be said with every answer of these weights; may be empty.
         trained_on: What the weights were trained on, in words.
-        with_published: Put the figures of the paper beside ours.
+        with_published: Put the figures of the paper next to ours.
         made_elsewhere: The answers come from a file, not from weights of this package.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -31,7 +31,7 @@ def model_card(
         name: Of the weights.
         digest: Of the weights and their settings.
         trained_on: What they were trained on, in words.
-        caveat: What must be said beside every answer; may be empty.
+        caveat: What must be said with every answer; may be empty.
 
     Returns:
         Markdown, and the same for JSON; nothing in them but what the arguments tell.

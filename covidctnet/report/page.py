@@ -22,7 +22,7 @@ from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 __all__ = ["EMBEDDED_BYTES", "render_page"]
 
 EMBEDDED_BYTES = 32_000_000
-"""Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
+"""Pictures are inside the page up to this many bytes, then lie next to it: pages must open."""
 
 
 def render_page(

@@ -96,7 +96,7 @@ class Record:
         order: Place in the table, counted from the folder's first answer.
         answered: Moment of the answer, UTC, ISO 8601.
         slice_mm: Heights of the slices in the picture, in patient millimetres.
-        picture: File name of the picture beside the record, or empty.
+        picture: File name of the picture next to the record, or empty.
         kinds: Rows of the picture, from above.
         titles: Of the classes that were told apart, in their order.
         normal: Title of the normal one.
@@ -299,7 +299,7 @@ def _safe_stem(study: str) -> str:
 
 
 def _picture_name(study: str, picture: bytes) -> str:
-    """Named after its content, so that a new picture never stands beside an old record."""
+    """Named after its content, so that a new picture never stands next to an old record."""
     return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
 
 

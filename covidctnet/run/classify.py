@@ -133,7 +133,7 @@ def default_readers(device: str) -> int:
     """
     cores = usable_cores()
     # On a CPU the networks want the cores themselves, but reading and preparing take longer than
-    # one study's turn where they are quick. Beside a GPU these take nearly a second of a core, and
+    # one study's turn where they are quick. Next to a GPU these take nearly a second of a core, and
     # what is left of the cores answers and writes.
     return min(2, cores) if device == "cpu" else min(16, max(1, cores - 2))
 

@@ -54,7 +54,7 @@ class Calibration:
         Args:
             truth: `Label` values of validation patients, shape (n,).
             probabilities: Of the classifier as it is, shape (n, label).
-            coverage: Wanted of the sets.
+            coverage: Intended, of the sets.
             scans: Which scan each case was drawn from, shape (n,), where several come from one:
                 cases of one scan count together as one patient.
 
@@ -144,7 +144,7 @@ class PredictionSets:
     """Sets of labels that hold the true one with a probability set beforehand.
 
     Attributes:
-        coverage: Wanted, such as 0.9.
+        coverage: Intended, such as 0.9.
         threshold: A label is in the set when its probability is at least this.
         n: Validation patients it rests on.
 
@@ -174,7 +174,7 @@ class PredictionSets:
         Args:
             truth: Their `Label` values, shape (n,).
             probabilities: Shape (n, label).
-            coverage: Wanted, between 0 and 1.
+            coverage: Intended, between 0 and 1.
             weights: Of the cases, shape (n,); they sum to the number of patients. 1 by default.
 
         Raises:

@@ -88,7 +88,7 @@ class Weights:
 
     @property
     def caveat(self) -> str:
-        """What must be said beside every answer; empty where nothing must."""
+        """What must be said with every answer; empty where nothing must."""
         nothing = "the probabilities mean nothing for real patients."
         if self.card["synthetic_only"]:
             return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"

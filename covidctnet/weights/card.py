@@ -60,7 +60,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         folder: Of weights.
 
     Returns:
-        The envelope, the settings of the system beside it, and ``normal``, the title of the normal
+        The envelope, the settings of the system next to it, and ``normal``, the title of the normal
         class; ``classes`` are the titles.
 
     Raises:

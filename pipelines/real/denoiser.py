@@ -2,10 +2,10 @@
 
     python -m pipelines.real.denoiser FOLDER --weights compact [--compare OTHER] [--output PAGE.md]
 
-FOLDER holds a scan a folder somewhere below, and beside them ``NAME_slice_labels.csv`` for the scan
-in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a table
-get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
-with the labels, beside density alone within the same mask.
+FOLDER holds a scan a folder somewhere below, and next to them ``NAME_slice_labels.csv`` for the
+scan in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a
+table get the patient's score only. The denoiser has never seen a lesion: what it takes away is
+compared with the labels, next to density alone within the same mask.
 
 The answers of weights with a classifier are shown too, and those of weights given as ``--compare``.
 

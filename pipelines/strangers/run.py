@@ -9,7 +9,7 @@ answered by the weights of ``all``, for the counts, and by every fold, for the a
 answers of the same networks are compared. With ``--data`` one set of weights answers every study
 of a labelled archive that it has not learned from; those that it has are counted and left out.
 
-Beside each model stand the simplest baselines, on the same lung masks: how much of the lungs has
+Next to each model stand the simplest baselines, on the same lung masks: how much of the lungs has
 the density of ground glass and consolidation, and how much the denoiser takes away.
 """
 

@@ -86,13 +86,14 @@ def test_dividing_twice_changes_no_byte(work):
     assert (work / "splits.json").read_bytes() == before
 
 
-def test_other_shares_want_the_word_anew(work, capsys):
+@pytest.mark.parametrize("option", ["--redraw", "--anew"])  # the former name is still read
+def test_other_shares_need_the_option_redraw(work, capsys, option):
     main(["split", str(work), "--scheme", "shares"])
     before = digest_of(work)
     assert main(["split", str(work), "--scheme", "60/10/30"]) == 2
     assert "validation 0.15, test 0.15, seed 0), got" in capsys.readouterr().err
     assert digest_of(work) == before
-    assert main(["split", str(work), "--scheme", "60/10/30", "--redraw"]) == 0
+    assert main(["split", str(work), "--scheme", "60/10/30", option]) == 0
     assert Splits.load(work / "splits.json").settings == NAMED["60/10/30"]
     assert not list(work.glob("former-*"))
 

@@ -41,7 +41,7 @@ def test_the_table_counts_what_the_sets_hold(model):
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 def test_such_trials_find_what_is_said_of_them(coverage):
-    """Thresholds drawn anew from 60, tried on 200, a thousand times."""
+    """Thresholds drawn again from 60, tried on 200, a thousand times."""
     rng = np.random.default_rng(0)
     threshold = np.sort(rng.random((1000, 60)), axis=1)[:, int(np.ceil(61 * coverage)) - 1]
     found = (rng.random((1000, 200)) <= threshold[:, None]).mean(axis=1)

@@ -65,7 +65,7 @@ PREPROCESSING = {
 
 
 def environment() -> dict[str, str]:
-    """What the last bits of an answer depend on beside the code."""
+    """What the last bits of an answer depend on besides the code."""
     return {
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -345,7 +345,7 @@ class CovidCTNet:
         return scan
 
     def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _View:
-        """What the classifier reads of a scan, and what is told and shown beside it."""
+        """What the classifier reads of a scan, and what is reported and shown with it."""
         how, steps = self.residual, list(unit.steps)
         ct = residual = lesions = None
         if how.has_residual or denoised:

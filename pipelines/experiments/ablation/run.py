@@ -123,7 +123,7 @@ def _result(
 
 
 def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
-    """The work folder with the training cohort; the unseen one beside."""
+    """The work folder with the training cohort; the unseen one next to it."""
     plan, work = grid["cohort"], folder / "work"
     if not (work / "splits.json").is_file():
         cohort = folder / "phantoms"

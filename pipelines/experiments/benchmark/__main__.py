@@ -1,4 +1,4 @@
-"""Measure every stage beside a reference.
+"""Measure every stage and a reference.
 
     python -m pipelines.experiments.benchmark --weights compact [--into PAGE.md]
 

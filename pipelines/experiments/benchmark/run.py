@@ -170,7 +170,7 @@ def render(benchmark: Benchmark) -> str:
     if runs:
         lines.append(f"- runs: {' or '.join(map(str, runs))} of every way, by turns")
     if reached := goals(benchmark.rows):
-        lines += ["", "| goal | wanted | measured | kept |", "|---|---|---|---|"]
+        lines += ["", "| goal | expected | measured | reached |", "|---|---|---|---|"]
         lines += [f"| {g.what} | {g.expected} | {g.measured} | {g.verdict} |" for g in reached]
     ours: Row | None = None
     for row in benchmark.rows:

@@ -1,4 +1,4 @@
-"""The stages of the chain, each beside what else does its work."""
+"""The stages of the chain, each compared with what else does its work."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python -m pipelines.experiments.exactness.run FOLDER... --weights compact
 
-The plain path runs the networks as they were trained, in float32. Beside it stand the networks
+The plain path runs the networks as they were trained, in float32. Next to it stand the networks
 rewritten for inference, in float32 and in bfloat16, and compiled where one asks for it. Everything
-before the networks is the same; `tests/systems/covidctnet/test_denoise.py` sets lazy slices beside
-all.
+before the networks is the same; `tests/systems/covidctnet/test_denoise.py` compares lazy slices
+with all.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def render(by_way: Mapping[str, Sequence[Prediction]], model: CovidCTNet, refuse
         device = "a GPU, whose convolutions take float32 as TF32"
     synthetic = sum(any(SYNTHETIC_NOTE in note for note in one.notes) for one in plain)
     lines = [
-        "# Networks rewritten for inference beside the trained ones",
+        "# Networks rewritten for inference against the trained ones",
         "",
         f"Made by `make exactness`: {len(plain)} studies, {synthetic} of them phantoms, {refused} "
         f"more refused; weights {model.weights.name} ({model.weights_digest}), on "
-        f"{device}. Probabilities after calibration, set beside those of the networks "
+        f"{device}. Probabilities after calibration, compared with those of the networks "
         f"{PLAIN}; intervals are Wilson's, 95 %.",
         "",
         "| networks | change of a probability: largest | mean | studies beyond "

@@ -1,4 +1,4 @@
-"""Learning curves of shipped weights, drawn from the tables beside them."""
+"""Learning curves of shipped weights, drawn from the tables next to them."""
 
 from __future__ import annotations
 

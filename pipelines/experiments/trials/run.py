@@ -1,10 +1,10 @@
-"""Other ways to run the denoiser on a CPU, beside ours: is one of them worth a dependency?
+"""Other ways to run the denoiser on a CPU, next to ours: is one of them worth a dependency?
 
     pip install openvino onnx onnxruntime
     python -m pipelines.experiments.trials.run --weights compact
 
 Every way that its package or a compiler lacks for says so and the others go on. How far a way's
-slices lie from the trained network in float32 stands beside its time.
+slices lie from the trained network in float32 stands next to its time.
 """
 
 from __future__ import annotations
