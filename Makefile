@@ -21,6 +21,8 @@ CONTROLS ?=
 STRANGERS ?=
 # The training commands leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
+# The page that `pictures` shows, once `make demo` has made it.
+PAGE = $(wildcard runs/demo/results-compact/index.html)
 # Further flags for the command, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
@@ -154,8 +156,8 @@ slices: install ## Copies of slices and the shortcut baseline, on sets below DAT
 	           "infnet_medseg2d=$(DATA)/infnet_medseg2d/train/Imgs" \
 	  --scans "$(DATA)/covid_ct_md" "$(DATA)/controls_ct" --output docs/measured/slices.md $(ARGS)
 
-pictures: install ## Draw docs/pictures again: stages, learning curves (WEIGHTS)
-	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"
+pictures: install ## Draw docs/pictures again: stages, learning curves (WEIGHTS), the page of make demo
+	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)" $(PAGE:%=--page %)
 
 real-scans: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.denoiser "$(DATA)" --weights "$(WEIGHTS)" \

@@ -172,6 +172,7 @@ class System:
         weights: Gives the type of its weights; called when they are loaded, as it imports torch.
         load: Makes a predictor of weights.
         stages: Training runs, in their order.
+        has_denoiser: Whether a stage learns from Controls alone, which `preprocess` sets aside.
         former_names: What entries of its cards and networks were called in older cards, by what
             they are called now.
     """
@@ -187,6 +188,7 @@ class System:
     weights: Callable[[], type[Weights]]
     load: Callable[[Weights, RunSettings], Predictor]
     stages: tuple[Stage, ...] = ()
+    has_denoiser: bool = False
     former_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from covidctnet.classes import Classes
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.schemes import kfold, leave_one_site_out
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
@@ -100,12 +101,18 @@ def divide(work: Path, settings: SplitSettings, *, redraw: bool = False) -> Spli
         CohortError: As `make_splits`.
     """
     members, previous = members_of(work)
+    settings = _without_denoiser(settings, previous)
     if previous and not redraw and previous.settings != settings:
         raise UsageError(
             f"expected the settings that splits.json was drawn with ({_words(previous.settings)}), "
             f"got {_words(settings)}: patients keep their split. {_REDRAW}"
         )
-    splits = make_splits(members, settings, previous=None if redraw else previous)
+    splits = make_splits(
+        members,
+        settings,
+        previous=None if redraw else previous,
+        classes=_classes_of(work, previous),
+    )
     _check_moves(work, previous, splits, redraw)
     if redraw and (previous is None or _moved(previous, splits)):
         _set_aside(work, previous)
@@ -138,14 +145,15 @@ def divide_in_folds(
         StorageError: If the folders cannot be written.
     """
     members, previous = members_of(work)
+    settings, classes = _without_denoiser(settings, previous), _classes_of(work, previous)
     root = work / "folds"
     there = {f.parent.name: Splits.load(f) for f in sorted(root.glob("*/splits.json"))}
     earlier = {} if redraw else there
     if folds is None:
-        drawn = leave_one_site_out(members, settings, earlier=earlier)
+        drawn = leave_one_site_out(members, settings, earlier=earlier, classes=classes)
     else:
         start = None if redraw else previous
-        drawn = kfold(members, settings, folds, previous=start, earlier=earlier)
+        drawn = kfold(members, settings, folds, previous=start, earlier=earlier, classes=classes)
     for name, old in earlier.items():
         new = drawn.get(name)
         if new is None or (old.settings, old.fold) != (new.settings, new.fold):
@@ -163,6 +171,18 @@ def divide_in_folds(
         _link(root / name, Path("../../preprocessed"))
         splits.save(root / name / "splits.json")
     return drawn
+
+
+def _classes_of(work: Path, previous: Splits | None) -> Classes:
+    """The classes of a work folder, which holds studies."""
+    return previous.classes if previous else Store(work / "preprocessed").index()[0].classes
+
+
+def _without_denoiser(settings: SplitSettings, previous: Splits | None) -> SplitSettings:
+    """Shares that set no Controls aside, where the cohort was prepared for no denoiser."""
+    if previous and previous.settings and not previous.settings.denoiser_controls:
+        return replace(settings, denoiser_controls=0.0)
+    return settings
 
 
 def _moved(old: Splits, new: Splits) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Label
 from covidctnet.errors import CohortError
 
 __all__ = [
@@ -91,7 +91,7 @@ def check_requested_splits(members: Iterable[Member]) -> None:
                 f"expected one of the splits {', '.join(SPLITS)} for a {member.label} patient, got "
                 f"{member.split!r}. Correct the column split in cohort.csv."
             )
-        if split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if split.startswith("denoiser") and member.label.rank:
             raise CohortError(
                 f"expected a Control patient in split {split}, got one with {member.label}: the "
                 "denoiser learns from Controls only. Choose train, val or test."
@@ -126,7 +126,7 @@ def check_members(members: Sequence[Member]) -> None:
                 f"patient {member.patient} has two labels, {first.label} and {member.label}. "
                 "Give a patient one label."
             )
-        if member.split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if member.split.startswith("denoiser") and member.label.rank:
             raise CohortError(
                 f"study {member.study} is {member.label}; the denoiser learns from Control "
                 "patients only. Choose train, val or test."

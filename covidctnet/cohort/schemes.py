@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.members import Member, check_requested_splits, split_named
 from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.errors import CohortError, UsageError
@@ -92,6 +92,7 @@ def kfold(
     *,
     previous: Splits | None = None,
     earlier: Mapping[str, Splits] = MappingProxyType({}),
+    classes: Classes = CHEST_CT,
 ) -> dict[str, Splits]:
     """Divide a cohort `folds` times, so that every patient is tested on once.
 
@@ -104,6 +105,7 @@ def kfold(
         folds: How many, 2 or more.
         previous: Splits of the whole cohort; their Controls stay the denoiser's.
         earlier: What this function gave for a part of the cohort; nobody moves.
+        classes: Of the labels.
 
     Returns:
         By name, ``0`` to ``folds - 1``; stratified by label and site.
@@ -126,7 +128,7 @@ def kfold(
     rotating = known.union(tests)
     rest = [m for m in members if assigned.get(m.patient, m.patient) in rotating]
     rng = np.random.default_rng(settings.seed)
-    for label in CHEST_CT:
+    for label in classes:
         shares = settings.shares(label)
         apart = {name: share for name, share in shares.items() if name.startswith("denoiser")}
         of_each = dict.fromkeys(tests, (1 - sum(apart.values())) / folds)
@@ -137,7 +139,9 @@ def kfold(
         except CohortError as error:
             raise CohortError(f"{error} Or take fewer folds.") from None
     return {
-        str(number): _fold(members, assigned, number, folds, settings, earlier.get(str(number)))
+        str(number): _fold(
+            members, assigned, number, folds, settings, earlier.get(str(number)), classes
+        )
         for number in range(folds)
     }
 
@@ -149,6 +153,7 @@ def _fold(
     folds: int,
     settings: SplitSettings,
     earlier: Splits | None,
+    classes: Classes,
 ) -> Splits:
     apart = {p: split for p, split in assigned.items() if split.startswith("denoiser")}
     placed = {**apart, **{p: "test" for p, split in assigned.items() if split == f"fold {number}"}}
@@ -158,9 +163,9 @@ def _fold(
     others = [m for m in members if placed.get(m.patient, "train") in _CLASSIFIER]
     shares = {"train": 1 - settings.test - settings.validation, "val": settings.validation}
     rng = np.random.default_rng([settings.seed, number])
-    for label in CHEST_CT:
+    for label in classes:
         placed |= draw(others, label, shares, placed, rng)
-    return _as_splits(members, placed, settings, f"{number} of {folds}")
+    return _as_splits(members, placed, settings, f"{number} of {folds}", classes)
 
 
 def leave_one_site_out(
@@ -168,6 +173,7 @@ def leave_one_site_out(
     settings: SplitSettings,
     *,
     earlier: Mapping[str, Splits] = MappingProxyType({}),
+    classes: Classes = CHEST_CT,
 ) -> dict[str, Splits]:
     """Divide a cohort once for every site, with all of that site's patients in ``test``.
 
@@ -180,6 +186,7 @@ def leave_one_site_out(
         settings: Shares and seed for the other sites; a test share is not looked at.
         earlier: What this function gave for a part of the cohort; nobody moves but those whose
             site has changed.
+        classes: Of the labels.
 
     Returns:
         By the site's name, made fit for a folder; stratified by label and site.
@@ -208,11 +215,13 @@ def leave_one_site_out(
             replace(m, split=requested.get(m.patient)) for m in members if m.patient not in there
         ]
         try:
-            rest = make_splits(others, settings, previous=_but_test(earlier.get(name)))
+            rest = make_splits(
+                others, settings, previous=_but_test(earlier.get(name)), classes=classes
+            )
         except CohortError as error:
             raise CohortError(f"without site {site!r}: {error}") from None
         assigned = {m.patient: str(m.split) for m in rest.members} | dict.fromkeys(there, "test")
-        folds[name] = _as_splits(members, assigned, settings, f"site {site}")
+        folds[name] = _as_splits(members, assigned, settings, f"site {site}", classes)
     return folds
 
 
@@ -249,9 +258,13 @@ def _but_test(splits: Splits | None) -> Splits | None:
 
 
 def _as_splits(
-    members: Iterable[Member], assigned: Mapping[str, str], settings: SplitSettings, fold: str
+    members: Iterable[Member],
+    assigned: Mapping[str, str],
+    settings: SplitSettings,
+    fold: str,
+    classes: Classes,
 ) -> Splits:
     placed = tuple(
         replace(m, split=assigned[m.patient], is_requested=m.split is not None) for m in members
     )
-    return Splits(placed, settings.seed, settings, fold)
+    return Splits(placed, settings.seed, settings, fold, classes)

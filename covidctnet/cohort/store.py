@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.stored import (
     OFFSET,
     STEPS_PER_UNIT,
@@ -106,6 +106,7 @@ class Store:
         label: Label | None = None,
         site: str | None = None,
         patient: str | None = None,
+        classes: Classes = CHEST_CT,
     ) -> StoredStudy:
         """Keep a volume, whole or not at all.
 
@@ -118,6 +119,7 @@ class Store:
             label: Its class.
             site: Where it was scanned.
             patient: Pseudonym.
+            classes: That `label` is one of.
 
         Raises:
             StudyError: ``WRONG_UNITS`` for HU; ``OUT_OF_RANGE`` for values that do not fit.
@@ -145,6 +147,7 @@ class Store:
             has_lungs=lungs is not None,
             window_hu=volume.window_hu,
             token=secrets.token_hex(8),
+            classes=classes,
         )
         self._write(stored, volume, lungs)
         return stored
@@ -168,6 +171,7 @@ class Store:
             label=stored.label,
             site=stored.site,
             patient=stored.patient,
+            classes=stored.classes,
         )
 
     def has(self, study: str, content_key: str, settings_digest: str) -> bool:

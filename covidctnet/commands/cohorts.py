@@ -4,6 +4,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def preprocess(
     data: Sequence[str],
     *,
     work: Output,
+    system: str | None = None,
     settings: "PreprocessSettings",
     split: "SplitSettings",
     workers: int = 2,
@@ -90,14 +92,24 @@ def preprocess(
     """Turn a labelled archive into network input, and divide its patients.
 
     Args:
-        data: Folders with Control/ Covid-19/ CAP/ or cohort.csv.
+        data: Folders with Control/ Covid-19/ CAP/, or other classes of a system, or cohort.csv.
         work: Work folder of this training.
+        system: Whose classes the labels are, and who is set aside for a denoiser; by default the
+            classes of the work folder, or Control, Covid-19 and CAP.
         settings: What happens to a scan.
         split: How the patients are divided.
         workers: Processes.
     """
     from covidctnet.run.prepare import prepare
 
+    classes = None
+    if system is not None:
+        from covidctnet.registry import find_system
+
+        chosen = find_system(system)
+        classes = chosen.classes
+        if not chosen.has_denoiser:
+            split = replace(split, denoiser_controls=0.0)
     with bar("preprocessing") as progress:
         done = prepare(
             [Path(folder) for folder in data],
@@ -106,6 +118,7 @@ def preprocess(
             split=split,
             workers=workers,
             progress=progress,
+            classes=classes,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.reused} were there, "

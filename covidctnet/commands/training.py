@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -103,12 +104,30 @@ def _train(system: str, stage: str, flags: Sequence[str], command: str) -> None:
     from covidctnet.registry import find_system
 
     chosen = find_system(system).stage(stage)
+    _check_classes(system, flags)
     # After the names: a misspelt one is reported before the seconds that Lightning takes.
     from covidctnet.training.run import train
 
     # --work is short for --data.work.
     words = [f"--data.{w[2:]}" if w.partition("=")[0] == "--work" else w for w in flags]
     train(chosen, words, program=f"covidctnet {command}")
+
+
+def _check_classes(system: str, flags: Sequence[str]) -> None:
+    """The patients of a work folder are of classes that a system can learn."""
+    from covidctnet.cohort.splits import Splits
+    from covidctnet.registry import find_system
+
+    # What follows an option is its value, behind a space or an equals sign.
+    words = [part for flag in flags for part in flag.split("=", 1)]
+    named = [value for word, value in pairwise(words) if word in ("--work", "--data.work")]
+    for folder in named[-1:]:
+        file, classes = Path(folder) / "splits.json", find_system(system).classes
+        if file.is_file() and not classes.covers(there := Splits.load(file).classes):
+            raise UsageError(
+                f"expected a work folder of {classes.in_words}, as {system} tells them apart, got "
+                f"one of {there.in_words}. Preprocess with --system {system} into another folder."
+            )
 
 
 def cross_fit(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
@@ -143,7 +143,9 @@ def evaluate_data(
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
             taught the weights, or a scan is there twice.
     """
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
+    # An archive may have the labels of the model, or those that its classes stand for.
+    classes = (CHEST_CT, model.info.classes)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=classes)
     unseen = Unseen(model.info.card)
     predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
     outcomes = answers([entry.study for entry in cohort], predictor, limits=limits)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covidctnet.chest.gate import check_chest, prepare_chest
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.archive import CohortStudy, read_cohort
 from covidctnet.cohort.members import Member, find_leaks
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
@@ -62,6 +62,7 @@ def prepare(
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
+    classes: Classes | None = None,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -76,18 +77,21 @@ def prepare(
         workers: Processes that read and preprocess.
         progress: Called with (done, total) after every study.
         limits: What a study may cost; None works in this process, without limits.
+        classes: Of the archive's labels; by default those of the work folder, or `CHEST_CT`.
 
     Raises:
-        UsageError: If the archive does not exist, or the work folder is one of several folds.
+        UsageError: If the archive does not exist, or the work folder is one of several folds or
+            of other classes.
         CohortError: If the archive contradicts itself, has too few patients, or has a scan under
             two patients.
     """
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
     splits_file = work / "splits.json"
     previous = Splits.load(splits_file) if splits_file.exists() else None
+    classes = _classes_of(previous, classes)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
     split = _drawn_like(previous, split)
     # What contradicts itself is told now, not when hours of preprocessing are over.
-    make_splits([_member(entry) for entry in cohort], split, previous=previous)
+    make_splits([_member(entry) for entry in cohort], split, previous=previous, classes=classes)
     make_folder(work)
     store = Store(work / "preprocessed")
     members: list[Member] = []
@@ -95,7 +99,7 @@ def prepare(
     made = 0
     rows: list[tuple[str, str, str]] = []
     paths: dict[str, str] = {}
-    outcomes = _run(cohort, store, settings, max(1, workers), limits)
+    outcomes = _run(cohort, store, settings, max(1, workers), limits, classes)
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
@@ -121,9 +125,20 @@ def prepare(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
             f"{failures[0].message}). See refused.csv in the work folder."
         )
-    splits = make_splits(members, split, previous=previous)
+    splits = make_splits(members, split, previous=previous, classes=classes)
     splits.save(splits_file)
     return Prepared(made, len(members) - made, tuple(failures), splits)
+
+
+def _classes_of(previous: Splits | None, classes: Classes | None) -> Classes:
+    """Those asked for, which are those of an earlier run if there was one."""
+    if previous is None or classes in (None, previous.classes):
+        return classes or (previous.classes if previous else CHEST_CT)
+    assert classes is not None
+    raise UsageError(
+        f"expected an archive of {previous.classes.in_words}, as in the work folder, got "
+        f"{classes.in_words}. Choose another work folder."
+    )
 
 
 def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
@@ -169,6 +184,7 @@ def _run(
     settings: PreprocessSettings,
     workers: int,
     limits: Limits | None,
+    classes: Classes,
 ) -> Iterator[tuple[CohortStudy, Outcome]]:
     def request(entry: CohortStudy) -> dict[str, Any]:
         return {
@@ -176,6 +192,7 @@ def _run(
             "store": str(store.folder),
             "settings": asdict(settings),
             "label": entry.label.key,
+            "classes": classes.to_dict(),
             "site": entry.site,
             "patient": pseudonym(entry.patient),
         }
@@ -208,6 +225,7 @@ def work(
     store: str,
     settings: dict[str, Any],
     label: str,
+    classes: dict[str, Any],
     site: str | None,
     patient: str,
 ) -> Reply:
@@ -221,6 +239,7 @@ def work(
         StudyError: If it cannot be used.
         StorageError: If the store cannot be written.
     """
+    known = Classes.from_dict(classes)
     asked, store_of, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
     series = _series_of(asked)
@@ -243,7 +262,8 @@ def work(
                 content_key=key,
                 settings=settings,
                 settings_digest=how.digest,
-                label=CHEST_CT[label],
+                label=known[label],
+                classes=known,
                 site=site,
                 patient=patient,
             )
