@@ -68,9 +68,9 @@ def photograph(page: Path, picture: Path) -> None:
         )
     with tempfile.TemporaryDirectory() as profile:
         flags = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--user-data-dir={profile}"]
-        size = ["--window-size=950,1235", "--force-device-scale-factor=1.3"]
+        size = "--window-size=1235,1605"
         shot = f"--screenshot={picture.resolve()}"
-        command = [browser, *flags, *size, shot, page.resolve().as_uri()]
+        command = [browser, *flags, size, shot, page.resolve().as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
