@@ -49,9 +49,10 @@ def find_system(name: str) -> System:
         )
     try:
         system = sources[0]()
-    except Exception as error:  # a system of somebody else may fail in any way
+    except (Exception, SystemExit) as error:  # a system of somebody else may fail in any way
+        reason = " ".join(str(error).split())  # may have several lines
         raise UsageError(
-            f"the system {name} cannot be imported ({type(error).__name__}: {error!s:.200}). "
+            f"the system {name} cannot be imported ({type(error).__name__}: {reason:.200}). "
             "Repair or uninstall it; the other systems work without it."
         ) from error
     if not isinstance(system, System) or system.name != name:

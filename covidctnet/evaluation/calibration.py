@@ -45,9 +45,8 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, *, bins: int = BIN
         probabilities: Shape (n, label).
         bins: Of equal width from 0 to 1.
     """
-    confidence = probabilities.max(axis=1)
+    confidence, number = _confidence(probabilities, bins)
     right = probabilities.argmax(axis=1) == truth
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         Bin(float(confidence[number == b].mean()), float(right[number == b].mean()), int(count))
         for b in range(bins)
@@ -76,9 +75,11 @@ def calibration_error(
 
     Source: Naeini et al. 2015; Davison and Hinkley 1997, section 5.2.
     """
+    confidence, number = _confidence(probabilities, bins)
+    gap = confidence - (probabilities.argmax(axis=1) == truth)
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        return {"ece": _error(truth[index], probabilities[index], bins)}
+        return {"ece": _error(gap[index], number[index])}
 
     drawn = bootstrap(figures, draws)["ece"]
     ends = (min(1.0, max(0.0, 2 * drawn.value - end)) for end in (drawn.high, drawn.low))
@@ -105,8 +106,10 @@ def error_by_chance(
         The mean over the draws, and the range that holds 95 % of them.
     """
     edges = probabilities.cumsum(axis=1)[:, :-1]
+    confidence, number = _confidence(probabilities, bins)
+    answer = probabilities.argmax(axis=1)
     drawn = [
-        _error((rng.random((len(edges), 1)) > edges).sum(axis=1), probabilities, bins)
+        _error(confidence - ((rng.random((len(edges), 1)) > edges).sum(axis=1) == answer), number)
         for _ in range(draws)
     ]
     tail = (1 - CONFIDENCE) / 2
@@ -114,9 +117,15 @@ def error_by_chance(
     return Estimate(float(np.mean(drawn)), float(low), float(high), len(probabilities))
 
 
-def _error(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
-    filled = reliability(truth, probabilities, bins=bins)
-    return sum(b.n * abs(b.confidence - b.accuracy) for b in filled) / len(truth)
+def _confidence(probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """How sure every answer is, and the bin that it is in."""
+    confidence = probabilities.max(axis=1)
+    return confidence, np.minimum((confidence * bins).astype(int), bins - 1)
+
+
+def _error(gap: np.ndarray, number: np.ndarray) -> float:
+    # A bin's count times the gap of its means is the sum of its gaps.
+    return float(np.abs(np.bincount(number, weights=gap)).sum()) / len(gap)
 
 
 def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -98,7 +98,7 @@ def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_on
     def errors(seed, temperature):
         truth, said = calibrated(200, seed=100 + seed)
         said = soften(said, temperature)
-        found = calibration_error(truth, said, redraw(truth, rng())).value
+        found = calibration_error(truth, said, redraw(truth, rng(), count=1)).value
         by_chance = error_by_chance(said, rng=rng(), draws=200)
         assert 0 < by_chance.low < by_chance.value < by_chance.high
         return by_chance.low <= found <= by_chance.high, found > by_chance.high
