@@ -53,10 +53,10 @@ of_voxels = pytest.mark.parametrize("evidence", SPATIAL, ids=lambda one: type(on
 
 @by_type
 def test_evidence_survives_json_without_its_voxels(evidence):
-    told = json.loads(json.dumps(evidence.to_dict(), allow_nan=False))
-    assert told == evidence.to_dict()
-    assert not set(evidence.VOXELS) & told.keys()
-    restored = evidence_from(told)
+    data = json.loads(json.dumps(evidence.to_dict(), allow_nan=False))
+    assert data == evidence.to_dict()
+    assert not set(evidence.VOXELS) & data.keys()
+    restored = evidence_from(data)
     if isinstance(evidence, Regions):
         assert restored == replace(evidence, over=None)
     else:

@@ -196,8 +196,8 @@ def assert_silent(text):
 def test_no_mark_reaches_a_volume_an_error_or_a_log(archive, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     told = []
-    found = find_studies(archive)
-    assert len(found) >= len(FAULTS) + 5
+    studies = find_studies(archive)
+    assert len(studies) >= len(FAULTS) + 5
     for folder in sorted(archive.iterdir()):
         try:
             volume = read_volume(folder)

@@ -66,10 +66,10 @@ def test_the_command_divides_a_work_folder(work, capsys):
     assert main(["split", str(work)]) == 0
     splits = Splits.load(work / "splits.json")
     assert splits.settings == NAMED["paper"]
-    told = capsys.readouterr().out
-    assert splits.digest in told
-    assert "train: 2 Control" in told
-    assert "amber" in told
+    printed = capsys.readouterr().out
+    assert splits.digest in printed
+    assert "train: 2 Control" in printed
+    assert "amber" in printed
     assert all(splits.studies(name) for name in SPLITS)
 
 
@@ -141,11 +141,11 @@ def test_whom_the_cohort_file_placed_stays_even_anew(work):
 
 def test_k_folds_are_work_folders_that_share_the_studies(work, capsys):
     assert main(["split", str(work), "--scheme", "kfold", "--folds", "3"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     tested = Counter()
     for number in range(3):
         fold = work / "folds" / str(number)
-        assert f"folds/{number}  {digest_of(fold)}  {number} of 3" in told
+        assert f"folds/{number}  {digest_of(fold)}  {number} of 3" in printed
         assert (fold / "preprocessed").readlink() == Path("../../preprocessed")
         for name in SPLITS:
             studies = studies_of_split(fold, name)
@@ -219,8 +219,8 @@ def test_other_folds_want_the_word_anew_and_the_former_are_kept(work, capsys):
 
 
 def test_nobody_moves_under_a_trained_fold(work):
-    found = divide_in_folds(work, SITES)
-    study = next(m.study for m in found["amber"].members if m.split == "denoiser_train")
+    folds = divide_in_folds(work, SITES)
+    study = next(m.study for m in folds["amber"].members if m.split == "denoiser_train")
     stored = Store(work / "preprocessed").get(study)
     train(work / "folds" / "amber")
     Store(work / "preprocessed").put(
@@ -294,19 +294,19 @@ def test_a_study_without_label_is_refused(work):
 
 def test_splits_tell_what_drew_them(work):
     divide_in_folds(work, THREE, folds=3)
-    told = json.loads((work / "folds" / "2" / "splits.json").read_text())
-    assert told["fold"] == "2 of 3"
-    assert told["drawn_by"]["test"] == pytest.approx(1 / 3)
-    assert {row["site"] for row in told["studies"]} == {"amber", "dune"}
+    data = json.loads((work / "folds" / "2" / "splits.json").read_text())
+    assert data["fold"] == "2 of 3"
+    assert data["drawn_by"]["test"] == pytest.approx(1 / 3)
+    assert {row["site"] for row in data["studies"]} == {"amber", "dune"}
 
 
 def test_folds_keep_the_denoisers_controls_until_anew_is_said(work):
     whole = divide(work, SplitSettings())
     how = replace(THREE, seed=1)
     for redraw in (False, True):
-        found = divide_in_folds(work, how, folds=3, redraw=redraw)
+        folds = divide_in_folds(work, how, folds=3, redraw=redraw)
         same = {
-            s.studies("denoiser_train") == whole.studies("denoiser_train") for s in found.values()
+            s.studies("denoiser_train") == whole.studies("denoiser_train") for s in folds.values()
         }
         assert same == {not redraw}
     assert digest_of(work) == whole.digest

@@ -104,14 +104,14 @@ def test_the_same_study_twice_is_refused():
 def test_a_volume_under_two_patients_is_refused_with_studies_and_pseudonyms():
     cohort = a_cohort()
     cohort[0], cohort[30] = replace(cohort[0], content="c"), replace(cohort[30], content="c")
-    with pytest.raises(CohortError) as told:
+    with pytest.raises(CohortError) as error:
         make_splits(cohort, SplitSettings())
     for word in (
         "identical volume",
         "study control-0-0 (patient control-0, ",
         "study covid19-10-0",
     ):
-        assert word in str(told.value)
+        assert word in str(error.value)
 
 
 def test_copies_under_one_patient_and_unknown_contents_do_no_harm():
@@ -123,9 +123,9 @@ def test_copies_under_one_patient_and_unknown_contents_do_no_harm():
 def test_a_series_under_two_patients_is_refused_once_and_a_constant_of_many_is_none():
     cohort = a_cohort()
     pair = [replace(m, series=("s", "t")) for m in cohort[:2]]
-    with pytest.raises(CohortError, match="one series is study control-0-0") as told:
+    with pytest.raises(CohortError, match="one series is study control-0-0") as error:
         make_splits([*pair, *cohort[2:]], SplitSettings())
-    assert str(told.value).count("one series") == 1
+    assert str(error.value).count("one series") == 1
     for shared in (3, 9):
         with pytest.raises(CohortError, match="one series is study control-0-0"):
             few = [replace(m, series=("s",)) for m in cohort[:shared]]

@@ -28,29 +28,29 @@ def test_mcnemar_gives_the_exact_binomial_value():
 
 def test_a_model_does_not_differ_from_itself():
     one = predicted([0, 1, 2] * 8, [0, 1, 2, 0, 2, 1] * 4)
-    found = compare(one, one, rng=rng())
-    assert (found.n, found.discordant, found.p_accuracy) == (24, (0, 0), 1)
-    assert all(d.value == 0 and p == 1 for d, p in found.auc.values())
-    assert found.macro_auc.value == 0
-    assert np.isnan(found.macro_auc.low)
+    comparison = compare(one, one, rng=rng())
+    assert (comparison.n, comparison.discordant, comparison.p_accuracy) == (24, (0, 0), 1)
+    assert all(d.value == 0 and p == 1 for d, p in comparison.auc.values())
+    assert comparison.macro_auc.value == 0
+    assert np.isnan(comparison.macro_auc.low)
 
 
 def test_the_better_model_is_told_and_by_how_much():
     truth = [0, 1, 2] * 12
     right = predicted(truth, truth)
     wrong = predicted(truth, [1, 1, 1] * 12)
-    found = compare(right, wrong, rng=rng())
-    assert found.discordant == (24, 0)
-    assert found.p_accuracy < 1e-6
-    assert found.macro_auc.value == pytest.approx(0.5)
-    assert found.accuracy[0].value == 1 > found.accuracy[1].value
+    comparison = compare(right, wrong, rng=rng())
+    assert comparison.discordant == (24, 0)
+    assert comparison.p_accuracy < 1e-6
+    assert comparison.macro_auc.value == pytest.approx(0.5)
+    assert comparison.accuracy[0].value == 1 > comparison.accuracy[1].value
 
 
 def test_only_studies_that_both_answered_are_compared():
     whole = predicted([0, 1, 2, 0], [0, 1, 2, 0])
     part = whole.only(whole.studies[1:])
-    found = compare(whole, part, rng=rng())
-    assert (found.n, found.left_out) == (3, 1)
+    comparison = compare(whole, part, rng=rng())
+    assert (comparison.n, comparison.left_out) == (3, 1)
 
 
 def test_answers_to_other_patients_are_not_compared():

@@ -72,11 +72,11 @@ def test_the_measures_are_those_of_the_truth(unseen, tmp_path, monkeypatch):
     monkeypatch.setattr(
         run, "denoise_slices", lambda _, seen: np.where(seen == 0.5, 0.1, seen - 1e-3)
     )
-    found = run.measure(weights, unseen)
-    assert found["contrast"] == pytest.approx(400, rel=0.05)
-    assert found["slice_auc"] == found["voxel_auc"] == 1.0
-    assert found["patients"] == 6
-    assert 0 <= found["auc"] <= 1
+    measures = run.measure(weights, unseen)
+    assert measures["contrast"] == pytest.approx(400, rel=0.05)
+    assert measures["slice_auc"] == measures["voxel_auc"] == 1.0
+    assert measures["patients"] == 6
+    assert 0 <= measures["auc"] <= 1
 
 
 def a_result(row, seed, value):

@@ -105,12 +105,19 @@ def narrow():
     """The paper's network takes its time; here it is narrow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PAPER_WIDTH, "base", 2)
+        # Kernels would take minutes to write; that the rows are there is what is asked.
+        patch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
         yield
 
 
 @pytest.fixture(scope="module")
 def found(tiny):
-    return benchmark(tiny, "cpu", 1, only=QUICK, matrix=64)
+    return benchmark(tiny, "cpu", 1, only=QUICK, matrix=64, compiled=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny):
+    return benchmark(tiny, "cpu", 1, only=["whole"], matrix=64, compiled=True).rows
 
 
 def test_every_stage_is_measured_with_ours_first(found):
@@ -134,29 +141,26 @@ def test_the_machine_is_told_and_no_path_of_it(found, tmp_path):
     assert "/tmp" not in text and str(tmp_path.parent) not in text
 
 
-def test_the_whole_chain_stands_beside_a_straight_port(tiny):
-    rows = benchmark(tiny, "cpu", 1, only=["whole"], matrix=64).rows
+def test_the_whole_chain_is_compared_with_a_straight_port(whole):
+    rows = [row for row in whole if "compiled" not in row.by]
     assert [row.by[:10] for row in rows] == ["covidctnet", "a straight"] * 2
     assert "preprocess" in rows[0].note and rows[-1].note.startswith("reckoned")
 
 
-def test_compiled_networks_stand_beside_the_others_where_they_are_asked_for(tiny, monkeypatch):
-    # Kernels would take minutes to write; that the rows are there is what is asked.
-    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
-    only = ["denoise", "whole", "train"]
-    rows = benchmark(tiny, "cpu", 1, only=only, matrix=64, compiled=True).rows
-    compiled = [row for row in rows if "compiled" in row.by]
+def test_compiled_networks_are_measured_too_where_they_are_asked_for(found, whole):
+    compiled = [row for row in (*found.rows, *whole) if "compiled" in row.by]
     assert [row.group.split(",")[0] for row in compiled] == [
         "denoise a slice",
         "denoise a slice",
-        next(row.group for row in rows if row.group.startswith("folder")).split(",")[0],
         "a training step",
+        next(row.group for row in whole if row.group.startswith("folder")).split(",")[0],
     ]
     assert all(row.seconds for row in compiled)
 
 
 def test_a_training_step_tells_its_share_of_the_products(found):
     rows = [row for row in found.rows if row.group.startswith("a training step")]
+    rows = [row for row in rows if "compiled" not in row.by]
     assert [bool(row.note) for row in rows] == [True, True, False, False]
     for row, kind in zip(rows, ("bfloat16", "float32"), strict=False):
         reached, share = re.fullmatch(
@@ -209,8 +213,7 @@ def test_a_long_run_of_nothing_known_is_refused():
         long_run("compact", "cpu", "32", "other", "nowhere")
 
 
-def test_a_long_run_may_be_compiled(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
+def test_a_long_run_may_be_compiled(tiny, tmp_path, capsys):
     write_chest(tmp_path / "inbox" / "one", "1")
     write_chest(tmp_path / "inbox" / "two", "2")
     inbox = [str(tmp_path / "inbox" / name) for name in ("one", "two")]

@@ -17,9 +17,9 @@ def model(tmp_path_factory):
 def simulated(n, seed=0, temperature=1.0):
     """Answers that mean what they say, but for the temperature."""
     rng = np.random.default_rng(seed)
-    said = rng.dirichlet(np.full(3, 0.6), n)
-    truth = [int(rng.choice(3, p=row)) for row in said]
-    spoiled = soften(said, temperature)
+    probabilities = rng.dirichlet(np.full(3, 0.6), n)
+    truth = [int(rng.choice(3, p=row)) for row in probabilities]
+    spoiled = soften(probabilities, temperature)
     return [
         {"truth": t, "probabilities": row.tolist()} for t, row in zip(truth, spoiled, strict=True)
     ]

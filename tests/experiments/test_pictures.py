@@ -73,5 +73,5 @@ def test_one_command_draws_them_all(weights, tmp_path, monkeypatch):
     (weights / "curves").mkdir()
     (weights / "curves" / "denoiser.csv").write_text("step,train_loss,val_loss\n0,1,\n9,.5,.6\n")
     assert make.main(["--weights", str(weights), "--output", str(tmp_path / "p")]) == 0
-    found = sorted(path.name for path in (tmp_path / "p").iterdir())
-    assert found == ["curves.svg", "stages.png"]
+    names = sorted(path.name for path in (tmp_path / "p").iterdir())
+    assert names == ["curves.svg", "stages.png"]

@@ -95,9 +95,9 @@ def shipped(recorded):
 def test_the_shipped_weights_answer_for_a_phantom_as_recorded(recorded, shipped, synthetic):
     """One of twelve, as each takes a while: `python -m tests.recording` compares all."""
     exact = recorded["now"]["environment"] == environment()
-    found = answers(shipped, islice(synthetic, 4, 5))
-    assert found.keys() == {"phantom covid19 0"}
-    assert_same(recorded["now"]["shipped"], found, exact=exact)
+    answered = answers(shipped, islice(synthetic, 4, 5))
+    assert answered.keys() == {"phantom covid19 0"}
+    assert_same(recorded["now"]["shipped"], answered, exact=exact)
 
 
 def test_eight_bits_give_that_phantom_nearly_the_answer_recorded_of_all_bits(recorded, synthetic):

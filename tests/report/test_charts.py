@@ -64,8 +64,8 @@ def test_a_curve_lies_where_its_values_are(label):
     roc = charts.roc(CURVE, label=label, area=FIGURE)
     recall = charts.precision_recall(CURVE, label=label, precision=FIGURE)
     for svg in (roc, recall):
-        found = drawn(svg, charts.COLOURS[label])
-        assert np.allclose(found, np.column_stack([X, Y]), atol=0.002)
+        picture = drawn(svg, charts.COLOURS[label])
+        assert np.allclose(picture, np.column_stack([X, Y]), atol=0.002)
         assert any("n = 9 of 30" in text for text in words(svg))
         assert "95 % interval 0.60 to 0.90" in words(svg)
     assert "AUC 0.75" in words(roc)

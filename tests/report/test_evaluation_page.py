@@ -17,9 +17,9 @@ CAVEAT = "These weights have only ever seen <phantoms>."
 
 
 def page(cases, *, known=frozenset({"amber"}), caveat=CAVEAT):
-    found = assess(cases, rng=np.random.default_rng(0), known_sites=known)
+    assessment = assess(cases, rng=np.random.default_rng(0), known_sites=known)
     return render_evaluation(
-        found, provenance=provenance_of(an_info()), caveat=caveat, trained_on="phantoms"
+        assessment, provenance=provenance_of(an_info()), caveat=caveat, trained_on="phantoms"
     ).decode()
 
 

@@ -526,8 +526,8 @@ def test_none_classified_is_told_from_some(inbox, tmp_path):
 
 def test_results_hold_the_provenance_and_the_page_no_path(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
-    told = json.loads((tmp_path / "out" / "results.json").read_text())
-    (run,) = told["runs"].values()
+    data = json.loads((tmp_path / "out" / "results.json").read_text())
+    (run,) = data["runs"].values()
     assert run["model"]["weights"] == "oracle"
     assert "pydicom" in run["libraries"]
     page = (tmp_path / "out" / "index.html").read_text()

@@ -181,12 +181,12 @@ def taught(folder, **data):
 def test_a_scan_that_taught_the_weights_is_not_evaluated(archive, tmp_path):
     work = prepared(archive, tmp_path / "work")
     [stored, *_] = studies_of_split(work, "test")
-    seen = taught(tmp_path / "weights", seen=f"{'0' * 12} {stored.source.digest[:12]}")
+    weights = taught(tmp_path / "weights", seen=f"{'0' * 12} {stored.source.digest[:12]}")
     told = f"study {stored.id} is one that the classifier of these weights learned from"
     with pytest.raises(CohortError, match=told):
-        evaluate_work(work, seen, tmp_path / "out")
+        evaluate_work(work, weights, tmp_path / "out")
     with pytest.raises(CohortError, match=told):
-        evaluate_data(archive, seen, tmp_path / "out")
+        evaluate_data(archive, weights, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("stage", "refused"), [("classifier", True), ("denoiser", False)])

@@ -210,11 +210,11 @@ def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divid
         header.PatientID = "someone"
         header.save_as(file)
     studies = {e.path.name: e.study.id for e in read_cohort(data)}
-    with pytest.raises(CohortError, match="identical volume") as told:
+    with pytest.raises(CohortError, match="identical volume") as error:
         run(data, work)
     for name in ("cap0", "someone"):
-        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(told.value)
-        assert name not in str(told.value)
+        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(error.value)
+        assert name not in str(error.value)
     header, *rows = (work / "leaks.csv").read_text().splitlines()
     assert header == "leak,what,study,source_path"
     assert sorted(row.partition("volume,")[2] for row in rows) == sorted(

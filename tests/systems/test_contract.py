@@ -200,8 +200,8 @@ def test_a_system_learns_from_no_work_folder_of_other_classes(two_classes, tmp_p
     arguments = ["preprocess", str(two_classes), "--settings.size", "48", "--workers", "1"]
     assert main([*arguments, "--work", work, "--system", "toy"]) == 0
     assert main(["train-denoiser", "--work", work]) == 2
-    said = capsys.readouterr().err
-    assert "expected a work folder of Covid-19, CAP or Control, as covidctnet tells them" in said
+    printed = capsys.readouterr().err
+    assert "expected a work folder of Covid-19, CAP or Control, as covidctnet tells them" in printed
     assert main([*arguments, "--work", work, "--system", "covidctnet"]) == 2
     assert "got Covid-19, CAP or Control. Choose another work folder" in capsys.readouterr().err
 
@@ -243,6 +243,6 @@ def test_a_broken_system_hides_no_other_from_the_help(monkeypatch, capsys):
     broken = EntryPoint("broken", "no_such_module:SYSTEM", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
     assert main(["train", "--help"]) == 0
-    told = capsys.readouterr().out
-    assert "covidctnet denoiser" in told
-    assert "the system broken cannot be imported (ModuleNotFoundError" in told
+    printed = capsys.readouterr().out
+    assert "covidctnet denoiser" in printed
+    assert "the system broken cannot be imported (ModuleNotFoundError" in printed
