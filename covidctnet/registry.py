@@ -9,10 +9,10 @@ cannot be imported does not stop the others.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from covidctnet.contract import System
@@ -67,9 +67,15 @@ def _sources() -> Mapping[str, list[Callable[[], object]]]:
     for module in pkgutil.iter_modules([str(_FOLDER)]):
         if module.ispkg:
             sources.setdefault(module.name, []).append(partial(_of_folder, module.name))
-    for point in entry_points(group=GROUP):
+    for point in _announced(entry_points):
         sources.setdefault(point.name, []).append(point.load)
     return sources
+
+
+@cache
+def _announced(read: Callable[..., Iterable[EntryPoint]]) -> tuple[EntryPoint, ...]:
+    """Systems of other packages; once a process, as it reads the metadata of every package."""
+    return tuple(read(group=GROUP))
 
 
 def _of_folder(name: str) -> object:
