@@ -14,6 +14,8 @@ from covidctnet.progress import bar
 if TYPE_CHECKING:
     from covidctnet.systems.covidctnet.training.crossfit import CrossFitSettings
 
+# A short name, and one that an option had before, which is shown nowhere.
+_NAMES = {"--work": "--data.work", "--keep": "--checkpoint"}
 __all__ = ["cross_fit", "train", "train_classifier", "train_denoiser", "train_lungs", "weights"]
 
 
@@ -108,8 +110,10 @@ def _train(system: str, stage: str, flags: Sequence[str], command: str) -> None:
     # After the names: a misspelt one is reported before the seconds that Lightning takes.
     from covidctnet.training.run import train
 
-    # --work is short for --data.work.
-    words = [f"--data.{w[2:]}" if w.partition("=")[0] == "--work" else w for w in flags]
+    words = []
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        words.append(f"{_NAMES.get(name, name)}{equals}{value}")
     train(chosen, words, program=f"covidctnet {command}")
 
 
