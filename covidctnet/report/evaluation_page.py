@@ -41,7 +41,6 @@ def render_evaluation(
     provenance: Mapping[str, Any],
     caveat: str,
     trained_on: str = "",
-    with_published: bool = True,
     made_elsewhere: bool = False,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
@@ -51,7 +50,6 @@ def render_evaluation(
         provenance: Of `covidctnet.report.provenance.provenance_of`.
         caveat: What must be said with every answer of these weights; may be empty.
         trained_on: What the weights were trained on, in words.
-        with_published: Put the figures of the paper next to ours.
         made_elsewhere: The answers come from a file, not from weights of this package.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -75,7 +73,7 @@ def render_evaluation(
         failures=sorted(assessment.failures, key=lambda f: (f.code, f.study)),
         main_figures=_main_figures(assessment),
         published=_published_figures(assessment, made_elsewhere)
-        if with_published and assessment.classes == CHEST_CT
+        if assessment.classes == CHEST_CT
         else None,
         made_elsewhere=made_elsewhere,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
