@@ -437,14 +437,14 @@ def _dicom_studies(
             damaged.append(path)
     groups, nameless = group(identified)
     damaged += nameless
-    homes: dict[Path, set[int]] = {}
+    groups_in: dict[Path, set[int]] = {}
     for number, series_group in enumerate(groups):
         for path, _ in series_group.entries:
-            homes.setdefault(path.parent, set()).add(number)
+            groups_in.setdefault(path.parent, set()).add(number)
     joined: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        numbers = homes.get(path.parent, set())
+        numbers = groups_in.get(path.parent, set())
         if len(numbers) == 1:
             # It may be a slice of any series of the study.
             joined.setdefault(next(iter(numbers)), []).append(path)
