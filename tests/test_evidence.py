@@ -93,12 +93,12 @@ def test_the_lines_say_what_was_found():
 
 def test_words_from_outside_are_text():
     hostile = "<script>x</script>"
-    given = [
+    evidence = [
         QualityFindings((Finding(hostile, hostile, hostile),)),
         SliceScores((0.1, 0.2), label=hostile),
         Regions(label=hostile, boxes=(), slices=()),
     ]
-    for one in given:
+    for one in evidence:
         assert "<script" not in draw(one).lines
 
 

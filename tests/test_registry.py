@@ -37,8 +37,8 @@ def announce(monkeypatch):
     """Entry points of other packages."""
 
     def put(**points):
-        found = [EntryPoint(n, v, registry.GROUP) for n, v in points.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found)
+        entries = [EntryPoint(n, v, registry.GROUP) for n, v in points.items()]
+        monkeypatch.setattr(registry, "entry_points", lambda group: entries)
 
     return put
 

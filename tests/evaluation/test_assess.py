@@ -102,9 +102,11 @@ def test_the_answers_that_are_written_are_read_back(tmp_path):
     answered = {c.study: c for c in cases[:9]}
     assert set(back.studies) == set(answered)
     assert back.unanswered == tuple(sorted(c.study for c in cases[9:]))
-    for study, truth, said in zip(back.studies, back.truth, back.probabilities, strict=True):
+    for study, truth, probabilities in zip(
+        back.studies, back.truth, back.probabilities, strict=True
+    ):
         assert truth == answered[study].truth
-        assert said.tolist() == pytest.approx(
+        assert probabilities.tolist() == pytest.approx(
             list(answered[study].outcome.probabilities.values()), abs=1e-6
         )
 
@@ -122,8 +124,8 @@ def test_the_json_holds_all_that_an_assessment_has():
         "out_of_distribution": ("out_of_distribution",),
         "affected_lung": ("affected_lung_percent",),
     }
-    wanted = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
-    assert wanted <= set(plain)
+    expected = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
+    assert expected <= set(plain)
     assert set(plain["curves"]) == {"roc", "precision_recall", "reliability", "risk_coverage"}
 
 
@@ -134,8 +136,8 @@ def test_every_number_of_the_json_stands_in_a_spreadsheet():
     groups = {"three classes": plain["overall"], **plain["by_label"]}
     for group, figures in groups.items():
         for name, e in figures.items():
-            told = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]
-            assert list(rows[group, name]) == [*told, e["n"]]
+            cells = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]
+            assert list(rows[group, name]) == [*cells, e["n"]]
     assert ("calibration", "by_chance_alone") in rows
     assert ("sets of labels", "coverage") in rows
     assert ("CovidCTNet paper, hold-out, on its cases", "accuracy") in rows

@@ -43,9 +43,9 @@ def test_softening_keeps_the_order_and_sums_to_one():
 
 def test_a_handful_of_right_answers_asks_for_no_certainty():
     truth = np.array([0, 1, 2, 0, 1, 2])
-    said = np.full((6, 3), 0.2)
-    said[np.arange(6), truth] = 0.6
-    softened = soften(said, fit_temperature(truth, said))
+    probabilities = np.full((6, 3), 0.2)
+    probabilities[np.arange(6), truth] = 0.6
+    softened = soften(probabilities, fit_temperature(truth, probabilities))
     assert 0.6 < softened.max() < 0.97
 
 
@@ -66,8 +66,8 @@ def test_one_label_alone_calibrates_nothing():
 
 def test_a_calibrated_model_lies_on_the_diagonal_and_a_bold_one_below():
     truth, probabilities = calibrated(6000)
-    for found in reliability(truth, probabilities):
-        assert abs(found.accuracy - found.confidence) < 5 * np.sqrt(0.25 / found.n)
+    for filled in reliability(truth, probabilities):
+        assert abs(filled.accuracy - filled.confidence) < 5 * np.sqrt(0.25 / filled.n)
     bold = reliability(truth, soften(probabilities, 0.3))
     assert all(b.accuracy < b.confidence for b in bold if b.n > 200)
     assert sum(b.n for b in bold) == 6000
@@ -96,12 +96,12 @@ def test_a_calibrated_model_is_seldom_told_that_it_is_not():
 
 def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_one():
     def errors(seed, temperature):
-        truth, said = calibrated(200, seed=100 + seed)
-        said = soften(said, temperature)
-        found = calibration_error(truth, said, redraw(truth, rng(), count=1)).value
-        by_chance = error_by_chance(said, rng=rng(), draws=200)
+        truth, probabilities = calibrated(200, seed=100 + seed)
+        probabilities = soften(probabilities, temperature)
+        error = calibration_error(truth, probabilities, redraw(truth, rng(), count=1)).value
+        by_chance = error_by_chance(probabilities, rng=rng(), draws=200)
         assert 0 < by_chance.low < by_chance.value < by_chance.high
-        return by_chance.low <= found <= by_chance.high, found > by_chance.high
+        return by_chance.low <= error <= by_chance.high, error > by_chance.high
 
     # Binomial of 30 and 0.95: fewer than 24 happens once in a thousand times.
     assert sum(errors(seed, 1.0)[0] for seed in range(30)) >= 24
@@ -110,9 +110,9 @@ def test_chance_alone_makes_the_error_of_a_calibrated_model_and_not_of_a_bold_on
 
 def test_the_calibration_error_of_a_worked_case():
     """Two answers at 0.8 of which one is right, two at 0.6 both right: (2 x 0.3 + 2 x 0.4) / 4."""
-    said = np.array([[0.8, 0.2, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.6, 0.4, 0]])
+    probabilities = np.array([[0.8, 0.2, 0], [0.8, 0.2, 0], [0.6, 0.4, 0], [0.6, 0.4, 0]])
     truth = np.array([0, 1, 0, 0])
-    estimate = calibration_error(truth, said, redraw(truth, rng()))
+    estimate = calibration_error(truth, probabilities, redraw(truth, rng()))
     assert estimate.value == pytest.approx(0.35)
 
 
@@ -157,8 +157,8 @@ def test_a_coverage_that_cannot_be_is_refused():
 
 
 def test_the_risk_of_a_worked_case():
-    said = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.5, 0.3, 0.2]])
-    coverage, risk = risk_coverage(np.array([0, 1, 1, 0]), said)
+    probabilities = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.4, 0.6, 0], [0.5, 0.3, 0.2]])
+    coverage, risk = risk_coverage(np.array([0, 1, 1, 0]), probabilities)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert risk.tolist() == pytest.approx([0, 0.5, 1 / 3, 0.25])
 

@@ -30,8 +30,8 @@ def test_the_roc_curve_is_that_of_scikit_learn(ties):
     positive, scores = scored(ties=ties)
     curve = roc_curve(positive, scores, redraw(positive, rng()))
     rate, sensitivity, _ = metrics.roc_curve(positive, scores, drop_intermediate=False)
-    wanted = [sensitivity[rate <= x + 1e-9].max() for x in curve.x]
-    assert curve.y == pytest.approx(wanted)
+    expected = [sensitivity[rate <= x + 1e-9].max() for x in curve.x]
+    assert curve.y == pytest.approx(expected)
     assert (curve.positive, curve.n) == (14, 40)
 
 
@@ -41,8 +41,8 @@ def test_the_precision_recall_curve_is_that_of_scikit_learn(ties):
     curve = precision_recall_curve(positive, scores, redraw(positive, rng()))
     precision, recall, _ = metrics.precision_recall_curve(positive, scores)
     # Thresholds rise: the last that reaches a recall is the highest.
-    wanted = [precision[:-1][recall[:-1] >= x - 1e-9][-1] for x in curve.x]
-    assert curve.y == pytest.approx(wanted)
+    expected = [precision[:-1][recall[:-1] >= x - 1e-9][-1] for x in curve.x]
+    assert curve.y == pytest.approx(expected)
 
 
 def test_the_band_holds_the_curve_of_a_middling_score():

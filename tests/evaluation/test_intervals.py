@@ -152,40 +152,40 @@ def test_studies_of_a_patient_are_drawn_together():
     patients = np.arange(10).repeat(10)
 
     def width(**rest):
-        found = bootstrap(
+        estimate = bootstrap(
             lambda i: {"m": float(values[i].mean())}, redraw(np.zeros(100), rng(), **rest)
         )
-        return found["m"].high - found["m"].low
+        return estimate["m"].high - estimate["m"].low
 
     assert width(patients=patients) == pytest.approx(np.sqrt(10) * width(), rel=0.1)
 
 
 def test_two_patients_with_many_studies_are_too_few():
     groups, patients = np.zeros(20), np.arange(20) % 2
-    found = bootstrap(lambda i: {"m": float(i.mean())}, redraw(groups, rng(), patients=patients))[
-        "m"
-    ]
-    assert np.isnan(found.low)
+    estimate = bootstrap(
+        lambda i: {"m": float(i.mean())}, redraw(groups, rng(), patients=patients)
+    )["m"]
+    assert np.isnan(estimate.low)
 
 
 def test_what_no_draw_changes_has_no_interval():
-    found = bootstrap(lambda i: {"all right": 1.0}, redraw(np.zeros(9), rng(), count=50))[
+    estimate = bootstrap(lambda i: {"all right": 1.0}, redraw(np.zeros(9), rng(), count=50))[
         "all right"
     ]
-    assert str(found) == "1.000 (interval not estimable, n=9)"
+    assert str(estimate) == "1.000 (interval not estimable, n=9)"
 
 
 def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error():
     values = rng().normal(0, 1, 400)
-    found = bootstrap(lambda i: {"mean": float(values[i].mean())}, redraw(np.zeros(400), rng(1)))[
-        "mean"
-    ]
-    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    estimate = bootstrap(
+        lambda i: {"mean": float(values[i].mean())}, redraw(np.zeros(400), rng(1))
+    )["mean"]
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_a_figure_that_is_not_defined_has_no_interval():
-    found = bootstrap(lambda i: {"f": float("nan")}, redraw(np.zeros(9), rng(), count=5))["f"]
-    assert str(found) == "not estimable (n=9)"
+    estimate = bootstrap(lambda i: {"f": float("nan")}, redraw(np.zeros(9), rng(), count=5))["f"]
+    assert str(estimate) == "not estimable (n=9)"
 
 
 def test_wilson_is_that_of_a_textbook():

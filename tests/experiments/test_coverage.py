@@ -34,9 +34,9 @@ def test_the_table_counts_what_the_sets_hold(model):
     text = render(simulated(700, temperature=0.4), 200, model)
     assert "fitted on 200 patients, tried on 500 others." in text
     for promised in ("0.80", "0.90", "0.95"):
-        _, told, trials, *_ = cells(text, f"| {promised} ")
+        _, held, trials, *_ = cells(text, f"| {promised} ")
         low, high = map(float, trials.split(" to "))
-        assert low <= float(told.split()[0]) <= high
+        assert low <= float(held.split()[0]) <= high
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
@@ -44,10 +44,10 @@ def test_such_trials_find_what_is_said_of_them(coverage):
     """Thresholds drawn again from 60, tried on 200, a thousand times."""
     rng = np.random.default_rng(0)
     threshold = np.sort(rng.random((1000, 60)), axis=1)[:, int(np.ceil(61 * coverage)) - 1]
-    found = (rng.random((1000, 200)) <= threshold[:, None]).mean(axis=1)
+    shares = (rng.random((1000, 200)) <= threshold[:, None]).mean(axis=1)
     low, high = expected(coverage, 60, 200)
     # Binomial of 1000 and 0.95 or a little more, since shares are steps.
-    assert 925 <= ((found >= low) & (found <= high)).sum() <= 990
+    assert 925 <= ((shares >= low) & (shares <= high)).sum() <= 990
 
 
 def test_refused_phantoms_are_counted_and_left_out(model):

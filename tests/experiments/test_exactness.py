@@ -19,8 +19,8 @@ def test_every_study_is_answered_in_every_way(tmp_path, capsys):
         write_chest(tmp_path / "inbox" / name, name)
     (tmp_path / "inbox" / "broken.dcm").write_bytes(b"DICM")
     page = tmp_path / "page.md"
-    given = [str(tmp_path / "inbox"), "--weights", str(weights), "--output", str(page)]
-    assert run.main([*given, "--device", "cpu"]) == 0
+    arguments = [str(tmp_path / "inbox"), "--weights", str(weights), "--output", str(page)]
+    assert run.main([*arguments, "--device", "cpu"]) == 0
     text = page.read_text()
     assert "2 studies, 0 of them phantoms, 1 more refused" in text
     rows = re.findall(r"^\| rewritten, (\w+) \| (\S+) \|", text, re.MULTILINE)

@@ -120,12 +120,12 @@ def test_names_in_the_archive_are_not_carried_over(cohort):
 
 def test_an_interrupted_run_goes_on_and_another_plan_is_refused(archive, cohort):
     lost = cohort / rows(cohort)[0]["study"]
-    kept = cohort / rows(cohort)[1]["study"]
-    before, stamp = gzip.decompress(lost.read_bytes()), kept.stat().st_mtime_ns
+    other = cohort / rows(cohort)[1]["study"]
+    before, stamp = gzip.decompress(lost.read_bytes()), other.stat().st_mtime_ns
     lost.unlink()
     assert paint_cohort(archive, cohort, PLAN) == 18
     assert gzip.decompress(lost.read_bytes()) == before
-    assert kept.stat().st_mtime_ns == stamp
+    assert other.stat().st_mtime_ns == stamp
     with pytest.raises(UsageError, match="another cohort of painted patients"):
         paint_cohort(archive, cohort, PaintPlan(copies=3))
 

@@ -21,10 +21,10 @@ FIGURE = Estimate(0.75, 0.6, 0.9, 30)
 
 def parts(svg):
     root = ET.fromstring(svg)
-    found = {"text": [], "path": [], "circle": []}
+    by_kind = {"text": [], "path": [], "circle": []}
     for node in root.iter():
-        found.setdefault(node.tag.rpartition("}")[2], []).append(node)
-    return found
+        by_kind.setdefault(node.tag.rpartition("}")[2], []).append(node)
+    return by_kind
 
 
 def words(svg):
@@ -77,9 +77,9 @@ def test_the_band_runs_up_and_down_around_the_curve():
     [band] = [
         path for path in parts(svg)["path"] if path.get("fill") == charts.COLOURS[CHEST_CT.CAP]
     ]
-    found = axes(svg)(points(band))
-    assert np.allclose(found[:5, 1], CURVE.high, atol=0.002)
-    assert np.allclose(found[5:, 1], CURVE.low[::-1], atol=0.002)
+    ends = axes(svg)(points(band))
+    assert np.allclose(ends[:5, 1], CURVE.high, atol=0.002)
+    assert np.allclose(ends[5:, 1], CURVE.low[::-1], atol=0.002)
 
 
 def test_too_few_patients_draw_no_band_and_say_so():

@@ -22,9 +22,9 @@ def test_a_provenance_tells_nothing_of_the_computer_s_user(monkeypatch):
     import getpass
     import platform
 
-    told = json_bytes(provenance_of(an_info())).decode()
+    text = json_bytes(provenance_of(an_info())).decode()
     for private in (platform.node(), getpass.getuser(), str(Path.cwd())):
-        assert f'"{private}"' not in told
+        assert f'"{private}"' not in text
 
 
 def test_equal_provenances_have_equal_keys_and_others_not():

@@ -14,7 +14,7 @@ from tests.report.answers import AStudy, answer, refusal
 
 
 def record(outcome, study=None, **rest):
-    given = {
+    values = {
         "seconds": {"read": 0.5, "classify": 1.25},
         "weights": "0123456789ab",
         "run": "feed",
@@ -22,7 +22,7 @@ def record(outcome, study=None, **rest):
         "answered": "2020-03-01T12:00:00+00:00",
         "picture": None,
     }
-    return record_of(study or AStudy(), outcome, **{**given, **rest})
+    return record_of(study or AStudy(), outcome, **{**values, **rest})
 
 
 def row(*arguments, **rest):
@@ -80,11 +80,11 @@ def test_the_lesion_volume_is_told_in_shares_and_millilitres():
 def test_a_record_of_before_there_was_evidence_is_read(tmp_path):
     regions = [{"lung": "left", "third": "lower", "lung_ml": 500.0, "lesion_ml": 25.0}]
     burden = {"share": 0.05, "lesion_ml": 25.0, "lung_ml": 500.0, "threshold": 0.04}
-    told = record(answer()).to_json()
-    del told["evidence"]
-    told["burden"] = {**burden, "top_slices_mm": [-120.0], "regions": regions}
-    told["picture"] = "a.webp"
-    restored = Record.from_json(json.loads(json.dumps(told)))
+    data = record(answer()).to_json()
+    del data["evidence"]
+    data["burden"] = {**burden, "top_slices_mm": [-120.0], "regions": regions}
+    data["picture"] = "a.webp"
+    restored = Record.from_json(json.loads(json.dumps(data)))
     cells = dict(zip(columns(CHEST_CT), restored.to_row(CHEST_CT), strict=True))
     assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0500", "25.0")
     assert restored.evidence[1]["window_hu"] == [-1000.0, 400.0]

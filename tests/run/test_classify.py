@@ -304,16 +304,16 @@ def test_nothing_of_a_patient_is_logged(inbox, tmp_path, caplog):
 
 
 def test_progress_is_told_after_every_study(inbox, tmp_path):
-    told = []
+    calls = []
     classify_into(
-        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: calls.append(step)
     )
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    told.clear()
+    assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    calls.clear()
     classify_into(
-        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: calls.append(step)
     )
-    assert told == [(3, 3)]
+    assert calls == [(3, 3)]
 
 
 def test_one_study_is_one_study(inbox, tmp_path):
@@ -341,15 +341,15 @@ def slow(add):
 
 def test_no_more_than_one_answer_waits_for_the_disk(inbox, tmp_path, monkeypatch):
     write(inbox / "c", study="four", patient="4")
-    seen = []
+    counts = []
 
     def look(number):
-        seen.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
+        counts.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
 
     monkeypatch.setattr(Results, "add", slow(Results.add))
     classify(inbox, tmp_path / "out", Oracle(look))
-    assert len(seen) == 4
-    assert all(written >= asked - 1 for asked, written in enumerate(seen))
+    assert len(counts) == 4
+    assert all(written >= asked - 1 for asked, written in enumerate(counts))
 
 
 def test_an_interrupt_loses_no_answer_that_was_given(inbox, tmp_path, monkeypatch):
@@ -434,14 +434,14 @@ def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, mon
 
 
 def test_progress_counts_what_is_on_the_disk(inbox, tmp_path):
-    seen = []
+    counts = []
 
     def told(done, total):
-        seen.append((done, len(list((tmp_path / "out" / "studies").glob("*.json")))))
+        counts.append((done, len(list((tmp_path / "out" / "studies").glob("*.json")))))
 
     classify_into(Results(tmp_path / "out"), [inbox], Oracle(), progress=told)
-    assert [done for done, _ in seen] == [0, 1, 2, 3]
-    assert all(written >= done for done, written in seen)
+    assert [done for done, _ in counts] == [0, 1, 2, 3]
+    assert all(written >= done for done, written in counts)
 
 
 def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):

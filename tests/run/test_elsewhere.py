@@ -284,8 +284,8 @@ def test_the_command_evaluates_answers_made_elsewhere(tmp_path, capsys):
 )
 def test_the_command_says_which_inputs_go_together(tmp_path, capsys, arguments, message):
     file = table(tmp_path, *ROWS)
-    given = [str(file) if a == "FILE" else a for a in arguments]
-    assert main(["evaluate", *given, "-o", str(tmp_path / "out")]) == 2
+    words = [str(file) if a == "FILE" else a for a in arguments]
+    assert main(["evaluate", *words, "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -43,12 +43,12 @@ def test_every_preset_preprocesses_as_its_file_says(archive, tmp_path, preset):
     arguments = ["preprocess", str(archive), "-o", str(work), "--preset", preset]
     # Coarse, to be quick; everything else is the preset's.
     assert main([*arguments, "--settings.spacing_mm=6"]) == 0
-    told = yaml.safe_load((presets_root() / preset / "preprocess.yaml").read_text())
-    wanted = PreprocessSettings(**{**told["settings"], "spacing_mm": 6.0})
+    preset_file = yaml.safe_load((presets_root() / preset / "preprocess.yaml").read_text())
+    expected = PreprocessSettings(**{**preset_file["settings"], "spacing_mm": 6.0})
     stored = Store(work / "preprocessed").index()
     assert len(stored) == 16
-    assert all(PreprocessSettings(**study.settings) == wanted for study in stored)
-    set_apart = told["split"]["denoiser_controls"] * 8  # Controls in all
+    assert all(PreprocessSettings(**study.settings) == expected for study in stored)
+    set_apart = preset_file["split"]["denoiser_controls"] * 8  # Controls in all
     splits = Splits.load(work / "splits.json")
     ours = [*splits.studies("denoiser_train"), *splits.studies("denoiser_val")]
     assert len(ours) == pytest.approx(set_apart, abs=1)
@@ -137,15 +137,15 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
     broken = write_chest(data / "Covid-19" / "broken", "broken")
     for file in list(broken.glob("*.dcm"))[5:7]:
         file.unlink()
-    seen = []
-    done = run(data, tmp_path / "work", progress=lambda n, total: seen.append((n, total)))
+    calls = []
+    done = run(data, tmp_path / "work", progress=lambda n, total: calls.append((n, total)))
     (failure,) = done.failures
     assert failure.status == "refused"
     header, row = (tmp_path / "work" / "refused.csv").read_text().splitlines()
     assert header == "source_path,code,message"
     assert row.startswith(f"Covid-19/broken,{failure.code},")
     assert failure.study not in {m.study for m in done.splits.members}
-    assert seen[-1] == (17, 17)
+    assert calls[-1] == (17, 17)
 
 
 def test_an_archive_of_which_nothing_can_be_used_is_refused(tmp_path):
