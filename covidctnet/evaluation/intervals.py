@@ -78,14 +78,12 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
     Returns:
         NaN when one of the two groups is empty.
     """
-    ranks = stats.rankdata(scores)
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
+    higher, lower = scores[positive], np.sort(scores[~positive])
+    if not len(higher) or not len(lower):
         return math.nan
-    return float(
-        (ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-    )
+    # A tie is below on one side only.
+    below = np.searchsorted(lower, higher, "left") + np.searchsorted(lower, higher, "right")
+    return float(below.sum() / 2 / (len(higher) * len(lower)))
 
 
 def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
@@ -201,6 +199,9 @@ def redraw(
         parts = []
         for cases, starts, counts in members:
             drawn = rng.integers(len(starts), size=len(starts))
+            if not is_clustered:
+                parts.append(cases[drawn])
+                continue
             lengths = counts[drawn]
             # 0, 1, ... within each patient drawn, behind where this patient's cases begin.
             within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
