@@ -50,8 +50,8 @@ HALF_VOXEL_MM = 0.5
 # times as much. So many pairs tell, drawn evenly from the whole volume.
 UNLIKE = 2.0
 PAIRS = 20_000
-# So many places next to the length of a row, they differ so many times as much.
-NEIGHBOUR = 5
+# So many places beside the length of a row, they differ so many times as much.
+BESIDE = 5
 ROUND_A_MINIMUM = 1.5
 # Directions further from a right angle than this are sheared.
 SHEAR_TOLERANCE = 2e-3
@@ -244,14 +244,14 @@ def check_layout(array: np.ndarray) -> None:
         (1, (2, 3, 4), 0, "one number a voxel"),
     )
     for lag, others, unit, what in claims:
-        difference = differ(lag)
+        found = differ(lag)
         for other in others:
             here = differ(other)
-            if other == lag or here * UNLIKE >= difference:
+            if other == lag or here * UNLIKE >= found:
                 continue
             # Thick slices differ much, and a short way within one is none of another length: that
             # would be a lowest point.
-            around = [differ(abs(other + side * NEIGHBOUR * unit)) for side in (-1, 1)]
+            around = [differ(abs(other + side * BESIDE * unit)) for side in (-1, 1)]
             if unit and min(around) < ROUND_A_MINIMUM * here:
                 continue
             raise StudyError(
@@ -299,15 +299,15 @@ def volume_of(
         check_filled(hu, code="CORRUPT_SLICE")
     else:
         check_filled(hu, code="CORRUPT_FILE", filler=0)
-    names = set(flags)
+    found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:
-        names.add("thick_slices")
+        found.add("thick_slices")
     if hu.shape[0] < FEW_SLICES:
-        names.add("few_slices")
+        found.add("few_slices")
     is_turned = turned.axes != (0, 1, 2) or any(turned.flipped[1:])
     if turned.degrees > ODD_DEGREES or (is_patient_order and is_turned):
-        names.add("odd_orientation")
+        found.add("odd_orientation")
     if is_patient_order and is_turned:
         more = (*more, "slices were turned to the canonical orientation by their matrix")
     deviation = noise_hu(hu)
@@ -317,7 +317,7 @@ def volume_of(
         digest=_digest(hu, turned.affine),
         reader=reader,
         notes=(*notes, *more),
-        flags=tuple(sorted(names)),
+        flags=tuple(sorted(found)),
         acquisition=(("slice_mm", round(float(spacing[0]), 3)), *noise, *acquisition),
     )
     return Volume(hu, turned.affine, "HU", source)

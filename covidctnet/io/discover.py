@@ -148,24 +148,24 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
         paths = [paths]
     skipped: Counter[str] = Counter()
     closed: list[Path] = []
-    named_files: set[Path] = set()
-    walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed, named_files)))
-    files, broken = _opened(walked, named_files, skipped)
+    given: set[Path] = set()
+    walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed, given)))
+    files, broken = _opened(walked, given, skipped)
     dicom: list[File] = []
     others: list[tuple[tuple[File, ...], Format]] = [((path,), "archive") for path in broken]
     others += [((path,), "closed") for path in sorted(set(closed))]
     claimed: list[File] = []
     unknown: list[File] = []
     shut: set[File] = set()
-    named = _Voxels(files, named_files)
+    named = _Voxels(files, given)
     voxels: set[str] = set()
     kinds: list[tuple[File, _Kind]] = []
     for path in files:
         kind = _kind(path)
         kinds.append((path, kind))
         # A header of its own names the file that holds its voxels.
-        if kind == "itk" and (data_file := named.data_file(path)) is not None:
-            voxels.add(str(data_file))
+        if kind == "itk" and (beside := named.beside(path)) is not None:
+            voxels.add(str(beside))
     for path, kind in kinds:
         if str(path) in voxels and kind not in ("nifti", "itk"):
             continue
@@ -180,8 +180,8 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             shut.add(path)
         elif kind == "junk":
             skipped["not a scan"] += 1
-        elif kind == "itk" and (data_file := named.data_file(path)) is not None:
-            others.append(((path, data_file), kind))
+        elif kind == "itk" and (beside := named.beside(path)) is not None:
+            others.append(((path, beside), kind))
         else:
             others.append(((path,), kind))
     # Series are often written without suffixes: what looks like their files by name is one of them.
@@ -201,7 +201,7 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
 
 
 def _walk(
-    roots: Sequence[Path], skipped: Counter[str], closed: list[Path], named_files: set[Path]
+    roots: Sequence[Path], skipped: Counter[str], closed: list[Path], given: set[Path]
 ) -> Iterator[Path]:
     """Files under some paths.
 
@@ -230,10 +230,8 @@ def _walk(
         # The caller may name a link; only links found on the way are not followed.
         start = root.resolve()
         if start.is_file():
-            # Under its own name: what belongs to it lies next to the link, not next to its target.
-            named_files.add(
-                path := root.parent.resolve() / root.name if root.is_symlink() else start
-            )
+            # Under its own name: what belongs to it lies beside the link, not beside its target.
+            given.add(path := root.parent.resolve() / root.name if root.is_symlink() else start)
             yield path
             continue
         if not start.is_dir():
@@ -275,26 +273,26 @@ def _mode(path: Path) -> int:
 
 
 def _opened(
-    paths: Sequence[Path], named_files: set[Path], skipped: Counter[str]
+    paths: Sequence[Path], given: set[Path], skipped: Counter[str]
 ) -> tuple[list[File], list[Path]]:
     """Every archive replaced by what it holds, and those that cannot be opened."""
     files: list[File] = []
     broken: list[Path] = []
     for path in paths:
         # A file that the caller named is an archive by its content too.
-        is_zip = is_archive(path) or (path in named_files and _begins_as_zip(path))
+        is_zip = is_archive(path) or (path in given and _begins_as_zip(path))
         if not is_zip or path.name.startswith("."):
             files.append(path)
             continue
         try:
-            inside = members(path)
+            found = members(path)
         except (BadArchiveError, OSError):
             # Reading it will say why.
             broken.append(path)
             continue
-        inner = [member for member in inside if not is_archive(member)]
-        if len(inner) < len(inside):
-            skipped["archives within archives"] += len(inside) - len(inner)
+        inner = [member for member in found if not is_archive(member)]
+        if len(inner) < len(found):
+            skipped["archives within archives"] += len(found) - len(inner)
         files += inner
         if len(files) > MAX_FILES:
             raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
@@ -320,15 +318,15 @@ class _Voxels:
 
     Args:
         files: All that was found.
-        named_files: Files that the caller named.
+        given: Files that the caller named.
     """
 
-    def __init__(self, files: Sequence[File], named_files: set[Path]) -> None:
+    def __init__(self, files: Sequence[File], given: set[Path]) -> None:
         self._files = files
-        self._named = named_files
+        self._given = given
         self._exact = {str(path): path for path in files}
 
-    def data_file(self, header: File) -> File | None:
+    def beside(self, header: File) -> File | None:
         """The file in the folder of a header that it names; None when none is."""
         try:
             name = data_file_of(header)
@@ -342,15 +340,15 @@ class _Voxels:
         alike = self._alike.get((str(header.parent), folded(name)), [])
         if alike:
             return alike[0] if len(alike) == 1 else None
-        # Next to a file that the caller named nothing was walked. A link is followed from a link
+        # Beside a file that the caller named nothing was walked. A link is followed from a link
         # alone.
-        if not isinstance(header, Path) or header not in self._named:
+        if not isinstance(header, Path) or header not in self._given:
             return None
         if not path.exists():
-            others = [file for file in _folder_of(header) if folded(file.name) == folded(name)]
-            if len(others) != 1:
+            found = [file for file in _folder_of(header) if folded(file.name) == folded(name)]
+            if len(found) != 1:
                 return None
-            path = others[0]
+            path = found[0]
         if path.is_file() and (header.is_symlink() or not path.is_symlink()):
             return path
         return None
@@ -358,10 +356,10 @@ class _Voxels:
     @cached_property
     def _alike(self) -> dict[tuple[str, str], list[File]]:
         """Files by folder and name: a header may have been written where case is not told apart."""
-        by_name: dict[tuple[str, str], list[File]] = {}
+        found: dict[tuple[str, str], list[File]] = {}
         for file in self._files:
-            by_name.setdefault((str(file.parent), folded(file.name)), []).append(file)
-        return by_name
+            found.setdefault((str(file.parent), folded(file.name)), []).append(file)
+        return found
 
 
 def _folder_of(file: Path) -> list[Path]:
@@ -416,11 +414,11 @@ def _by_name(name: str) -> _Kind | None:
 def _unzipped(head: bytes) -> bytes:
     """The beginning of what a gzip file holds; itself when that cannot be told."""
     try:
-        unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+        found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
     except zlib.error:
         return head
-    is_known = looks_like_nifti(unpacked) or looks_like_itk(unpacked) or looks_like_dicom(unpacked)
-    return unpacked if is_known else head
+    is_known = looks_like_nifti(found) or looks_like_itk(found) or looks_like_dicom(found)
+    return found if is_known else head
 
 
 def _dicom_studies(
@@ -437,46 +435,46 @@ def _dicom_studies(
             damaged.append(path)
     groups, nameless = group(identified)
     damaged += nameless
-    groups_in: dict[Path, set[int]] = {}
-    for number, series_group in enumerate(groups):
-        for path, _ in series_group.entries:
-            groups_in.setdefault(path.parent, set()).add(number)
-    joined: dict[int, list[File]] = {}
+    homes: dict[Path, set[int]] = {}
+    for number, found in enumerate(groups):
+        for path, _ in found.entries:
+            homes.setdefault(path.parent, set()).add(number)
+    beside: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        numbers = groups_in.get(path.parent, set())
+        numbers = homes.get(path.parent, set())
         if len(numbers) == 1:
             # It may be a slice of any series of the study.
-            joined.setdefault(next(iter(numbers)), []).append(path)
+            beside.setdefault(next(iter(numbers)), []).append(path)
         else:
             orphans.setdefault(path.parent, []).append(path)
     studies = []
-    for number, series_group in enumerate(groups):
-        for text, series_uid, own in _parts(series_group, every_series):
-            own = [*own, *joined.get(number, ())]
-            studies.append(_dicom_study(study_id(text), own, series_uid, series_group.notes))
+    for number, found in enumerate(groups):
+        for text, series_uid, own in _parts(found, every_series):
+            own = [*own, *beside.get(number, ())]
+            studies.append(_dicom_study(study_id(text), own, series_uid, found.notes))
     for lost in orphans.values():
         digest = hashlib.sha256("".join(_safe_id(path) for path in lost).encode())
         studies.append(_dicom_study(digest.hexdigest()[:12], lost, None))
     return studies
 
 
-def _parts(group: Group, every_series: bool) -> Iterator[tuple[str, str | None, list[File]]]:
+def _parts(found: Group, every_series: bool) -> Iterator[tuple[str, str | None, list[File]]]:
     """What a study is asked for: all of it, or each of its series that may be worth an answer."""
     if not every_series:
-        yield group.text, None, [path for path, _ in group.entries]
+        yield found.text, None, [path for path, _ in found.entries]
         return
     parts: dict[str | None, list[File]] = {}
     ct: set[str | None] = set()
-    for path, identity in group.entries:
-        key = None if path in group.idle_series else identity.series_uid
+    for path, identity in found.entries:
+        key = None if path in found.idle_series else identity.series_uid
         parts.setdefault(key, []).append(path)
         if identity.sop_class == CT_IMAGE or identity.sop_class in ENHANCED_CT:
             ct.add(key)
     for series_uid, files in parts.items():
         # Series that hold no CT are worth an answer only where a study has nothing else.
         if series_uid in ct or not ct:
-            text = group.text if series_uid is None else f"{group.text}\n{series_uid}"
+            text = found.text if series_uid is None else f"{found.text}\n{series_uid}"
             yield text, series_uid, files
 
 

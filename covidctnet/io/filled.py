@@ -46,23 +46,23 @@ def check_filled(hu: np.ndarray, *, code: str, filler: float | None = None) -> N
     if inside and _tissue(hu[shown]):
         raise _filled(code, inside, len(hu), "one value amid the others")
     for ends, flip in ((_run(is_flat[:, ::-1]), True), (_run(is_flat), False)):
-        count = 0
+        found = 0
         for i in shown:
-            neighbours = [k for k in (i - 1, i + 1) if 0 <= k < len(hu) and not is_empty[k]]
-            usual = max((ends[k] for k in neighbours), default=hu.shape[1])
+            beside = [k for k in (i - 1, i + 1) if 0 <= k < len(hu) and not is_empty[k]]
+            usual = max((ends[k] for k in beside), default=hu.shape[1])
             if ends[i] - usual < MIN_ROWS:
                 continue
             rows = slice(usual, ends[i])
-            views = [hu[k, ::-1] if flip else hu[k] for k in (i, *neighbours)]
+            views = [hu[k, ::-1] if flip else hu[k] for k in (i, *beside)]
             is_one = views[0][: ends[i]].min() == views[0][: ends[i]].max()
             value = views[0][0, 0]
             if filler is not None and value != filler:
                 continue
-            count += is_one and all(
+            found += is_one and all(
                 _tissue(v[rows]) and not _has(v[rows], value) for v in views[1:]
             )
-        if count:
-            raise _filled(code, count, len(hu), "one value in a part of them")
+        if found:
+            raise _filled(code, found, len(hu), "one value in a part of them")
 
 
 def _run(is_flat: np.ndarray) -> np.ndarray:
@@ -79,9 +79,9 @@ def _tissue(part: np.ndarray) -> bool:
     return float((part > TISSUE_ABOVE_HU).mean()) >= MIN_TISSUE
 
 
-def _filled(code: str, empty: int, count: int, what: str) -> StudyError:
+def _filled(code: str, found: int, count: int, what: str) -> StudyError:
     return StudyError(
         code,
-        f"expected whole slices, {empty} of {count} have {what}, where their neighbours show "
+        f"expected whole slices, {found} of {count} have {what}, where those beside them show "
         "tissue: a copy that broke off was filled up. Copy or export the scan again.",
     )

@@ -74,7 +74,7 @@ class LungPair:
         except (OSError, ValueError, nib.filebasedimages.ImageFileError) as error:
             raise StudyError(
                 "CORRUPT_FILE",
-                f"the mask cannot be read ({type(error).__name__}). Get it again.",
+                f"the mask cannot be read ({type(error).__name__}). Get it anew.",
                 study=self.patient,
             ) from None
         if sorted(shape) != sorted(volume.shape):
@@ -151,7 +151,7 @@ def _picture(path: Path, patient: str) -> np.ndarray:
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise StudyError(
             "CORRUPT_FILE",
-            f"a slice cannot be read as TIFF ({type(error).__name__}). Get it again.",
+            f"a slice cannot be read as TIFF ({type(error).__name__}). Get it anew.",
             study=patient,
         ) from None
     if array.ndim == 3 and (array == array[:, :, :1]).all():  # grey, saved as colours
@@ -166,6 +166,6 @@ def _picture(path: Path, patient: str) -> np.ndarray:
 def _differ(patient: str, image: tuple[int, ...], mask: tuple[int, ...]) -> StudyError:
     return StudyError(
         "CORRUPT_FILE",
-        f"image and mask differ in shape: {image} and {mask}. Get the pair again.",
+        f"image and mask differ in shape: {image} and {mask}. Get the pair anew.",
         study=patient,
     )

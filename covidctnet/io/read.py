@@ -99,9 +99,9 @@ def read_volume(
         UsageError: If the path does not exist, or holds several studies.
         StudyError: ``NOT_CT`` if it holds none; whatever the study is refused for.
     """
-    studies = find_studies(path)
-    if not studies:
-        over = ", ".join(f"{n} {reason}" for reason, n in sorted(studies.reasons.items()))
+    found = find_studies(path)
+    if not found:
+        over = ", ".join(f"{n} {reason}" for reason, n in sorted(found.reasons.items()))
         advice = " Links are followed only when they are given directly." if "links" in over else ""
         if "archives within archives" in over:
             advice += " Unpack archives that lie in archives."
@@ -110,9 +110,9 @@ def read_volume(
             f"expected a chest CT, found nothing readable (passed over: {over or 'no file'}). "
             f"Give a folder of DICOM files, or a NIfTI, MHA or NRRD file.{advice}",
         )
-    if len(studies) > 1:
+    if len(found) > 1:
         raise UsageError(
-            f"expected one study, found {len(studies)}. Give the folder of one of them, or use "
+            f"expected one study, found {len(found)}. Give the folder of one of them, or use "
             "find_studies and read_study for all."
         )
-    return read_study(studies[0], series=series, allow_gaps=allow_gaps, untilt=untilt)
+    return read_study(found[0], series=series, allow_gaps=allow_gaps, untilt=untilt)

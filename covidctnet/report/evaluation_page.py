@@ -36,20 +36,22 @@ _PUBLISHED_TITLES = {
 
 
 def render_evaluation(
-    assessment: Assessment,
+    found: Assessment,
     *,
     provenance: Mapping[str, Any],
     caveat: str,
-    trained_on: str = "",
+    seen: str = "",
+    beside_published: bool = True,
     made_elsewhere: bool = False,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
 
     Args:
-        assessment: What it shows.
+        found: What it shows.
         provenance: Of `covidctnet.report.provenance.provenance_of`.
-        caveat: What must be said with every answer of these weights; may be empty.
-        trained_on: What the weights were trained on, in words.
+        caveat: What must be said beside every answer of these weights; may be empty.
+        seen: What the weights were trained on, in words.
+        beside_published: Put the figures of the paper beside ours.
         made_elsewhere: The answers come from a file, not from weights of this package.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -57,44 +59,42 @@ def render_evaluation(
         files("covidctnet.report").joinpath("evaluation.html").read_text(encoding="utf-8")
     )
     model = provenance.get("model", {})
-    sites = any(s.trait == "site" for s in assessment.strata)
+    sites = any(s.trait == "site" for s in found.strata)
     text = template.render(
         weights=model.get("weights", ""),
         digest=provenance.get("weights_digest", ""),
-        words=assessment.classes.in_words,
-        note=assessment.classes.note,
-        target=assessment.classes.target.title,
-        trained_on=trained_on,
+        words=found.classes.in_words,
+        note=found.classes.note,
+        target=found.classes.target.title,
+        seen=seen,
         caveat=caveat,
-        n=assessment.n,
-        patients=patients_words(assessment),
-        answered=[(label.title, count) for label, count in assessment.answered.items()],
-        absent=[label.title for label, count in assessment.answered.items() if not count],
-        failures=sorted(assessment.failures, key=lambda f: (f.code, f.study)),
-        main_figures=_main_figures(assessment),
-        published=_published_figures(assessment, made_elsewhere)
-        if assessment.classes == CHEST_CT
+        n=found.n,
+        patients=patients_words(found),
+        answered=[(label.title, count) for label, count in found.answered.items()],
+        absent=[label.title for label, count in found.answered.items() if not count],
+        failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
+        main_figures=_main_figures(found),
+        beside=_beside(found, made_elsewhere)
+        if beside_published and found.classes == CHEST_CT
         else None,
         made_elsewhere=made_elsewhere,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
         classes=[
             (label.title, [_shown(figures[name]) for name in BY_LABEL])
-            for label, figures in assessment.scores.by_label.items()
+            for label, figures in found.scores.by_label.items()
         ],
-        charts=_charts(assessment),
-        calibration=calibration_words(assessment),
-        sets=_sets(assessment),
+        charts=_charts(found),
+        calibration=calibration_words(found),
+        sets=_sets(found),
         out_of_distribution=[
-            (label.title, _shown(e)) for label, e in assessment.out_of_distribution.items()
+            (label.title, _shown(e)) for label, e in found.out_of_distribution.items()
         ],
         localisation=[
             (LOCALISATION[name][0].upper() + LOCALISATION[name][1:], _shown(estimate))
-            for name, estimate in assessment.localisation.items()
+            for name, estimate in found.localisation.items()
         ],
-        strata=_strata(assessment),
-        generalisation_gap=gap_words(assessment.generalisation_gap)
-        if assessment.generalisation_gap
-        else "",
+        strata=_strata(found),
+        generalisation_gap=gap_words(found.generalisation_gap) if found.generalisation_gap else "",
         why_no_gap="the cases do not come from both known and unseen sites."
         if sites
         else "the sites of these studies, or of the training data, do not tell known from unseen.",
@@ -104,9 +104,9 @@ def render_evaluation(
     return text.encode()
 
 
-def _main_figures(assessment: Assessment) -> list[tuple[str, dict[str, Any]]]:
-    overall, target = assessment.scores.overall, assessment.scores.target
-    name = assessment.classes.target.title
+def _main_figures(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
+    overall, target = found.scores.overall, found.scores.target
+    name = found.classes.target.title
     return [
         ("Accuracy, all classes", _shown(overall["accuracy"])),
         ("AUC, mean over classes", _shown(overall["macro_auc"])),
@@ -125,9 +125,9 @@ def _shown(estimate: Estimate) -> dict[str, Any]:
     return {"known": known, "value": value, "range": interval, "n": estimate.n}
 
 
-def _published_figures(assessment: Assessment, made_elsewhere: bool) -> dict[str, Any]:
+def _beside(found: Assessment, made_elsewhere: bool) -> dict[str, Any]:
     whose = "These answers" if made_elsewhere else "These weights, on these cases"
-    overall, covid = assessment.scores.overall, assessment.scores.target
+    overall, covid = found.scores.overall, found.scores.target
     ours = {**covid, "covid_accuracy": covid["accuracy"], "accuracy": overall["accuracy"]}
     rows: list[dict[str, Any]] = [
         {"name": whose, "ours": True,
@@ -144,21 +144,19 @@ def _published_figures(assessment: Assessment, made_elsewhere: bool) -> dict[str
     return {"titles": [_PUBLISHED_TITLES[name] for name in FIGURES], "rows": rows}
 
 
-def _charts(assessment: Assessment) -> dict[str, Any]:
-    by_label = assessment.scores.by_label
+def _charts(found: Assessment) -> dict[str, Any]:
+    by_label = found.scores.by_label
     drawn: dict[str, Any] = {
-        "confusion": charts.confusion(assessment.scores.confusion, assessment.classes),
-        "affected_lung": charts.affected_lung(assessment.affected_lung)
-        if assessment.affected_lung
-        else "",
-        "reliability": charts.reliability(assessment.reliability, n=assessment.n),
-        "risk_coverage": charts.risk_coverage(assessment.risk_coverage),
+        "confusion": charts.confusion(found.scores.confusion, found.classes),
+        "affected_lung": charts.affected_lung(found.affected_lung) if found.affected_lung else "",
+        "reliability": charts.reliability(found.reliability, n=found.n),
+        "risk_coverage": charts.risk_coverage(found.risk_coverage),
     }
     # Our own drawings, whose every word is escaped already.
     safe: dict[str, Any] = {name: Markup(svg) for name, svg in drawn.items()}
     safe["roc"] = [
         Markup(charts.roc(curve, label=label, area=by_label[label]["auc"]))
-        for label, curve in assessment.roc.items()
+        for label, curve in found.roc.items()
     ]
     safe["precision_recall"] = [
         Markup(
@@ -166,23 +164,23 @@ def _charts(assessment: Assessment) -> dict[str, Any]:
                 curve, label=label, precision=by_label[label]["average_precision"]
             )
         )
-        for label, curve in assessment.precision_recall.items()
+        for label, curve in found.precision_recall.items()
     ]
     return safe
 
 
-def _sets(assessment: Assessment) -> list[tuple[str, dict[str, Any]]]:
-    if assessment.sets is None:
+def _sets(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
+    if found.sets is None:
         return []
     return [
-        ("Holds the true label", _shown(assessment.sets.coverage)),
-        *((f"Of {label}", _shown(e)) for label, e in assessment.sets.by_label.items()),
-        ("Labels in a set, mean", _shown(assessment.sets.size)),
-        ("Abstained: more than one label", _shown(assessment.sets.abstained)),
+        ("Holds the true label", _shown(found.sets.coverage)),
+        *((f"Of {label}", _shown(e)) for label, e in found.sets.by_label.items()),
+        ("Labels in a set, mean", _shown(found.sets.size)),
+        ("Abstained: more than one label", _shown(found.sets.abstained)),
     ]
 
 
-def _strata(assessment: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
+def _strata(found: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
     return [
         (
             trait_words(trait),
@@ -197,7 +195,7 @@ def _strata(assessment: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
                 for s in group
             ],
         )
-        for trait, group in groupby(assessment.strata, key=lambda s: s.trait)
+        for trait, group in groupby(found.strata, key=lambda s: s.trait)
     ]
 
 

@@ -222,7 +222,7 @@ def write_evaluation(
         assessment,
         provenance=provenance_of(info),
         caveat=info.caveat,
-        trained_on=info.trained_on,
+        seen=info.trained_on,
         made_elsewhere=not info.card,
     )
     write_whole(output / "index.html", page)

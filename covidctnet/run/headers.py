@@ -41,8 +41,8 @@ class InspectingChild(ReadingChild):
             ChildError: If the child died or hung.
         """
         request = {"study": packed(study), "headers": True}
-        description, _ = self._child.ask(request, files_bytes=bytes_of(study))
-        return description
+        told, _ = self._child.ask(request, files_bytes=bytes_of(study))
+        return told
 
 
 def work(study: dict[str, Any], headers: bool = False) -> Reply:
@@ -57,18 +57,18 @@ def headers_of(study: Study) -> dict[str, Any]:
         What they add to `covidctnet.run.inspect.describe`: ``series``, ``files``, ``notes``; then
         ``geometry`` and ``flags``, or ``outcome``, ``code`` and ``message`` of a refusal.
     """
-    description: dict[str, Any] = {
+    told: dict[str, Any] = {
         "files": len(study.files),
         "notes": list(study.notes),
         "series": undivided(study),
     }
     try:
-        series = survey(study.files, series_uid=study.series_uid)
-        description["series"] = _series(series, len(study.files))
-        _choose(series, description)
+        seen = survey(study.files, series_uid=study.series_uid)
+        told["series"] = _series(seen, len(study.files))
+        _choose(seen, told)
     except StudyError as error:
-        description.update(outcome="refused", code=error.code, message=error.message)
-    return description
+        told.update(outcome="refused", code=error.code, message=error.message)
+    return told
 
 
 def undivided(study: Study) -> list[dict[str, Any]]:
@@ -81,34 +81,34 @@ def millimetres(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-def _choose(series: Survey, description: dict[str, Any]) -> None:
+def _choose(seen: Survey, told: dict[str, Any]) -> None:
     """Which stack would be read, and why the others would not."""
-    best, dropped = series.choose()
+    best, dropped = seen.choose()
     why = {(d.key, d.images): d.why for d in dropped}
-    description["series"] = _series(series, description["files"], best, why)
+    told["series"] = _series(seen, told["files"], best, why)
     assert best.placement is not None  # a chosen stack has no fault
     first = best.frames[0].pixels
-    description["geometry"] = {
+    told["geometry"] = {
         "shape": [len(best.frames), first.rows, first.columns],
         "spacing_mm": _spacing(best),
     }
-    description["flags"] = _flags(best)
-    description["notes"] += best.notes
+    told["flags"] = _flags(best)
+    told["notes"] += best.notes
 
 
 def _series(
-    series: Survey,
+    seen: Survey,
     files: int,
     best: Stack | None = None,
     why: Mapping[tuple[str, int], str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """An entry a stack and a kind of image that is none; their files add up to all of the study."""
     entries = [
-        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in series.stacks),
-        *map(_dropped, series.dropped),
+        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
+        *map(_dropped, seen.dropped),
     ]
-    if series.damaged:
-        entries.append(_others("files that cannot be read", series.damaged))
+    if seen.damaged:
+        entries.append(_others("files that cannot be read", seen.damaged))
     if left := files - sum(entry["files"] for entry in entries):
         entries.append(_others("copies or second images of a place", left))
     return entries

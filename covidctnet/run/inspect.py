@@ -46,7 +46,7 @@ def describe(
         ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``, what its lungs
         measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
     """
-    description: dict[str, Any] = {
+    told: dict[str, Any] = {
         "study": study.id,
         "format": study.format,
         "files": len(study.files),
@@ -61,15 +61,15 @@ def describe(
     }
     try:
         if study.format == "dicom":
-            description.update(notes=list(study.notes), series=undivided(study))
-            description.update(headers(study))
-        if description["outcome"] == "readable" and (voxels or study.format != "dicom"):
-            _look(read(study), description)
+            told.update(notes=list(study.notes), series=undivided(study))
+            told.update(headers(study))
+        if told["outcome"] == "readable" and (voxels or study.format != "dicom"):
+            _look(read(study), told)
     except StudyError as error:
-        description.update(outcome="refused", code=error.code, message=error.message)
+        told.update(outcome="refused", code=error.code, message=error.message)
     except ChildError as error:
-        description.update(outcome="failed", code=error.code, message=error.message)
-    return description
+        told.update(outcome="failed", code=error.code, message=error.message)
+    return told
 
 
 def inspect_paths(
@@ -96,21 +96,21 @@ def inspect_paths(
     Raises:
         UsageError: If a path does not exist.
     """
-    studies = find_studies(paths)
-    described = []
+    found = find_studies(paths)
+    told = []
     with InspectingChild() as child:
-        for done, study in enumerate(studies, start=1):
-            description = describe(study, voxels=voxels, headers=child.headers, read=child)
-            described.append({"path": str(study.path), **description})
+        for done, study in enumerate(found, start=1):
+            seen = describe(study, voxels=voxels, headers=child.headers, read=child)
+            told.append({"path": str(study.path), **seen})
             if note:
-                note(study, described[-1])
+                note(study, told[-1])
             if progress:
-                progress(done, len(studies))
+                progress(done, len(found))
     return {
-        "studies": described,
-        "files": sum(len(study.files) for study in studies) + studies.skipped,
-        "skipped": studies.skipped,
-        "reasons": dict(studies.reasons),
+        "studies": told,
+        "files": sum(len(study.files) for study in found) + found.skipped,
+        "skipped": found.skipped,
+        "reasons": dict(found.reasons),
     }
 
 
@@ -127,10 +127,10 @@ def ids_of(study: Study) -> str:
     return ""
 
 
-def render(report: dict[str, Any]) -> str:
+def render(told: dict[str, Any]) -> str:
     """The result of `inspect_paths` for a person to read."""
     lines: list[str] = []
-    for study in report["studies"]:
+    for study in told["studies"]:
         lines.append(f"study {study['study']}  {study['format']}, {study['files']} files")
         lines.append(f"   {printable(study['path'])}")
         if study.get("ids"):
@@ -160,13 +160,13 @@ def render(report: dict[str, Any]) -> str:
         if study["code"]:
             lines.append(f"   {study['outcome']}: {study['code']}: {study['message']}")
         lines += [f"   note: {note}" for note in study["notes"]]
-    if not report["studies"]:
+    if not told["studies"]:
         lines.append("no study found")
-    lines += [f"passed over: {n} {reason}" for reason, n in sorted(report["reasons"].items())]
-    inside = report["files"] - report["skipped"]
+    lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
+    inside = told["files"] - told["skipped"]
     lines.append(
-        f"{report['files']} files found: {inside} in {len(report['studies'])} studies, "
-        f"{report['skipped']} passed over"
+        f"{told['files']} files found: {inside} in {len(told['studies'])} studies, "
+        f"{told['skipped']} passed over"
     )
     return "\n".join(lines)
 
@@ -178,19 +178,14 @@ def printable(text: str) -> str:
     )
 
 
-def _look(volume: Volume, description: dict[str, Any]) -> None:
+def _look(volume: Volume, told: dict[str, Any]) -> None:
     """What the voxels say: geometry, flags, notes, lungs."""
-    description["geometry"] = {
-        "shape": list(volume.shape),
-        "spacing_mm": millimetres(volume.spacing),
-    }
-    description["flags"] = list(volume.source.flags)
-    description["notes"] = list(volume.source.notes)
+    told["geometry"] = {"shape": list(volume.shape), "spacing_mm": millimetres(volume.spacing)}
+    told["flags"] = list(volume.source.flags)
+    told["notes"] = list(volume.source.notes)
     chest, _ = look_for_chest(preprocess(volume))
-    description["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
-    description["flags"] = sorted(
-        {*description["flags"], *check_chest(chest, study=description["study"])}
-    )
+    told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
+    told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
 
 
 def _times(values: Sequence[float]) -> str:

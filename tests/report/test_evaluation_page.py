@@ -17,9 +17,9 @@ CAVEAT = "These weights have only ever seen <phantoms>."
 
 
 def page(cases, *, known=frozenset({"amber"}), caveat=CAVEAT):
-    assessment = assess(cases, rng=np.random.default_rng(0), known_sites=known)
+    found = assess(cases, rng=np.random.default_rng(0), known_sites=known)
     return render_evaluation(
-        assessment, provenance=provenance_of(an_info()), caveat=caveat, trained_on="phantoms"
+        found, provenance=provenance_of(an_info()), caveat=caveat, seen="phantoms"
     ).decode()
 
 

@@ -243,6 +243,6 @@ def test_a_broken_system_hides_no_other_from_the_help(monkeypatch, capsys):
     broken = EntryPoint("broken", "no_such_module:SYSTEM", registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
     assert main(["train", "--help"]) == 0
-    printed = capsys.readouterr().out
-    assert "covidctnet denoiser" in printed
-    assert "the system broken cannot be imported (ModuleNotFoundError" in printed
+    told = capsys.readouterr().out
+    assert "covidctnet denoiser" in told
+    assert "the system broken cannot be imported (ModuleNotFoundError" in told

@@ -35,23 +35,23 @@ CPU = RunSettings(device="cpu", precision="32")
 
 
 def fold_scores(
-    options: argparse.Namespace, fold: int, flags: list[str], places: dict[str, int]
+    given: argparse.Namespace, fold: int, flags: list[str], places: dict[str, int]
 ) -> dict[int, float]:
     """Train one fold, and score its test pictures by their places in the table."""
-    work = Path(options.work) / f"fold{fold}"
-    arguments = ["train", "resnet50_slices", "classifier", "--preset", options.preset]
-    arguments += [f"--work={work}", f"--data.images={options.folder}"]
-    arguments += [f"--data.patients_unknown={options.patients_unknown}"]
-    arguments += [f"--data.division.folds={options.folds}", f"--data.division.fold={fold}", *flags]
+    work = Path(given.work) / f"fold{fold}"
+    arguments = ["train", "resnet50_slices", "classifier", "--preset", given.preset]
+    arguments += [f"--work={work}", f"--data.images={given.folder}"]
+    arguments += [f"--data.patients_unknown={given.patients_unknown}"]
+    arguments += [f"--data.division.folds={given.folds}", f"--data.division.fold={fold}", *flags]
     if not (work / "weights" / "card.json").is_file() and covidctnet(arguments) != 0:
         raise UsageError(f"the training of fold {fold} failed; see above")
     model = SlicePredictor(load_weights(work / "weights"), CPU)
     settings = model.settings
     data = SliceData(
         str(work),
-        images=str(options.folder),
-        patients_unknown=options.patients_unknown,
-        division=Division(options.folds, fold),
+        images=str(given.folder),
+        patients_unknown=given.patients_unknown,
+        division=Division(given.folds, fold),
         size=settings.size,
         fit=settings.fit,
     )
@@ -62,21 +62,21 @@ def fold_scores(
     return {places[one.image.where]: float(p) for one, p in zip(tested, scores, strict=True)}
 
 
-def table(options: argparse.Namespace, flags: list[str]) -> str:
+def table(given: argparse.Namespace, flags: list[str]) -> str:
     """All folds, and the shortcut baseline on the same ones."""
-    images = read_images(options.folder, CLASSES, patients_unknown=options.patients_unknown)
+    images = read_images(given.folder, CLASSES, patients_unknown=given.patients_unknown)
     places = {image.where: place for place, image in enumerate(images)}
     scores, folds = np.full(len(images), np.nan), np.full(len(images), -1)
-    for fold in range(options.folds):
-        for place, score in fold_scores(options, fold, flags, places).items():
+    for fold in range(given.folds):
+        for place, score in fold_scores(given, fold, flags, places).items():
             scores[place], folds[place] = score, fold
     with PictureChild() as read:
         features = shortcut_features(read(image.file) for image in images)
     shortcut = shortcut_scores(features, images, folds).positive
     lines = ["| model | figure | value (95 % interval), slices |", "|---|---|---|"]
     for name, values in (("network", scores), ("shortcut baseline", shortcut)):
-        figures = slice_figures(images, values, THRESHOLD, np.random.default_rng(0))
-        lines += [f"| {name} | {figure} | {value} |" for figure, value in figures.figures.items()]
+        found = slice_figures(images, values, THRESHOLD, np.random.default_rng(0))
+        lines += [f"| {name} | {figure} | {value} |" for figure, value in found.figures.items()]
     lines.append(f"| network - shortcut | auc | {difference(images, scores, shortcut)} |")
     groups = len(np.unique(images.groups()))
     return "\n".join([*lines, "", f"{len(images)} slices of {groups} patients or sources"]) + "\n"
@@ -103,8 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--patients-unknown", action="store_true")
     parser.add_argument("--output", type=Path)
-    options, flags = parser.parse_known_args(arguments)
-    return tell(lambda: table(options, flags), options.output)
+    given, flags = parser.parse_known_args(arguments)
+    return tell(lambda: table(given, flags), given.output)
 
 
 if __name__ == "__main__":
