@@ -21,6 +21,8 @@ CONTROLS ?=
 STRANGERS ?=
 # The training commands leave the device to their preset unless one is named.
 ON = $(if $(filter-out auto,$(DEVICE)),--device $(DEVICE))
+# The page that `pictures` shows, once `make demo` has made it.
+PAGE = $(wildcard runs/demo/results-compact/index.html)
 # Further flags for the command, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
@@ -91,7 +93,7 @@ classify: install ## INPUT -> OUTPUT: Covid-19, CAP or Control for every study (
 evaluate: install ## WORK: accuracy and AUC of its weights on its held-back patients
 	$(RUN) evaluate --work "$(WORK)" --weights "$(WORK)/weights" -o "$(WORK)/report" --device $(DEVICE) $(ARGS)
 
-split: install ## WORK: divide its patients anew; ARGS="--scheme kfold --folds 5"
+split: install ## WORK: divide its patients again; ARGS="--scheme kfold --folds 5"
 	$(RUN) split "$(WORK)" $(ARGS)
 
 robustness: install ## Read every hard input here and with other packages: docs/robustness.md
@@ -108,7 +110,7 @@ SEED ?= 0
 fuzz: install ## N mutated inputs (SEED): none may crash, hang or give a wrong volume
 	$(BIN)/python -m tests.fuzz --n $(N) --seed $(SEED)
 
-benchmark: install ## Measure every stage beside its peers (half an hour): docs/performance.md
+benchmark: install ## Measure every stage and its peers (half an hour): docs/performance.md
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
@@ -137,7 +139,7 @@ coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 pha
 	$(BIN)/python -m pipelines.experiments.coverage.run "$(WEIGHTS)" runs/coverage \
 	  --output docs/measured/coverage.md $(ARGS)
 
-trials: install ## Other ways to run the denoiser, beside ours: docs/measured/trials.md
+trials: install ## Other ways to run the denoiser, next to ours: docs/measured/trials.md
 	$(BIN)/pip install --quiet -c constraints.txt openvino onnx onnxruntime
 	$(BIN)/python -m pipelines.experiments.trials.run --weights "$(WEIGHTS)" --into docs/measured/trials.md $(ARGS)
 
@@ -154,8 +156,8 @@ slices: install ## Copies of slices and the shortcut baseline, on sets below DAT
 	           "infnet_medseg2d=$(DATA)/infnet_medseg2d/train/Imgs" \
 	  --scans "$(DATA)/covid_ct_md" "$(DATA)/controls_ct" --output docs/measured/slices.md $(ARGS)
 
-pictures: install ## Draw docs/pictures anew: stages, learning curves (WEIGHTS)
-	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)"
+pictures: install ## Draw docs/pictures again: stages, learning curves (WEIGHTS), the page of make demo
+	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)" $(PAGE:%=--page %)
 
 real-scans: install ## The denoiser (WEIGHTS) on real scans with slice labels below DATA
 	$(BIN)/python -m pipelines.real.denoiser "$(DATA)" --weights "$(WEIGHTS)" \

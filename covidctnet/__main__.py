@@ -15,7 +15,7 @@ def main() -> int:
 def _put_library_first() -> None:
     """Let no file in a folder of PYTHONPATH stand for a module of Python.
 
-    An empty entry of PYTHONPATH is the working folder, which may hold anything beside scans. What
+    An empty entry of PYTHONPATH is the working folder, which may hold anything besides scans. What
     stands in front of Python's own library goes right behind it, where it still comes before the
     packages of the installation.
     """
@@ -32,9 +32,9 @@ def _put_library_first() -> None:
 
 
 if __name__ == "__main__":
-    # Python has put the working folder first on its path. It may hold anything beside scans, and no
-    # file in it shall stand for a module. This package finds its own modules where it was found;
-    # packages that lie beside it come last.
+    # Python has put the working folder first on its path. It may hold anything besides scans,
+    # and no file in it shall stand for a module. This package finds its own modules where it
+    # was found; packages that lie next to it come last.
     if not sys.flags.safe_path:
         del sys.path[0]
     _put_library_first()

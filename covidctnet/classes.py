@@ -127,6 +127,28 @@ class Classes:
         *most, last = (label.title for label in self.reading_order)
         return f"{', '.join(most)} or {last}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Titles and the normal one, ready for JSON."""
+        return {"titles": list(self.titles), "normal": self.normal}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Classes:
+        """What `to_dict` wrote; without aliases, which only a system declares.
+
+        Raises:
+            KeyError, TypeError: If it is something else.
+            UsageError: If they are no classes.
+        """
+        known = cls(tuple(map(str, value["titles"])), normal=str(value["normal"]))
+        return CHEST_CT if known == CHEST_CT else known
+
+    def covers(self, others: Classes) -> bool:
+        """Whether each of these stands for at least one of the others, and none is left over."""
+        try:
+            return {self.parse(title) for title in others.titles} == set(self)
+        except CohortError:
+            return False
+
     def parse(self, text: str) -> Label:
         """The class that a text names, whatever its case and punctuation.
 

@@ -25,6 +25,8 @@ __all__ = ["main"]
 _LOG = logging.getLogger(__name__)
 # They find the files of --preset themselves, or have none.
 _OWN_PRESETS = ("train", "weights")
+# Options by the name that they had: still read, shown nowhere.
+_FORMER_OPTIONS = {"--anew": "--redraw"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     if arguments is None:
         # No Python that this program starts, as multiprocessing does, shall look for modules in the
-        # working folder: it may hold anything beside scans. Callers' own programs are left alone.
+        # working folder: it may hold anything besides scans. Callers' own programs are left alone.
         os.environ["PYTHONSAFEPATH"] = "1"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -88,7 +90,7 @@ def _run(arguments: list[str]) -> int:
         line = f"unknown command {name!r}; commands are {', '.join(COMMANDS)}"
         return _complain(line, Exit.USAGE)
     verbose = "--verbose" in rest
-    rest = [argument for argument in rest if argument != "--verbose"]
+    rest = [_FORMER_OPTIONS.get(word, word) for word in rest if word != "--verbose"]
     configure_logs(verbose=verbose)
     try:
         text_file, rest = _taken(rest, "--log-file")
@@ -113,10 +115,10 @@ def _run(arguments: list[str]) -> int:
             line = "the disk is full; make room and run again, finished work is kept"
             return _complain(line, Exit.ERROR)
         line = f"the system refused: {error.strerror or type(error).__name__}"
-        given = _given(error.filename, rest)
-        if given is None:
+        word = _argument_of(error.filename, rest)
+        if word is None:
             return _complain(line, Exit.ERROR)
-        return _complain(f"{line}, at or below {given!r}; check its rights", Exit.USAGE)
+        return _complain(f"{line}, at or below {word!r}; check its rights", Exit.USAGE)
     except Exception as error:  # the last resort of a program that promises no traceback
         _LOG.debug("traceback", exc_info=True)
         # Logs are kept, and paths are named after patients.
@@ -140,14 +142,14 @@ def _plainly(line: str) -> str:
     )
 
 
-def _given(path: object, arguments: Sequence[str]) -> str | None:
+def _argument_of(path: object, arguments: Sequence[str]) -> str | None:
     """The argument that a path lies at or below: what the caller wrote may be shown to them."""
     if not isinstance(path, (str, os.PathLike)):
         return None
     there = Path(path).absolute()
     words = [argument.rpartition("=")[2] for argument in arguments]
-    found = [word for word in words if word and there.is_relative_to(Path(word).absolute())]
-    return max(found, key=lambda word: len(Path(word).absolute().parts), default=None)
+    holding = [word for word in words if word and there.is_relative_to(Path(word).absolute())]
+    return max(holding, key=lambda word: len(Path(word).absolute().parts), default=None)
 
 
 def _overview() -> str:

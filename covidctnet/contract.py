@@ -49,7 +49,7 @@ class PredictorInfo:
         preprocessing: Digest of the settings that a study in a work folder must be preprocessed
             with for `Predictor.prepare` to take it; empty where it takes none.
         caveat: What must be said with every answer; empty where nothing must.
-        seen: What the weights have learned from, in words.
+        trained_on: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
         card: Of the weights.
     """
@@ -59,7 +59,7 @@ class PredictorInfo:
     digest: str
     classes: Classes
     caveat: str = ""
-    seen: str = ""
+    trained_on: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     preprocessing: str = ""
@@ -87,7 +87,7 @@ class PredictorInfo:
             digest or weights.digest,
             weights.classes,
             weights.caveat,
-            weights.seen,
+            weights.trained_on,
             provenance,
             weights.card,
             preprocessing,
@@ -172,6 +172,7 @@ class System:
         weights: Gives the type of its weights; called when they are loaded, as it imports torch.
         load: Makes a predictor of weights.
         stages: Training runs, in their order.
+        has_denoiser: Whether a stage learns from Controls alone, which `preprocess` sets aside.
         former_names: What entries of its cards and networks were called in older cards, by what
             they are called now.
     """
@@ -187,6 +188,7 @@ class System:
     weights: Callable[[], type[Weights]]
     load: Callable[[Weights, RunSettings], Predictor]
     stages: tuple[Stage, ...] = ()
+    has_denoiser: bool = False
     former_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -382,16 +382,16 @@ _RESTORED = (LesionVolume, SliceScores, Regions, QualityFindings)
 _HELD: Mapping[str, type] = {"regions": Region, "boxes": Box, "findings": Finding}
 
 
-def evidence_from(told: Mapping[str, Any]) -> Evidence | None:
+def evidence_from(record: Mapping[str, Any]) -> Evidence | None:
     """The evidence that `Evidence.to_dict` told of; None for what is nothing without its voxels.
 
     Raises:
         KeyError, TypeError, ValueError: If it is not what that function gave.
     """
-    kind = next((kind for kind in _RESTORED if _name(kind) == told["type"]), None)
+    kind = next((kind for kind in _RESTORED if _name(kind) == record["type"]), None)
     if kind is None:
         return None
-    values = {f.name: told[f.name] for f in fields(kind) if f.name not in kind.VOXELS}
+    values = {f.name: record[f.name] for f in fields(kind) if f.name not in kind.VOXELS}
     for name, value in values.items():
         if name in _HELD:
             values[name] = tuple(_HELD[name](**one) for one in value)

@@ -38,7 +38,7 @@ _SUFFIXES = (_SUFFIX, ".part")
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     """Write a file so that no reader ever sees a part of it.
 
-    The bytes go to a temporary file beside `path`, which takes its name once they are all on disk.
+    The bytes go to a temporary file next to `path`, which takes its name once they are all on disk.
 
     Args:
         path: The file to write or replace; its folder exists.
@@ -95,11 +95,11 @@ def claim_folder(folder: Path, plan_file: str, plan: object, *, what: str) -> No
     Raises:
         UsageError: If it holds something else, or another plan's files.
     """
-    told = json.loads(json.dumps(plan))
+    plain = json.loads(json.dumps(plan))
     file = folder / plan_file
     if file.is_file():
         try:
-            same = json.loads(file.read_text(encoding="utf-8")) == told
+            same = json.loads(file.read_text(encoding="utf-8")) == plain
         except ValueError:
             same = False
         if not same:
@@ -108,7 +108,7 @@ def claim_folder(folder: Path, plan_file: str, plan: object, *, what: str) -> No
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError(f"expected a new or empty folder for the {what}, got one with other files")
     make_folder(folder)
-    write_whole(file, json.dumps(told, indent=1) + "\n")
+    write_whole(file, json.dumps(plain, indent=1) + "\n")
 
 
 def unwritable(what: str, error: OSError) -> StorageError:
@@ -119,10 +119,10 @@ def unwritable(what: str, error: OSError) -> StorageError:
         error: What the system said.
     """
     # pydicom raises the error again without its number; the first of the chain has it.
-    told: BaseException | None = error
-    while told is not None and not getattr(told, "strerror", None):
-        told = told.__cause__ or told.__context__
-    reason = getattr(told, "strerror", None) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None and not getattr(cause, "strerror", None):
+        cause = cause.__cause__ or cause.__context__
+    reason = getattr(cause, "strerror", None) or type(error).__name__
     return StorageError(
         f"expected to write {what}, got: {reason}. Make room or pick another folder, then run "
         "again: what was finished is kept."

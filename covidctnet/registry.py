@@ -9,10 +9,10 @@ cannot be imported does not stop the others.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from covidctnet.contract import System
@@ -48,27 +48,34 @@ def find_system(name: str) -> System:
             "that adds the other, or give it another name."
         )
     try:
-        found = sources[0]()
-    except Exception as error:  # a system of somebody else may fail in any way
+        system = sources[0]()
+    except (Exception, SystemExit) as error:  # a system of somebody else may fail in any way
+        reason = " ".join(str(error).split())  # may have several lines
         raise UsageError(
-            f"the system {name} cannot be imported ({type(error).__name__}: {error!s:.200}). "
+            f"the system {name} cannot be imported ({type(error).__name__}: {reason:.200}). "
             "Repair or uninstall it; the other systems work without it."
         ) from error
-    if not isinstance(found, System) or found.name != name:
-        what = f"one named {found.name}" if isinstance(found, System) else type(found).__name__
+    if not isinstance(system, System) or system.name != name:
+        what = f"one named {system.name}" if isinstance(system, System) else type(system).__name__
         raise UsageError(f"expected a System named {name}, got {what}. Correct its SYSTEM.")
-    return found
+    return system
 
 
 def _sources() -> Mapping[str, list[Callable[[], object]]]:
     """How to get each system, by its name."""
-    found: dict[str, list[Callable[[], object]]] = {}
+    sources: dict[str, list[Callable[[], object]]] = {}
     for module in pkgutil.iter_modules([str(_FOLDER)]):
         if module.ispkg:
-            found.setdefault(module.name, []).append(partial(_of_folder, module.name))
-    for point in entry_points(group=GROUP):
-        found.setdefault(point.name, []).append(point.load)
-    return found
+            sources.setdefault(module.name, []).append(partial(_of_folder, module.name))
+    for point in _announced(entry_points):
+        sources.setdefault(point.name, []).append(point.load)
+    return sources
+
+
+@cache
+def _announced(read: Callable[..., Iterable[EntryPoint]]) -> tuple[EntryPoint, ...]:
+    """Systems of other packages; once a process, as it reads the metadata of every package."""
+    return tuple(read(group=GROUP))
 
 
 def _of_folder(name: str) -> object:

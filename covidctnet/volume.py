@@ -56,8 +56,8 @@ class Source:
     @property
     def host(self) -> str:
         """The mark of the scan that lesions were painted into; empty for any other, or unknown."""
-        found = [note for note in self.notes if note.startswith(PAINTED_INTO)]
-        return found[0].removeprefix(PAINTED_INTO) if found else ""
+        hosts = [note for note in self.notes if note.startswith(PAINTED_INTO)]
+        return hosts[0].removeprefix(PAINTED_INTO) if hosts else ""
 
 
 def source_of(values: Mapping[str, Any]) -> Source:

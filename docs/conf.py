@@ -39,7 +39,7 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"covidctnet {release}"
-# The report and the card of the shipped weights stand beside the pages.
+# The report and the card of the shipped weights stand next to the pages.
 html_extra_path = ["measured/compact"]
 html_show_copyright = False
 html_show_sourcelink = False

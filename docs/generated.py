@@ -191,7 +191,7 @@ def trials() -> str:
 
 
 def exactness() -> str:
-    """Fast paths beside the plain one, once they have been compared."""
+    """Fast paths against the plain one, once they have been compared."""
     return _measured("exactness.md", "Not compared yet: `make exactness` does.")
 
 

@@ -484,3 +484,13 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
     )
     assert done.returncode == 0
     assert result.read_bytes() == b""
+
+
+def test_an_option_of_training_is_read_by_its_former_name_too(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "covidctnet.training.run.train", lambda _, words, program: read.append(words)
+    )
+    for name in ("--checkpoint", "--keep"):
+        assert main(["train", "resnet50_slices", "classifier", f"{name}=last", "--work", "x"]) == 0
+    assert read == 2 * [["--checkpoint=last", "--data.work", "x"]]

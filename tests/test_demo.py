@@ -53,8 +53,8 @@ def test_the_demo_shows_a_page_of_the_shipped_weights_before_it_trains(printed, 
 
 
 def test_the_demo_says_that_it_trains_before_it_does(printed):
-    said = position(printed, "trains two toy networks on phantoms")
-    assert said < position(printed, "CALL phantom -o runs/demo/c")
+    announced = position(printed, "trains two toy networks on phantoms")
+    assert announced < position(printed, "CALL phantom -o runs/demo/c")
 
 
 def test_the_demo_promises_no_time_that_nobody_measured():

@@ -60,9 +60,9 @@ def codes_of(module):
 
 def test_every_error_code_of_the_source_is_told_and_no_other():
     raised = {c for m in SOURCES for c in codes_of(m) if isinstance(c, str) and CODE.fullmatch(c)}
-    told = {cell for cell in first_cells("reference/errors.md") if CODE.fullmatch(cell)}
+    documented = {cell for cell in first_cells("reference/errors.md") if CODE.fullmatch(cell)}
     assert "SLICE_GAP" in raised
-    assert told == raised
+    assert documented == raised
 
 
 def test_every_error_that_stops_everything_is_told():
@@ -76,25 +76,25 @@ def test_every_flag_is_told_and_no_other():
     others = (package / "chest/gate.py", package / "systems/covidctnet/predictor.py")
     for module in [*(package / "io").rglob("*.py"), *others]:
         text = module.read_text()
-        raised |= set(re.findall(r"(?:flags|found)\.add\(\"([a-z_]+)\"\)", text))
+        raised |= set(re.findall(r"(?:flags|names)\.add\(\"([a-z_]+)\"\)", text))
         raised |= set(re.findall(r"(?:return|=) \(\"([a-z_]+)\",\) if", text))
     page = (DOCS / "reference/results.md").read_text()
     table = page[page.index("## Flags") : page.index("## results.json")]
-    told = set(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE))
+    documented = set(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE))
     assert "lungs_cut" in raised
-    assert told == raised
+    assert documented == raised
 
 
 def test_every_column_and_status_of_the_results_is_told():
-    told = first_cells("reference/results.md")
-    assert set(columns(CHEST_CT)) <= told
-    assert set(STATUS_WORDS) <= told
+    documented = first_cells("reference/results.md")
+    assert set(columns(CHEST_CT)) <= documented
+    assert set(STATUS_WORDS) <= documented
 
 
 def test_every_public_name_is_told():
     page = (DOCS / "reference/api.md").read_text()
-    told = set(re.findall(r"auto\w+:: covidctnet\.(\w+)$", page, re.MULTILINE))
-    assert told == set(covidctnet.__all__) - {"__version__"}
+    documented = set(re.findall(r"auto\w+:: covidctnet\.(\w+)$", page, re.MULTILINE))
+    assert documented == set(covidctnet.__all__) - {"__version__"}
 
 
 def test_every_command_has_a_summary(generated):

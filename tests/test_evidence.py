@@ -53,10 +53,10 @@ of_voxels = pytest.mark.parametrize("evidence", SPATIAL, ids=lambda one: type(on
 
 @by_type
 def test_evidence_survives_json_without_its_voxels(evidence):
-    told = json.loads(json.dumps(evidence.to_dict(), allow_nan=False))
-    assert told == evidence.to_dict()
-    assert not set(evidence.VOXELS) & told.keys()
-    restored = evidence_from(told)
+    data = json.loads(json.dumps(evidence.to_dict(), allow_nan=False))
+    assert data == evidence.to_dict()
+    assert not set(evidence.VOXELS) & data.keys()
+    restored = evidence_from(data)
     if isinstance(evidence, Regions):
         assert restored == replace(evidence, over=None)
     else:
@@ -93,12 +93,12 @@ def test_the_lines_say_what_was_found():
 
 def test_words_from_outside_are_text():
     hostile = "<script>x</script>"
-    given = [
+    evidence = [
         QualityFindings((Finding(hostile, hostile, hostile),)),
         SliceScores((0.1, 0.2), label=hostile),
         Regions(label=hostile, boxes=(), slices=()),
     ]
-    for one in given:
+    for one in evidence:
         assert "<script" not in draw(one).lines
 
 

@@ -173,7 +173,7 @@ def test_answers_of_a_model_can_be_pickled_with_all_that_was_kept(model, chest):
     answer = model(chest, keep="volumes")
     again = pickle.loads(pickle.dumps(answer))
     assert again == answer
-    kept = again.find(Panels)
-    assert np.array_equal(kept["residual"], answer.find(Panels)["residual"])
-    assert not kept["residual"].flags.writeable
+    panels = again.find(Panels)
+    assert np.array_equal(panels["residual"], answer.find(Panels)["residual"])
+    assert not panels["residual"].flags.writeable
     assert "data:image/webp" in again._repr_html_()

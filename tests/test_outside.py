@@ -26,11 +26,11 @@ def lesions():
     affine[:3, 3] = [20, 0, 0]  # the crop begins ten slices higher
     unit = Volume(np.zeros((20, 40, 40), np.float32), affine, "unit", Source("s"), (), (-1000, 400))
     half = box((20, 40, 40), slice(0, 10), slice(0, 40), slice(0, 40))
-    seen = {
+    scans = {
         "network": ChestScan(unit, np.ones(unit.shape, bool), NO_CHEST),
         "density alone": ChestScan(unit, half, NO_CHEST),
     }
-    return list(lesions_of("s", "drawn", volume, deep | border, lungs, seen))
+    return list(lesions_of("s", "drawn", volume, deep | border, lungs, scans))
 
 
 def test_what_the_mask_or_the_crop_leaves_out_is_outside(lesions):

@@ -195,19 +195,19 @@ def assert_silent(text):
 
 def test_no_mark_reaches_a_volume_an_error_or_a_log(archive, caplog, capfd):
     caplog.set_level(logging.DEBUG)
-    told = []
-    found = find_studies(archive)
-    assert len(found) >= len(FAULTS) + 5
+    texts = []
+    studies = find_studies(archive)
+    assert len(studies) >= len(FAULTS) + 5
     for folder in sorted(archive.iterdir()):
         try:
             volume = read_volume(folder)
         except StudyError as error:
-            told.append(f"{error} {error.message} {error.study} {error!r}")
+            texts.append(f"{error} {error.message} {error.study} {error!r}")
         else:
-            told.append(f"{volume.source} {volume.steps} {volume!r}")
-    assert any("Source(" in text for text in told)
-    assert sum("Source(" not in text for text in told) >= len(FAULTS)
-    assert_silent(" ".join([*told, caplog.text, *capfd.readouterr()]))
+            texts.append(f"{volume.source} {volume.steps} {volume!r}")
+    assert any("Source(" in text for text in texts)
+    assert sum("Source(" not in text for text in texts) >= len(FAULTS)
+    assert_silent(" ".join([*texts, caplog.text, *capfd.readouterr()]))
 
 
 def test_no_mark_reaches_results_but_the_path_in_the_table(archive, tmp_path, caplog, capfd):
@@ -217,10 +217,10 @@ def test_no_mark_reaches_results_but_the_path_in_the_table(archive, tmp_path, ca
     assert counts.answered >= 1
     assert_silent(" ".join([caplog.text, *capfd.readouterr(), str(counts)]))
     assert_silent((out / "index.html").read_text())
-    told = json.loads((out / "results.json").read_text())
-    for study in told["studies"]:
+    results = json.loads((out / "results.json").read_text())
+    for study in results["studies"]:
         assert WORD in study.pop("source_path")
-    assert_silent(json.dumps(told))
+    assert_silent(json.dumps(results))
     for row in (out / "results.csv").read_text().splitlines()[1:]:
         assert row.count(WORD) == row.split(",")[1].count(WORD)
 
@@ -268,9 +268,9 @@ def test_no_mark_reaches_what_training_keeps(tmp_path, caplog, capfd):
     done = prepare(data, work, settings=settings, split=SplitSettings())
     assert len(done.failures) == 1
     assert_silent(" ".join([caplog.text, *capfd.readouterr(), str(done.failures)]))
-    kept = [file for file in work.rglob("*") if file.is_file() and file.name != "refused.csv"]
-    assert len(kept) >= 9
-    for file in kept:
+    files = [file for file in work.rglob("*") if file.is_file() and file.name != "refused.csv"]
+    assert len(files) >= 9
+    for file in files:
         content = file.read_bytes()
         assert not any(secret.encode() in content for secret in SECRETS[:5])
         assert_silent(str(file.relative_to(work)))

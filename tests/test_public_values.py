@@ -71,11 +71,11 @@ def test_an_array_is_named_after_its_content_and_its_reader(hu, scan):
 
 
 def test_the_array_that_was_given_is_neither_locked_nor_changed(hu):
-    given = hu.astype(np.float64)
-    given[0, 0, 0] = -3024
-    volume = Volume.from_array(given, SPACING)
-    assert given[0, 0, 0] == -3024
-    given[0, 0, 0] = 7
+    original = hu.astype(np.float64)
+    original[0, 0, 0] = -3024
+    volume = Volume.from_array(original, SPACING)
+    assert original[0, 0, 0] == -3024
+    original[0, 0, 0] = 7
     assert volume.array[0, 0, 0] == -1024
 
 
@@ -99,9 +99,9 @@ def test_the_array_that_was_given_is_neither_locked_nor_changed(hu):
     ],
 )
 def test_an_array_that_cannot_be_a_scan_is_refused_with_what_was_expected(hu, change, message):
-    given = {"array": hu, "spacing": SPACING, **change}
+    arguments = {"array": hu, "spacing": SPACING, **change}
     with pytest.raises(UsageError, match=f"^expected .*{message}"):
-        Volume.from_array(given.pop("array"), **given)
+        Volume.from_array(arguments.pop("array"), **arguments)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_a_full_disk_leaves_no_part_of_a_saved_file(scan, tmp_path, monkeypatch)
 
 
 def test_numpy_sees_the_voxels_without_a_copy_and_cannot_write_them(scan):
-    seen = np.asarray(scan)
-    assert np.shares_memory(seen, scan.array)
-    assert not seen.flags.writeable
+    view = np.asarray(scan)
+    assert np.shares_memory(view, scan.array)
+    assert not view.flags.writeable
     assert np.shares_memory(np.array(scan, copy=False), scan.array)
 
 
@@ -303,13 +303,13 @@ def test_an_answer_as_a_dict_has_the_same_keys_whatever_is_known():
 
 def test_an_answer_as_a_dict_survives_json():
     prediction = full_answer(images())
-    told = json.loads(json.dumps(prediction.to_dict(), allow_nan=False))
-    assert told == prediction.to_dict()
-    assert told["probabilities"] == {"control": 0.2, "covid19": 0.7, "cap": 0.1}
-    assert (told["label"], told["status"]) == ("covid19", "abstained")
-    assert told["prediction_set"] == ["control", "covid19"]
-    assert told["acquisition"] == {"slice_mm": 6.0, "kernel": "lung"}
-    lesions, panels = told["evidence"]
+    data = json.loads(json.dumps(prediction.to_dict(), allow_nan=False))
+    assert data == prediction.to_dict()
+    assert data["probabilities"] == {"control": 0.2, "covid19": 0.7, "cap": 0.1}
+    assert (data["label"], data["status"]) == ("covid19", "abstained")
+    assert data["prediction_set"] == ["control", "covid19"]
+    assert data["acquisition"] == {"slice_mm": 6.0, "kernel": "lung"}
+    lesions, panels = data["evidence"]
     assert (lesions["type"], lesions["share"]) == ("lesion_volume", pytest.approx(0.1))
     assert len(lesions["regions"]) == 6
     assert panels["names"] == ["input", "denoised", "residual"] and "images" not in panels
@@ -317,16 +317,16 @@ def test_an_answer_as_a_dict_survives_json():
 
 def test_numbers_of_numpy_in_an_answer_become_plain_ones():
     traits = (("slice_mm", np.float32(6.0)), ("kvp", np.int64(120)))
-    told = answer(acquisition=traits, ood_score=np.float32(0.5)).to_dict()
-    assert json.loads(json.dumps(told))["acquisition"] == {"slice_mm": 6.0, "kvp": 120.0}
+    data = answer(acquisition=traits, ood_score=np.float32(0.5)).to_dict()
+    assert json.loads(json.dumps(data))["acquisition"] == {"slice_mm": 6.0, "kvp": 120.0}
 
 
 def test_what_no_number_can_tell_is_none_in_the_dict():
     empty = LesionVolume(0.1, (Region("right", "upper", 0.0, 0.0),))
-    told = answer(evidence=(empty,), ood_score=math.inf).to_dict()
-    assert told["evidence"][0]["share"] is None
-    assert told["ood_score"] is None
-    json.dumps(told, allow_nan=False)
+    data = answer(evidence=(empty,), ood_score=math.inf).to_dict()
+    assert data["evidence"][0]["share"] is None
+    assert data["ood_score"] is None
+    json.dumps(data, allow_nan=False)
 
 
 def test_the_text_of_a_volume_is_one_line_with_size_spacing_and_study(scan):

@@ -25,14 +25,14 @@ def slices():
     lungs = np.zeros((3, 40, 40), dtype=bool)
     lungs[:, 5:35, 5:35] = True
     clean = np.where(lungs, 0.1, 0.8).astype(np.float32)
-    given = clean.copy()
-    given[1, 10:20, 10:20] += 0.4
-    return given, clean, lungs
+    noisy = clean.copy()
+    noisy[1, 10:20, 10:20] += 0.4
+    return noisy, clean, lungs
 
 
 def test_a_patch_that_was_taken_away_is_what_its_slice_scores(slices):
-    given, clean, lungs = slices
-    scores = score_slices(a_unit(given), clean, lungs, voxel_mm2=2.5)
+    noisy, clean, lungs = slices
+    scores = score_slices(a_unit(noisy), clean, lungs, voxel_mm2=2.5)
     # The rim of three voxels is left out: 24 x 24 remain, and the whole patch lies in them.
     assert scores.voxels.tolist() == [576, 576, 576]
     assert scores.residual_share.tolist() == pytest.approx([0, 100 / 576, 0])
@@ -43,12 +43,12 @@ def test_a_patch_that_was_taken_away_is_what_its_slice_scores(slices):
 
 
 def test_what_was_added_or_lies_outside_the_lungs_scores_nothing(slices):
-    given, clean, lungs = slices
-    assert score_slices(a_unit(clean), given, lungs).residual_mean.max() == 0
-    outside = given + np.where(lungs, 0, 0.15).astype(np.float32)
+    noisy, clean, lungs = slices
+    assert score_slices(a_unit(clean), noisy, lungs).residual_mean.max() == 0
+    outside = noisy + np.where(lungs, 0, 0.15).astype(np.float32)
     assert np.allclose(
         score_slices(a_unit(outside), clean, lungs).residual_mean,
-        score_slices(a_unit(given), clean, lungs).residual_mean,
+        score_slices(a_unit(noisy), clean, lungs).residual_mean,
     )
 
 
@@ -60,8 +60,8 @@ def test_the_threshold_is_the_one_told(slices):
 
 
 def test_slices_without_lungs_score_zero(slices):
-    given, clean, lungs = slices
-    scores = score_slices(a_unit(given), clean, lungs & False)
+    noisy, clean, lungs = slices
+    scores = score_slices(a_unit(noisy), clean, lungs & False)
     assert not scores.residual_share.any()
     assert scores.whole("residual_mean") == 0
 
@@ -82,8 +82,8 @@ def test_intervals_of_independent_slices_cover_the_truth_about_as_often_as_they_
     positive = np.arange(120) % 2 == 0
     inside = 0
     for _ in range(60):
-        found = blocked_auc(positive, draw.normal(0, 1, 120) + positive, block=1, rng=draw)
-        inside += found.low <= 0.760 <= found.high
+        estimate = blocked_auc(positive, draw.normal(0, 1, 120) + positive, block=1, rng=draw)
+        inside += estimate.low <= 0.760 <= estimate.high
     assert inside >= 51  # binomial of 60 and 0.95: fewer happens once in 500 times
 
 
@@ -95,9 +95,9 @@ def test_one_kind_of_slices_gives_no_figure():
 
 @pytest.mark.parametrize("wrong", [{"block": 0}, {"positive": np.ones((2, 2), bool)}])
 def test_what_makes_no_sense_is_refused(wrong):
-    given = {"positive": np.ones(4, bool), "scores": np.ones(4), "block": 2, **wrong}
+    arguments = {"positive": np.ones(4, bool), "scores": np.ones(4), "block": 2, **wrong}
     with pytest.raises(ValueError, match="expected two arrays of one shape"):
-        blocked_auc(given["positive"], given["scores"], block=given["block"], rng=rng())
+        blocked_auc(arguments["positive"], arguments["scores"], block=arguments["block"], rng=rng())
 
 
 @pytest.fixture
@@ -125,8 +125,8 @@ def test_the_judge_compares_the_residual_with_the_marked_slices(scans, tmp_path,
     # Density alone sees the patch of -500 HU that the chest was given.
     assert float(first.split("|")[6].split()[0]) == pytest.approx(1.0)
     assert "no labels" in second
-    told = [line for line in text.splitlines() if line.startswith("| CAP/p1 | w |")]
-    assert sum(float(cell) for cell in told[0].split("|")[3:6]) == pytest.approx(1, abs=0.002)
+    lines = [line for line in text.splitlines() if line.startswith("| CAP/p1 | w |")]
+    assert sum(float(cell) for cell in lines[0].split("|")[3:6]) == pytest.approx(1, abs=0.002)
 
 
 def test_labels_that_lie_elsewhere_are_refused(scans, tmp_path, capsys):

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from covidctnet import registry
+from covidctnet import registry, systems
 from covidctnet.classes import Classes
 from covidctnet.contract import Stage, System
 from covidctnet.errors import UsageError
@@ -37,8 +37,8 @@ def announce(monkeypatch):
     """Entry points of other packages."""
 
     def put(**points):
-        found = [EntryPoint(n, v, registry.GROUP) for n, v in points.items()]
-        monkeypatch.setattr(registry, "entry_points", lambda group: found)
+        entries = [EntryPoint(n, v, registry.GROUP) for n, v in points.items()]
+        monkeypatch.setattr(registry, "entry_points", lambda group: entries)
 
     return put
 
@@ -72,6 +72,33 @@ def test_a_broken_system_is_told_in_one_line_and_the_others_work(announce, point
     announce(toy=point)
     with pytest.raises(UsageError, match=said) as caught:
         find_system("toy")
+    assert "\n" not in str(caught.value)
+    assert find_system("covidctnet").name == "covidctnet"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "reason"),
+    [
+        ("a_missing", "import no_such_module", "ModuleNotFoundError"),
+        ("a_syntax", "SYSTEM = (", "SyntaxError"),
+        ("an_empty", "", "AttributeError"),
+        ("a_leaving", "raise SystemExit(3)", "SystemExit: 3"),
+        ("a_long", "raise ImportError('one\\ntwo')", "ImportError: one two"),
+    ],
+)
+def test_a_folder_that_cannot_be_imported_is_told_in_one_line_and_the_others_work(
+    tmp_path, monkeypatch, name, code, reason
+):
+    (tmp_path / "covidctnet").symlink_to(registry._FOLDER / "covidctnet")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(code)
+    monkeypatch.setattr(registry, "_FOLDER", tmp_path)
+    monkeypatch.setattr(systems, "__path__", [*systems.__path__, str(tmp_path)])
+    assert set(system_names()) == {"covidctnet", name}
+    with pytest.raises(
+        UsageError, match=f"the system {name} cannot be imported .{reason}"
+    ) as caught:
+        find_system(name)
     assert "\n" not in str(caught.value)
     assert find_system("covidctnet").name == "covidctnet"
 

@@ -40,14 +40,14 @@ def model(monkeypatch):
 def test_a_patient_of_several_studies_is_counted_once(model, monkeypatch):
     archive = [entry("a", "one"), entry("b", "one"), entry("c", "two"), entry("d", "one")]
     monkeypatch.setattr(run, "read_cohort", lambda *data: archive)
-    found = answer_archive([Path("x")], model)
-    assert [p.study for p in found.patients] == ["a", "c"]
-    assert found.left_out == {AGAIN: 2}
+    answered = answer_archive([Path("x")], model)
+    assert [p.study for p in answered.patients] == ["a", "c"]
+    assert answered.left_out == {AGAIN: 2}
 
 
 def test_the_next_study_takes_the_place_of_one_that_cannot_be_read(model, monkeypatch):
     archive = [entry("broken", "one"), entry("b", "one")]
     monkeypatch.setattr(run, "read_cohort", lambda *data: archive)
-    found = answer_archive([Path("x")], model)
-    assert [p.study for p in found.patients] == ["b"]
-    assert found.left_out == {"CORRUPT_FILE": 1}
+    answered = answer_archive([Path("x")], model)
+    assert [p.study for p in answered.patients] == ["b"]
+    assert answered.left_out == {"CORRUPT_FILE": 1}

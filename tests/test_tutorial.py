@@ -17,8 +17,8 @@ if not PAGE.is_file():
 def blocks():
     """Every Python block of the page, with the blank lines above it, so that lines are right."""
     text = PAGE.read_text()
-    for found in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield "\n" * (text[: found.start(1)].count("\n")) + found[1]
+    for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield "\n" * (text[: match.start(1)].count("\n")) + match[1]
 
 
 def test_every_block_of_the_tutorial_runs_after_those_before_it(tmp_path, monkeypatch, capsys):
@@ -26,9 +26,9 @@ def test_every_block_of_the_tutorial_runs_after_those_before_it(tmp_path, monkey
     monkeypatch.setattr(bundle, "weights_root", lambda: tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     names = {}
-    found = list(blocks())
-    assert len(found) > 8
-    for block in found:
+    pieces = list(blocks())
+    assert len(pieces) > 8
+    for block in pieces:
         exec(compile(block, str(PAGE), "exec"), names)
     printed = capsys.readouterr().out
     assert "NOT_HU" in printed

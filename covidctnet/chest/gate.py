@@ -31,7 +31,7 @@ MIN_LUNGS_LENGTH_MM = 80.0
 GAS_BELOW_HU = -950.0
 MAX_GAS_SHARE = 0.85
 # The smaller lung holds two thirds of the larger one in nine real chests, and its middle lies
-# 116 mm beside the other's or more. One lung alone, or a crop around it, is no chest.
+# 116 mm next to the other's or more. One lung alone, or a crop around it, is no chest.
 MIN_OTHER_LUNG = 0.05
 MIN_LUNGS_APART_MM = 50.0
 # Lungs are told apart on a grid of about this size.
@@ -227,16 +227,16 @@ def _blood_hu(array: np.ndarray, lungs: np.ndarray, *, low: float, high: float) 
     rows = np.flatnonzero(lungs.any(axis=(0, 2)))
     front = rows[0] + int(BLOOD_DEPTH * (rows[-1] - rows[0]))
     mask = lungs[first : last + 1, :front]
-    beside = np.maximum.accumulate(mask, axis=2)
-    beside &= np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
-    places = _squares(array[first : last + 1, :front])[_squares(beside & ~mask).all(axis=1)]
+    between = np.maximum.accumulate(mask, axis=2)
+    between &= np.maximum.accumulate(mask[:, :, ::-1], axis=2)[:, :, ::-1]
+    places = _squares(array[first : last + 1, :front])[_squares(between & ~mask).all(axis=1)]
     if len(places) < MIN_BLOOD_PLACES:
         return 0.0
     mean = low + (high - low) * places.mean(axis=1, dtype=np.float64)
     rough = (high - low) * places.std(axis=1, dtype=np.float64)
     is_soft = (mean > BLOOD_RANGE_HU[0]) & (mean < BLOOD_RANGE_HU[1]) & (rough < BLOOD_ROUGHNESS_HU)
-    found = mean[is_soft]
-    return float(np.quantile(found, 0.75)) if len(found) >= MIN_BLOOD_PLACES else 0.0
+    means = mean[is_soft]
+    return float(np.quantile(means, 0.75)) if len(means) >= MIN_BLOOD_PLACES else 0.0
 
 
 def _squares(array: np.ndarray) -> np.ndarray:

@@ -73,13 +73,13 @@ def apportion(count: int, shares: Sequence[float]) -> list[int]:
     """
     ideal = [count * share / sum(shares) for share in shares]
     least = 1 if count >= len(shares) else 0
-    found = [max(int(value), least) for value in ideal]
-    while sum(found) != count:
-        step = 1 if sum(found) < count else -1
-        able = [i for i, n in enumerate(found) if step > 0 or n > least]
-        furthest = max(able, key=lambda i: step * (ideal[i] - found[i]))
-        found[furthest] += step
-    return found
+    numbers = [max(int(value), least) for value in ideal]
+    while sum(numbers) != count:
+        step = 1 if sum(numbers) < count else -1
+        able = [i for i, n in enumerate(numbers) if step > 0 or n > least]
+        furthest = max(able, key=lambda i: step * (ideal[i] - numbers[i]))
+        numbers[furthest] += step
+    return numbers
 
 
 def spread(rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
@@ -126,8 +126,8 @@ def spread(rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
 
     for row, need in enumerate(needs):
         for _ in range(need):
-            found = raise_one(row, set())
-            assert found, "controlled rounding always has a solution"
+            is_raised = raise_one(row, set())
+            assert is_raised, "controlled rounding always has a solution"
     return [[n + (c in up[r]) for c, n in enumerate(cells)] for r, cells in enumerate(table)]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import read_table
 from covidctnet.io.discover import Study, find_studies
@@ -54,19 +55,20 @@ class _Row:
     lesions: Path | None = None
 
 
-def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
+def read_cohort(*roots: Path, classes: Sequence[Classes] = (CHEST_CT,)) -> tuple[CohortStudy, ...]:
     """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
     optionally, site, split and lesions (path of a NIfTI mask, for evaluations). Without it, folders
-    ``Control``, ``Covid-19`` and ``CAP`` (case does not matter) hold a folder or file a patient;
-    folders of other names hold no scans.
+    named after the classes, such as ``Control``, ``Covid-19`` and ``CAP`` (case does not matter),
+    hold a folder or file a patient; folders of other names hold no scans.
 
     Patients of the same name in two archives are taken for the same patient, as the safe side is:
     a patient never is in two splits.
 
     Args:
         roots: The archives.
+        classes: Of the labels; of several sets, the first that knows a label decides.
 
     Returns:
         Sorted by archive and path; a patient may have several studies.
@@ -82,44 +84,60 @@ def read_cohort(*roots: Path) -> tuple[CohortStudy, ...]:
                 f"expected the folder of a labelled archive, got {str(root)!r}. Check the path."
             )
         table = root / "cohort.csv"
-        found = _rows_of_table(root, table) if table.is_file() else _rows_of_folders(root)
+        listed = (
+            _rows_of_table(root, table, classes)
+            if table.is_file()
+            else _rows_of_folders(root, classes)
+        )
         of_many = f" of archive {number}" if len(roots) > 1 else ""
-        rows += [replace(r, root=root, where=r.where + of_many) for r in found]
+        rows += [replace(r, root=root, where=r.where + of_many) for r in listed]
     _check_patients(rows)
     cohort = _apart([study for row in rows for study in _studies(row)])
-    seen: dict[str, str] = {}
+    places: dict[str, str] = {}
     for entry, where in cohort:
-        if entry.study.id in seen:
+        if entry.study.id in places:
             raise CohortError(
-                f"{where} and {seen[entry.study.id]} hold the same study. Remove one of them."
+                f"{where} and {places[entry.study.id]} hold the same study. Remove one of them."
             )
-        seen[entry.study.id] = where
+        places[entry.study.id] = where
     order = {Path(root): number for number, root in enumerate(roots)}
     return tuple(
         sorted((e for e, _ in cohort), key=lambda e: (order[e.root], str(e.path), e.study.id))
     )
 
 
-def _rows_of_folders(root: Path) -> Iterator[_Row]:
+def _parse(text: str, classes: Sequence[Classes]) -> Label:
+    for known in classes:
+        with suppress(CohortError):
+            return known.parse(text)
+    raise CohortError(f"unknown label {text!r}; known labels are {_titles(classes)}")
+
+
+def _titles(classes: Sequence[Classes], *, mark: str = "") -> str:
+    titles = dict.fromkeys(title for known in classes for title in known.titles)
+    return ", ".join(f"{title}{mark}" for title in titles)
+
+
+def _rows_of_folders(root: Path, classes: Sequence[Classes]) -> Iterator[_Row]:
     folders: dict[Path, Label] = {}
     others: list[Path] = []
     for folder in _entries(root, "the archive"):
         if folder.is_dir():
             try:
-                folders[folder] = CHEST_CT.parse(folder.name)
+                folders[folder] = _parse(folder.name, classes)
             except CohortError:
                 others.append(folder)
     if not folders:
-        names = ", ".join(f"{label.title}/" for label in CHEST_CT)
         raise CohortError(
-            f"expected {names} or cohort.csv in the archive, got none of them. Add one."
+            f"expected {_titles(classes, mark='/')} or cohort.csv in the archive, got none of "
+            "them. Add one."
         )
     for number, folder in enumerate(others, start=1):
-        if found := len(find_studies(folder)):
+        if count := len(find_studies(folder)):
             raise CohortError(
-                f"folder {number} of {len(others)} in the archive that name no class holds {found} "
-                f"scans; classes are {', '.join(label.title for label in CHEST_CT)}. Rename it, or "
-                "move it out of the archive."
+                f"folder {number} of {len(others)} in the archive that name no class holds {count} "
+                f"scans; classes are {_titles(classes)}. Rename it, or move it out of the "
+                "archive."
             )
     for folder, label in folders.items():
         entries = _entries(folder, f"{folder.name}/")
@@ -136,10 +154,10 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
 def _entries(folder: Path, what: str) -> list[Path]:
     """What lies in a folder, hidden files and links left out."""
     try:
-        found = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError as error:
         raise CohortError(f"{what} cannot be read ({error.strerror}); check its rights") from None
-    return [e for e in found if not e.name.startswith(".") and not e.is_symlink()]
+    return [e for e in entries if not e.name.startswith(".") and not e.is_symlink()]
 
 
 def _patient_name(entry: Path) -> str:
@@ -150,7 +168,7 @@ def _patient_name(entry: Path) -> str:
     return name
 
 
-def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
+def _rows_of_table(root: Path, table: Path, classes: Sequence[Classes]) -> Iterator[_Row]:
     inside = root.resolve()
     for row in read_table(table, _REQUIRED, _OPTIONAL, entry="study").rows:
         where, cells = f"cohort.csv line {row.line}", row.cells
@@ -165,7 +183,7 @@ def _rows_of_table(root: Path, table: Path) -> Iterator[_Row]:
         if cells["lesions"]:
             lesions = _inside(inside, root / cells["lesions"], where, "lesion mask")
         try:
-            label = CHEST_CT.parse(cells["label"])
+            label = _parse(cells["label"], classes)
         except CohortError as error:
             raise CohortError(f"{where}: {error}") from None
         yield _Row(
@@ -208,8 +226,8 @@ def _check_patients(rows: list[_Row]) -> None:
 
 
 def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
-    found = find_studies(row.path)
-    if not found:
+    studies = find_studies(row.path)
+    if not studies:
         raise CohortError(f"{row.where} holds no scan; remove it or add its files")
     return [
         (
@@ -225,7 +243,7 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
             ),
             row.where,
         )
-        for study in found
+        for study in studies
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from covidctnet.classes import Classes
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.schemes import kfold, leave_one_site_out
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
@@ -19,7 +20,7 @@ __all__ = ["divide", "divide_in_folds", "members_of"]
 
 # What training leaves in a work folder.
 _TRAINED = ("lungs", "denoiser", "classifier", "residuals", "weights")
-_ANEW = "Say --anew to draw all again and set aside what was trained."
+_REDRAW = "Add --redraw to draw all again and set aside what was trained."
 
 
 def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
@@ -82,7 +83,7 @@ def members_of(work: Path) -> tuple[tuple[Member, ...], Splits | None]:
     ), previous
 
 
-def divide(work: Path, settings: SplitSettings, *, anew: bool = False) -> Splits:
+def divide(work: Path, settings: SplitSettings, *, redraw: bool = False) -> Splits:
     """Divide the cohort of a work folder once, and write ``splits.json``.
 
     Patients whom the cohort file or an earlier run gave a split keep it.
@@ -90,31 +91,37 @@ def divide(work: Path, settings: SplitSettings, *, anew: bool = False) -> Splits
     Args:
         work: Folder that `covidctnet preprocess` filled.
         settings: Shares and seed.
-        anew: Forget the earlier run. What was trained from it goes into ``former-<digest>/``
-            within the work folder, a work folder of its own: beside the new splits it would be
+        redraw: Forget the earlier run. What was trained from it goes into ``former-<digest>/``
+            within the work folder, a work folder of its own: next to the new splits it would be
             tested on patients that it has seen.
 
     Raises:
         UsageError: If an earlier run drew by other settings, or networks were trained from splits
-            that would change, and `anew` is not said.
+            that would change, and `redraw` is false.
         CohortError: As `make_splits`.
     """
     members, previous = members_of(work)
-    if previous and not anew and previous.settings != settings:
+    settings = _without_denoiser(settings, previous)
+    if previous and not redraw and previous.settings != settings:
         raise UsageError(
             f"expected the settings that splits.json was drawn with ({_words(previous.settings)}), "
-            f"got {_words(settings)}: patients keep their split. {_ANEW}"
+            f"got {_words(settings)}: patients keep their split. {_REDRAW}"
         )
-    splits = make_splits(members, settings, previous=None if anew else previous)
-    _check_moves(work, previous, splits, anew)
-    if anew and (previous is None or _moved(previous, splits)):
+    splits = make_splits(
+        members,
+        settings,
+        previous=None if redraw else previous,
+        classes=_classes_of(work, previous),
+    )
+    _check_moves(work, previous, splits, redraw)
+    if redraw and (previous is None or _moved(previous, splits)):
         _set_aside(work, previous)
     splits.save(work / "splits.json")
     return splits
 
 
 def divide_in_folds(
-    work: Path, settings: SplitSettings, *, folds: int | None = None, anew: bool = False
+    work: Path, settings: SplitSettings, *, folds: int | None = None, redraw: bool = False
 ) -> dict[str, Splits]:
     """Divide the cohort of a work folder in folds, and make a work folder of each.
 
@@ -126,43 +133,56 @@ def divide_in_folds(
         work: Folder that `covidctnet preprocess` filled.
         settings: Shares and seed.
         folds: Number of folds; None leaves out one site after the other.
-        anew: Forget earlier folds; the whole folder of them becomes ``folds-former-<digest>/``.
+        redraw: Forget earlier folds; the whole folder of them becomes ``folds-former-<digest>/``.
 
     Returns:
         Splits by the fold's name.
 
     Raises:
         UsageError: If earlier folds were drawn otherwise, or networks were trained from splits
-            that would change, and `anew` is not said.
+            that would change, and `redraw` is false.
         CohortError: As `kfold` and `leave_one_site_out`.
         StorageError: If the folders cannot be written.
     """
     members, previous = members_of(work)
+    settings, classes = _without_denoiser(settings, previous), _classes_of(work, previous)
     root = work / "folds"
     there = {f.parent.name: Splits.load(f) for f in sorted(root.glob("*/splits.json"))}
-    earlier = {} if anew else there
+    earlier = {} if redraw else there
     if folds is None:
-        found = leave_one_site_out(members, settings, earlier=earlier)
+        drawn = leave_one_site_out(members, settings, earlier=earlier, classes=classes)
     else:
-        kept = None if anew else previous
-        found = kfold(members, settings, folds, previous=kept, earlier=earlier)
+        start = None if redraw else previous
+        drawn = kfold(members, settings, folds, previous=start, earlier=earlier, classes=classes)
     for name, old in earlier.items():
-        new = found.get(name)
+        new = drawn.get(name)
         if new is None or (old.settings, old.fold) != (new.settings, new.fold):
             raise UsageError(
-                f"folds/{name} was drawn otherwise ({old.fold}, {_words(old.settings)}). {_ANEW}"
+                f"folds/{name} was drawn otherwise ({old.fold}, {_words(old.settings)}). {_REDRAW}"
             )
-    for name, new in found.items():
-        _check_moves(root / name, there.get(name), new, anew)
-    if anew and root.exists():
-        told = "".join(splits.digest for splits in there.values())
-        digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    for name, new in drawn.items():
+        _check_moves(root / name, there.get(name), new, redraw)
+    if redraw and root.exists():
+        digests = "".join(splits.digest for splits in there.values())
+        digest = hashlib.sha256(digests.encode()).hexdigest()[:12]
         _rename(root, _unused(work / f"folds-former-{digest}"))
-    for name, splits in found.items():
+    for name, splits in drawn.items():
         make_folder(root / name)
         _link(root / name, Path("../../preprocessed"))
         splits.save(root / name / "splits.json")
-    return found
+    return drawn
+
+
+def _classes_of(work: Path, previous: Splits | None) -> Classes:
+    """The classes of a work folder, which holds studies."""
+    return previous.classes if previous else Store(work / "preprocessed").index()[0].classes
+
+
+def _without_denoiser(settings: SplitSettings, previous: Splits | None) -> SplitSettings:
+    """Shares that set no Controls aside, where the cohort was prepared for no denoiser."""
+    if previous and previous.settings and not previous.settings.denoiser_controls:
+        return replace(settings, denoiser_controls=0.0)
+    return settings
 
 
 def _moved(old: Splits, new: Splits) -> list[str]:
@@ -170,9 +190,9 @@ def _moved(old: Splits, new: Splits) -> list[str]:
     return sorted(s for s, split in new.assignment.items() if old.assignment.get(s, split) != split)
 
 
-def _check_moves(folder: Path, old: Splits | None, new: Splits, anew: bool) -> None:
+def _check_moves(folder: Path, old: Splits | None, new: Splits, redraw: bool) -> None:
     """Nobody moves under networks that were trained already."""
-    if anew or not any((folder / name).exists() for name in _TRAINED):
+    if redraw or not any((folder / name).exists() for name in _TRAINED):
         return
     if old is None:
         raise UsageError(
@@ -182,7 +202,7 @@ def _check_moves(folder: Path, old: Splits | None, new: Splits, anew: bool) -> N
     if moved := _moved(old, new):
         raise UsageError(
             f"networks in the folder {folder.name!r} were trained from its splits, and "
-            f"{len(moved)} studies would move (first: {moved[0]}). {_ANEW}"
+            f"{len(moved)} studies would move (first: {moved[0]}). {_REDRAW}"
         )
 
 

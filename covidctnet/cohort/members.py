@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Label
 from covidctnet.errors import CohortError
 
 __all__ = [
@@ -91,7 +91,7 @@ def check_requested_splits(members: Iterable[Member]) -> None:
                 f"expected one of the splits {', '.join(SPLITS)} for a {member.label} patient, got "
                 f"{member.split!r}. Correct the column split in cohort.csv."
             )
-        if split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if split.startswith("denoiser") and member.label.rank:
             raise CohortError(
                 f"expected a Control patient in split {split}, got one with {member.label}: the "
                 "denoiser learns from Controls only. Choose train, val or test."
@@ -126,7 +126,7 @@ def check_members(members: Sequence[Member]) -> None:
                 f"patient {member.patient} has two labels, {first.label} and {member.label}. "
                 "Give a patient one label."
             )
-        if member.split.startswith("denoiser") and member.label is not CHEST_CT.CONTROL:
+        if member.split.startswith("denoiser") and member.label.rank:
             raise CohortError(
                 f"study {member.study} is {member.label}; the denoiser learns from Control "
                 "patients only. Choose train, val or test."
@@ -166,20 +166,20 @@ def check_leaks(members: Iterable[Member]) -> None:
     Raises:
         CohortError: If one is; it tells short study ids and pseudonyms.
     """
-    found = find_leaks(members)
-    if not found:
+    leaks = find_leaks(members)
+    if not leaks:
         return
-    told = "; ".join(
+    named = "; ".join(
         f"{leak.what} is "
         + " and ".join(
             f"study {m.study} (patient {m.patient}" + (f", {m.split})" if m.split else ")")
             for m in leak.members
         )
-        for leak in found[:_MOST_NAMED]
+        for leak in leaks[:_MOST_NAMED]
     )
-    more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    more = f"; and {len(leaks) - _MOST_NAMED} more" if len(leaks) > _MOST_NAMED else ""
     raise CohortError(
-        f"the same scan is under two patients: {told}{more}. If they are one person, give them "
+        f"the same scan is under two patients: {named}{more}. If they are one person, give them "
         "one name in cohort.csv; if not, remove the wrong study. Then preprocess again, which "
         "lists the paths in leaks.csv."
     )
@@ -214,7 +214,7 @@ def find_leaks(members: Iterable[Member]) -> list[Leak]:
     ]
 
 
-def _by_patient(found: Sequence[Member]) -> tuple[Member, ...]:
+def _by_patient(members: Sequence[Member]) -> tuple[Member, ...]:
     """The first study of every patient."""
-    firsts = {m.patient: m for m in reversed(found)}
+    firsts = {m.patient: m for m in reversed(members)}
     return tuple(sorted(firsts.values(), key=lambda m: m.study))

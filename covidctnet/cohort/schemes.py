@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.members import Member, check_requested_splits, split_named
 from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.errors import CohortError, UsageError
@@ -56,7 +56,7 @@ def settings_of(
     """
     if scheme not in SCHEMES:
         raise UsageError(f"unknown scheme {scheme!r}; schemes are {', '.join(SCHEMES)}")
-    given = {
+    options = {
         name: share
         for name, share in (
             ("denoiser_controls", denoiser_controls),
@@ -68,7 +68,7 @@ def settings_of(
     decided = {"paper": ("denoiser_controls", "validation", "test")}.get(
         scheme, ("validation", "test") if scheme in NAMED else ("test",)
     )
-    if scheme != "shares" and (clash := [name for name in decided if name in given]):
+    if scheme != "shares" and (clash := [name for name in decided if name in options]):
         raise UsageError(
             f"the scheme {scheme} decides {' and '.join(clash)} itself. Leave it out, or choose "
             "the scheme shares."
@@ -82,7 +82,7 @@ def settings_of(
         raise UsageError(f"folds are of the scheme kfold, {scheme} has none. Leave them out.")
     elif scheme == "leave-one-site-out":
         base = replace(base, test=0.0)
-    return replace(base, seed=seed, **given)
+    return replace(base, seed=seed, **options)
 
 
 def kfold(
@@ -92,6 +92,7 @@ def kfold(
     *,
     previous: Splits | None = None,
     earlier: Mapping[str, Splits] = MappingProxyType({}),
+    classes: Classes = CHEST_CT,
 ) -> dict[str, Splits]:
     """Divide a cohort `folds` times, so that every patient is tested on once.
 
@@ -104,6 +105,7 @@ def kfold(
         folds: How many, 2 or more.
         previous: Splits of the whole cohort; their Controls stay the denoiser's.
         earlier: What this function gave for a part of the cohort; nobody moves.
+        classes: Of the labels.
 
     Returns:
         By name, ``0`` to ``folds - 1``; stratified by label and site.
@@ -126,7 +128,7 @@ def kfold(
     rotating = known.union(tests)
     rest = [m for m in members if assigned.get(m.patient, m.patient) in rotating]
     rng = np.random.default_rng(settings.seed)
-    for label in CHEST_CT:
+    for label in classes:
         shares = settings.shares(label)
         apart = {name: share for name, share in shares.items() if name.startswith("denoiser")}
         of_each = dict.fromkeys(tests, (1 - sum(apart.values())) / folds)
@@ -137,7 +139,9 @@ def kfold(
         except CohortError as error:
             raise CohortError(f"{error} Or take fewer folds.") from None
     return {
-        str(number): _fold(members, assigned, number, folds, settings, earlier.get(str(number)))
+        str(number): _fold(
+            members, assigned, number, folds, settings, earlier.get(str(number)), classes
+        )
         for number in range(folds)
     }
 
@@ -149,6 +153,7 @@ def _fold(
     folds: int,
     settings: SplitSettings,
     earlier: Splits | None,
+    classes: Classes,
 ) -> Splits:
     apart = {p: split for p, split in assigned.items() if split.startswith("denoiser")}
     placed = {**apart, **{p: "test" for p, split in assigned.items() if split == f"fold {number}"}}
@@ -158,9 +163,9 @@ def _fold(
     others = [m for m in members if placed.get(m.patient, "train") in _CLASSIFIER]
     shares = {"train": 1 - settings.test - settings.validation, "val": settings.validation}
     rng = np.random.default_rng([settings.seed, number])
-    for label in CHEST_CT:
+    for label in classes:
         placed |= draw(others, label, shares, placed, rng)
-    return _as_splits(members, placed, settings, f"{number} of {folds}")
+    return _as_splits(members, placed, settings, f"{number} of {folds}", classes)
 
 
 def leave_one_site_out(
@@ -168,6 +173,7 @@ def leave_one_site_out(
     settings: SplitSettings,
     *,
     earlier: Mapping[str, Splits] = MappingProxyType({}),
+    classes: Classes = CHEST_CT,
 ) -> dict[str, Splits]:
     """Divide a cohort once for every site, with all of that site's patients in ``test``.
 
@@ -180,6 +186,7 @@ def leave_one_site_out(
         settings: Shares and seed for the other sites; a test share is not looked at.
         earlier: What this function gave for a part of the cohort; nobody moves but those whose
             site has changed.
+        classes: Of the labels.
 
     Returns:
         By the site's name, made fit for a folder; stratified by label and site.
@@ -200,7 +207,7 @@ def leave_one_site_out(
         raise CohortError("leave-one-site-out expects two sites or more, all studies are of one")
     requested = _requested(members)
     settings = replace(settings, test=0.0)
-    found: dict[str, Splits] = {}
+    folds: dict[str, Splits] = {}
     for site in sites:
         name = _folder_name(site)
         there = {m.patient for m in members if m.site == site}
@@ -208,12 +215,14 @@ def leave_one_site_out(
             replace(m, split=requested.get(m.patient)) for m in members if m.patient not in there
         ]
         try:
-            rest = make_splits(others, settings, previous=_but_test(earlier.get(name)))
+            rest = make_splits(
+                others, settings, previous=_but_test(earlier.get(name)), classes=classes
+            )
         except CohortError as error:
             raise CohortError(f"without site {site!r}: {error}") from None
         assigned = {m.patient: str(m.split) for m in rest.members} | dict.fromkeys(there, "test")
-        found[name] = _as_splits(members, assigned, settings, f"site {site}")
-    return found
+        folds[name] = _as_splits(members, assigned, settings, f"site {site}", classes)
+    return folds
 
 
 def _folder_name(site: str) -> str:
@@ -238,8 +247,8 @@ def _requested(members: Iterable[Member]) -> dict[str, str]:
 
 
 def _denoisers(splits: Splits) -> dict[str, str]:
-    found = {m.patient: str(m.split) for m in splits.members}
-    return {p: split for p, split in found.items() if split.startswith("denoiser")}
+    splits_of = {m.patient: str(m.split) for m in splits.members}
+    return {p: split for p, split in splits_of.items() if split.startswith("denoiser")}
 
 
 def _but_test(splits: Splits | None) -> Splits | None:
@@ -249,9 +258,13 @@ def _but_test(splits: Splits | None) -> Splits | None:
 
 
 def _as_splits(
-    members: Iterable[Member], assigned: Mapping[str, str], settings: SplitSettings, fold: str
+    members: Iterable[Member],
+    assigned: Mapping[str, str],
+    settings: SplitSettings,
+    fold: str,
+    classes: Classes,
 ) -> Splits:
     placed = tuple(
         replace(m, split=assigned[m.patient], is_requested=m.split is not None) for m in members
     )
-    return Splits(placed, settings.seed, settings, fold)
+    return Splits(placed, settings.seed, settings, fold, classes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.apportion import assign
 from covidctnet.cohort.members import (
     SPLITS,
@@ -45,7 +45,7 @@ class SplitSettings:
 
     Attributes:
         denoiser_controls: Share of the Control patients set aside for the denoiser; they take part
-            in nothing later. (The paper: 67 of 97.)
+            in nothing later. (The paper: 67 of 97.) 0 for a system without a denoiser.
         validation: Share of the patients of either part that choose the best checkpoint.
         test: Share of the remaining patients that nothing is trained or chosen on.
         seed: Of the shuffling.
@@ -57,9 +57,10 @@ class SplitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (0 < self.denoiser_controls < 1 and self.validation > 0 and self.test >= 0):
+        if not (0 <= self.denoiser_controls < 1 and self.validation > 0 and self.test >= 0):
             raise UsageError(
-                "shares must be positive (test may be 0) and denoiser_controls below 1, got "
+                "shares must be positive (test and denoiser_controls may be 0), "
+                "denoiser_controls below 1, got "
                 f"{self.denoiser_controls}, {self.validation}, {self.test}"
             )
         if self.validation + self.test >= 1:
@@ -71,7 +72,7 @@ class SplitSettings:
 
     def shares(self, label: Label) -> Mapping[str, float]:
         """Share of a label's patients in each split that it takes part in."""
-        denoiser = self.denoiser_controls if label is CHEST_CT.CONTROL else 0.0
+        denoiser = 0.0 if label.rank else self.denoiser_controls
         shares = {
             "denoiser_train": denoiser * (1 - self.validation),
             "denoiser_val": denoiser * self.validation,
@@ -91,12 +92,14 @@ class Splits:
         seed: Of the shuffling.
         settings: What they were drawn by; None if that is not known.
         fold: Which one of several divisions of the same cohort, such as ``2 of 5``.
+        classes: Of the labels.
     """
 
     members: tuple[Member, ...]
     seed: int = 0
     settings: SplitSettings | None = None
     fold: str | None = None
+    classes: Classes = CHEST_CT
 
     def __post_init__(self) -> None:
         check_members(self.members)
@@ -119,9 +122,11 @@ class Splits:
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """Patients by split and label title."""
-        seen = {(m.patient, m.split, m.label) for m in self.members}
+        patients = {(m.patient, m.split, m.label) for m in self.members}
         return {
-            name: {label.title: sum(s[1:] == (name, label) for s in seen) for label in CHEST_CT}
+            name: {
+                label.title: sum(s[1:] == (name, label) for s in patients) for label in self.classes
+            }
             for name in SPLITS
         }
 
@@ -133,6 +138,8 @@ class Splits:
                 "seed": self.seed,
                 "drawn_by": asdict(self.settings) if self.settings else None,
                 "fold": self.fold,
+                # Named where they are not those of all cohorts before: older files stay the same.
+                **({} if self.classes == CHEST_CT else {"classes": self.classes.to_dict()}),
                 "patients": self.counts(),
                 "studies": [_to_row(m) for m in self._sorted()],
             },
@@ -150,10 +157,11 @@ class Splits:
         """
         try:
             data = json.loads(path.read_text())
-            members = tuple(map(_from_row, data["studies"]))
+            classes = Classes.from_dict(data["classes"]) if "classes" in data else CHEST_CT
+            members = tuple(_from_row(row, classes) for row in data["studies"])
             drawn = data.get("drawn_by")
             settings = SplitSettings(**drawn) if drawn else None
-            splits = cls(members, int(data["seed"]), settings, data.get("fold"))
+            splits = cls(members, int(data["seed"]), settings, data.get("fold"), classes)
         except FileNotFoundError:
             raise UsageError(f"no {path.name} in the work folder; run preprocess first") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -165,7 +173,7 @@ class Splits:
             raise CohortError(
                 f"{path.name} was changed after it was written (digest {splits.digest}, "
                 f"file says {data.get('digest')}). Undo that. To set splits, fill the column split "
-                "in cohort.csv; covidctnet split --anew draws them again."
+                "in cohort.csv; covidctnet split --redraw draws them again."
             )
         return splits
 
@@ -193,11 +201,11 @@ def _to_row(member: Member) -> dict[str, Any]:
     }
 
 
-def _from_row(row: Mapping[str, Any]) -> Member:
+def _from_row(row: Mapping[str, Any], classes: Classes) -> Member:
     return Member(
         row["study"],
         row["patient"],
-        CHEST_CT.parse(row["label"]),
+        classes.parse(row["label"]),
         row["split"],
         row.get("site"),
         row.get("content", ""),
@@ -222,7 +230,8 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
         CohortError: If the splits are damaged, an image is under two patients, or the same lungs
             are on both sides.
     """
-    members = Splits.load(work / "splits.json").members
+    splits = Splits.load(work / "splits.json")
+    members = splits.members
     chosen = {m.study: m for m in members if m.split == split}
     stored = {study.id: study for study in Store(work / "preprocessed").index()}
     # The splits may have been written before the contents were known.
@@ -241,11 +250,18 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
             f"{len(missing)} of {len(chosen)} studies of split {split} are not preprocessed "
             f"(first: {missing[0]}). Run preprocess again."
         )
-    return [replace(stored[study], label=chosen[study].label) for study in sorted(chosen)]
+    return [
+        replace(stored[study], label=chosen[study].label, classes=splits.classes)
+        for study in sorted(chosen)
+    ]
 
 
 def make_splits(
-    members: Iterable[Member], settings: SplitSettings, *, previous: Splits | None = None
+    members: Iterable[Member],
+    settings: SplitSettings,
+    *,
+    previous: Splits | None = None,
+    classes: Classes = CHEST_CT,
 ) -> Splits:
     """Divide a cohort by patient, stratified by label and site.
 
@@ -256,6 +272,7 @@ def make_splits(
         members: The studies; `Member.split` is obeyed where given.
         settings: Shares and seed.
         previous: Splits of an earlier run on a part of the cohort.
+        classes: Of the labels; each needs patients.
 
     Raises:
         CohortError: If a label has too few patients for its splits, requested splits contradict
@@ -274,12 +291,12 @@ def make_splits(
                 )
     rng = np.random.default_rng(settings.seed)
     # A cohort file that gives every patient a split may leave a stage without patients on purpose.
-    for label in CHEST_CT if not all(m.split for m in members) else ():
+    for label in classes if not all(m.split for m in members) else ():
         fixed |= draw(members, label, settings.shares(label), fixed, rng)
     assigned = (
         replace(m, split=fixed[m.patient], is_requested=m.split is not None) for m in members
     )
-    return Splits(tuple(assigned), settings.seed, settings)
+    return Splits(tuple(assigned), settings.seed, settings, classes=classes)
 
 
 def draw(

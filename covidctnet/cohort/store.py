@@ -1,4 +1,4 @@
-"""Preprocessed volumes on disk: NIfTI that any viewer opens and numpy maps, and a record beside.
+"""Preprocessed volumes on disk: NIfTI that any viewer opens and numpy maps, with a record each.
 
 `<study>.nii` holds int16 with a slope, one axial slice one contiguous block; `<study>.lungs.nii`
 the lungs as uint8; `<study>.json` the record. The record is written last and removed first: a
@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.stored import (
     OFFSET,
     STEPS_PER_UNIT,
@@ -83,7 +83,7 @@ class Store:
     """
 
     folder: Path
-    _seen: dict[str, tuple[tuple[int, int], StoredStudy]] = field(
+    _cached: dict[str, tuple[tuple[int, int], StoredStudy]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -106,6 +106,7 @@ class Store:
         label: Label | None = None,
         site: str | None = None,
         patient: str | None = None,
+        classes: Classes = CHEST_CT,
     ) -> StoredStudy:
         """Keep a volume, whole or not at all.
 
@@ -118,6 +119,7 @@ class Store:
             label: Its class.
             site: Where it was scanned.
             patient: Pseudonym.
+            classes: That `label` is one of.
 
         Raises:
             StudyError: ``WRONG_UNITS`` for HU; ``OUT_OF_RANGE`` for values that do not fit.
@@ -145,6 +147,7 @@ class Store:
             has_lungs=lungs is not None,
             window_hu=volume.window_hu,
             token=secrets.token_hex(8),
+            classes=classes,
         )
         self._write(stored, volume, lungs)
         return stored
@@ -168,13 +171,14 @@ class Store:
             label=stored.label,
             site=stored.site,
             patient=stored.patient,
+            classes=stored.classes,
         )
 
     def has(self, study: str, content_key: str, settings_digest: str) -> bool:
         """Whether a study is there, made from this content with these settings."""
-        found = self._read(self.folder / f"{study}.json")
+        stored = self._read(self.folder / f"{study}.json")
         expected = (content_key, settings_digest)
-        return found is not None and (found.content_key, found.settings_digest) == expected
+        return stored is not None and (stored.content_key, stored.settings_digest) == expected
 
     def get(self, study: str) -> StoredStudy:
         """A study by its short id.
@@ -182,10 +186,10 @@ class Store:
         Raises:
             UsageError: If it is not there.
         """
-        found = self._read(self.folder / f"{study}.json")
-        if found is None:
+        stored = self._read(self.folder / f"{study}.json")
+        if stored is None:
             raise UsageError(f"study {study} is not in the store. Run preprocess first.")
-        return found
+        return stored
 
     def index(self) -> list[StoredStudy]:
         """All studies, sorted by id. Damaged records count as missing."""
@@ -199,11 +203,11 @@ class Store:
             status = path.stat()
             # Every write makes a new file: the inode tells two within one tick apart.
             stamp = (status.st_mtime_ns, status.st_ino)
-            seen = self._seen.get(path.name)
-            if seen is None or seen[0] != stamp:
-                seen = (stamp, from_record(json.loads(path.read_text()), self.folder))
-                self._seen[path.name] = seen
-            return seen[1] if is_whole(seen[1]) else None
+            cached = self._cached.get(path.name)
+            if cached is None or cached[0] != stamp:
+                cached = (stamp, from_record(json.loads(path.read_text()), self.folder))
+                self._cached[path.name] = cached
+            return cached[1] if is_whole(cached[1]) else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -223,7 +227,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         record = self.folder / f"{stored.id}.json"
         lungs_path = stored.lungs_path
-        # Everything is written beside first: a full disk leaves the former study as it was.
+        # Temporary files first: a full disk leaves the former study as it was.
         parts = [
             (
                 stored.path,

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.errors import UsageError
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.volume import Source, Units, Volume, source_of
@@ -42,9 +42,10 @@ class StoredStudy:
         patient: Pseudonym.
         steps: History of the volume.
         source: Of the volume.
-        has_lungs: Whether the lungs lie beside.
+        has_lungs: Whether the lungs are stored too.
         window_hu: Of the volume.
         token: Stands in the record and in the files that belong to it.
+        classes: That `label` is one of.
     """
 
     id: str
@@ -62,6 +63,7 @@ class StoredStudy:
     has_lungs: bool
     window_hu: tuple[float, float]
     token: str = field(default="", repr=False, compare=False)
+    classes: Classes = field(default=CHEST_CT, repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -154,6 +156,7 @@ def to_record(stored: StoredStudy) -> dict[str, Any]:
         "has_lungs": stored.has_lungs,
         "window_hu": list(stored.window_hu),
         "token": stored.token,
+        **({} if stored.classes == CHEST_CT else {"classes": stored.classes.to_dict()}),
     }
 
 
@@ -168,6 +171,7 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
     slices, rows, columns = data["shape"]
     settings = dict(data["settings"])
     # Records older than this entry are of scans whose settings name the window.
+    classes = Classes.from_dict(data["classes"]) if "classes" in data else CHEST_CT
     low, high = data.get("window_hu") or (settings["low_hu"], settings["high_hu"])
     return StoredStudy(
         id=data["study"],
@@ -177,7 +181,7 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
         settings_digest=data["settings_digest"],
         shape=(int(slices), int(rows), int(columns)),
         units=data["units"],
-        label=CHEST_CT.parse(data["label"]) if data["label"] else None,
+        label=classes.parse(data["label"]) if data["label"] else None,
         site=data["site"],
         patient=data["patient"],
         steps=tuple(data["steps"]),
@@ -185,4 +189,5 @@ def from_record(data: dict[str, Any], folder: Path) -> StoredStudy:
         has_lungs=bool(data["has_lungs"]),
         window_hu=(float(low), float(high)),
         token=data["token"],
+        classes=classes,
     )

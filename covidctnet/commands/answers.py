@@ -38,7 +38,7 @@ def classify(
         network: Weights, and where they run.
         every_series: An answer for every series, not only for the best one of a study.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
-            more, beside a GPU two fewer than cores, sixteen at most.
+            more, with a GPU two fewer than cores, sixteen at most.
         settle: Leave a study for the next run when a file of it was written less than so many
             seconds ago; for folders that are being filled.
         wait: Wait for the end of another run that writes into the same folder.
@@ -54,7 +54,7 @@ def classify(
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
-    from covidctnet.run.classify import classify_into, readers_beside
+    from covidctnet.run.classify import classify_into, default_readers
     from covidctnet.run.metrics import Metrics
     from covidctnet.run.parts import Part
 
@@ -73,7 +73,7 @@ def classify(
             model,
             every_series=every_series,
             progress=progress,
-            readers=readers or readers_beside(pick_device(network.device).type),
+            readers=readers or default_readers(pick_device(network.device).type),
             settle_s=settle,
             part=share,
             limits=limits,
@@ -124,14 +124,14 @@ def inspect(
         entry["ids"] = ids_of(study, every_file=entry["code"] in ("MIXED_PATIENT", "MIXED_STUDY"))
 
     with bar("inspecting") as progress:
-        found = inspect_paths(
+        report = inspect_paths(
             [existing(path) for path in paths],
             voxels=not quick,
             progress=progress,
             note=add_ids if show_ids else None,
         )
-    sys.stdout.write((dumps(found, indent=1) if json else render(found)) + "\n")
-    outcomes = {study["outcome"] for study in found["studies"]}
+    sys.stdout.write((dumps(report, indent=1) if json else render(report)) + "\n")
+    outcomes = {study["outcome"] for study in report["studies"]}
     if "readable" not in outcomes:
         return Exit.NONE_CLASSIFIED
     return Exit.OK if outcomes == {"readable"} else Exit.SOME_FAILED

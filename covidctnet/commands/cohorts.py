@@ -4,6 +4,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def preprocess(
     data: Sequence[str],
     *,
     work: Output,
+    system: str | None = None,
     settings: "PreprocessSettings",
     split: "SplitSettings",
     workers: int = 2,
@@ -92,8 +94,10 @@ def preprocess(
     """Turn a labelled archive into network input, and divide its patients.
 
     Args:
-        data: Folders with Control/ Covid-19/ CAP/ or cohort.csv.
+        data: Folders with Control/ Covid-19/ CAP/, or other classes of a system, or cohort.csv.
         work: Work folder of this training.
+        system: Whose classes the labels are, and who is set aside for a denoiser; by default the
+            classes of the work folder, or Control, Covid-19 and CAP.
         settings: What happens to a scan.
         split: How the patients are divided.
         workers: Processes.
@@ -102,6 +106,14 @@ def preprocess(
     """
     from covidctnet.run.prepare import prepare
 
+    classes = None
+    if system is not None:
+        from covidctnet.registry import find_system
+
+        chosen = find_system(system)
+        classes = chosen.classes
+        if not chosen.has_denoiser:
+            split = replace(split, denoiser_controls=0.0)
     with bar("preprocessing") as progress:
         done = prepare(
             [Path(folder) for folder in data],
@@ -112,9 +124,11 @@ def preprocess(
             progress=progress,
             wait=wait,
             limits=study_limits.limits,
+            classes=classes,
         )
     sys.stdout.write(
-        f"{done.made} studies preprocessed, {done.kept} were there, {len(done.failures)} refused\n"
+        f"{done.made} studies preprocessed, {done.reused} were there, "
+        f"{len(done.failures)} refused\n"
     )
     _print_counts(done.splits)
     return Exit.SOME_FAILED if done.failures else Exit.OK
@@ -129,7 +143,7 @@ def split(
     validation: float | None = None,
     test: float | None = None,
     seed: int = 0,
-    anew: bool = False,
+    redraw: bool = False,
 ) -> None:
     """Divide a preprocessed cohort by patient: by shares, in folds, site by site.
 
@@ -142,7 +156,7 @@ def split(
         validation: Share of the patients that choose the best checkpoint; the scheme's by default.
         test: Of the scheme shares: share of the patients held back; 0.15 by default.
         seed: 0 or more; the same seed, the same.
-        anew: Draw again whom an earlier run placed, and set aside what was trained from it.
+        redraw: Draw again whom an earlier run placed, and set aside what was trained from it.
     """
     from covidctnet.cohort.divide import divide, divide_in_folds
     from covidctnet.cohort.schemes import settings_of
@@ -159,10 +173,10 @@ def split(
         seed=seed,
     )
     if scheme in ("kfold", "leave-one-site-out"):
-        folds_of = divide_in_folds(folder, settings, folds=folds, anew=anew)
+        folds_of = divide_in_folds(folder, settings, folds=folds, redraw=redraw)
         titles = {f"folds/{name}  {s.digest}  {s.fold}": s for name, s in folds_of.items()}
     else:
-        splits = divide(folder, settings, anew=anew)
+        splits = divide(folder, settings, redraw=redraw)
         titles = {f"splits.json  {splits.digest}": splits}
     for title, splits in titles.items():
         sys.stdout.write(f"{title}\n")

@@ -37,15 +37,15 @@ def run_command(name: str, function: Callable[..., int | None], arguments: list[
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     add_parameters(parser, function)
-    given = parser.instantiate(parser.parse_args(arguments))
-    return function(**{p.name: _value(p, given) for p in parameters}) or Exit.OK
+    values = parser.instantiate(parser.parse_args(arguments))
+    return function(**{p.name: _value(p, values) for p in parameters}) or Exit.OK
 
 
-def _value(parameter: inspect.Parameter, given: Any) -> Any:
+def _value(parameter: inspect.Parameter, values: Any) -> Any:
     kind = parameter.annotation
     if is_dataclass(kind) and isinstance(kind, type):
-        return kind(**{name: given[name] for name in inspect.signature(kind).parameters})
-    return given[parameter.name]
+        return kind(**{name: values[name] for name in inspect.signature(kind).parameters})
+    return values[parameter.name]
 
 
 def add_parameters(parser: "ArgumentParser", function: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,8 @@ from covidctnet.progress import bar
 if TYPE_CHECKING:
     from covidctnet.systems.covidctnet.training.crossfit import CrossFitSettings
 
+# A short name, and one that an option had before, which is shown nowhere.
+_NAMES = {"--work": "--data.work", "--keep": "--checkpoint"}
 __all__ = ["cross_fit", "train", "train_classifier", "train_denoiser", "train_lungs", "weights"]
 
 
@@ -79,8 +82,8 @@ def _with_system_preset(system: str, stage: str, flags: Sequence[str]) -> list[s
 
     root = presets_root()
     own = system == "covidctnet"
-    found = root.glob(f"*/train-{stage}.yaml") if own else (root / system).glob(f"*/{stage}.yaml")
-    files = {file.parent.name: file for file in sorted(found)}
+    paths = root.glob(f"*/train-{stage}.yaml") if own else (root / system).glob(f"*/{stage}.yaml")
+    files = {file.parent.name: file for file in sorted(paths)}
     out: list[str] = []
     rest = iter(flags)
     for flag in rest:
@@ -103,12 +106,32 @@ def _train(system: str, stage: str, flags: Sequence[str], command: str) -> None:
     from covidctnet.registry import find_system
 
     chosen = find_system(system).stage(stage)
+    _check_classes(system, flags)
     # After the names: a misspelt one is reported before the seconds that Lightning takes.
     from covidctnet.training.run import train
 
-    # --work is short for --data.work.
-    words = [f"--data.{w[2:]}" if w.partition("=")[0] == "--work" else w for w in flags]
+    words = []
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        words.append(f"{_NAMES.get(name, name)}{equals}{value}")
     train(chosen, words, program=f"covidctnet {command}")
+
+
+def _check_classes(system: str, flags: Sequence[str]) -> None:
+    """The patients of a work folder are of classes that a system can learn."""
+    from covidctnet.cohort.splits import Splits
+    from covidctnet.registry import find_system
+
+    # What follows an option is its value, behind a space or an equals sign.
+    words = [part for flag in flags for part in flag.split("=", 1)]
+    named = [value for word, value in pairwise(words) if word in ("--work", "--data.work")]
+    for folder in named[-1:]:
+        file, classes = Path(folder) / "splits.json", find_system(system).classes
+        if file.is_file() and not classes.covers(there := Splits.load(file).classes):
+            raise UsageError(
+                f"expected a work folder of {classes.in_words}, as {system} tells them apart, got "
+                f"one of {there.in_words}. Preprocess with --system {system} into another folder."
+            )
 
 
 def cross_fit(
@@ -186,7 +209,7 @@ def weights(
         raise UsageError(f"weights {action} takes names only; the rest is of import-keras")
     elif action == "list":
         for shipped in list_weights():
-            sys.stdout.write(f"{shipped.name}  {shipped.digest}  has seen {shipped.seen}\n")
+            sys.stdout.write(f"{shipped.name}  {shipped.digest}  has seen {shipped.trained_on}\n")
     else:
         for name in names or [shipped.name for shipped in list_weights()]:
             sys.stdout.write(f"{name}  {verify_weights(name).digest}  ok\n")

@@ -177,10 +177,10 @@ def assess(
     owners = [c.patient or c.study for c in cases if isinstance(c.outcome, Prediction)]
     patients = np.unique(owners, return_inverse=True)[1]
     truth = np.array([int(label) for label, _ in answers])
-    said = np.array([[p.probabilities[label] for label in classes] for _, p in answers])
+    probabilities = np.array([[p.probabilities[label] for label in classes] for _, p in answers])
     draws = redraw(truth, rng, patients=patients)
     curves = [
-        {label: make(truth == label, said[:, label], draws) for label in classes}
+        {label: make(truth == label, probabilities[:, label], draws) for label in classes}
         for make in (roc_curve, precision_recall_curve)
     ]
     roc, precision_recall = ({k: v for k, v in c.items() if v is not None} for c in curves)
@@ -189,15 +189,16 @@ def assess(
         answered={label: int((truth == label).sum()) for label in classes},
         patients=len(set(owners)),
         failures=failures,
-        scores=score(truth, said, draws, classes),
+        scores=score(truth, probabilities, draws, classes),
         roc=roc,
         precision_recall=precision_recall,
         reliability=tuple(
-            (b.confidence, wilson(round(b.accuracy * b.n), b.n)) for b in reliability(truth, said)
+            (b.confidence, wilson(round(b.accuracy * b.n), b.n))
+            for b in reliability(truth, probabilities)
         ),
-        calibration_error=calibration_error(truth, said, draws),
-        error_by_chance=error_by_chance(said, rng=rng),
-        risk_coverage=risk_coverage_curve(truth, said, draws),
+        calibration_error=calibration_error(truth, probabilities, draws),
+        error_by_chance=error_by_chance(probabilities, rng=rng),
+        risk_coverage=risk_coverage_curve(truth, probabilities, draws),
         sets=_sets(answers, classes, rng),
         out_of_distribution=_out_of_distribution(answers, classes),
         affected_lung=_affected_lung(answers, classes),
@@ -239,17 +240,19 @@ def _out_of_distribution(answers: Answers, classes: Classes) -> dict[Label, Esti
     if not known:
         return {}
     flags = {label: [flag for truth, flag in known if truth is label] for label in classes}
-    return {label: wilson(sum(found), len(found)) for label, found in flags.items()}
+    return {label: wilson(sum(flagged), len(flagged)) for label, flagged in flags.items()}
 
 
 def _localisation(cases: Sequence[Case], rng: np.random.Generator) -> Mapping[str, Estimate]:
     """Of the infected: what is found in Controls, `Assessment.affected_lung` tells."""
-    found = [c.localisation for c in cases if c.localisation and c.localisation.lesion_ml > 0]
-    return mean_figures(found, rng) if found else {}
+    localised = [c.localisation for c in cases if c.localisation and c.localisation.lesion_ml > 0]
+    return mean_figures(localised, rng) if localised else {}
 
 
 def _affected_lung(answers: Answers, classes: Classes) -> dict[Label, Spread]:
-    shares = [(truth, 100 * found.share) for truth, p in answers if (found := p.find(LesionVolume))]
+    shares = [
+        (truth, 100 * lesions.share) for truth, p in answers if (lesions := p.find(LesionVolume))
+    ]
     known = [(truth, share) for truth, share in shares if not math.isnan(share)]
     if not known:
         return {}

@@ -18,7 +18,7 @@ __all__ = [
     "risk_coverage",
 ]
 
-BINS = 10
+BINS = 10  # of equal width from 0 to 1
 CHANCE_DRAWS = 1000
 
 
@@ -37,31 +37,23 @@ class Bin:
     n: int
 
 
-def reliability(truth: np.ndarray, probabilities: np.ndarray, *, bins: int = BINS) -> list[Bin]:
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[Bin]:
     """How often answers were right, by how sure they were; empty bins are left out.
 
     Args:
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
-        bins: Of equal width from 0 to 1.
     """
-    confidence = probabilities.max(axis=1)
+    confidence, number = _confidence(probabilities)
     right = probabilities.argmax(axis=1) == truth
-    number = np.minimum((confidence * bins).astype(int), bins - 1)
     return [
         Bin(float(confidence[number == b].mean()), float(right[number == b].mean()), int(count))
-        for b in range(bins)
+        for b in range(BINS)
         if (count := (number == b).sum())
     ]
 
 
-def calibration_error(
-    truth: np.ndarray,
-    probabilities: np.ndarray,
-    draws: Draws,
-    *,
-    bins: int = BINS,
-) -> Estimate:
+def calibration_error(truth: np.ndarray, probabilities: np.ndarray, draws: Draws) -> Estimate:
     """Expected calibration error: mean gap between how sure and how often right, by bins.
 
     In small cohorts it is above 0 even of a model that is calibrated (see `error_by_chance`), and
@@ -72,13 +64,14 @@ def calibration_error(
         truth: `Label` values, shape (n,).
         probabilities: Shape (n, label).
         draws: Of these patients.
-        bins: See `reliability`.
 
     Source: Naeini et al. 2015; Davison and Hinkley 1997, section 5.2.
     """
+    confidence, number = _confidence(probabilities)
+    gap = confidence - (probabilities.argmax(axis=1) == truth)
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        return {"ece": _error(truth[index], probabilities[index], bins)}
+        return {"ece": _error(gap[index], number[index])}
 
     drawn = bootstrap(figures, draws)["ece"]
     ends = (min(1.0, max(0.0, 2 * drawn.value - end)) for end in (drawn.high, drawn.low))
@@ -90,7 +83,6 @@ def error_by_chance(
     probabilities: np.ndarray,
     *,
     rng: np.random.Generator,
-    bins: int = BINS,
     draws: int = CHANCE_DRAWS,
 ) -> Estimate:
     """What chance alone makes of the calibration error: that of a model which is calibrated.
@@ -98,15 +90,16 @@ def error_by_chance(
     Args:
         probabilities: Shape (n, label); the truth is drawn from them.
         rng: Of the draws.
-        bins: See `reliability`.
         draws: How many.
 
     Returns:
         The mean over the draws, and the range that holds 95 % of them.
     """
     edges = probabilities.cumsum(axis=1)[:, :-1]
+    confidence, number = _confidence(probabilities)
+    answer = probabilities.argmax(axis=1)
     drawn = [
-        _error((rng.random((len(edges), 1)) > edges).sum(axis=1), probabilities, bins)
+        _error(confidence - ((rng.random((len(edges), 1)) > edges).sum(axis=1) == answer), number)
         for _ in range(draws)
     ]
     tail = (1 - CONFIDENCE) / 2
@@ -114,9 +107,15 @@ def error_by_chance(
     return Estimate(float(np.mean(drawn)), float(low), float(high), len(probabilities))
 
 
-def _error(truth: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
-    found = reliability(truth, probabilities, bins=bins)
-    return sum(b.n * abs(b.confidence - b.accuracy) for b in found) / len(truth)
+def _confidence(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How sure every answer is, and the bin that it is in."""
+    confidence = probabilities.max(axis=1)
+    return confidence, np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
+def _error(gap: np.ndarray, number: np.ndarray) -> float:
+    # A bin's count times the gap of its means is the sum of its gaps.
+    return float(np.abs(np.bincount(number, weights=gap)).sum()) / len(gap)
 
 
 def risk_coverage(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -50,11 +50,11 @@ def classes_of(cases: Iterable[Case]) -> Classes:
         CohortError: If there is no answer, or two answers are of different classes.
     """
     cases = tuple(cases)
-    found = {c.outcome.classes for c in cases if isinstance(c.outcome, Prediction)}
-    if len(found) != 1:
-        names = "; ".join(", ".join(classes.titles) for classes in found) or "no answer"
+    sets = {c.outcome.classes for c in cases if isinstance(c.outcome, Prediction)}
+    if len(sets) != 1:
+        names = "; ".join(", ".join(classes.titles) for classes in sets) or "no answer"
         raise CohortError(f"expected answers of one set of classes, got {names}")
-    (classes,) = found
+    (classes,) = sets
     return classes
 
 

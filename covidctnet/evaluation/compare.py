@@ -1,4 +1,4 @@
-"""Two sets of answers to the same patients, and answers beside human readers."""
+"""Two sets of answers to the same patients, and answers against human readers."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def score_readers(
     Returns:
         The readers; the means of their figures by name, as the paper averages them (its Fig. 5);
         the model on all of its cases. A case that a reader skipped counts for that reader in
-        nothing; beside each reader stands the model on the same cases.
+        nothing; with each reader, the model on the same cases.
 
     Raises:
         CohortError: If a reader shares no case with the model.
@@ -183,13 +183,13 @@ def score_readers(
                 f"reader {name!r} labels none of the studies that were evaluated; the column study "
                 "holds ids as predictions.csv has them"
             )
-        truth, said, answer = (
+        truth, readings, answer = (
             values[there] for values in (predicted.truth, labels[number], predicted.answer)
         )
-        right, model_right = said == truth, answer == truth
+        right, model_right = readings == truth, answer == truth
         scores.append(
             replace(
-                _reader(f"reader {number + 1}", truth, said),
+                _reader(f"reader {number + 1}", truth, readings),
                 skipped=len(places) - len(there),
                 unknown=len(cases.keys() - places.keys()),
                 model=_reader("model", truth, answer),
@@ -211,12 +211,12 @@ def _reader(name: str, truth: np.ndarray, answer: np.ndarray) -> ReaderScores:
 
 def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
     """How often right, and of how many, by figure."""
-    is_covid, said_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
+    is_covid, answered_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
     return {
         "accuracy": (int((truth == answer).sum()), len(truth)),
-        "covid_accuracy": (int((is_covid == said_covid).sum()), len(truth)),
-        "sensitivity": (int((is_covid & said_covid).sum()), int(is_covid.sum())),
-        "specificity": (int((~is_covid & ~said_covid).sum()), int((~is_covid).sum())),
+        "covid_accuracy": (int((is_covid == answered_covid).sum()), len(truth)),
+        "sensitivity": (int((is_covid & answered_covid).sum()), int(is_covid.sum())),
+        "specificity": (int((~is_covid & ~answered_covid).sum()), int((~is_covid).sum())),
     }
 
 
@@ -226,13 +226,13 @@ def _reader_means(
     """Means over readers; `labels` is (reader, case), -1 where one was skipped."""
 
     def shares(index: np.ndarray) -> dict[str, list[float]]:
-        found: dict[str, list[float]] = {name: [] for name in FIGURES}
-        for said in labels[:, index]:
-            there = said >= 0
-            for name, (right, n) in _counts(truth[index][there], said[there]).items():
+        values: dict[str, list[float]] = {name: [] for name in FIGURES}
+        for reading in labels[:, index]:
+            there = reading >= 0
+            for name, (right, n) in _counts(truth[index][there], reading[there]).items():
                 if n:
-                    found[name].append(right / n)
-        return found
+                    values[name].append(right / n)
+        return values
 
     def means(index: np.ndarray) -> dict[str, float]:
         return {name: float(np.mean(v)) if v else math.nan for name, v in shares(index).items()}

@@ -72,8 +72,8 @@ def roc_curve(positive: np.ndarray, scores: np.ndarray, draws: Draws) -> Curve |
         hits, alarms = _counts(positive[index], scores[index])
         rate = np.concatenate([[0.0], alarms / alarms[-1]])
         sensitivity = np.concatenate([[0.0], hits / hits[-1]])
-        found: np.ndarray = sensitivity[np.searchsorted(rate, _GRID + _SAME, side="right") - 1]
-        return found
+        values: np.ndarray = sensitivity[np.searchsorted(rate, _GRID + _SAME, side="right") - 1]
+        return values
 
     return _banded(at, _GRID, positive, draws)
 
@@ -95,8 +95,8 @@ def precision_recall_curve(positive: np.ndarray, scores: np.ndarray, draws: Draw
     def at(index: np.ndarray) -> np.ndarray:
         hits, alarms = _counts(positive[index], scores[index])
         first = np.searchsorted(hits / hits[-1], _GRID - _SAME, side="left")
-        found: np.ndarray = (hits / (hits + alarms))[first]
-        return found
+        values: np.ndarray = (hits / (hits + alarms))[first]
+        return values
 
     return _banded(at, _GRID, positive, draws)
 

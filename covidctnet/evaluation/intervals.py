@@ -78,14 +78,12 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float:
     Returns:
         NaN when one of the two groups is empty.
     """
-    ranks = stats.rankdata(scores)
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
+    higher, lower = scores[positive], np.sort(scores[~positive])
+    if not len(higher) or not len(lower):
         return math.nan
-    return float(
-        (ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
-    )
+    # A tie is below on one side only.
+    below = np.searchsorted(lower, higher, "left") + np.searchsorted(lower, higher, "right")
+    return float(below.sum() / 2 / (len(higher) * len(lower)))
 
 
 def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
@@ -99,8 +97,8 @@ def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
     does not contradict, with the variance of Hanley and McNeil for groups of their mean size.
     """
     n = len(positive)
-    found = auc(positive, scores)
-    if math.isnan(found):
+    value = auc(positive, scores)
+    if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n)
     m = int(positive.sum())
     rest = n - m
@@ -109,13 +107,13 @@ def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
         middle = (m + rest) / 2 - 1
         spread = area * (1 - area) / (m * rest)
         spread *= 1 + middle * (1 - area) / (2 - area) + middle * area / (1 + area)
-        return abs(found - area) - _Z * math.sqrt(spread)
+        return abs(value - area) - _Z * math.sqrt(spread)
 
-    # Negative at the area found and beside it, not at the far ends; the ends have no spread.
-    inner = min(max(found, 1e-9), 1 - 1e-9)
-    low = 0.0 if found == 0 else float(optimize.brentq(beyond, 0, inner))
-    high = 1.0 if found == 1 else float(optimize.brentq(beyond, inner, 1))
-    return Estimate(found, low, high, n)
+    # Negative at the area found and next to it, not at the far ends; the ends have no spread.
+    inner = min(max(value, 1e-9), 1 - 1e-9)
+    low = 0.0 if value == 0 else float(optimize.brentq(beyond, 0, inner))
+    high = 1.0 if value == 1 else float(optimize.brentq(beyond, inner, 1))
+    return Estimate(value, low, high, n)
 
 
 def auc_difference(
@@ -201,6 +199,9 @@ def redraw(
         parts = []
         for cases, starts, counts in members:
             drawn = rng.integers(len(starts), size=len(starts))
+            if not is_clustered:
+                parts.append(cases[drawn])
+                continue
             lengths = counts[drawn]
             # 0, 1, ... within each patient drawn, behind where this patient's cases begin.
             within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
@@ -224,14 +225,14 @@ def bootstrap(
         figure is not defined does not count for it.
     """
     n = draws.n
-    found = figures(np.arange(n))
-    nothing = {name: Estimate(value, math.nan, math.nan, n) for name, value in found.items()}
+    whole = figures(np.arange(n))
+    nothing = {name: Estimate(value, math.nan, math.nan, n) for name, value in whole.items()}
     drawn = [figures(index) for index in draws.indices]
     if not drawn:
         return nothing
     tail = (1 - CONFIDENCE) / 2
     out = {}
-    for name, value in found.items():
+    for name, value in whole.items():
         values = [draw[name] for draw in drawn if not math.isnan(draw[name])]
         if math.isnan(value) or not values:
             out[name] = nothing[name]

@@ -37,7 +37,7 @@ class Localisation:
         voxel_auc: Probability that a voxel of lesion has a higher score than one without, where the
             system looks; NaN without voxels of both kinds there.
         lesion_ml: True lesions, wherever they lie.
-        seen_ml: Of them, what lies where the system looks.
+        searched_ml: Of them, what lies where the system looks.
         found_ml: What the system found.
         sensitivity: Share of the true lesions that was found; NaN without lesions.
         precision: Share of what was found that is lesion; NaN when nothing was found.
@@ -46,16 +46,18 @@ class Localisation:
     dice: float
     voxel_auc: float
     lesion_ml: float
-    seen_ml: float
+    searched_ml: float
     found_ml: float
     sensitivity: float
     precision: float
 
     def __str__(self) -> str:
         values = asdict(self)
-        figures = ", ".join(f"{name.replace('_', ' ')} {_told(values[name])}" for name in _FIGURES)
+        figures = ", ".join(
+            f"{name.replace('_', ' ')} {_in_words(values[name])}" for name in _FIGURES
+        )
         return (
-            f"{figures}; lesions {self.lesion_ml:.1f} ml, {self.seen_ml:.1f} ml of them where "
+            f"{figures}; lesions {self.lesion_ml:.1f} ml, {self.searched_ml:.1f} ml of them where "
             f"they are looked for; found {self.found_ml:.1f} ml"
         )
 
@@ -74,34 +76,36 @@ def localise(mask: Mask, lesions: np.ndarray) -> Localisation:
     Raises:
         ValueError: If the shapes differ.
     """
-    lesions, found = np.asarray(lesions, dtype=bool), mask.found
-    if lesions.shape != found.shape:
-        raise ValueError(f"lesions have shape {lesions.shape}, the mask {found.shape}")
-    searched = np.ones_like(found) if mask.searched is None else mask.searched
-    true, positive, both = (int(x.sum()) for x in (lesions, found, lesions & found))
+    lesions, mask_voxels = np.asarray(lesions, dtype=bool), mask.found
+    if lesions.shape != mask_voxels.shape:
+        raise ValueError(f"lesions have shape {lesions.shape}, the mask {mask_voxels.shape}")
+    searched = np.ones_like(mask_voxels) if mask.searched is None else mask.searched
+    true, positive, both = (int(x.sum()) for x in (lesions, mask_voxels, lesions & mask_voxels))
     return Localisation(
         dice=_ratio(2 * both, true + positive) if true else math.nan,
         voxel_auc=math.nan if mask.score is None else auc(lesions[searched], mask.score[searched]),
         lesion_ml=true * mask.voxel_ml,
-        seen_ml=int((lesions & searched).sum()) * mask.voxel_ml,
+        searched_ml=int((lesions & searched).sum()) * mask.voxel_ml,
         found_ml=positive * mask.voxel_ml,
         sensitivity=_ratio(both, true),
         precision=_ratio(both, positive),
     )
 
 
-def mean_figures(found: Sequence[Localisation], rng: np.random.Generator) -> Mapping[str, Estimate]:
+def mean_figures(
+    localised: Sequence[Localisation], rng: np.random.Generator
+) -> Mapping[str, Estimate]:
     """Means over patients, with intervals over resampled patients.
 
     Args:
-        found: One a patient.
+        localised: One a patient.
         rng: Of the bootstrap.
 
     Returns:
         ``dice``, ``voxel_auc``, ``sensitivity`` and ``precision``; n counts the patients for whom
         the figure can be said.
     """
-    return {name: _mean([getattr(one, name) for one in found], name, rng) for name in _FIGURES}
+    return {name: _mean([getattr(one, name) for one in localised], name, rng) for name in _FIGURES}
 
 
 def lesion_truth(
@@ -215,5 +219,5 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan
 
 
-def _told(value: float) -> str:
+def _in_words(value: float) -> str:
     return "not estimable" if math.isnan(value) else f"{value:.3f}"

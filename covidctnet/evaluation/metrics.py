@@ -78,16 +78,16 @@ def score(
     closed = _closed(truth, probabilities, classes)
     if draws.is_clustered:
         closed = {name: replace(drawn[name], n=figure.n) for name, figure in closed.items()}
-    found = {**drawn, **closed}
+    estimates = {**drawn, **closed}
 
     def named(of: str, names: tuple[str, ...]) -> dict[str, Estimate]:
-        return {name: found[f"{of} {name}"] for name in names}
+        return {name: estimates[f"{of} {name}"] for name in names}
 
     return Scores(
         classes=classes,
         overall=named("all", ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc")),
         target={
-            "accuracy": found["target accuracy"],
+            "accuracy": estimates["target accuracy"],
             **named(classes.target.key, ("sensitivity", "specificity")),
         },
         by_label={label: named(label.key, (*_SHARES, *_RANKED)) for label in classes},
@@ -101,41 +101,44 @@ _RANKED = ("f1", "auc", "average_precision")
 
 def _counts(truth: np.ndarray, answer: np.ndarray, classes: Classes) -> dict[str, tuple[int, int]]:
     """What is a share: how many, out of how many, by figure."""
-    is_target, said_target = truth == classes.target, answer == classes.target
+    is_target, answered_target = truth == classes.target, answer == classes.target
     counts = {
         "all accuracy": (int((truth == answer).sum()), len(truth)),
-        "target accuracy": (int((is_target == said_target).sum()), len(truth)),
+        "target accuracy": (int((is_target == answered_target).sum()), len(truth)),
     }
     for label in classes:
-        has, said = truth == label, answer == label
-        hit, spared = int((has & said).sum()), int((~has & ~said).sum())
-        wholes = (has.sum(), (~has).sum(), said.sum(), (~said).sum())
+        has, answered = truth == label, answer == label
+        hit, spared = int((has & answered).sum()), int((~has & ~answered).sum())
+        wholes = (has.sum(), (~has).sum(), answered.sum(), (~answered).sum())
         for name, part, whole in zip(_SHARES, (hit, spared, hit, spared), wholes, strict=True):
             counts[f"{label.key} {name}"] = (part, int(whole))
     return counts
 
 
-def _values(truth: np.ndarray, said: np.ndarray, classes: Classes) -> dict[str, float]:
+def _values(truth: np.ndarray, probabilities: np.ndarray, classes: Classes) -> dict[str, float]:
     """Every figure, without an interval."""
-    answer = said.argmax(axis=1)
+    answer = probabilities.argmax(axis=1)
     shares = _counts(truth, answer, classes).items()
     out = {name: part / whole if whole else math.nan for name, (part, whole) in shares}
     confusion = _confusion(truth, answer, len(classes))
     for label in classes:
         out[f"{label.key} f1"] = _f1(confusion, label)
-        out[f"{label.key} auc"] = auc(truth == label, said[:, label])
-        out[f"{label.key} average_precision"] = average_precision(truth == label, said[:, label])
+        out[f"{label.key} auc"] = auc(truth == label, probabilities[:, label])
+        out[f"{label.key} average_precision"] = average_precision(
+            truth == label, probabilities[:, label]
+        )
     means = {"balanced_accuracy": "sensitivity", "macro_f1": "f1", "macro_auc": "auc"}
     for mean, of in means.items():
         out[f"all {mean}"] = float(np.mean([out[f"{label.key} {of}"] for label in classes]))
     return out
 
 
-def _closed(truth: np.ndarray, said: np.ndarray, classes: Classes) -> dict[str, Estimate]:
+def _closed(truth: np.ndarray, probabilities: np.ndarray, classes: Classes) -> dict[str, Estimate]:
     """The figures whose intervals have a formula."""
-    shares = _counts(truth, said.argmax(axis=1), classes).items()
+    shares = _counts(truth, probabilities.argmax(axis=1), classes).items()
     return {name: wilson(part, whole) for name, (part, whole) in shares} | {
-        f"{label.key} auc": auc_interval(truth == label, said[:, label]) for label in classes
+        f"{label.key} auc": auc_interval(truth == label, probabilities[:, label])
+        for label in classes
     }
 
 
@@ -145,5 +148,5 @@ def _confusion(truth: np.ndarray, answer: np.ndarray, count: int) -> np.ndarray:
 
 def _f1(confusion: np.ndarray, label: Label) -> float:
     """2 TP / (2 TP + FP + FN); not defined for a class that nobody has."""
-    ill, said = int(confusion[label].sum()), int(confusion[:, label].sum())
-    return 2 * int(confusion[label, label]) / (ill + said) if ill else math.nan
+    ill, answered = int(confusion[label].sum()), int(confusion[:, label].sum())
+    return 2 * int(confusion[label, label]) / (ill + answered) if ill else math.nan

@@ -62,31 +62,31 @@ def plain_estimate(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def as_plain(found: Assessment) -> dict[str, Any]:
+def as_plain(assessment: Assessment) -> dict[str, Any]:
     """An assessment for JSON."""
-    scores = found.scores
+    scores = assessment.scores
     return {
-        "classes": list(found.classes.titles),
-        "answered": {label.title: n for label, n in found.answered.items()},
-        "patients": found.patients,
+        "classes": list(assessment.classes.titles),
+        "answered": {label.title: n for label, n in assessment.answered.items()},
+        "patients": assessment.patients,
         "overall": _estimates(scores.overall),
         f"{scores.classes.target.key}_against_rest": _estimates(scores.target),
         "by_label": {label.title: _estimates(f) for label, f in scores.by_label.items()},
         "confusion": {"labels": list(scores.classes.titles), "rows": scores.confusion.tolist()},
-        "calibration_error": plain_estimate(found.calibration_error),
-        "calibration_error_by_chance": plain_estimate(found.error_by_chance),
+        "calibration_error": plain_estimate(assessment.calibration_error),
+        "calibration_error_by_chance": plain_estimate(assessment.error_by_chance),
         "prediction_sets": None
-        if found.sets is None
+        if assessment.sets is None
         else {
-            "coverage": plain_estimate(found.sets.coverage),
+            "coverage": plain_estimate(assessment.sets.coverage),
             "coverage_by_label": {
-                k.title: plain_estimate(e) for k, e in found.sets.by_label.items()
+                k.title: plain_estimate(e) for k, e in assessment.sets.by_label.items()
             },
-            "size": plain_estimate(found.sets.size),
-            "abstained": plain_estimate(found.sets.abstained),
+            "size": plain_estimate(assessment.sets.size),
+            "abstained": plain_estimate(assessment.sets.abstained),
         },
         "out_of_distribution": {
-            k.title: plain_estimate(e) for k, e in found.out_of_distribution.items()
+            k.title: plain_estimate(e) for k, e in assessment.out_of_distribution.items()
         },
         "affected_lung_percent": {
             k.title: {
@@ -95,26 +95,26 @@ def as_plain(found: Assessment) -> dict[str, Any]:
                 "upper_quartile": _plain(spread.quartiles[1]),
                 "n": spread.n,
             }
-            for k, spread in found.affected_lung.items()
+            for k, spread in assessment.affected_lung.items()
         },
-        "localisation": _estimates(found.localisation),
+        "localisation": _estimates(assessment.localisation),
         "strata": [
             {"trait": s.trait, "value": s.value, "n": s.n}
             | {name: plain_estimate(getattr(s, name)) for name in STRATUM}
-            for s in found.strata
+            for s in assessment.strata
         ],
         "generalisation_gap": None
-        if found.generalisation_gap is None
-        else _plain_gap(found.generalisation_gap),
+        if assessment.generalisation_gap is None
+        else _plain_gap(assessment.generalisation_gap),
         "curves": {
-            "roc": {k.title: _plain_curve(c) for k, c in found.roc.items()},
+            "roc": {k.title: _plain_curve(c) for k, c in assessment.roc.items()},
             "precision_recall": {
-                k.title: _plain_curve(c) for k, c in found.precision_recall.items()
+                k.title: _plain_curve(c) for k, c in assessment.precision_recall.items()
             },
-            "risk_coverage": _plain_curve(found.risk_coverage),
+            "risk_coverage": _plain_curve(assessment.risk_coverage),
             "reliability": [
                 {"confidence": confidence} | plain_estimate(accuracy)
-                for confidence, accuracy in found.reliability
+                for confidence, accuracy in assessment.reliability
             ],
         },
         "published": {
@@ -122,38 +122,38 @@ def as_plain(found: Assessment) -> dict[str, Any]:
             for name, figures in PUBLISHED.items()
         },
         "failures": [
-            {"study": f.study, "code": f.code, "label": f.truth.title} for f in found.failures
+            {"study": f.study, "code": f.code, "label": f.truth.title} for f in assessment.failures
         ],
     }
 
 
-def markdown(found: Assessment) -> str:
+def markdown(assessment: Assessment) -> str:
     """The tables that a terminal shows."""
-    parts = [_scores_markdown(found.scores)]
-    if warning := patients_words(found):
+    parts = [_scores_markdown(assessment.scores)]
+    if warning := patients_words(assessment):
         parts.insert(0, warning)
-    parts.append(calibration_words(found))
-    if found.sets:
+    parts.append(calibration_words(assessment))
+    if assessment.sets:
         parts.append(
-            f"The set of labels holds the true one: {found.sets.coverage}; labels in it: "
-            f"{found.sets.size}; abstained: {found.sets.abstained}."
+            f"The set of labels holds the true one: {assessment.sets.coverage}; labels in it: "
+            f"{assessment.sets.size}; abstained: {assessment.sets.abstained}."
         )
-    if found.out_of_distribution:
-        told = ", ".join(f"{label} {e}" for label, e in found.out_of_distribution.items())
-        parts.append(f"Flagged as out of distribution (unlike the training data): {told}.")
-    if found.affected_lung:
-        parts.append(_affected_markdown(found.affected_lung))
-    if found.localisation:
-        told = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in found.localisation.items())
-        parts.append(f"Found against masks of lesions, means over patients: {told}.")
-    if found.strata:
-        parts.append(strata_markdown(found.strata, found.classes.target))
-    if found.generalisation_gap:
-        parts.append(gap_words(found.generalisation_gap))
-    if found.failures:
-        rows = [f"| {f.study} | {f.code} | {f.truth} |" for f in found.failures]
+    if assessment.out_of_distribution:
+        estimates = ", ".join(f"{label} {e}" for label, e in assessment.out_of_distribution.items())
+        parts.append(f"Flagged as out of distribution (unlike the training data): {estimates}.")
+    if assessment.affected_lung:
+        parts.append(_affected_markdown(assessment.affected_lung))
+    if assessment.localisation:
+        estimates = ", ".join(f"{LOCALISATION[k]} {e}" for k, e in assessment.localisation.items())
+        parts.append(f"Found against masks of lesions, means over patients: {estimates}.")
+    if assessment.strata:
+        parts.append(strata_markdown(assessment.strata, assessment.classes.target))
+    if assessment.generalisation_gap:
+        parts.append(gap_words(assessment.generalisation_gap))
+    if assessment.failures:
+        rows = [f"| {f.study} | {f.code} | {f.truth} |" for f in assessment.failures]
         parts.append(
-            f"Without an answer: {len(found.failures)} (counted in none of the figures).\n\n"
+            f"Without an answer: {len(assessment.failures)} (counted in none of the figures).\n\n"
             + "\n".join(["| study | code | truth |", "|---|---|---|", *rows])
         )
     return "\n\n".join(parts)
@@ -166,12 +166,12 @@ def _affected_markdown(spreads: Mapping[Label, Spread]) -> str:
     ]
     for label, spread in spreads.items():
         low, high = spread.quartiles
-        told = [_told(spread.median), f"{_told(low)} to {_told(high)}", spread.n]
-        lines.append(f"| {label} | {' | '.join(map(str, told))} |")
+        cells = [_in_words(spread.median), f"{_in_words(low)} to {_in_words(high)}", spread.n]
+        lines.append(f"| {label} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
-def _told(value: float) -> str:
+def _in_words(value: float) -> str:
     return "not estimable" if math.isnan(value) else f"{value:.2f}"
 
 
@@ -192,33 +192,34 @@ def strata_markdown(strata: Iterable[Stratum], target: Label) -> str:
     return "\n".join(lines)
 
 
-def patients_words(found: Assessment) -> str:
+def patients_words(assessment: Assessment) -> str:
     """What must be said where patients have several studies; else nothing."""
-    if found.patients == found.n:
+    if assessment.patients == assessment.n:
         return ""
     return (
-        f"These are {found.n} studies of {found.patients} patients. Intervals of the figures and "
-        "bands of the curves come from resampled patients. Those by trait, and of sets of labels, "
-        "count every study as a patient and are narrower than they should be."
+        f"These are {assessment.n} studies of {assessment.patients} patients. Intervals of the "
+        "figures and bands of the curves come from resampled patients. Those by trait, "
+        "and of sets of labels, count every study as a patient and are narrower than they "
+        "should be."
     )
 
 
-def calibration_words(found: Assessment) -> str:
+def calibration_words(assessment: Assessment) -> str:
     """The calibration error, and what it is to be compared with."""
-    by_chance = found.error_by_chance
+    by_chance = assessment.error_by_chance
     return (
-        f"Expected calibration error {found.calibration_error}. Chance alone gives a calibrated "
-        f"model with these probabilities {by_chance.value:.3f}, and stays between "
+        f"Expected calibration error {assessment.calibration_error}. Chance alone gives a "
+        f"calibrated model with these probabilities {by_chance.value:.3f}, and stays between "
         f"{by_chance.low:.3f} and {by_chance.high:.3f} in 95 of 100 cohorts."
     )
 
 
-def gap_words(found: GeneralisationGap) -> str:
+def gap_words(gap: GeneralisationGap) -> str:
     """What is lost at unseen sites, in two sentences."""
     return (
-        f"Accuracy at sites seen in training {found.accuracy[0]}, at unseen ones "
-        f"{found.accuracy[1]}: lost {found.accuracy_lost}. Mean AUC {found.macro_auc[0]} and "
-        f"{found.macro_auc[1]}: lost {found.macro_auc_lost}."
+        f"Accuracy at sites seen in training {gap.accuracy[0]}, at unseen ones "
+        f"{gap.accuracy[1]}: lost {gap.accuracy_lost}. Mean AUC {gap.macro_auc[0]} and "
+        f"{gap.macro_auc[1]}: lost {gap.macro_auc_lost}."
     )
 
 
@@ -253,25 +254,25 @@ def _estimates(figures: Mapping[str, Estimate]) -> dict[str, Any]:
     return {name: plain_estimate(value) for name, value in figures.items()}
 
 
-def _plain_gap(found: GeneralisationGap) -> dict[str, Any]:
+def _plain_gap(gap: GeneralisationGap) -> dict[str, Any]:
     return {
         "known": {
-            "accuracy": plain_estimate(found.accuracy[0]),
-            "macro_auc": plain_estimate(found.macro_auc[0]),
+            "accuracy": plain_estimate(gap.accuracy[0]),
+            "macro_auc": plain_estimate(gap.macro_auc[0]),
         },
         "unseen": {
-            "accuracy": plain_estimate(found.accuracy[1]),
-            "macro_auc": plain_estimate(found.macro_auc[1]),
+            "accuracy": plain_estimate(gap.accuracy[1]),
+            "macro_auc": plain_estimate(gap.macro_auc[1]),
         },
-        "accuracy_lost": plain_estimate(found.accuracy_lost),
-        "macro_auc_lost": plain_estimate(found.macro_auc_lost),
+        "accuracy_lost": plain_estimate(gap.accuracy_lost),
+        "macro_auc_lost": plain_estimate(gap.macro_auc_lost),
     }
 
 
 def _plain_curve(curve: Curve) -> dict[str, Any]:
     points = {"x": curve.x, "y": curve.y, "low": curve.low, "high": curve.high}
-    told = {name: [_plain(v) for v in values.tolist()] for name, values in points.items()}
-    return {**told, "positive": curve.positive, "n": curve.n}
+    values_of = {name: [_plain(v) for v in values.tolist()] for name, values in points.items()}
+    return {**values_of, "positive": curve.positive, "n": curve.n}
 
 
 def _plain(value: float) -> float | None:

@@ -73,22 +73,23 @@ def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
         raise CohortError(f"{path.name} holds no answer")
     truth = np.array([int(_label(path, row, "truth", classes)) for row in answered])
     try:
-        said = np.array([[float(row[f"p_{k.key}"]) for k in classes] for row in answered])
+        probabilities = np.array([[float(row[f"p_{k.key}"]) for k in classes] for row in answered])
     except ValueError:
         raise CohortError(f"{path.name} holds a probability that is no number") from None
     wrong = np.flatnonzero(
-        ~(np.abs(said.sum(axis=1) - 1) < _SUM_TOLERANCE) | (said < 0).any(axis=1)
+        ~(np.abs(probabilities.sum(axis=1) - 1) < _SUM_TOLERANCE) | (probabilities < 0).any(axis=1)
     )
     if len(wrong):
         study = answered[wrong[0]]["study"]
         raise CohortError(
-            f"{path.name}: probabilities of study {study} sum to {said[wrong[0]].sum():.3f}, "
+            f"{path.name}: probabilities of study {study} sum to "
+            f"{probabilities[wrong[0]].sum():.3f}, "
             "expected 1. Give the file as `covidctnet evaluate` wrote it."
         )
     return Predicted(
         tuple(row["study"] for row in answered),
         truth,
-        said,
+        probabilities,
         tuple(sorted(set(studies) - {row["study"] for row in answered})),
         classes,
     )

@@ -1,4 +1,4 @@
-"""What the CovidCTNet paper reports, as counts, so that its intervals can be told beside ours.
+"""What the CovidCTNet paper reports, as counts, so that its intervals can be shown next to ours.
 
 Source: Javaheri et al. 2020, arXiv:2005.03059: 24 hold-out cases and 20 independent ones, the
 latter also read by four radiologists, whose percentages are means over readers.

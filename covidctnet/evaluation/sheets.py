@@ -26,24 +26,24 @@ def predictions_table(cases: Iterable[Case]) -> Rows:
     traits = sorted({name for case in cases for name in case.traits})
     answers = (c.outcome for c in cases if isinstance(c.outcome, Prediction))
     classes = next((answer.classes for answer in answers), CHEST_CT)
-    told = [_told(case, traits, classes) for case in cases]
-    return [list(told[0]), *(list(row.values()) for row in told)] if told else []
+    lines = [_line(case, traits, classes) for case in cases]
+    return [list(lines[0]), *(list(row.values()) for row in lines)] if lines else []
 
 
-def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]:
+def _line(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]:
     """A study by column; the same columns for all."""
-    found = case.outcome
-    answer = found if isinstance(found, Prediction) else None
+    outcome = case.outcome
+    answer = outcome if isinstance(outcome, Prediction) else None
     lesions = answer.find(LesionVolume) if answer else None
     return {
-        "study": found.study,
+        "study": outcome.study,
         "patient": case.patient,
         "truth": case.truth.title,
         "label": answer.label.title if answer else "",
         **{f"p_{k.key}": f"{answer.probabilities[k]:.6f}" if answer else "" for k in classes},
         "flags": " ".join(answer.flags) if answer else "",
-        "code": "" if isinstance(found, Prediction) else found.code,
-        "status": found.status,
+        "code": "" if isinstance(outcome, Prediction) else outcome.code,
+        "status": outcome.status,
         "set": " ".join(label.title for label in answer.prediction_set) if answer else "",
         "ood_score": _number(answer.ood_score) if answer else "",
         "affected_lung": _number(lesions.share) if lesions else "",
@@ -53,80 +53,83 @@ def _told(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
     }
 
 
-def sheets(found: Assessment) -> dict[str, Rows]:
+def sheets(assessment: Assessment) -> dict[str, Rows]:
     """All that the page shows, by the name of its file."""
     band = ("low", "high", "positive", "n")
     bins: Rows = [("confidence", "accuracy", "low", "high", "n")]
-    bins += [(*map(_number, (c, e.value, e.low, e.high)), e.n) for c, e in found.reliability]
+    bins += [(*map(_number, (c, e.value, e.low, e.high)), e.n) for c, e in assessment.reliability]
     risk: Rows = [("coverage", "risk", "low", "high", "wrong", "n")]
     strata: Rows = [
         ("trait", "value", "n", *(f"{m}{e}" for m in STRATUM for e in ("", "_low", "_high", "_n")))
     ]
-    for s in found.strata:
+    for s in assessment.strata:
         figures = [getattr(s, name) for name in STRATUM]
         cells = [c for e in figures for c in (*map(_number, (e.value, e.low, e.high)), e.n)]
         strata.append((s.trait, s.value, s.n, *cells))
     return {
         "roc.csv": [
             ("label", "false_positive_rate", "sensitivity", *band),
-            *_labelled(found.roc),
+            *_labelled(assessment.roc),
         ],
         "precision-recall.csv": [
             ("label", "recall", "precision", *band),
-            *_labelled(found.precision_recall),
+            *_labelled(assessment.precision_recall),
         ],
         "reliability.csv": bins,
-        "risk-coverage.csv": [*risk, *_points(found.risk_coverage)],
+        "risk-coverage.csv": [*risk, *_points(assessment.risk_coverage)],
         "strata.csv": strata,
-        "figures.csv": _figures(found),
+        "figures.csv": _figures(assessment),
         "confusion.csv": [
-            ("truth", *(f"answered {label}" for label in found.classes)),
-            *((label.title, *found.scores.confusion[label].tolist()) for label in found.classes),
+            ("truth", *(f"answered {label}" for label in assessment.classes)),
+            *(
+                (label.title, *assessment.scores.confusion[label].tolist())
+                for label in assessment.classes
+            ),
         ],
         "affected-lung.csv": [
             ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),
             *(
                 (label.title, *map(_number, (spread.median, *spread.quartiles)), spread.n)
-                for label, spread in found.affected_lung.items()
+                for label, spread in assessment.affected_lung.items()
             ),
         ],
         "failures.csv": [
             ("study", "code", "truth"),
-            *((f.study, f.code, f.truth.title) for f in found.failures),
+            *((f.study, f.code, f.truth.title) for f in assessment.failures),
         ],
     }
 
 
-def _figures(found: Assessment) -> Rows:
+def _figures(assessment: Assessment) -> Rows:
     """Every figure that is one number, with what it is of."""
     groups: dict[str, Mapping[str, Estimate]] = {
-        "three classes": found.scores.overall,
-        f"{found.classes.target} against the rest": found.scores.target,
-        **{label.title: figures for label, figures in found.scores.by_label.items()},
+        "three classes": assessment.scores.overall,
+        f"{assessment.classes.target} against the rest": assessment.scores.target,
+        **{label.title: figures for label, figures in assessment.scores.by_label.items()},
         "calibration": {
-            "expected_calibration_error": found.calibration_error,
-            "by_chance_alone": found.error_by_chance,
+            "expected_calibration_error": assessment.calibration_error,
+            "by_chance_alone": assessment.error_by_chance,
         },
         "flagged as out of distribution": {
-            k.title: e for k, e in found.out_of_distribution.items()
+            k.title: e for k, e in assessment.out_of_distribution.items()
         },
-        "found against masks of lesions": found.localisation,
+        "found against masks of lesions": assessment.localisation,
     }
-    if found.sets:
+    if assessment.sets:
         groups["sets of labels"] = {
-            "coverage": found.sets.coverage,
-            **{f"coverage of {label.title}": e for label, e in found.sets.by_label.items()},
-            "labels in a set": found.sets.size,
-            "abstained": found.sets.abstained,
+            "coverage": assessment.sets.coverage,
+            **{f"coverage of {label.title}": e for label, e in assessment.sets.by_label.items()},
+            "labels in a set": assessment.sets.size,
+            "abstained": assessment.sets.abstained,
         }
-    if found.generalisation_gap:
+    if assessment.generalisation_gap:
         groups["known and unseen sites"] = {
-            "accuracy at known sites": found.generalisation_gap.accuracy[0],
-            "accuracy at unseen sites": found.generalisation_gap.accuracy[1],
-            "accuracy lost": found.generalisation_gap.accuracy_lost,
-            "macro_auc at known sites": found.generalisation_gap.macro_auc[0],
-            "macro_auc at unseen sites": found.generalisation_gap.macro_auc[1],
-            "macro_auc lost": found.generalisation_gap.macro_auc_lost,
+            "accuracy at known sites": assessment.generalisation_gap.accuracy[0],
+            "accuracy at unseen sites": assessment.generalisation_gap.accuracy[1],
+            "accuracy lost": assessment.generalisation_gap.accuracy_lost,
+            "macro_auc at known sites": assessment.generalisation_gap.macro_auc[0],
+            "macro_auc at unseen sites": assessment.generalisation_gap.macro_auc[1],
+            "macro_auc lost": assessment.generalisation_gap.macro_auc_lost,
         }
     for name, figures in PUBLISHED.items():
         groups[f"{name}, on its cases"] = figures

@@ -29,7 +29,7 @@ __all__ = [
 _EDGES: Mapping[str, tuple[float, ...]] = {"slice_mm": (1.5, 3.0, 5.0)}
 # More values than these of one trait make a table that nobody reads; the rarest are put together.
 _MOST_VALUES = 12
-_NOT_TOLD, _OTHERS = "not told", "all others"
+_UNKNOWN, _OTHERS = "not told", "all others"
 
 Key = Callable[[Case], str | float | None]
 
@@ -43,7 +43,7 @@ class Stratum:
         value: Text, or the band of numbers.
         n: Patients with an answer.
         accuracy: Three classes.
-        macro_auc: Mean over classes; of a band of affected lung, with all Controls beside it.
+        macro_auc: Mean over classes; of a band of affected lung, with all Controls added.
         sensitivity: For Covid-19 by the label given.
         specificity: For Covid-19.
     """
@@ -98,27 +98,27 @@ def strata(
     there = [case for case in cases if isinstance(case.outcome, Prediction)]
     keys: dict[str, Key] = {"site": lambda case: case.site or None}
     if known_sites:
-        keys["site seen in training"] = lambda case: _seen(case, known_sites)
+        keys["site seen in training"] = lambda case: _is_known(case, known_sites)
     for name in sorted({name for case in there for name in case.traits}):
         keys[name] = lambda case, name=name: case.traits.get(name)  # type: ignore[misc]
-    found: list[Stratum] = []
+    groups_of: list[Stratum] = []
     divisions: set[frozenset[frozenset[str]]] = set()
     for name, key in keys.items():
         groups = _groups(name, there, key)
         division = frozenset(frozenset(case.study for case in group) for _, group in groups)
         if division not in divisions:
-            found += [_stratum(name, value, group, group, rng) for value, group in groups]
+            groups_of += [_stratum(name, value, group, group, rng) for value, group in groups]
         divisions.add(division)
     normal = classes_of(there).normal_label if there else None
     controls = [case for case in there if case.truth is normal]
     infected = [case for case in there if case.truth is not normal and _affected_lung(case) >= 0]
-    found += [
+    groups_of += [
         _stratum("affected lung, %", value, group, [*group, *controls], rng)
         for value, group in _groups(
             "affected lung", infected, lambda case: 100 * _affected_lung(case)
         )
     ]
-    return tuple(found)
+    return tuple(groups_of)
 
 
 def generalisation_gap(
@@ -141,12 +141,15 @@ def generalisation_gap(
     unseen = [case for case in there if case.site not in known_sites]
     if not known or not unseen or not known_sites:
         return None
-    truth, said = _arrays([*known, *unseen])
+    truth, probabilities = _arrays([*known, *unseen])
     new = np.arange(len(truth)) >= len(known)
 
     def lost(index: np.ndarray) -> dict[str, float]:
         old, other = index[~new[index]], index[new[index]]
-        return {"lost": _macro_auc(truth[old], said[old]) - _macro_auc(truth[other], said[other])}
+        return {
+            "lost": _macro_auc(truth[old], probabilities[old])
+            - _macro_auc(truth[other], probabilities[other])
+        }
 
     accuracy = (_accuracy(known), _accuracy(unseen))
     return GeneralisationGap(
@@ -179,9 +182,9 @@ def _stratum(
     ranked: Sequence[Case],
     rng: np.random.Generator,
 ) -> Stratum:
-    truth, said = _arrays(cases)
+    truth, probabilities = _arrays(cases)
     target = classes_of(cases).target
-    ill, called = truth == target, said.argmax(axis=1) == target
+    ill, called = truth == target, probabilities.argmax(axis=1) == target
     return Stratum(
         trait,
         value,
@@ -195,8 +198,8 @@ def _stratum(
 
 def _groups(name: str, cases: Sequence[Case], key: Key) -> list[tuple[str, list[Case]]]:
     """Cases by what a key says of them, in the order of a table; nothing when it says one thing."""
-    told = [(case, _clean(key(case))) for case in cases]
-    values = [value for _, value in told if value is not None]
+    traits = [(case, _clean(key(case))) for case in cases]
+    values = [value for _, value in traits if value is not None]
     if values and not any(isinstance(value, str) for value in values):
         numbers = np.array(values, dtype=float)
         edges = _EDGES.get(name) or np.quantile(numbers, [1 / 3, 2 / 3]).tolist()
@@ -204,29 +207,29 @@ def _groups(name: str, cases: Sequence[Case], key: Key) -> list[tuple[str, list[
         edges = [edge for edge in dict.fromkeys(edges) if numbers.min() <= edge < numbers.max()]
         names = _bands(edges)
         number = {value: int(np.searchsorted(edges, value)) for value in values}
-        labels = [None if v is None else names[number[v]] for _, v in told]
+        labels = [None if v is None else names[number[v]] for _, v in traits]
         order = names
     else:
-        labels = [None if v is None else str(v) for _, v in told]
+        labels = [None if v is None else str(v) for _, v in traits]
         often = [text for text, _ in Counter(filter(None, labels)).most_common()]
         order = sorted(often)
         if len(often) > _MOST_VALUES:
             order = [*sorted(often[: _MOST_VALUES - 1]), _OTHERS]
             labels = [_OTHERS if t and t not in order else t for t in labels]
-    groups = {value: [] for value in [*order, _NOT_TOLD]}  # type: dict[str, list[Case]]
-    for (case, _), label in zip(told, labels, strict=True):
-        groups[label or _NOT_TOLD].append(case)
-    found = [(value, group) for value, group in groups.items() if group]
-    return found if len(found) > 1 else []
+    groups = {value: [] for value in [*order, _UNKNOWN]}  # type: dict[str, list[Case]]
+    for (case, _), label in zip(traits, labels, strict=True):
+        groups[label or _UNKNOWN].append(case)
+    filled = [(value, group) for value, group in groups.items() if group]
+    return filled if len(filled) > 1 else []
 
 
 def _bands(edges: Sequence[float]) -> list[str]:
     """Names of the bands that edges make; each holds its upper edge."""
-    told = [f"{edge:.3g}" for edge in edges]
-    if not told:
+    numbers = [f"{edge:.3g}" for edge in edges]
+    if not numbers:
         return ["all"]
-    between = [f"{low} to {high}" for low, high in pairwise(told)]
-    return [f"≤ {told[0]}", *between, f"> {told[-1]}"]
+    between = [f"{low} to {high}" for low, high in pairwise(numbers)]
+    return [f"≤ {numbers[0]}", *between, f"> {numbers[-1]}"]
 
 
 def _clean(value: str | float | None) -> str | float | None:
@@ -235,7 +238,7 @@ def _clean(value: str | float | None) -> str | float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _seen(case: Case, known: Set[str]) -> str | None:
+def _is_known(case: Case, known: Set[str]) -> str | None:
     if not case.site:
         return None
     return "yes" if case.site in known else "no"
@@ -244,36 +247,38 @@ def _seen(case: Case, known: Set[str]) -> str | None:
 def _affected_lung(case: Case) -> float:
     """Lesion over lung; NaN when it is not known."""
     assert isinstance(case.outcome, Prediction)
-    found = case.outcome.find(LesionVolume)
-    return found.share if found else math.nan
+    lesions = case.outcome.find(LesionVolume)
+    return lesions.share if lesions else math.nan
 
 
 def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and probabilities of cases with an answer."""
     truth = np.array([int(case.truth) for case in cases])
-    said = [
+    probabilities = [
         list(case.outcome.probabilities.values())
         for case in cases
         if isinstance(case.outcome, Prediction)
     ]
-    return truth, np.array(said)
+    return truth, np.array(probabilities)
 
 
 def _accuracy(cases: Sequence[Case]) -> Estimate:
-    truth, said = _arrays(cases)
-    return wilson(int((said.argmax(axis=1) == truth).sum()), len(truth))
+    truth, probabilities = _arrays(cases)
+    return wilson(int((probabilities.argmax(axis=1) == truth).sum()), len(truth))
 
 
-def _macro_auc(truth: np.ndarray, said: np.ndarray) -> float:
-    return float(np.mean([auc(truth == k, said[:, k]) for k in range(said.shape[1])]))
+def _macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    return float(
+        np.mean([auc(truth == k, probabilities[:, k]) for k in range(probabilities.shape[1])])
+    )
 
 
 def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
-    truth, said = _arrays(cases)
+    truth, probabilities = _arrays(cases)
 
     def figures(index: np.ndarray) -> dict[str, float]:
-        return {"auc": _macro_auc(truth[index], said[index])}
+        return {"auc": _macro_auc(truth[index], probabilities[index])}
 
-    if len(np.unique(truth)) < said.shape[1]:  # no need to draw what is not defined
+    if len(np.unique(truth)) < probabilities.shape[1]:  # no need to draw what is not defined
         return Estimate(math.nan, math.nan, math.nan, len(truth))
     return bootstrap(figures, redraw(truth, rng))["auc"]

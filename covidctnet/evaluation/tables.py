@@ -18,22 +18,22 @@ _TITLES = {
 }
 
 
-def comparison_table(found: Comparison) -> str:
+def comparison_table(result: Comparison) -> str:
     """The first set of answers against the second."""
-    first, second = found.accuracy
+    first, second = result.accuracy
     lines = [
-        f"{found.n} patients answered by both"
-        + (f"; {found.left_out} answered by one only, left out." if found.left_out else "."),
+        f"{result.n} patients answered by both"
+        + (f"; {result.left_out} answered by one only, left out." if result.left_out else "."),
         "",
         "| figure | first | second | difference | p |",
         "|---|---|---|---|---|",
         f"| accuracy, three classes | {first} | {second} | right where the other is wrong: "
-        f"{found.discordant[0]} v. {found.discordant[1]} | {_p(found.p_accuracy)} (McNemar) |",
+        f"{result.discordant[0]} v. {result.discordant[1]} | {_p(result.p_accuracy)} (McNemar) |",
         *(
             f"| AUC {label} | | | {_difference(gap)} | {_p(p_value)} (DeLong) |"
-            for label, (gap, p_value) in found.auc.items()
+            for label, (gap, p_value) in result.auc.items()
         ),
-        f"| AUC, mean over classes | | | {_difference(found.macro_auc)} | (bootstrap interval) |",
+        f"| AUC, mean over classes | | | {_difference(result.macro_auc)} | (bootstrap interval) |",
         "",
         "Differences are first minus second, with 95 % intervals. No correction for the number of "
         "comparisons.",

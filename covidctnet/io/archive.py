@@ -144,11 +144,11 @@ def members(path: Path) -> tuple[Member, ...]:
         raise BadArchiveError("its directory cannot be read") from None
     if len(entries) > MAX_ENTRIES:
         raise BadArchiveError(f"it claims {len(entries)} entries, {MAX_ENTRIES} are the most")
-    found = [_member(path, entry) for entry in entries if not entry.is_dir()]
-    _check_sizes(path, found)
-    if len({member.inner for member in found}) < len(found):
+    inside = [_member(path, entry) for entry in entries if not entry.is_dir()]
+    _check_sizes(path, inside)
+    if len({member.inner for member in inside}) < len(inside):
         raise BadArchiveError("two of its entries have one name")
-    return tuple(sorted(found, key=lambda member: member.inner))
+    return tuple(sorted(inside, key=lambda member: member.inner))
 
 
 def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
@@ -178,14 +178,14 @@ def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
     )
 
 
-def _check_sizes(path: Path, found: Sequence[Member]) -> None:
+def _check_sizes(path: Path, inside: Sequence[Member]) -> None:
     """No entry and no sum of entries is absurd, and no byte is counted twice."""
-    total = sum(member.size for member in found)
-    largest = max((member.size for member in found), default=0)
+    total = sum(member.size for member in inside)
+    largest = max((member.size for member in inside), default=0)
     if largest > MAX_MEMBER_BYTES or total > MAX_BYTES:
         raise BadArchiveError(f"it inflates to {total} bytes, more than is read")
     if total > RATIO_FREE_BYTES and total > MAX_RATIO * path.stat().st_size:
         raise BadArchiveError(f"it inflates to {total} bytes, as no scan does")
-    places = sorted((m.offset, m.offset + _LOCAL_HEADER + m.packed_bytes) for m in found)
+    places = sorted((m.offset, m.offset + _LOCAL_HEADER + m.packed_bytes) for m in inside)
     if any(end > start for (_, end), (start, _) in pairwise(places)):
         raise BadArchiveError("its entries overlap")

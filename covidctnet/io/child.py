@@ -44,14 +44,14 @@ class ReadingChild:
             StudyError: As `covidctnet.read_study`.
             ChildError: If the child died or hung.
         """
-        told, array = self._child.ask({"study": packed(study)}, files_bytes=bytes_of(study))
+        reply, array = self._child.ask({"study": packed(study)}, files_bytes=bytes_of(study))
         assert array is not None
         return Volume(
             array,
-            np.array(told["affine"]),
+            np.array(reply["affine"]),
             "HU",
-            source_of(told["source"]),
-            tuple(told["steps"]),
+            source_of(reply["source"]),
+            tuple(reply["steps"]),
         )
 
     def close(self) -> None:
@@ -117,12 +117,12 @@ def picture_work(path: str | list[Any], is_mask: bool = False) -> Reply:
 def work(study: dict[str, Any]) -> Reply:
     """What the child of `ReadingChild` does."""
     volume = read_study(unpacked(study))
-    told = {
+    reply = {
         "affine": volume.affine.tolist(),
         "source": asdict(volume.source),
         "steps": volume.steps,
     }
-    return told, volume.array
+    return reply, volume.array
 
 
 def packed(study: Study) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def looks_like_itk(head: bytes) -> bool:
 
 
 def data_file_of(path: File) -> str | None:
-    """The name of the file beside a header that holds its voxels; None when there is none.
+    """The name of the file next to a header that holds its voxels; None when there is none.
 
     Raises:
         OSError: If the header cannot be read.
@@ -137,13 +137,13 @@ def data_file_of(path: File) -> str | None:
         if head.startswith(b"NRRD")
         else rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*(.*?)[ \t\r]*$"
     )
-    found = re.search(pattern, head, re.MULTILINE | re.IGNORECASE)
-    name = _beside(found[1].decode("utf-8", errors="surrogateescape") if found else "LOCAL")
+    match = re.search(pattern, head, re.MULTILINE | re.IGNORECASE)
+    name = _bare_name(match[1].decode("utf-8", errors="surrogateescape") if match else "LOCAL")
     return None if name.upper() == "LOCAL" or not _is_plain(name) else name
 
 
-def _beside(name: str) -> str:
-    """A name without what says that the file lies beside the header."""
+def _bare_name(name: str) -> str:
+    """A name without what says that the file lies next to the header."""
     return re.sub(r"^(?:\./|\.\\)+", "", name.strip().strip('"'))
 
 
@@ -161,7 +161,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
     """Read a MetaImage or NRRD file that holds one volume in HU.
 
     Args:
-        files: The file, or a header and the file beside it that holds its voxels.
+        files: The file, or a header and the file next to it that holds its voxels.
         study: Short id.
 
     Raises:
@@ -176,14 +176,14 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
                 file.seek(end)
                 content = _voxels(file, layout)
         if layout.data is not None:
-            beside = [file for file in files[1:] if folded(file.name) == folded(layout.data)]
+            raw_files = [file for file in files[1:] if folded(file.name) == folded(layout.data)]
             if not _is_plain(layout.data):
                 raise _corrupt(
                     "its header names voxels in several files, or in another folder", _TOGETHER
                 )
-            if not beside:
-                raise _corrupt("the file that holds its voxels does not lie beside it", _TOGETHER)
-            with beside[0].open("rb") as raw:
+            if not raw_files:
+                raise _corrupt("the file that holds its voxels is not next to it", _TOGETHER)
+            with raw_files[0].open("rb") as raw:
                 content = _voxels(cast(BinaryIO, raw), layout)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _corrupt("its compressed data break off") from None
@@ -347,7 +347,7 @@ def _meta(head: bytes) -> tuple[_Layout, int]:
         dtype=np.dtype(kind).newbyteorder(">" if is_big else "<"),
         affine=_affine(directions, start[:3]),
         encoding=_ZIPPED if fields.get("compresseddata", "").lower() == "true" else _RAW,
-        data=_beside(fields["elementdatafile"]) if is_detached else None,
+        data=_bare_name(fields["elementdatafile"]) if is_detached else None,
         skip=skip,
     )
     return layout, place
@@ -413,8 +413,8 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     if "spacings" in fields:
         lengths = [float(np.linalg.norm(direction)) for direction in directions]
         spacings = fields["spacings"].split()
-        told = _floats(" ".join(spacings[k] for k in spatial if k < len(spacings)))
-        if len(told) != 3 or not np.allclose(told, lengths, rtol=AGREE):
+        thicknesses = _floats(" ".join(spacings[k] for k in spatial if k < len(spacings)))
+        if len(thicknesses) != 3 or not np.allclose(thicknesses, lengths, rtol=AGREE):
             raise _lost("its spacings and space directions contradict each other")
     layout = _Layout(
         shape=_shape([sizes[k] for k in spatial]),
@@ -423,7 +423,7 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
         ),
         affine=_affine(np.array(directions) * flips, np.array(start) * flips),
         encoding=encoding,
-        data=_beside(fields["datafile"]) if "datafile" in fields else None,
+        data=_bare_name(fields["datafile"]) if "datafile" in fields else None,
         lines=_whole(fields.get("lineskip", "0")),
         skip=_whole(fields.get("byteskip", "0")),
     )
@@ -440,11 +440,11 @@ def _affine(directions: np.ndarray, origin: Sequence[float] | np.ndarray) -> np.
 
 def _agreed(fields: Mapping[str, str], names: Sequence[str]) -> tuple[float, ...] | None:
     """The numbers of fields that mean the same; None without any."""
-    found = [(name, _floats(fields[name])) for name in names if name in fields]
-    if not found:
+    present = [(name, _floats(fields[name])) for name in names if name in fields]
+    if not present:
         return None
-    first, numbers = found[0]
-    for name, others in found[1:]:
+    first, numbers = present[0]
+    for name, others in present[1:]:
         if len(others) != len(numbers) or not np.allclose(others, numbers, rtol=0, atol=AGREE):
             raise _lost(f"its fields {first} and {name} contradict each other")
     return numbers

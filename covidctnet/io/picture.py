@@ -146,9 +146,11 @@ def read_picture(path: File) -> Picture:
     """
     content, kind = _content(path)
     if kind == "DICOM":
-        found = read_slice(path)
-        _check_shape(*found.hu.shape)
-        return Picture(found.hu, "HU", "DICOM", found.photometric, found.bits, found.notes)
+        slice_read = read_slice(path)
+        _check_shape(*slice_read.hu.shape)
+        return Picture(
+            slice_read.hu, "HU", "DICOM", slice_read.photometric, slice_read.bits, slice_read.notes
+        )
     image, bits = _checked(content, kind)
     notes: list[str] = []
     mode = image.mode
@@ -393,10 +395,10 @@ def _orientation(image: Image.Image) -> int | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = image.getexif().get(0x0112)
+            value = image.getexif().get(0x0112)
     except _DECODE_ERRORS:
         return None
-    return found if isinstance(found, int) and 1 <= found <= 8 else None
+    return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
 def _png_bits(image: Image.Image, content: bytes) -> int:

@@ -161,10 +161,10 @@ def timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     places = [(stage, block) for stage, count in enumerate(_STAGES) for block in range(count)]
     out = {}
     for name, tensor in state.items():
-        found = _BLOCK.fullmatch(name)
+        match = _BLOCK.fullmatch(name)
         try:
-            if found:
-                number, layer, rest = int(found[1]), found[2], found[3]
+            if match:
+                number, layer, rest = int(match[1]), match[2], match[3]
                 stage, block = places[number]
                 renamed = (_WIDENING if number else _FIRST)[layer]
                 out[f"blocks.{stage}.{block}.{renamed}.{rest}"] = tensor

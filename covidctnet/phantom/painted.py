@@ -81,8 +81,8 @@ def paint_cohort(
             f"expected more than {plan.validation} Control studies in the archive (validation "
             f"takes so many), got {len(controls)}"
         )
-    told = {**asdict(plan), "studies": [entry.study.id for entry in controls]}
-    claim_folder(output, PLAN_FILE, told, what="cohort of painted patients")
+    settings = {**asdict(plan), "studies": [entry.study.id for entry in controls]}
+    claim_folder(output, PLAN_FILE, settings, what="cohort of painted patients")
     order = np.random.default_rng(plan.seed).permutation(len(controls)).tolist()
     held_back = set(order[: plan.validation])
     total = len(controls) * len(CHEST_CT) * plan.copies

@@ -99,8 +99,8 @@ def paint_lesions(
             codes[there] = lesion_codes(fields.dense, fields.other, fields.fluid, inside)
     for part in (array, codes):
         part.setflags(write=False)
-    told = (PAINTED_NOTE, *([f"{PAINTED_INTO}{volume.source.mark}"] if volume.source.mark else []))
-    source = replace(volume.source, notes=(*volume.source.notes, *told))
+    notes = (PAINTED_NOTE, *([f"{PAINTED_INTO}{volume.source.mark}"] if volume.source.mark else []))
+    source = replace(volume.source, notes=(*volume.source.notes, *notes))
     return Painted(
         volume=volume.then(f"painted findings: {pattern}", array, source=source),
         lungs=lungs,

@@ -1,4 +1,4 @@
-"""One synthetic patient: anatomy, lesions and scan, with the truth beside."""
+"""One synthetic patient: anatomy, lesions and scan, with its ground truth."""
 
 from __future__ import annotations
 

@@ -73,14 +73,14 @@ def write_truth(phantom: Phantom, folder: Path) -> None:
     for name, mask in (("lungs", phantom.lungs), ("lesions", phantom.lesions)):
         image = nib.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), _columns_first(affine))
         nib.save(image, folder / f"{name}.nii.gz")
-    told = {
+    truth = {
         "synthetic": True,
         "label": phantom.label.title,
         "seed": phantom.seed,
         "scanner": phantom.scanner,
         "findings": dict(phantom.findings),
     }
-    (folder / "phantom.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (folder / "phantom.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
 
 
 def _columns_first(affine: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ def _linear_planes(
     planes: dict[int, np.ndarray] = {}
     for low, upper_weight in zip(lower, weight, strict=True):
         needed = {low} if upper_weight == 0 else {low, low + 1}
-        planes = {i: kept for i, kept in planes.items() if i >= low}
+        planes = {i: values for i, values in planes.items() if i >= low}
         for i in needed - planes.keys():
             planes[i] = plane.turned(array[i])
         if upper_weight == 0:

@@ -149,14 +149,14 @@ def confusion(matrix: np.ndarray, classes: Classes) -> str:
         matrix: Rows the truth, columns the answer, shape (label, label).
         classes: That the rows and columns are.
     """
-    told = "; ".join(
+    counts = "; ".join(
         f"of {int(matrix[k].sum())} {k}, "
         + ", ".join(f"{int(matrix[k, j])} as {j}" for j in classes)
         for k in classes
     )
     wide, high = 108.0, 90.0
     across, down = len(classes) * wide, len(classes) * high
-    drawing = Drawing(126 + across, 102 + down, f"Confusion matrix: {told}", ground=False)
+    drawing = Drawing(126 + across, 102 + down, f"Confusion matrix: {counts}", ground=False)
     left, top = 112.0, 66.0
     drawing.text((left, 20), f"Truth and answer (n = {int(matrix.sum())})", size=14, bold=True,
                  anchor="start")  # fmt: skip
@@ -191,21 +191,21 @@ def reliability(bins: Sequence[tuple[float, Estimate]], *, n: int) -> str:
         bins: Mean probability of the label given, and the share that was right.
         n: Patients.
     """
-    told = "; ".join(f"told {said:.2f}, right {right}" for said, right in bins)
+    bins_text = "; ".join(f"told {confidence:.2f}, right {right}" for confidence, right in bins)
     plot = _Plot(
         f"Calibration (n = {n})",
-        f"Calibration: {told}",
+        f"Calibration: {bins_text}",
         x_title="probability of the label given",
         y_title="share that was right",
     )
     plot.diagonal()
-    for said, right in bins:
-        ends = [plot.at(said, right.low), plot.at(said, right.high)]
+    for confidence, right in bins:
+        ends = [plot.at(confidence, right.low), plot.at(confidence, right.high)]
         plot.drawing.line(ends, PLAIN, width=1.6)
         for x, y in ends:
             plot.drawing.line([(x - 4, y), (x + 4, y)], PLAIN, width=1.6)
         radius = 3 + 5 * math.sqrt(right.n / n)
-        plot.drawing.dot(plot.at(said, right.value), radius, PLAIN)
+        plot.drawing.dot(plot.at(confidence, right.value), radius, PLAIN)
     return str(plot)
 
 
@@ -237,7 +237,7 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
     Args:
         spreads: In percent.
     """
-    told = "; ".join(
+    medians = "; ".join(
         f"{label}: median {spread.median:.1f} %, n = {spread.n}" if spread.n else f"{label}: none"
         for label, spread in spreads.items()
     )
@@ -246,7 +246,7 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
     ticks = [step * k for k in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
     plot = _Plot(
         f"Affected lung (n = {sum(spread.n for spread in spreads.values())})",
-        f"Affected lung by class: {told}",
+        f"Affected lung by class: {medians}",
         x_title="true class",
         y_title="% of the lungs",
         x_max=3,
@@ -265,7 +265,7 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
             box = [plot.at(middle + side, value) for side, value in corners]
             plot.drawing.area(box, colour_of(label), opacity=_BAND)
         for number, value in enumerate(spread.values):
-            # Beside one another in a fixed order, so that equal patients do not hide each other.
+            # Next to one another in a fixed order, so that equal patients do not hide each other.
             side = 0.09 * ((number * 2) % 5 - 2)
             plot.drawing.dot(plot.at(middle + side, value), 3, colour_of(label), opacity=0.6)
         if spread.n:

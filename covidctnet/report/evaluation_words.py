@@ -1,4 +1,4 @@
-"""What is said beside every evaluation, whatever its numbers."""
+"""What is said with every evaluation, whatever its numbers."""
 
 from __future__ import annotations
 

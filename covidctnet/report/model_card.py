@@ -11,46 +11,46 @@ from covidctnet.report.evaluation_words import INTENDED_USE, LIMITS, NOT_FOR, NO
 
 __all__ = ["model_card"]
 
-_NOT_TOLD = "the card of the weights does not tell"
+_NOT_IN_CARD = "the card of the weights does not tell"
 
 
 def model_card(
-    found: Assessment,
+    assessment: Assessment,
     weights_card: Mapping[str, Any],
     *,
     name: str,
     digest: str,
-    seen: str,
+    trained_on: str,
     caveat: str,
 ) -> tuple[str, dict[str, Any]]:
     """Make the model card of weights that were evaluated.
 
     Args:
-        found: The evaluation.
+        assessment: The evaluation.
         weights_card: ``card.json`` of the weights.
         name: Of the weights.
         digest: Of the weights and their settings.
-        seen: What they were trained on, in words.
-        caveat: What must be said beside every answer; may be empty.
+        trained_on: What they were trained on, in words.
+        caveat: What must be said with every answer; may be empty.
 
     Returns:
         Markdown, and the same for JSON; nothing in them but what the arguments tell.
 
     Source: the headings are those of Mitchell et al., "Model cards for model reporting", 2019.
     """
-    training = [_stage(stage, told) for stage, told in weights_card.get("training", {}).items()]
+    training = [_stage(stage, record) for stage, record in weights_card.get("training", {}).items()]
     plain: dict[str, Any] = {
         "name": name,
         "digest": digest,
         "notice": NOTICE,
         "caveat": caveat,
-        "seen": seen,
+        "seen": trained_on,
         "intended_use": list(INTENDED_USE),
         "not_for": list(NOT_FOR),
         "architecture": dict(weights_card.get("architecture", {})),
         "preprocessing": dict(weights_card.get("preprocessing", {})),
         "training": training,
-        "evaluation": as_plain(found),
+        "evaluation": as_plain(assessment),
         "limits": dict(LIMITS),
         "licence": weights_card.get("licence"),
     }
@@ -58,29 +58,29 @@ def model_card(
         f"# Model card: {name}",
         f"**{NOTICE}**",
         *([f"**{caveat}**"] if caveat else []),
-        f"Weights `{name}` ({digest}), which have seen {seen}. "
-        f"Networks: {', '.join(sorted(plain['architecture'])) or _NOT_TOLD}. "
-        f"Licence: {plain['licence'] or _NOT_TOLD}.",
+        f"Weights `{name}` ({digest}), which have seen {trained_on}. "
+        f"Networks: {', '.join(sorted(plain['architecture'])) or _NOT_IN_CARD}. "
+        f"Licence: {plain['licence'] or _NOT_IN_CARD}.",
         "## Intended use\n\n" + _bullets(INTENDED_USE),
         "## Not for\n\n" + _bullets(NOT_FOR),
         "## Training data\n\n" + _data(training),
         "## Training\n\n" + _commands(training),
-        "## Evaluation\n\n" + _evaluated(found),
-        markdown(found),
+        "## Evaluation\n\n" + _evaluated(assessment),
+        markdown(assessment),
         "## Limits\n\n" + _bullets(f"{title}: {words}" for title, words in LIMITS),
     ]
     return "\n\n".join(parts) + "\n", plain
 
 
-def _stage(stage: str, told: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(stage: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """What the card of the weights tells of one stage of training."""
-    data = told.get("data", {})
+    data = record.get("data", {})
     kinds = data.get("studies_by_kind")
     if kinds is None and "kind" in data:  # cards that knew one kind only
         kinds = {data["kind"]: data.get("studies")}
     return {
         "stage": stage,
-        "command": told.get("command"),
+        "command": record.get("command"),
         "studies_by_kind": kinds,
         "patients": data.get("patients"),
         "sites": data.get("sites"),
@@ -90,7 +90,7 @@ def _stage(stage: str, told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data(training: Sequence[Mapping[str, Any]]) -> str:
     if not training:
-        return f"What they were trained on, {_NOT_TOLD}."
+        return f"What they were trained on, {_NOT_IN_CARD}."
     lines = []
     for one in training:
         kinds = one["studies_by_kind"] or {}
@@ -98,7 +98,7 @@ def _data(training: Sequence[Mapping[str, Any]]) -> str:
         sites = f" Sites: {', '.join(one['sites'])}." if one["sites"] else ""
         thanks = f" Attribution: {one['attribution']}" if one["attribution"] else ""
         lines.append(
-            f"{one['stage']}: {f'{counts} (studies)' if counts else _NOT_TOLD}.{sites}{thanks}"
+            f"{one['stage']}: {f'{counts} (studies)' if counts else _NOT_IN_CARD}.{sites}{thanks}"
         )
     return _bullets(lines)
 
@@ -106,16 +106,16 @@ def _data(training: Sequence[Mapping[str, Any]]) -> str:
 def _commands(training: Sequence[Mapping[str, Any]]) -> str:
     commands = [one["command"] for one in training if one["command"]]
     if not commands:
-        return f"By which commands, {_NOT_TOLD}."
+        return f"By which commands, {_NOT_IN_CARD}."
     return "```bash\n" + "\n".join(commands) + "\n```"
 
 
-def _evaluated(found: Assessment) -> str:
-    counts = ", ".join(f"{n} {label}" for label, n in found.answered.items())
+def _evaluated(assessment: Assessment) -> str:
+    counts = ", ".join(f"{n} {label}" for label, n in assessment.answered.items())
     return (
-        f"{found.n} studies with an answer ({counts}), {len(found.failures)} without. Figures with "
-        "95 % intervals: Wilson for proportions, Newcombe for the AUC of a class, else a bootstrap "
-        "over patients."
+        f"{assessment.n} studies with an answer ({counts}), {len(assessment.failures)} without. "
+        "Figures with 95 % intervals: Wilson for proportions, Newcombe for the AUC of a class, "
+        "else a bootstrap over patients."
     )
 
 

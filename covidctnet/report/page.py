@@ -28,7 +28,7 @@ STUDIES_A_PAGE = 100
 """Cards and reasons on one page; the first one lists all studies beside."""
 
 EMBEDDED_BYTES = 32_000_000
-"""Pictures are inside the page up to this many bytes, then lie beside it: pages must open."""
+"""Pictures are inside the page up to this many bytes, then lie next to it: pages must open."""
 
 
 def pages_of(records: Sequence[Record]) -> tuple[tuple[Record, ...], ...]:

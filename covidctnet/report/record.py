@@ -98,7 +98,7 @@ class Record:
         order: Place in the table, counted from the folder's first answer.
         answered: Moment of the answer, UTC, ISO 8601.
         slice_mm: Heights of the slices in the picture, in patient millimetres.
-        picture: File name of the picture beside the record, or empty.
+        picture: File name of the picture next to the record, or empty.
         kinds: Rows of the picture, from above.
         titles: Of the classes that were told apart, in their order.
         normal: Title of the normal one.
@@ -147,7 +147,7 @@ class Record:
     @property
     def restored(self) -> tuple[Evidence, ...]:
         """The evidence that needs no voxels."""
-        return tuple(one for told in self.evidence if (one := evidence_from(told)) is not None)
+        return tuple(one for record in self.evidence if (one := evidence_from(record)) is not None)
 
     @property
     def total_seconds(self) -> float:
@@ -268,12 +268,14 @@ def record_of(
 
 def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a record of before there was evidence told in entries of its own."""
-    told = []
+    evidence = []
     if burden := value["burden"]:
-        told.append({"type": "lesion_volume", **burden})
+        evidence.append({"type": "lesion_volume", **burden})
     if value["picture"]:
-        told.append({"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)})
-    return told
+        evidence.append(
+            {"type": "panels", "units": ["residual"], "window_hu": list(_FORMER_WINDOW_HU)}
+        )
+    return evidence
 
 
 def _safe_stem(study: str) -> str:
@@ -285,7 +287,7 @@ def _safe_stem(study: str) -> str:
 
 
 def _picture_name(study: str, picture: bytes) -> str:
-    """Named after its content, so that a new picture never stands beside an old record."""
+    """Named after its content, so that a new picture never stands next to an old record."""
     return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
 
 

@@ -384,16 +384,16 @@ class Results:
 
     def _write_record(self, record: Record, picture: Picture | None) -> None:
         stem = self._studies / record.file_stem
-        beside = self._studies / record.picture if picture is not None else None
-        if picture is not None and beside is not None:
-            write_whole(beside, picture.content)
+        picture_file = self._studies / record.picture if record.picture else None
+        if picture is not None and picture_file is not None:
+            write_whole(picture_file, picture.content)
         try:
             write_whole(stem.with_suffix(".json"), json_bytes(record.to_json(), indent=1))
         except BaseException:
             # No picture without its record.
-            if beside is not None:
+            if picture_file is not None:
                 with contextlib.suppress(OSError):
-                    beside.unlink()
+                    picture_file.unlink()
             raise
 
     def _write_summary_when_due(self) -> None:

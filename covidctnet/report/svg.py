@@ -1,4 +1,4 @@
-"""Boxes, arrows and words as SVG text."""
+"""Boxes, lines and words as SVG text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINE = 17.0
 """From one line of text to the next."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
-INK, FAINT, WIRE, RULE = "#1f2933", "#52606d", "#5b6b7f", "#d0d7de"
+INK, FAINT, RULE = "#1f2933", "#52606d", "#d0d7de"
 # Mean width of a letter over the font's size: generous, since the reader's font is not known.
 _REGULAR, _BOLD = 0.56, 0.60
 
@@ -44,9 +44,6 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
             f'role="img" font-family="{FONT}">',
             f"<title>{escape(title)}</title>",
-            '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-            f'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="{WIRE}"/>'
-            "</marker></defs>",
             f'<rect x="1" y="1" width="{width - 2:g}" height="{height - 2:g}" rx="14" '
             f'fill="#f6f8fa" stroke="{RULE}"/>',
         ]
@@ -117,30 +114,6 @@ class Drawing:
         self._parts.append(
             f'<rect x="{corner[0]:g}" y="{corner[1]:g}" width="{size[0]:g}" height="{size[1]:g}" '
             'rx="10" fill="none" stroke="#5d9b68" stroke-dasharray="5 4"/>'
-        )
-
-    def cuboid(self, name: str, corner: Point, side: float, depth: float, *, fill: str) -> None:
-        """A block seen from the front, `side` wide and high; its back lies off, up right."""
-        (x, y), d = corner, depth
-        faces = (
-            (f"M{x:g} {y:g} h{side:g} v{side:g} h{-side:g} z", 1.0),
-            (f"M{x:g} {y:g} l{d:g} {-d:g} h{side:g} l{-d:g} {d:g} z", 0.55),
-            (f"M{x + side:g} {y:g} l{d:g} {-d:g} v{side:g} l{-d:g} {d:g} z", 0.75),
-        )
-        self._parts.append(f"<g id={quoteattr(name)}>")
-        for path, strength in faces:
-            self._parts.append(
-                f'<path d="{path}" fill="{fill}" fill-opacity="{strength:g}" stroke="#ffffff" '
-                'stroke-linejoin="round"/>'
-            )
-        self._parts.append("</g>")
-
-    def arrow(self, *points: Point) -> None:
-        """A line through points, with a tip at the last."""
-        path = " L".join(f"{x:g} {y:g}" for x, y in points)
-        self._parts.append(
-            f'<path d="M{path}" fill="none" stroke="{WIRE}" stroke-width="1.8" '
-            'marker-end="url(#tip)"/>'
         )
 
     def line(

@@ -6,7 +6,7 @@ __all__ = ["FLAG_WORDS", "STATUS_WORDS", "flag_words"]
 
 STATUS_WORDS = {
     "classified": "an answer without reservation",
-    "flagged": "an answer with a reservation: read the reason beside it",
+    "flagged": "an answer with a reservation: read the reason next to it",
     "abstained": "two or three labels are left, and no choice between them is sure enough",
     "refused": "no answer: the images are not what is expected",
     "failed": "no answer: the program failed, and tries again on the next run",
@@ -19,7 +19,7 @@ FLAG_WORDS = {
     "lossy": "The images were compressed with loss before they came here.",
     "contrast": "The scan seems to be taken with contrast medium.",
     "odd_orientation": "The patient lies or the slices run in an unusual direction.",
-    "stray_files": "Files beside the slices could not be read; the slices are whole without them.",
+    "stray_files": "Files next to the slices could not be read; the slices are whole without them.",
     "stored_bits": "The header says fewer bits than the pixels hold.",
     "default_geometry": "The file gives no position: its directions may be a program's default.",
     "gaps_resampled": "Slices were missing or uneven and have been bridged by interpolation.",

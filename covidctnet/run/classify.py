@@ -38,7 +38,7 @@ __all__ = [
     "answers",
     "classify_into",
     "classify_studies",
-    "readers_beside",
+    "default_readers",
     "usable_cores",
 ]
 
@@ -77,7 +77,7 @@ class Counts:
 
     Attributes:
         by_status: Studies by status, those answered in an earlier run included.
-        kept: Of them, answered in an earlier run.
+        earlier: Of them, answered in an earlier run.
         passed_over: Files that belong to no study, by reason.
         unsettled: Studies that were not asked, as their files changed a moment ago.
         gone: Rows of earlier runs that were taken out, as their studies are gone or renamed.
@@ -85,7 +85,7 @@ class Counts:
     """
 
     by_status: Mapping[str, int]
-    kept: int = 0
+    earlier: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
     unsettled: int = 0
     gone: int = 0
@@ -111,8 +111,8 @@ class Counts:
         parts = [f"{n} {status}" for status, n in self.by_status.items() if n]
         studies = "1 study" if total == 1 else f"{total} studies"
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
-        if self.kept:
-            text += f" ({self.kept} from an earlier run)"
+        if self.earlier:
+            text += f" ({self.earlier} from an earlier run)"
         if self.elsewhere:
             text += f"; {self.elsewhere} in other parts"
         if self.unsettled:
@@ -152,9 +152,9 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    found = find_studies(paths, every_series=every_series)
-    given = answers(found, model, keep=keep, limits=limits, readers=readers)
-    return (answered.outcome for answered in given)
+    studies = find_studies(paths, every_series=every_series)
+    outcomes = answers(studies, model, keep=keep, limits=limits, readers=readers)
+    return (answered.outcome for answered in outcomes)
 
 
 def usable_cores() -> int:
@@ -164,7 +164,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def readers_beside(device: str) -> int:
+def default_readers(device: str) -> int:
     """Studies to read at once so that the networks need not wait.
 
     Args:
@@ -172,7 +172,7 @@ def readers_beside(device: str) -> int:
     """
     cores = usable_cores()
     # On a CPU the networks want the cores themselves, but reading and preparing take longer than
-    # one study's turn where they are quick. Beside a GPU these take nearly a second of a core, and
+    # one study's turn where they are quick. Next to a GPU these take nearly a second of a core, and
     # what is left of the cores answers and writes.
     return min(2, cores) if device == "cpu" else min(16, max(1, cores - 2))
 
@@ -212,13 +212,13 @@ def classify_into(
         StorageError: If the results cannot be written.
     """
     started = time.time()
-    found = find_studies(paths, every_series=every_series)
+    studies = find_studies(paths, every_series=every_series)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     unsettled = 0
     with results:
         results.start(model.info)
-        ours = [study for study in found if part is None or part.has(study.id)]
+        ours = [study for study in studies if part is None or part.has(study.id)]
         for study in ours:
             record = results.answer(study)
             if record is not None:
@@ -229,33 +229,33 @@ def classify_into(
             else:
                 todo.append(study)
         given_paths = [paths] if isinstance(paths, (str, Path)) else paths
-        gone = results.leave_out_gone([s.id for s in found], [Path(path) for path in given_paths])
-        kept = len(ours) - len(todo) - unsettled
-        total = kept + len(todo)
+        gone = results.leave_out_gone([s.id for s in studies], [Path(path) for path in given_paths])
+        earlier = len(ours) - len(todo) - unsettled
+        total = earlier + len(todo)
         if progress:
-            progress(kept, total)
+            progress(earlier, total)
         if metrics:
             metrics.found(total, statuses)
         _LOG.info(
             "%d studies to answer, %d have their answer",
             len(todo),
-            kept,
+            earlier,
             extra={"is_routine": True},
         )
-        given = answers(todo, model, keep="slices", limits=limits, readers=readers)
-        with closing(_written(results, given)) as written:
+        outcomes = answers(todo, model, keep="slices", limits=limits, readers=readers)
+        with closing(_written(results, outcomes)) as written:
             for done, (study, outcome, seconds) in enumerate(written, 1):
                 statuses[outcome.status] += 1
                 _log_outcome(study, outcome, seconds)
                 if metrics:
                     metrics.answered(outcome.status, seconds)
                 if progress:
-                    progress(kept + done, total)
+                    progress(earlier + done, total)
         if not unsettled:
             results.complete()
     by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
-    elsewhere = len(found) - len(ours)
-    return Counts(by_status, kept, dict(found.reasons), unsettled, gone, elsewhere)
+    elsewhere = len(studies) - len(ours)
+    return Counts(by_status, earlier, dict(studies.reasons), unsettled, gone, elsewhere)
 
 
 def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[str, float]) -> None:
@@ -270,7 +270,7 @@ def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[s
         _LOG.info("study %s %s in %.1f s", study.id, outcome.status, took_s, extra=extra)
 
 
-def _written(results: Results, given: Answers) -> Generator[Written]:
+def _written(results: Results, outcomes: Answers) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
     waiting: deque[tuple[Written, Future[Any]]] = deque()
 
@@ -283,8 +283,8 @@ def _written(results: Results, given: Answers) -> Generator[Written]:
 
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
-        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(given):
-            for study, outcome, seconds, fingerprint in given:
+        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(outcomes):
+            for study, outcome, seconds, fingerprint in outcomes:
                 writing = writer.submit(
                     results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
                 )

@@ -106,30 +106,31 @@ def evaluate_predictions(
     else:
         cases = _cases_of_split(file.name, answers, _members(work, split), split)
         caveat = HELD_BACK.format(split=split)
-    found = assess(cases, rng=np.random.default_rng(seed))
+    assessment = assess(cases, rng=np.random.default_rng(seed))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     table = (
         f"Answers `{file.stem}` ({digest}). {caveat} 95 % intervals: Wilson for proportions, "
-        f"Newcombe for the AUC of a class, else a bootstrap over patients.\n\n{markdown(found)}"
+        f"Newcombe for the AUC of a class, else a bootstrap over patients.\n\n"
+        f"{markdown(assessment)}"
     )
     info = PredictorInfo(
         system="",
         weights=file.stem,
         digest=digest,
-        classes=found.classes,
+        classes=assessment.classes,
         caveat=caveat,
         provenance={"weights": file.stem},
     )
-    write_evaluation(output, cases, found, info, table)
-    return Evaluation(table, found.n, len(found.failures))
+    write_evaluation(output, cases, assessment, info, table)
+    return Evaluation(table, assessment.n, len(assessment.failures))
 
 
 class _LeakError(CohortError):
     """A study that a model may have learned from is among those it is tested on."""
 
-    def __init__(self, name: str, study: str, found: str, expected: str) -> None:
+    def __init__(self, name: str, study: str, split: str, expected: str) -> None:
         super().__init__(
-            f"{name}: study {study} is in the split {found}, expected {expected}: figures over "
+            f"{name}: study {study} is in the split {split}, expected {expected}: figures over "
             "what a model may have learned from would flatter it (data leakage). Leave it out."
         )
 
@@ -207,8 +208,8 @@ def _rows_of_table(name: str, text: str) -> Iterator[dict[str, Any]]:
     try:
         for row in reader:
             cells = {k: (v or "").strip() for k, v in row.items() if k}
-            given = {key: cells[column] for key, column in by_label.items()}
-            yield {**cells, "probabilities": given if any(given.values()) else None}
+            probabilities = {key: cells[column] for key, column in by_label.items()}
+            yield {**cells, "probabilities": probabilities if any(probabilities.values()) else None}
     except csv.Error:
         raise CohortError(f"{name} is no comma-separated table. Export it again.") from None
 
@@ -260,12 +261,12 @@ def _label(name: str, text: Any, where: str) -> Label:
         raise CohortError(f"{name}, {where}: {error}") from None
 
 
-def _probabilities(name: str, study: str, given: Any) -> Mapping[Label, float] | None:
-    if given is None:
+def _probabilities(name: str, study: str, entry: Any) -> Mapping[Label, float] | None:
+    if entry is None:
         return None
     where = f"study {study}"
     try:
-        by_label = {_label(name, key, where): float(value) for key, value in given.items()}
+        by_label = {_label(name, key, where): float(value) for key, value in entry.items()}
     except (AttributeError, TypeError, ValueError):
         by_label = {}
     total = math.fsum(by_label.values())
@@ -322,8 +323,8 @@ def _cases_of_split(
     name: str, answers: list[Answer], members: Mapping[str, Member], split: str
 ) -> list[Case]:
     """Cases of everybody held back; the work folder says who that is, and what they have."""
-    given = {answer.study: answer for answer in answers}
-    for study, answer in given.items():
+    by_study = {answer.study: answer for answer in answers}
+    for study, answer in by_study.items():
         member = members.get(study)
         if member is None:
             raise CohortError(
@@ -341,7 +342,7 @@ def _cases_of_split(
     return [
         Case(
             m.label,
-            _outcome(replace(given.get(m.study, missing), study=m.study)),
+            _outcome(replace(by_study.get(m.study, missing), study=m.study)),
             m.site or "",
             patient=m.patient,
         )

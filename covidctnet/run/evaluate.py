@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from covidctnet.classes import Label
+from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
@@ -105,8 +105,8 @@ def evaluate_work(
         )
     card = model.info.card
     digest = Splits.load(work / "splits.json").digest
-    for stage, told in card.get("training", {}).items():
-        data = told.get("data", {})
+    for stage, record in card.get("training", {}).items():
+        data = record.get("data", {})
         # Weights of before cards named what they have seen tell their division only.
         if "seen" not in data and data.get("splits_digest", digest) != digest:
             raise UsageError(
@@ -143,13 +143,15 @@ def evaluate_data(
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
             taught the weights, or a scan is there twice.
     """
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
+    # An archive may have the labels of the model, or those that its classes stand for.
+    classes = (CHEST_CT, model.info.classes)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=classes)
     unseen = Unseen(model.info.card)
     predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
-    given = answers([entry.study for entry in cohort], predictor, limits=limits)
+    outcomes = answers([entry.study for entry in cohort], predictor, limits=limits)
 
     def cases() -> Iterator[Case]:
-        for entry, answered in zip(cohort, given, strict=True):
+        for entry, answered in zip(cohort, outcomes, strict=True):
             if source := predictor.sources.get(answered.study.id):
                 unseen.check(source)
             case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
@@ -174,51 +176,53 @@ def _evaluate(
             progress(done, total)
     info = model.info
     known = known_sites(info.card)
-    found = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
+    assessment = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
     table = (
         f"Weights `{info.weights}` ({info.digest}), which have seen "
-        f"{info.seen}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-        f"class, else a bootstrap over patients.\n\n{markdown(found)}"
+        f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
+        f"class, else a bootstrap over patients.\n\n{markdown(assessment)}"
     )
-    write_evaluation(output, cases, found, info, table)
-    return Evaluation(table, found.n, len(found.failures))
+    write_evaluation(output, cases, assessment, info, table)
+    return Evaluation(table, assessment.n, len(assessment.failures))
 
 
 def write_evaluation(
-    output: Path, cases: Sequence[Case], found: Assessment, info: PredictorInfo, table: str
+    output: Path, cases: Sequence[Case], assessment: Assessment, info: PredictorInfo, table: str
 ) -> None:
     """Write the page, the tables, the answers, and the model card where there is a card.
 
     Args:
         output: See `evaluate_work`.
         cases: The answers.
-        found: Their figures.
+        assessment: Their figures.
         info: Who gave them; without a card they were made elsewhere.
         table: The figures in Markdown.
     """
     whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
     make_folder(output / "tables")
-    for name, rows in sheets(found).items():
+    for name, rows in sheets(assessment).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(output / "evaluation.json", json.dumps(whose | as_plain(found), indent=1) + "\n")
+    write_whole(
+        output / "evaluation.json", json.dumps(whose | as_plain(assessment), indent=1) + "\n"
+    )
     write_whole(output / "evaluation.md", table + "\n")
     if info.card:
         card_text, card = model_card(
-            found,
+            assessment,
             info.card,
             name=info.weights,
             digest=info.digest,
-            seen=info.seen,
+            trained_on=info.trained_on,
             caveat=info.caveat,
         )
         write_whole(output / "model-card.md", card_text)
         write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
     page = render_evaluation(
-        found,
+        assessment,
         provenance=provenance_of(info),
         caveat=info.caveat,
-        seen=info.seen,
+        seen=info.trained_on,
         made_elsewhere=not info.card,
     )
     write_whole(output / "index.html", page)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covidctnet.chest.gate import check_chest, prepare_chest
-from covidctnet.classes import CHEST_CT
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.archive import CohortStudy, read_cohort
 from covidctnet.cohort.members import Member, find_leaks
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
@@ -44,13 +44,13 @@ class Prepared:
 
     Attributes:
         made: Studies preprocessed now.
-        kept: Studies that were there already with the same content and settings.
+        reused: Studies that were there already with the same content and settings.
         failures: Studies that could not be used.
         splits: Who trains what.
     """
 
     made: int
-    kept: int
+    reused: int
     failures: tuple[Failure, ...]
     splits: Splits
 
@@ -65,6 +65,7 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
     wait: bool = False,
+    classes: Classes | None = None,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -80,33 +81,37 @@ def prepare(
         progress: Called with (done, total) after every study.
         limits: What a study may cost; None works in this process, without limits.
         wait: Wait for the end of another run that preprocesses into the work folder.
+        classes: Of the archive's labels; by default those of the work folder, or `CHEST_CT`.
 
     Raises:
-        UsageError: If the archive does not exist, the work folder is one of several folds, or
-            another run preprocesses into it.
+        UsageError: If the archive does not exist, the work folder is one of several folds or of
+            other classes, or another run preprocesses into it.
         CohortError: If the archive contradicts itself, has too few patients, or has a scan under
             two patients.
     """
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data))
-    split = _checked(cohort, work, split)
+    classes = _classes_of(_previous(work), classes)
+    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
+    split = _checked(cohort, work, split, classes)
     make_folder(work)
     with SoleWriter(work, wait=wait):
         # Another run may have divided it meanwhile.
-        split = _checked(cohort, work, split)
+        split = _checked(cohort, work, split, classes)
         store = Store(work / "preprocessed")
         for folder in (work, store.folder, store.coarse.folder):
             remove_leftovers(folder)
-        return _prepare(cohort, work, store, settings, split, workers, progress, limits)
+        return _prepare(cohort, work, store, settings, split, workers, progress, limits, classes)
 
 
-def _checked(cohort: Sequence[CohortStudy], work: Path, split: SplitSettings) -> SplitSettings:
+def _checked(
+    cohort: Sequence[CohortStudy], work: Path, split: SplitSettings, classes: Classes
+) -> SplitSettings:
     """How the cohort is drawn.
 
     What contradicts itself is told now, not when hours of preprocessing are over.
     """
     previous = _previous(work)
     split = _drawn_like(previous, split)
-    make_splits([_member(entry) for entry in cohort], split, previous=previous)
+    make_splits([_member(entry) for entry in cohort], split, previous=previous, classes=classes)
     return split
 
 
@@ -124,13 +129,14 @@ def _prepare(
     workers: int,
     progress: Callable[[int, int], None] | None,
     limits: Limits | None,
+    classes: Classes,
 ) -> Prepared:
     members: list[Member] = []
     failures: list[Failure] = []
     made = 0
     rows: list[tuple[str, str, str]] = []
     paths: dict[str, str] = {}
-    outcomes = _run(cohort, store, settings, max(1, workers), limits)
+    outcomes = _run(cohort, store, settings, max(1, workers), limits, classes)
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
@@ -140,9 +146,9 @@ def _prepare(
                 "study %s %s: %s", outcome.study, outcome.status, outcome.code, extra=extra
             )
         else:
-            told, _ = outcome
-            made += told["how"] == "made"
-            known = (told["content"], tuple(told["series"]), told["host"])
+            reply, _ = outcome
+            made += reply["how"] == "made"
+            known = (reply["content"], tuple(reply["series"]), reply["host"])
             members.append(_member(entry, *known))
             paths[entry.study.id] = entry.path.as_posix()
         if progress:
@@ -159,9 +165,20 @@ def _prepare(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
             f"{failures[0].message}). See refused.csv in the work folder."
         )
-    splits = make_splits(members, split, previous=_previous(work))
+    splits = make_splits(members, split, previous=_previous(work), classes=classes)
     splits.save(work / "splits.json")
     return Prepared(made, len(members) - made, tuple(failures), splits)
+
+
+def _classes_of(previous: Splits | None, classes: Classes | None) -> Classes:
+    """Those asked for, which are those of an earlier run if there was one."""
+    if previous is None or classes in (None, previous.classes):
+        return classes or (previous.classes if previous else CHEST_CT)
+    assert classes is not None
+    raise UsageError(
+        f"expected an archive of {previous.classes.in_words}, as in the work folder, got "
+        f"{classes.in_words}. Choose another work folder."
+    )
 
 
 def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
@@ -176,7 +193,7 @@ def _drawn_like(previous: Splits | None, split: SplitSettings) -> SplitSettings:
     if previous.settings not in (None, split):
         _LOG.warning(
             "the work folder was divided with other shares before; new patients are drawn with "
-            "those, nobody moves (covidctnet split --anew draws all again)"
+            "those, nobody moves (covidctnet split --redraw draws all again)"
         )
     return previous.settings or split
 
@@ -207,6 +224,7 @@ def _run(
     settings: PreprocessSettings,
     workers: int,
     limits: Limits | None,
+    classes: Classes,
 ) -> Iterator[tuple[CohortStudy, Outcome]]:
     def request(entry: CohortStudy) -> dict[str, Any]:
         return {
@@ -214,6 +232,7 @@ def _run(
             "store": str(store.folder),
             "settings": asdict(settings),
             "label": entry.label.key,
+            "classes": classes.to_dict(),
             "site": entry.site,
             "patient": pseudonym(entry.patient),
         }
@@ -246,6 +265,7 @@ def work(
     store: str,
     settings: dict[str, Any],
     label: str,
+    classes: dict[str, Any],
     site: str | None,
     patient: str,
 ) -> Reply:
@@ -259,20 +279,21 @@ def work(
         StudyError: If it cannot be used.
         StorageError: If the store cannot be written.
     """
-    asked, kept_in, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
+    known = Classes.from_dict(classes)
+    asked, store_of, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
     series = _series_of(asked)
-    stores = [kept_in, kept_in.coarse] if how.field == "lungs" else [kept_in]
+    stores = [store_of, store_of.coarse] if how.field == "lungs" else [store_of]
     if all(part.has(asked.id, key, how.digest) for part in stores):
-        return {"how": "kept", "series": series, **_known(kept_in.get(asked.id).source)}, None
+        return {"how": "kept", "series": series, **_known(store_of.get(asked.id).source)}, None
     volume = read_study(asked)
     scan = prepare_chest(volume, how)
     # What would get no answer teaches nothing either.
     check_chest(scan.chest, study=asked.id)
-    parts = [(kept_in, scan.unit, scan.lungs)]
+    parts = [(store_of, scan.unit, scan.lungs)]
     if scan.coarse is not None:
         # Before the other: a study that is there has both.
-        parts.insert(0, (kept_in.coarse, scan.coarse.unit, scan.coarse.lungs))
+        parts.insert(0, (store_of.coarse, scan.coarse.unit, scan.coarse.lungs))
     try:
         for part, unit, lungs in parts:
             part.put(
@@ -281,7 +302,8 @@ def work(
                 content_key=key,
                 settings=settings,
                 settings_digest=how.digest,
-                label=CHEST_CT[label],
+                label=known[label],
+                classes=known,
                 site=site,
                 patient=patient,
             )
@@ -298,12 +320,12 @@ def _series_of(study: Study) -> list[str]:
     """Opaque keys of the DICOM series among a study's files."""
     if study.format != "dicom":
         return []
-    found: set[str] = set()
+    uids: set[str] = set()
     for path in study.files:
         # What is damaged is told by who reads the study.
         with suppress(NotDicomError, DamagedFileError, OSError):
-            found.add(identify(path).series_uid)
-    return sorted(study_id(uid) for uid in found if uid)
+            uids.add(identify(path).series_uid)
+    return sorted(study_id(uid) for uid in uids if uid)
 
 
 def _write_list(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:

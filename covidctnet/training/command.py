@@ -52,10 +52,10 @@ class TrainCLI(LightningCLI):
             help="epochs without a better val_loss before training stops early",
         )
         parser.add_argument(
-            "--keep",
+            "--checkpoint",
             type=Literal["best", "last"],
             default="best",
-            help="the network that becomes the weights: of the best val_loss, or of the last epoch",
+            help="which becomes the weights: that of the best val_loss, or of the last epoch",
         )
         parser.add_argument(
             "--attribution",

@@ -215,7 +215,7 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
             f"training diverged: no epoch had a finite val_loss (best {score}). No weights "
             "written. Train with a smaller --model.learning_rate or --trainer.precision 32-true."
         )
-    if cli.config.keep == "last":
+    if cli.config.checkpoint == "last":
         best = Path(str(checkpoints.dirpath)) / "last.ckpt"
     if cli.trainer.is_global_zero:
         state = torch.load(best, map_location="cpu", weights_only=True)

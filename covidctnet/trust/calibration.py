@@ -54,7 +54,7 @@ class Calibration:
         Args:
             truth: `Label` values of validation patients, shape (n,).
             probabilities: Of the classifier as it is, shape (n, label).
-            coverage: Wanted of the sets.
+            coverage: Intended, of the sets.
             scans: Which scan each case was drawn from, shape (n,), where several come from one:
                 cases of one scan count together as one patient.
 
@@ -116,14 +116,14 @@ def fit_temperature(
         raise CohortError("a temperature is fitted on validation patients of two labels or more")
 
     def surprise(log_temperature: float) -> float:
-        said = soften(probabilities, math.exp(log_temperature))
-        logs = np.log(np.clip(said[np.arange(len(truth)), truth], _TINY, 1))
+        softened = soften(probabilities, math.exp(log_temperature))
+        logs = np.log(np.clip(softened[np.arange(len(truth)), truth], _TINY, 1))
         likelihood = float(logs.sum() if weights is None else (weights * logs).sum())
         return (log_temperature / _LOG_SPREAD) ** 2 / 2 - likelihood
 
     bounds = tuple(math.log(t) for t in _TEMPERATURES)
-    found = optimize.minimize_scalar(surprise, bounds=bounds, method="bounded")
-    return float(math.exp(found.x))
+    optimum = optimize.minimize_scalar(surprise, bounds=bounds, method="bounded")
+    return float(math.exp(optimum.x))
 
 
 def soften(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -144,7 +144,7 @@ class PredictionSets:
     """Sets of labels that hold the true one with a probability set beforehand.
 
     Attributes:
-        coverage: Wanted, such as 0.9.
+        coverage: Intended, such as 0.9.
         threshold: A label is in the set when its probability is at least this.
         n: Validation patients it rests on.
 
@@ -174,7 +174,7 @@ class PredictionSets:
         Args:
             truth: Their `Label` values, shape (n,).
             probabilities: Shape (n, label).
-            coverage: Wanted, between 0 and 1.
+            coverage: Intended, between 0 and 1.
             weights: Of the cases, shape (n,); they sum to the number of patients. 1 by default.
 
         Raises:

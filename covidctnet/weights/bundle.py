@@ -70,7 +70,7 @@ class Weights:
         }
 
     @property
-    def seen(self) -> str:
+    def trained_on(self) -> str:
         """What the networks were trained on, in words."""
         if self.card["synthetic_only"]:
             return "synthetic patients (phantoms) only"
@@ -88,12 +88,12 @@ class Weights:
 
     @property
     def caveat(self) -> str:
-        """What must be said beside every answer; empty where nothing must."""
+        """What must be said with every answer; empty where nothing must."""
         nothing = "the probabilities mean nothing for real patients."
         if self.card["synthetic_only"]:
             return f"These weights have only ever seen synthetic patients (phantoms): {nothing}"
-        found = self._studies("classifier")
-        if found and PATIENTS not in found:
+        studies = self._studies("classifier")
+        if studies and PATIENTS not in studies:
             return (
                 "These weights have seen no real patient with Covid-19 or pneumonia, only "
                 f"phantoms and lesions drawn into real lungs: {nothing}"
@@ -103,8 +103,8 @@ class Weights:
     def _studies(self, stage: str) -> Mapping[str, int]:
         """Studies by kind that a stage was trained on, as far as the card tells."""
         data = self.card.get("training", {}).get(stage, {}).get("data", {})
-        found: Mapping[str, int] = data.get("studies_by_kind", {})
-        return found
+        studies: Mapping[str, int] = data.get("studies_by_kind", {})
+        return studies
 
     def network(self, kind: str) -> nn.Module:
         """A network by its kind in the card, in evaluation mode, on the CPU.
@@ -171,11 +171,11 @@ def load_weights(name: str | Path) -> Weights:
                 f"weights {folder.name!r} lack a readable {file}, which their card names "
                 f"({type(error).__name__}). Copy the folder again."
             ) from None
-        found = hashlib.sha256(files[file]).hexdigest()
-        if found != entry["sha256"]:
+        actual = hashlib.sha256(files[file]).hexdigest()
+        if actual != entry["sha256"]:
             raise WeightsError(
                 f"{file} of weights {folder.name!r} is not what its card vouches for: SHA-256 "
-                f"{str(entry['sha256'])[:12]} expected, {found[:12]} found. Copy the folder again."
+                f"{str(entry['sha256'])[:12]} expected, {actual[:12]} found. Copy the folder again."
             )
     kind = find_system(card["system"]).weights()
     return kind(folder.name, MappingProxyType(card), digest(card), MappingProxyType(files))

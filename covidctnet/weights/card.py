@@ -62,7 +62,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         folder: Of weights.
 
     Returns:
-        The envelope, the settings of the system beside it, and ``normal``, the title of the normal
+        The envelope, the settings of the system next to it, and ``normal``, the title of the normal
         class; ``classes`` are the titles.
 
     Raises:
@@ -224,9 +224,9 @@ def taught_by(card: Mapping[str, Any], kind: str = "") -> Mapping[str, str]:
     """
     return {
         mark: stage
-        for stage, told in card.get("training", {}).items()
+        for stage, record in card.get("training", {}).items()
         if stage.endswith(kind)
-        for mark in told.get("data", {}).get("seen", "").split()
+        for mark in record.get("data", {}).get("seen", "").split()
     }
 
 

@@ -218,22 +218,22 @@ class Child:
         if answer is None or is_late.is_set():
             self.close()
             raise _death(process.returncode, is_late.is_set(), seconds)
-        told, array = answer
-        if "done" in told:
-            return told["done"], array
-        if "unwritable" in told:
-            raise StorageError(told["unwritable"])
-        if "refused" in told:
-            code, message, study = told["refused"]
+        reply, array = answer
+        if "done" in reply:
+            return reply["done"], array
+        if "unwritable" in reply:
+            raise StorageError(reply["unwritable"])
+        if "refused" in reply:
+            code, message, study = reply["refused"]
             raise StudyError(code, message, study=study)
         # A process that was short of memory once may hold on to it.
         self.close()
-        if told.get("memory"):
+        if reply.get("memory"):
             raise _too_large()
-        _LOG.debug("in a child process: %s", told.get("trace"))
+        _LOG.debug("in a child process: %s", reply.get("trace"))
         raise ChildError(
             "INTERNAL",
-            f"the program failed with {told.get('unexpected')}. Run again with --verbose and "
+            f"the program failed with {reply.get('unexpected')}. Run again with --verbose and "
             "report what it says.",
         )
 
@@ -256,20 +256,20 @@ class Child:
         watch.daemon = True
         watch.start()
         try:
-            said = process.stdout.read(len(_READY))
-            if said != _READY:
-                said += process.stdout.read()
+            output = process.stdout.read(len(_READY))
+            if output != _READY:
+                output += process.stdout.read()
         except BaseException:
             self.close()
             raise
         finally:
             watch.cancel()
-        if said != _READY:
+        if output != _READY:
             if self._process is None:
                 # Another thread has closed this child, and asks for nothing any more.
                 raise _death(process.returncode, False, 0)
             self.close()
-            cause = said.decode(errors="replace")
+            cause = output.decode(errors="replace")
             raise StartError(cause or f"an end with status {process.returncode} at its start")
         _widen(process.stdout)
         return process
@@ -285,13 +285,13 @@ def _isolated() -> list[str]:
 def _folders() -> list[str]:
     """Where this package lies, and where the packages that it needs were found."""
     home = str(Path(__file__).resolve().parents[2])
-    found = [home]
+    folders = [home]
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         # A single file that has the name of a package is another program's.
         for place in (spec and spec.submodule_search_locations) or ():
-            found.append(f"{name}={Path(place).absolute().parent}")
-    return found
+            folders.append(f"{name}={Path(place).absolute().parent}")
+    return folders
 
 
 def _death(returncode: int | None, is_late: bool, seconds: float) -> ChildError:
@@ -322,9 +322,9 @@ def _widen(pipe: IO[bytes]) -> None:
         fcntl.fcntl(pipe.fileno(), _F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _send(pipe: IO[bytes], told: Mapping[str, Any], array: np.ndarray | None) -> None:
+def _send(pipe: IO[bytes], reply: Mapping[str, Any], array: np.ndarray | None) -> None:
     """Lengths, JSON, voxels."""
-    head = dict(told)
+    head = dict(reply)
     content = memoryview(b"")
     if array is not None:
         array = np.ascontiguousarray(array)
@@ -346,10 +346,10 @@ def _receive(pipe: IO[bytes]) -> Reply | None:
     text = pipe.read(length)
     if len(text) < length:
         return None
-    told: dict[str, Any] = json.loads(text)
-    if "array" not in told:
-        return told, None
-    dtype, *shape = told.pop("array")
+    reply: dict[str, Any] = json.loads(text)
+    if "array" not in reply:
+        return reply, None
+    dtype, *shape = reply.pop("array")
     array = np.empty(shape, dtype=np.dtype(dtype))
     content = array.reshape(-1).view(np.uint8).data
     place = 0
@@ -358,7 +358,7 @@ def _receive(pipe: IO[bytes]) -> Reply | None:
         if not count:
             return None
         place += count
-    return told, array
+    return reply, array
 
 
 def start(task: str, memory_mb: int) -> Callable[[], None]:
@@ -385,9 +385,9 @@ def start(task: str, memory_mb: int) -> Callable[[], None]:
 def serve(work: Task, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
     """Answer requests until there are no more."""
     while (asked := _receive(incoming)) is not None:
-        told, _ = asked
-        with _alarm(told["seconds"]):
-            answer, array = _answer(work, told["request"])
+        message, _ = asked
+        with _alarm(message["seconds"]):
+            answer, array = _answer(work, message["request"])
         try:
             _send(outgoing, answer, array)
         except BrokenPipeError:

@@ -2,10 +2,10 @@
 
     python -m pipelines.real.denoiser FOLDER --weights compact [--compare OTHER] [--output PAGE.md]
 
-FOLDER holds a scan a folder somewhere below, and beside them ``NAME_slice_labels.csv`` for the scan
-in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a table
-get the patient's score only. The denoiser has never seen a lesion: what it takes away is compared
-with the labels, beside density alone within the same mask.
+FOLDER holds a scan a folder somewhere below, and next to them ``NAME_slice_labels.csv`` for the
+scan in a folder NAME, with the columns ``z_mm`` and ``infection`` (0 or 1). Scans without such a
+table get the patient's score only. The denoiser has never seen a lesion: what it takes away is
+compared with the labels, next to density alone within the same mask.
 
 The answers of weights with a classifier are shown too, and those of weights given as ``--compare``.
 
@@ -83,17 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--compare", action="append", default=[])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        weights = load_weights(given.weights)
-        others = [load_weights(name) for name in given.compare]
-        scored = score_scans(given.folder, weights, others, device=given.device)
+        weights = load_weights(options.weights)
+        others = [load_weights(name) for name in options.compare]
+        scored = score_scans(options.folder, weights, others, device=options.device)
         command = ["python", "-m", "pipelines.real.denoiser", "FOLDER", "--weights", weights.name]
         command += [word for one in others for word in ("--compare", one.name)]
         return table(scored, weights, command=shlex.join(command))
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def score_scans(
@@ -138,13 +138,13 @@ def score_scans(
         prepared = prepare_chest(volume, settings, complete=complete)
         unit, lungs = prepared.unit, prepared.lungs
         index, ill = _labelled(unit, labels.get(scan.name))
-        seen = unit.then("slices that radiologists have labelled", unit.array[index])
+        labelled = unit.then("slices that radiologists have labelled", unit.array[index])
         # Slices that a crop to the lungs has left out show none.
         is_there = index >= 0
         inside = lungs[index] & is_there[:, None, None]
         scores = score_slices(
-            seen,
-            seen.array - maker.residual_of(seen, inside).volume.array,
+            labelled,
+            labelled.array - maker.residual_of(labelled, inside).volume.array,
             inside,
             voxel_mm2=unit.spacing[1] * unit.spacing[2],
         )
@@ -214,8 +214,8 @@ def table(scored: Sequence[ScoredScan], weights: CovidWeights, *, command: str) 
         titles = " | ".join(label.title for label in CHEST_CT)
         lines += ["", f"| scan | weights | {titles} |", "|---" * (2 + len(CHEST_CT)) + "|"]
     for one in scored:
-        for name, said in one.answers.items():
-            cells = [f"{said[label]:.3f}" for label in CHEST_CT]
+        for name, probabilities in one.answers.items():
+            cells = [f"{probabilities[label]:.3f}" for label in CHEST_CT]
             lines.append(f"| {one.group}/{one.name} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -52,7 +52,7 @@ class SliceScores:
 
 
 def score_slices(
-    given: Volume,
+    volume: Volume,
     denoised: np.ndarray,
     lungs: np.ndarray,
     *,
@@ -61,7 +61,7 @@ def score_slices(
     """Score slices by what the denoiser took away, and by density alone.
 
     Args:
-        given: What the denoiser saw, in ``unit``.
+        volume: What the denoiser saw, in ``unit``.
         denoised: What it gave back, the same shape.
         lungs: bool, the same shape.
         voxel_mm2: Area of a voxel in its slice.
@@ -71,15 +71,15 @@ def score_slices(
         [ndimage.binary_erosion(plane, disk, iterations=RIM_VOXELS) for plane in lungs]
     )
     voxels = inside.sum(axis=(1, 2))
-    black, white = given.scale_hu
+    black, white = volume.scale_hu
     low, high = ((hu - black) / (white - black) for hu in DENSE_HU)
-    residual = given.array - denoised
+    residual = volume.array - denoised
 
     def share(values: np.ndarray) -> np.ndarray:
         mean: np.ndarray = (values * inside).sum(axis=(1, 2)) / np.maximum(voxels, 1)
         return mean
 
-    ill, dense = share(residual > ILL_FROM), share((given.array > low) & (given.array < high))
+    ill, dense = share(residual > ILL_FROM), share((volume.array > low) & (volume.array < high))
     return SliceScores(
         residual_mm2=ill * voxels * voxel_mm2,
         residual_share=ill,

@@ -73,7 +73,7 @@ def lesions_of(
     volume: Volume,
     truth: np.ndarray,
     lungs: np.ndarray,
-    seen: Mapping[str, ChestScan],
+    scans: Mapping[str, ChestScan],
 ) -> Iterator[Lesion]:
     """The lesions of one scan.
 
@@ -83,7 +83,7 @@ def lesions_of(
         volume: In HU.
         truth: Where they are, bool, the volume's shape.
         lungs: Where lung is, bool, the same shape.
-        seen: What the networks look at, by the way the lungs were found.
+        scans: What the networks look at, by the way the lungs were found.
     """
     labels, count = ndimage.label(truth)
     depth = ndimage.distance_transform_edt(lungs, sampling=volume.spacing)
@@ -93,7 +93,7 @@ def lesions_of(
     places = np.argwhere(truth)
     of = labels[truth]
     outside = {}
-    for name, looked in seen.items():
+    for name, looked in scans.items():
         to_unit = np.linalg.inv(looked.unit.affine)
         mm = (volume.affine[:3, :3] @ places.T).T + volume.affine[:3, 3]
         index = np.round((to_unit[:3, :3] @ mm.T).T + to_unit[:3, 3]).astype(int)

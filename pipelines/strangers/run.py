@@ -9,7 +9,7 @@ answered by the weights of ``all``, for the counts, and by every fold, for the a
 answers of the same networks are compared. With ``--data`` one set of weights answers every study
 of a labelled archive that it has not learned from; those that it has are counted and left out.
 
-Beside each model stand the simplest baselines, on the same lung masks: how much of the lungs has
+Next to each model stand the simplest baselines, on the same lung masks: how much of the lungs has
 the density of ground glass and consolidation, and how much the denoiser takes away.
 """
 
@@ -102,7 +102,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Found:
+class Answers:
     """Everything that was answered, and what was not.
 
     Attributes:
@@ -124,27 +124,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="compact", help="of --data")
     parser.add_argument("--output", type=Path, default=None, help="page in Markdown")
     parser.add_argument("--table", type=Path, default=None, help="a row a patient, CSV")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        if given.work:
-            found = answer_folds(CrossFit(given.work, settings_of(given.settings)))
+        if options.work:
+            answered = answer_folds(CrossFit(options.work, settings_of(options.settings)))
             what = "networks of the fold that each patient's site is held back in; `all` for others"
         else:
-            model = CovidCTNet.load(given.weights)
-            found = answer_archive(given.data, model)
+            model = CovidCTNet.load(options.weights)
+            answered = answer_archive(options.data, model)
             what = f"weights `{model.weights.name}` ({model.weights_digest})"
-        if given.table:
-            write_whole(given.table, table_text(rows_of(found)))
-        if given.work:
+        if options.table:
+            write_whole(options.table, table_text(rows_of(answered)))
+        if options.work:
             target = "make strangers-folds"
-            command = f"--work WORK --settings {given.settings.name if given.settings else ''}"
+            command = f"--work WORK --settings {options.settings.name if options.settings else ''}"
         else:
             target, command = "make strangers", f"--data FOLDER --weights {model.weights.name}"
         command = f"`{target}`: `python -m pipelines.strangers.run {command.strip()}`"
-        return render(found, what, command=command)
+        return render(answered, what, command=command)
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def settings_of(path: Path | None) -> CrossFitSettings:
@@ -153,9 +153,9 @@ def settings_of(path: Path | None) -> CrossFitSettings:
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(CrossFitSettings, "settings")
     parser.add_argument("--networks", type=str, default="compact")
-    told = [] if path is None else ["--config", str(path)]
+    flags = [] if path is None else ["--config", str(path)]
     try:
-        settings: CrossFitSettings = parser.instantiate(parser.parse_args(told)).settings
+        settings: CrossFitSettings = parser.instantiate(parser.parse_args(flags)).settings
     except ArgumentError as error:
         name = "" if path is None else path.name
         line = " ".join(str(error).split())[:200]
@@ -166,7 +166,7 @@ def settings_of(path: Path | None) -> CrossFitSettings:
     return settings
 
 
-def answer_folds(fitted: CrossFit) -> Found:
+def answer_folds(fitted: CrossFit) -> Answers:
     """Answer every real patient of a cross-fitted work folder.
 
     Args:
@@ -201,18 +201,18 @@ def answer_folds(fitted: CrossFit) -> Found:
     patients = []
     names = {member.study: member.patient for member in fitted.splits[ALL].members}
     counted: set[str] = set()
-    for study, given in answers.items():
+    for study, by_fold in answers.items():
         own = fitted.fold_of(study)
-        if own in given and names[study] in counted:
+        if own in by_fold and names[study] in counted:
             left_out[AGAIN] = left_out.get(AGAIN, 0) + 1
-        elif own in given:
+        elif own in by_fold:
             counted.add(names[study])
-            compared = {one.networks: one.scores for fold, one in given.items() if fold != ALL}
-            patients.append(replace(given[own], compared=compared))
-    return Found(tuple(patients), left_out)
+            compared = {one.networks: one.scores for fold, one in by_fold.items() if fold != ALL}
+            patients.append(replace(by_fold[own], compared=compared))
+    return Answers(tuple(patients), left_out)
 
 
-def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
+def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Answers:
     """Answer every study of labelled archives that the weights have not learned from.
 
     Args:
@@ -246,32 +246,34 @@ def answer_archive(data: Sequence[Path], model: CovidCTNet) -> Found:
             counted.add(entry.patient)
         except StudyError as error:
             leave_out(error.code)
-    return Found(tuple(patients), left_out)
+    return Answers(tuple(patients), left_out)
 
 
 def answer(
     model: CovidCTNet, prepared: Prepared, truth: Label, site: str, networks: str
 ) -> Answered:
     """The answer for one patient, and the baselines on the same mask."""
-    said = model(prepared, keep="volumes")
-    panels, lesions = said.find(Panels), said.find(LesionVolume)
+    prediction = model(prepared, keep="volumes")
+    panels, lesions = prediction.find(Panels), prediction.find(LesionVolume)
     assert panels is not None and panels.lungs is not None
     plan = model.residual.plan(len(prepared.unit.array))
     low, high = prepared.unit.scale_hu
     hu = plan.apply(np.asarray(prepared.unit.array[plan.needed], np.float32)) * (high - low) + low
     inner = inner_lungs(panels.lungs, prepared.unit.spacing)
-    scores = {MODEL: 1 - said.probabilities[CHEST_CT.CONTROL]}
+    scores = {MODEL: 1 - prediction.probabilities[CHEST_CT.CONTROL]}
     scores[LESIONS] = np.nan if lesions is None else lesions.share
     for name, (from_hu, to_hu) in DENSITIES.items():
         dense = (hu > from_hu) & (hu < to_hu) & inner
         scores[name] = float(dense.sum() / max(1, inner.sum()))
-    said = replace(said, evidence=() if lesions is None else (lesions,))  # no voxels of all
-    return Answered(said.study, truth, site, said, networks, scores)
+    prediction = replace(
+        prediction, evidence=() if lesions is None else (lesions,)
+    )  # no voxels of all
+    return Answered(prediction.study, truth, site, prediction, networks, scores)
 
 
-def render(found: Found, what: str, *, command: str) -> str:
+def render(answered: Answers, what: str, *, command: str) -> str:
     """The page in Markdown."""
-    patients = found.patients
+    patients = answered.patients
     if not patients:
         raise CohortError("expected real patients that the networks have not seen, got none")
     lines = [
@@ -284,7 +286,7 @@ def render(found: Found, what: str, *, command: str) -> str:
         "from other collections, an area may tell collections apart.",
         "",
         *figures(patients),
-        *(f"- left out, {why}: {count}" for why, count in sorted(found.left_out.items())),
+        *(f"- left out, {why}: {count}" for why, count in sorted(answered.left_out.items())),
         "",
     ]
     for title, key in GROUPS.items():
@@ -415,19 +417,19 @@ def each(patients: Sequence[Answered]) -> Iterator[str]:
     yield f"| study | truth | site | networks | answer | left open | flags | {' | '.join(names)} |"
     yield "|---" * (7 + len(names)) + "|"
     for one in sorted(patients, key=lambda p: -p.scores[MODEL]):
-        said = one.answer
-        left = ", ".join(label.title for label in said.prediction_set) or "-"
+        prediction = one.answer
+        left = ", ".join(label.title for label in prediction.prediction_set) or "-"
         cells = " | ".join(f"{one.scores[name]:.3f}" for name in names)
-        flags = ", ".join(said.flags) or "-"
+        flags = ", ".join(prediction.flags) or "-"
         yield (
-            f"| {one.study} | {one.truth} | {one.site} | {one.networks} | {said.label} | {left} | "
-            f"{flags} | {cells} |"
+            f"| {one.study} | {one.truth} | {one.site} | {one.networks} | {prediction.label} | "
+            f"{left} | {flags} | {cells} |"
         )
 
 
-def rows_of(found: Found) -> list[tuple[object, ...]]:
+def rows_of(answered: Answers) -> list[tuple[object, ...]]:
     """The same as a table for a spreadsheet."""
-    names = list(found.patients[0].scores) if found.patients else []
+    names = list(answered.patients[0].scores) if answered.patients else []
     head = ("study", "truth", "site", "networks", "status", "label")
     rows: list[tuple[object, ...]] = [(*head, *(label.key for label in CHEST_CT), *names)]
     rows += [
@@ -436,7 +438,7 @@ def rows_of(found: Found) -> list[tuple[object, ...]]:
             *(f"{p.answer.probabilities[label]:.6f}" for label in CHEST_CT),
             *(f"{p.scores[name]:.6f}" for name in names),
         )
-        for p in found.patients
+        for p in answered.patients
     ]
     return rows
 

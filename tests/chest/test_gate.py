@@ -170,8 +170,8 @@ def test_a_crop_leaves_every_voxel_at_its_place_in_the_patient():
         middle = np.array([*(axis.mean() for axis in np.nonzero(mask)), 1.0])
         place = (affine @ middle)[:3]
         if mask is truth:
-            wanted = place
-    assert np.allclose(place, wanted, atol=1.5)
+            expected = place
+    assert np.allclose(place, expected, atol=1.5)
 
 
 def test_lungs_have_one_size_whatever_the_field_of_view():

@@ -66,10 +66,10 @@ def test_the_command_divides_a_work_folder(work, capsys):
     assert main(["split", str(work)]) == 0
     splits = Splits.load(work / "splits.json")
     assert splits.settings == NAMED["paper"]
-    told = capsys.readouterr().out
-    assert splits.digest in told
-    assert "train: 2 Control" in told
-    assert "amber" in told
+    printed = capsys.readouterr().out
+    assert splits.digest in printed
+    assert "train: 2 Control" in printed
+    assert "amber" in printed
     assert all(splits.studies(name) for name in SPLITS)
 
 
@@ -86,13 +86,14 @@ def test_dividing_twice_changes_no_byte(work):
     assert (work / "splits.json").read_bytes() == before
 
 
-def test_other_shares_want_the_word_anew(work, capsys):
+@pytest.mark.parametrize("option", ["--redraw", "--anew"])  # the former name is still read
+def test_other_shares_need_the_option_redraw(work, capsys, option):
     main(["split", str(work), "--scheme", "shares"])
     before = digest_of(work)
     assert main(["split", str(work), "--scheme", "60/10/30"]) == 2
     assert "validation 0.15, test 0.15, seed 0), got" in capsys.readouterr().err
     assert digest_of(work) == before
-    assert main(["split", str(work), "--scheme", "60/10/30", "--anew"]) == 0
+    assert main(["split", str(work), "--scheme", "60/10/30", option]) == 0
     assert Splits.load(work / "splits.json").settings == NAMED["60/10/30"]
     assert not list(work.glob("former-*"))
 
@@ -100,7 +101,7 @@ def test_other_shares_want_the_word_anew(work, capsys):
 def test_what_was_trained_is_set_aside_with_its_own_splits(work):
     before = divide(work, SplitSettings())
     train(work)
-    after = divide(work, SplitSettings(seed=1), anew=True)
+    after = divide(work, SplitSettings(seed=1), redraw=True)
     assert after.digest != before.digest
     assert not (work / "weights").exists()
     former = work / f"former-{before.digest}"
@@ -114,7 +115,7 @@ def test_networks_stay_where_nobody_moves(work):
     divide(work, SplitSettings())
     train(work)
     divide(work, SplitSettings())
-    divide(work, SplitSettings(), anew=True)
+    divide(work, SplitSettings(), redraw=True)
     assert (work / "weights" / "card.json").is_file()
 
 
@@ -123,7 +124,7 @@ def test_networks_of_unknown_splits_are_not_divided_over(work):
     with pytest.raises(UsageError, match="trained from splits that are gone"):
         divide(work, SplitSettings())
     assert not (work / "splits.json").exists()
-    divide(work, SplitSettings(), anew=True)
+    divide(work, SplitSettings(), redraw=True)
     assert (work / "former-unknown" / "weights").is_dir()
 
 
@@ -133,18 +134,18 @@ def test_whom_the_cohort_file_placed_stays_even_anew(work):
     members = [replace(m, is_requested=m == chosen) for m in splits.members]
     replace(splits, members=tuple(members)).save(work / "splits.json")
     for seed in range(5):
-        again = divide(work, SplitSettings(seed=seed), anew=True)
+        again = divide(work, SplitSettings(seed=seed), redraw=True)
         assert again.assignment[chosen.study] == "train"
         assert [m.study for m in again.members if m.is_requested] == [chosen.study]
 
 
 def test_k_folds_are_work_folders_that_share_the_studies(work, capsys):
     assert main(["split", str(work), "--scheme", "kfold", "--folds", "3"]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     tested = Counter()
     for number in range(3):
         fold = work / "folds" / str(number)
-        assert f"folds/{number}  {digest_of(fold)}  {number} of 3" in told
+        assert f"folds/{number}  {digest_of(fold)}  {number} of 3" in printed
         assert (fold / "preprocessed").readlink() == Path("../../preprocessed")
         for name in SPLITS:
             studies = studies_of_split(fold, name)
@@ -210,7 +211,7 @@ def test_other_folds_want_the_word_anew_and_the_former_are_kept(work, capsys):
         assert main(["split", str(work), "--scheme", *scheme]) == 2
         assert "folds/0 was drawn otherwise (0 of 3" in capsys.readouterr().err
     assert files(work / "folds") == before
-    assert main(["split", str(work), "--scheme", "leave-one-site-out", "--anew"]) == 0
+    assert main(["split", str(work), "--scheme", "leave-one-site-out", "--redraw"]) == 0
     assert sorted(p.name for p in (work / "folds").iterdir()) == ["amber", "dune"]
     (former,) = work.glob("folds-former-*")
     assert files(former) == before
@@ -218,8 +219,8 @@ def test_other_folds_want_the_word_anew_and_the_former_are_kept(work, capsys):
 
 
 def test_nobody_moves_under_a_trained_fold(work):
-    found = divide_in_folds(work, SITES)
-    study = next(m.study for m in found["amber"].members if m.split == "denoiser_train")
+    folds = divide_in_folds(work, SITES)
+    study = next(m.study for m in folds["amber"].members if m.split == "denoiser_train")
     stored = Store(work / "preprocessed").get(study)
     train(work / "folds" / "amber")
     Store(work / "preprocessed").put(
@@ -233,7 +234,7 @@ def test_nobody_moves_under_a_trained_fold(work):
     )
     with pytest.raises(UsageError, match=f"'amber' were trained.*1 studies would move.*{study}"):
         divide_in_folds(work, SITES)
-    assert divide_in_folds(work, SITES, anew=True)["amber"].assignment[study] == "test"
+    assert divide_in_folds(work, SITES, redraw=True)["amber"].assignment[study] == "test"
 
 
 def test_a_fold_is_not_divided_again(work):
@@ -293,19 +294,19 @@ def test_a_study_without_label_is_refused(work):
 
 def test_splits_tell_what_drew_them(work):
     divide_in_folds(work, THREE, folds=3)
-    told = json.loads((work / "folds" / "2" / "splits.json").read_text())
-    assert told["fold"] == "2 of 3"
-    assert told["drawn_by"]["test"] == pytest.approx(1 / 3)
-    assert {row["site"] for row in told["studies"]} == {"amber", "dune"}
+    data = json.loads((work / "folds" / "2" / "splits.json").read_text())
+    assert data["fold"] == "2 of 3"
+    assert data["drawn_by"]["test"] == pytest.approx(1 / 3)
+    assert {row["site"] for row in data["studies"]} == {"amber", "dune"}
 
 
 def test_folds_keep_the_denoisers_controls_until_anew_is_said(work):
     whole = divide(work, SplitSettings())
     how = replace(THREE, seed=1)
-    for anew in (False, True):
-        found = divide_in_folds(work, how, folds=3, anew=anew)
+    for redraw in (False, True):
+        folds = divide_in_folds(work, how, folds=3, redraw=redraw)
         same = {
-            s.studies("denoiser_train") == whole.studies("denoiser_train") for s in found.values()
+            s.studies("denoiser_train") == whole.studies("denoiser_train") for s in folds.values()
         }
-        assert same == {not anew}
+        assert same == {not redraw}
     assert digest_of(work) == whole.digest

@@ -55,12 +55,12 @@ def test_a_spread_table_has_its_sums_and_every_cell_is_rounded_down_or_up(rows, 
 
 @given(st.integers(0, 200), st.lists(st.floats(0.01, 1), min_size=1, max_size=8))
 def test_apportioned_counts_sum_up_and_leave_no_share_without(count, shares):
-    found = apportion(count, shares)
-    assert sum(found) == count
-    assert count < len(shares) or min(found) >= 1
+    counts = apportion(count, shares)
+    assert sum(counts) == count
+    assert count < len(shares) or min(counts) >= 1
     ideal = count * np.array(shares) / sum(shares)
     if count < len(shares) or ideal.min() >= 1:
-        assert (np.abs(found - ideal) < 1).all()
+        assert (np.abs(counts - ideal) < 1).all()
 
 
 def test_apportioning_is_by_largest_remainder():
@@ -109,8 +109,8 @@ def test_no_home_stays_empty_when_the_fixed_patients_crowd_another():
 def test_every_split_has_its_share_of_every_label_and_site(scheme):
     how = settings_of(scheme)
     cohort = a_cohort((300, 150, 150))
-    found = make_splits(cohort, how)
-    cells = Counter((m.label, m.site, m.split) for m in found.members)
+    splits = make_splits(cohort, how)
+    cells = Counter((m.label, m.site, m.split) for m in splits.members)
     assert sum(cells.values()) == len(cohort)
     for label, count in zip(CHEST_CT, (300, 150, 150), strict=True):
         for split, share in how.shares(label).items():
@@ -120,11 +120,11 @@ def test_every_split_has_its_share_of_every_label_and_site(scheme):
 
 
 def test_the_papers_scheme_sets_67_of_97_controls_apart_and_holds_a_tenth_back():
-    found = assigned(make_splits(a_cohort((97, 109, 104), ("tehran",)), NAMED["paper"]))
-    apart = [p for p, split in found.items() if split.startswith("denoiser")]
+    by_split = assigned(make_splits(a_cohort((97, 109, 104), ("tehran",)), NAMED["paper"]))
+    apart = [p for p, split in by_split.items() if split.startswith("denoiser")]
     assert len(apart) == 67
     assert all(patient.startswith("control") for patient in apart)
-    assert Counter(found.values())["test"] == pytest.approx(24, abs=1)
+    assert Counter(by_split.values())["test"] == pytest.approx(24, abs=1)
 
 
 def test_60_10_30_divides_those_whom_the_denoiser_leaves():
@@ -137,14 +137,14 @@ def test_60_10_30_divides_those_whom_the_denoiser_leaves():
 def test_k_folds_test_on_every_patient_once_but_on_the_denoisers(folds, more, seed):
     cohort = a_cohort((30 + more, 12, 12), scans_each=2)
     how = settings_of("kfold", folds=folds, seed=seed)
-    found = kfold(cohort, how, folds)
-    assert list(found) == [str(n) for n in range(folds)]
+    divided = kfold(cohort, how, folds)
+    assert list(divided) == [str(n) for n in range(folds)]
     tested = Counter(
-        p for s in found.values() for p, split in assigned(s).items() if split == "test"
+        p for s in divided.values() for p, split in assigned(s).items() if split == "test"
     )
     aparts = [
         {p: split for p, split in assigned(s).items() if split.startswith("denoiser")}
-        for s in found.values()
+        for s in divided.values()
     ]
     assert all(apart == aparts[0] for apart in aparts)
     assert set(aparts[0].values()) == {"denoiser_train", "denoiser_val"}
@@ -154,8 +154,8 @@ def test_k_folds_test_on_every_patient_once_but_on_the_denoisers(folds, more, se
 
 
 def test_k_folds_are_alike_in_labels_and_sites():
-    found = kfold(a_cohort((90, 45, 45)), FOLDS, 3)
-    for splits in found.values():
+    folds = kfold(a_cohort((90, 45, 45)), FOLDS, 3)
+    for splits in folds.values():
         cells = Counter((m.label, m.site) for m in splits.members if m.split == "test")
         # 36, 45 and 45 patients over three folds and three sites.
         assert all(abs(cells[CHEST_CT.CONTROL, site] - 4) <= 1 for site in SITES)
@@ -164,10 +164,10 @@ def test_k_folds_are_alike_in_labels_and_sites():
 
 
 def test_folds_say_which_they_are_and_what_drew_them():
-    found = kfold(a_cohort(), FOLDS, 3)
-    assert [s.fold for s in found.values()] == ["0 of 3", "1 of 3", "2 of 3"]
-    assert all(s.settings == FOLDS for s in found.values())
-    assert len({s.digest for s in found.values()}) == 3
+    folds = kfold(a_cohort(), FOLDS, 3)
+    assert [s.fold for s in folds.values()] == ["0 of 3", "1 of 3", "2 of 3"]
+    assert all(s.settings == FOLDS for s in folds.values())
+    assert len({s.digest for s in folds.values()}) == 3
 
 
 def test_k_folds_keep_the_denoisers_controls_of_the_whole():
@@ -192,8 +192,8 @@ def test_the_seed_decides_the_folds_and_the_order_of_the_cohort_does_not():
 
     def digests(members, seed=0):
         how = replace(FOLDS, seed=seed)
-        found = [kfold(members, how, 3), leave_one_site_out(members, how)]
-        return [splits.digest for folds in found for splits in folds.values()]
+        divided = [kfold(members, how, 3), leave_one_site_out(members, how)]
+        return [splits.digest for folds in divided for splits in folds.values()]
 
     assert digests(cohort) == digests(cohort[::-1])
     assert not set(digests(cohort)) & set(digests(cohort, seed=1))
@@ -204,9 +204,9 @@ def test_the_seed_decides_the_folds_and_the_order_of_the_cohort_does_not():
 def test_the_site_left_out_is_nowhere_but_in_test_and_test_holds_no_other(count, scans, seed):
     sites = [f"site{n}" for n in range(count)]
     cohort = a_cohort((24, 12, 12), sites, scans)
-    found = leave_one_site_out(cohort, settings_of("leave-one-site-out", seed=seed))
-    assert list(found) == sites
-    for site, splits in found.items():
+    folds = leave_one_site_out(cohort, settings_of("leave-one-site-out", seed=seed))
+    assert list(folds) == sites
+    for site, splits in folds.items():
         assert len(splits.members) == len(cohort)
         assert all((m.site == site) == (m.split == "test") for m in splits.members)
         assert all(splits.studies(name) for name in SPLITS)
@@ -217,8 +217,8 @@ def test_who_was_scanned_at_two_sites_is_tested_on_with_each():
     cohort = a_cohort(scans_each=2)
     cohort[1] = replace(cohort[1], site="dune")
     patient = cohort[1].patient
-    found = leave_one_site_out(cohort, settings_of("leave-one-site-out"))
-    assert [assigned(s)[patient] == "test" for s in found.values()] == [True, True, False]
+    folds = leave_one_site_out(cohort, settings_of("leave-one-site-out"))
+    assert [assigned(s)[patient] == "test" for s in folds.values()] == [True, True, False]
 
 
 def test_a_grown_archive_moves_nobody_but_whose_site_was_corrected():
@@ -236,10 +236,10 @@ def test_a_grown_archive_moves_nobody_but_whose_site_was_corrected():
 
 def test_sites_make_folder_names_that_differ_and_stay_below():
     sites = ["St. Mary", "st-mary", "../..", "جنوب"]
-    found = leave_one_site_out(a_cohort(sites=sites), settings_of("leave-one-site-out"))
-    assert len(found) == 4
-    assert all(name.replace("-", "").isalnum() and name.isascii() for name in found)
-    assert {s.fold for s in found.values()} == {f"site {site}" for site in sites}
+    folds = leave_one_site_out(a_cohort(sites=sites), settings_of("leave-one-site-out"))
+    assert len(folds) == 4
+    assert all(name.replace("-", "").isalnum() and name.isascii() for name in folds)
+    assert {s.fold for s in folds.values()} == {f"site {site}" for site in sites}
 
 
 def test_unknown_sites_are_refused_and_told():
@@ -271,9 +271,9 @@ def test_the_cohort_file_may_give_controls_to_the_denoiser_in_every_fold():
     for splits in kfold(cohort, FOLDS, 3).values():
         assert assigned(splits)[cohort[0].patient] == "denoiser_train"
         assert [m.study for m in splits.members if m.is_requested] == [cohort[0].study]
-    found = leave_one_site_out(cohort, SplitSettings())
-    assert assigned(found["amber"])[cohort[0].patient] == "test"
-    assert assigned(found["dune"])[cohort[0].patient] == "denoiser_train"
+    folds = leave_one_site_out(cohort, SplitSettings())
+    assert assigned(folds["amber"])[cohort[0].patient] == "test"
+    assert assigned(folds["dune"])[cohort[0].patient] == "denoiser_train"
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,8 @@ def test_what_no_scheme_can_do_is_refused(wrong, message):
 
 
 def test_shares_that_are_given_count():
-    found = settings_of("shares", test=0.3, denoiser_controls=0.5, seed=7)
-    assert found == SplitSettings(0.5, 0.15, 0.3, 7)
+    settings = settings_of("shares", test=0.3, denoiser_controls=0.5, seed=7)
+    assert settings == SplitSettings(0.5, 0.15, 0.3, 7)
     assert settings_of("60/10/30", denoiser_controls=0.2).denoiser_controls == 0.2
     assert settings_of("kfold", folds=4).test == 0.25
     assert all(settings_of(s, folds=2 if s == "kfold" else None) for s in SCHEMES)

@@ -104,14 +104,14 @@ def test_the_same_study_twice_is_refused():
 def test_a_volume_under_two_patients_is_refused_with_studies_and_pseudonyms():
     cohort = a_cohort()
     cohort[0], cohort[30] = replace(cohort[0], content="c"), replace(cohort[30], content="c")
-    with pytest.raises(CohortError) as told:
+    with pytest.raises(CohortError) as error:
         make_splits(cohort, SplitSettings())
     for word in (
         "identical volume",
         "study control-0-0 (patient control-0, ",
         "study covid19-10-0",
     ):
-        assert word in str(told.value)
+        assert word in str(error.value)
 
 
 def test_copies_under_one_patient_and_unknown_contents_do_no_harm():
@@ -123,9 +123,9 @@ def test_copies_under_one_patient_and_unknown_contents_do_no_harm():
 def test_a_series_under_two_patients_is_refused_once_and_a_constant_of_many_is_none():
     cohort = a_cohort()
     pair = [replace(m, series=("s", "t")) for m in cohort[:2]]
-    with pytest.raises(CohortError, match="one series is study control-0-0") as told:
+    with pytest.raises(CohortError, match="one series is study control-0-0") as error:
         make_splits([*pair, *cohort[2:]], SplitSettings())
-    assert str(told.value).count("one series") == 1
+    assert str(error.value).count("one series") == 1
     for shared in (3, 9):
         with pytest.raises(CohortError, match="one series is study control-0-0"):
             few = [replace(m, series=("s",)) for m in cohort[:shared]]
@@ -168,8 +168,8 @@ def test_splits_of_before_there_were_sites_and_contents_are_read(tmp_path):
     # As version 0.1 wrote them, with the digest that it gave.
     rows = [{"study": "a", "patient": "p", "label": "CAP", "split": "train"}]
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
-    told = {"digest": digest, "seed": 4, "patients": {}, "studies": rows}
-    (tmp_path / "splits.json").write_text(json.dumps(told))
+    data = {"digest": digest, "seed": 4, "patients": {}, "studies": rows}
+    (tmp_path / "splits.json").write_text(json.dumps(data))
     assert Splits.load(tmp_path / "splits.json") == Splits(
         (Member("a", "p", CHEST_CT.CAP, "train"),), 4
     )
@@ -177,13 +177,13 @@ def test_splits_of_before_there_were_sites_and_contents_are_read(tmp_path):
 
 def test_the_digest_changes_with_any_assignment_and_with_nothing_else():
     splits = make_splits(a_cohort(6, 3, 3), SplitSettings())
-    found = {splits.digest}
+    digests = {splits.digest}
     for place, member in enumerate(splits.members):
         other = "val" if member.split != "val" else "test"
         members = [*splits.members]
         members[place] = replace(member, split=other)
-        found.add(replace(splits, members=tuple(members)).digest)
-    assert len(found) == 1 + len(splits.members)
+        digests.add(replace(splits, members=tuple(members)).digest)
+    assert len(digests) == 1 + len(splits.members)
     known = tuple(replace(m, site="amber", content=m.study) for m in splits.members)
     assert replace(splits, members=known).digest == splits.digest
 
@@ -191,10 +191,10 @@ def test_the_digest_changes_with_any_assignment_and_with_nothing_else():
 def test_a_copy_written_across_a_border_is_refused_when_read(tmp_path):
     path = tmp_path / "splits.json"
     make_splits(a_cohort(), SplitSettings()).save(path)
-    told = json.loads(path.read_text())
-    for row in (told["studies"][0], told["studies"][-1]):
+    data = json.loads(path.read_text())
+    for row in (data["studies"][0], data["studies"][-1]):
         row["content"] = "same"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(data))
     with pytest.raises(CohortError, match="under two patients"):
         Splits.load(path)
 

@@ -57,10 +57,10 @@ def test_a_record_of_before_the_window_tells_it_by_its_settings(tmp_path):
     settings = {"low_hu": -900.0, "high_hu": 300.0}
     Store(tmp_path).put(a_unit(), **{**KEYS, "settings": settings})
     (file,) = tmp_path.glob("*.json")
-    told = json.loads(file.read_text())
-    assert told.pop("window_hu") == [-1000.0, 400.0]
-    file.write_text(json.dumps(told))
-    assert Store(tmp_path).get(told["study"]).volume().window_hu == (-900.0, 300.0)
+    data = json.loads(file.read_text())
+    assert data.pop("window_hu") == [-1000.0, 400.0]
+    file.write_text(json.dumps(data))
+    assert Store(tmp_path).get(data["study"]).volume().window_hu == (-900.0, 300.0)
 
 
 def test_one_slice_is_one_contiguous_block_of_the_file(tmp_path):

@@ -19,8 +19,8 @@ def lesion_volume(share):
 
 def case(study, truth, probabilities, *, site="", traits=None, **rest):
     """One answer; probabilities in the order of the labels."""
-    said = {label: float(p) for label, p in zip(CHEST_CT, probabilities, strict=True)}
-    return Case(truth, Prediction(study, said, **rest), site, traits or {})
+    by_label = {label: float(p) for label, p in zip(CHEST_CT, probabilities, strict=True)}
+    return Case(truth, Prediction(study, by_label, **rest), site, traits or {})
 
 
 def refused(study, truth=CHEST_CT.CAP, message="3 gaps in 212 slices"):
@@ -33,14 +33,14 @@ def simulated(n=30, *, labels=tuple(CHEST_CT), seed=0, lead=2.5, failures=3, ric
     cases = []
     for number in range(n):
         truth = labels[number % len(labels)]
-        said = rng.dirichlet(1 + lead * (np.arange(len(CHEST_CT)) == truth))
+        probabilities = rng.dirichlet(1 + lead * (np.arange(len(CHEST_CT)) == truth))
         rest = {}
         if rich:
-            left = tuple(label for label in CHEST_CT if said[label] > 0.25)
+            left = tuple(label for label in CHEST_CT if probabilities[label] > 0.25)
             distance = float(rng.gamma(4.0, 0.12))
             ill = 0.0 if truth is CHEST_CT.CONTROL else float(rng.beta(1.5, 8))
             rest = {
-                "prediction_set": left or (CHEST_CT[int(said.argmax())],),
+                "prediction_set": left or (CHEST_CT[int(probabilities.argmax())],),
                 "ood_score": distance,
                 "flags": ("out_of_distribution",) if distance > 1 else (),
                 "evidence": (lesion_volume(ill + float(rng.uniform(0.002, 0.02))),),
@@ -52,6 +52,6 @@ def simulated(n=30, *, labels=tuple(CHEST_CT), seed=0, lead=2.5, failures=3, ric
                     "kvp": float(rng.choice([100, 120])),
                 },
             }
-        cases.append(case(f"{number:012x}", truth, said, **rest))
+        cases.append(case(f"{number:012x}", truth, probabilities, **rest))
     cases += [refused(f"fa11ed{k:06x}", labels[k % len(labels)]) for k in range(failures)]
     return cases

@@ -25,10 +25,10 @@ def assessed(cases, **rest):
 
 
 def test_studies_without_an_answer_are_named_and_counted_in_no_figure():
-    found = assessed(simulated(18, failures=2))
-    assert found.n == 18
-    assert [f.code for f in found.failures] == ["SLICE_GAP", "SLICE_GAP"]
-    assert found.scores.overall["accuracy"].n == 18
+    assessment = assessed(simulated(18, failures=2))
+    assert assessment.n == 18
+    assert [f.code for f in assessment.failures] == ["SLICE_GAP", "SLICE_GAP"]
+    assert assessment.scores.overall["accuracy"].n == 18
 
 
 def test_the_coverage_of_sets_is_the_share_that_holds_the_truth():
@@ -47,35 +47,35 @@ def test_the_coverage_of_sets_is_the_share_that_holds_the_truth():
 
 def test_affected_lung_and_strangeness_are_told_by_true_class():
     cases = simulated(60, failures=0)
-    found = assessed(cases)
+    assessment = assessed(cases)
     for label in CHEST_CT:
         own = [c.outcome for c in cases if c.truth is label]
         shares = [100 * p.find(LesionVolume).share for p in own]
-        assert found.affected_lung[label].median == pytest.approx(np.median(shares))
+        assert assessment.affected_lung[label].median == pytest.approx(np.median(shares))
         flagged = sum("out_of_distribution" in p.flags for p in own)
-        assert found.out_of_distribution[label].value == pytest.approx(flagged / len(own))
+        assert assessment.out_of_distribution[label].value == pytest.approx(flagged / len(own))
 
 
 def test_weights_that_know_neither_sets_nor_lesions_give_none():
-    found = assessed(simulated(12, rich=False))
-    assert found.sets is None
-    assert found.affected_lung == found.out_of_distribution == {}
-    assert found.strata == ()
+    assessment = assessed(simulated(12, rich=False))
+    assert assessment.sets is None
+    assert assessment.affected_lung == assessment.out_of_distribution == {}
+    assert assessment.strata == ()
 
 
 def test_a_class_that_is_missing_leaves_its_figures_not_estimable():
-    found = assessed(simulated(12, labels=(CHEST_CT.CONTROL, CHEST_CT.CAP)))
-    assert CHEST_CT.COVID19 not in found.roc
-    assert math.isnan(found.scores.by_label[CHEST_CT.COVID19]["auc"].value)
-    assert math.isnan(found.scores.overall["macro_auc"].value)
-    assert "not estimable" in markdown(found)
+    assessment = assessed(simulated(12, labels=(CHEST_CT.CONTROL, CHEST_CT.CAP)))
+    assert CHEST_CT.COVID19 not in assessment.roc
+    assert math.isnan(assessment.scores.by_label[CHEST_CT.COVID19]["auc"].value)
+    assert math.isnan(assessment.scores.overall["macro_auc"].value)
+    assert "not estimable" in markdown(assessment)
 
 
 def test_one_patient_is_assessed_without_a_made_up_number():
-    found = assessed(simulated(1, failures=0))
-    assert found.roc == {}
-    assert math.isnan(found.calibration_error.low)
-    assert found.scores.overall["accuracy"].n == 1
+    assessment = assessed(simulated(1, failures=0))
+    assert assessment.roc == {}
+    assert math.isnan(assessment.calibration_error.low)
+    assert assessment.scores.overall["accuracy"].n == 1
 
 
 def test_a_study_that_is_there_twice_is_refused():
@@ -102,9 +102,11 @@ def test_the_answers_that_are_written_are_read_back(tmp_path):
     answered = {c.study: c for c in cases[:9]}
     assert set(back.studies) == set(answered)
     assert back.unanswered == tuple(sorted(c.study for c in cases[9:]))
-    for study, truth, said in zip(back.studies, back.truth, back.probabilities, strict=True):
+    for study, truth, probabilities in zip(
+        back.studies, back.truth, back.probabilities, strict=True
+    ):
         assert truth == answered[study].truth
-        assert said.tolist() == pytest.approx(
+        assert probabilities.tolist() == pytest.approx(
             list(answered[study].outcome.probabilities.values()), abs=1e-6
         )
 
@@ -122,43 +124,43 @@ def test_the_json_holds_all_that_an_assessment_has():
         "out_of_distribution": ("out_of_distribution",),
         "affected_lung": ("affected_lung_percent",),
     }
-    wanted = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
-    assert wanted <= set(plain)
+    expected = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
+    assert expected <= set(plain)
     assert set(plain["curves"]) == {"roc", "precision_recall", "reliability", "risk_coverage"}
 
 
 def test_every_number_of_the_json_stands_in_a_spreadsheet():
-    found = assessed(simulated(24), known_sites={"amber"})
-    plain = as_plain(found)
-    rows = {(row[0], row[1]): row[2:] for row in sheets(found)["figures.csv"][1:]}
+    assessment = assessed(simulated(24), known_sites={"amber"})
+    plain = as_plain(assessment)
+    rows = {(row[0], row[1]): row[2:] for row in sheets(assessment)["figures.csv"][1:]}
     groups = {"three classes": plain["overall"], **plain["by_label"]}
     for group, figures in groups.items():
         for name, e in figures.items():
-            told = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]
-            assert list(rows[group, name]) == [*told, e["n"]]
+            cells = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]
+            assert list(rows[group, name]) == [*cells, e["n"]]
     assert ("calibration", "by_chance_alone") in rows
     assert ("sets of labels", "coverage") in rows
     assert ("CovidCTNet paper, hold-out, on its cases", "accuracy") in rows
-    assert sheets(found)["confusion.csv"][1][1:] == tuple(plain["confusion"]["rows"][0])
+    assert sheets(assessment)["confusion.csv"][1][1:] == tuple(plain["confusion"]["rows"][0])
 
 
 def test_several_studies_of_a_patient_are_told_wherever_intervals_are():
     cases = simulated(24, failures=0)
     assert "studies of" not in markdown(assessed(cases))
     doubled = [replace(c, patient=f"patient {n // 2}") for n, c in enumerate(cases)]
-    found = assessed(doubled)
-    assert "24 studies of 12 patients" in markdown(found)
-    page = render_evaluation(found, provenance={}, caveat="").decode()
+    assessment = assessed(doubled)
+    assert "24 studies of 12 patients" in markdown(assessment)
+    page = render_evaluation(assessment, provenance={}, caveat="").decode()
     assert "24 studies of 12 patients" in page
 
 
 def test_the_tables_hold_the_curves():
-    found = assessed(simulated(24))
-    tables = sheets(found)
+    assessment = assessed(simulated(24))
+    tables = sheets(assessment)
     assert set(tables) == {
         *("roc.csv", "precision-recall.csv", "reliability.csv"),
         *("risk-coverage.csv", "strata.csv", "figures.csv", "confusion.csv"),
         *("affected-lung.csv", "failures.csv"),
     }
     assert len(tables["roc.csv"]) == 1 + 3 * 101
-    assert len(tables["strata.csv"]) == 1 + len(found.strata)
+    assert len(tables["strata.csv"]) == 1 + len(assessment.strata)

@@ -13,10 +13,10 @@ def rng():
 
 
 def predicted(truth, answers, sure=0.8):
-    said = np.full((len(truth), 3), (1 - sure) / 2)
-    said[np.arange(len(truth)), answers] = sure
+    probabilities = np.full((len(truth), 3), (1 - sure) / 2)
+    probabilities[np.arange(len(truth)), answers] = sure
     studies = tuple(f"{n:012d}" for n in range(len(truth)))
-    return Predicted(studies, np.array(truth), said, ())
+    return Predicted(studies, np.array(truth), probabilities, ())
 
 
 def test_mcnemar_gives_the_exact_binomial_value():
@@ -28,29 +28,29 @@ def test_mcnemar_gives_the_exact_binomial_value():
 
 def test_a_model_does_not_differ_from_itself():
     one = predicted([0, 1, 2] * 8, [0, 1, 2, 0, 2, 1] * 4)
-    found = compare(one, one, rng=rng())
-    assert (found.n, found.discordant, found.p_accuracy) == (24, (0, 0), 1)
-    assert all(d.value == 0 and p == 1 for d, p in found.auc.values())
-    assert found.macro_auc.value == 0
-    assert np.isnan(found.macro_auc.low)
+    comparison = compare(one, one, rng=rng())
+    assert (comparison.n, comparison.discordant, comparison.p_accuracy) == (24, (0, 0), 1)
+    assert all(d.value == 0 and p == 1 for d, p in comparison.auc.values())
+    assert comparison.macro_auc.value == 0
+    assert np.isnan(comparison.macro_auc.low)
 
 
 def test_the_better_model_is_told_and_by_how_much():
     truth = [0, 1, 2] * 12
     right = predicted(truth, truth)
     wrong = predicted(truth, [1, 1, 1] * 12)
-    found = compare(right, wrong, rng=rng())
-    assert found.discordant == (24, 0)
-    assert found.p_accuracy < 1e-6
-    assert found.macro_auc.value == pytest.approx(0.5)
-    assert found.accuracy[0].value == 1 > found.accuracy[1].value
+    comparison = compare(right, wrong, rng=rng())
+    assert comparison.discordant == (24, 0)
+    assert comparison.p_accuracy < 1e-6
+    assert comparison.macro_auc.value == pytest.approx(0.5)
+    assert comparison.accuracy[0].value == 1 > comparison.accuracy[1].value
 
 
 def test_only_studies_that_both_answered_are_compared():
     whole = predicted([0, 1, 2, 0], [0, 1, 2, 0])
     part = whole.only(whole.studies[1:])
-    found = compare(whole, part, rng=rng())
-    assert (found.n, found.left_out) == (3, 1)
+    comparison = compare(whole, part, rng=rng())
+    assert (comparison.n, comparison.left_out) == (3, 1)
 
 
 def test_answers_to_other_patients_are_not_compared():
@@ -75,11 +75,11 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
         tmp_path,
         HEAD + "b,CAP,CAP,0.1,0.2,0.7,,\na,Covid-19,Control,0.6,0.3,0.1,,\nc,CAP,,,,,,NOT_CHEST\n",
     )
-    found = read_predictions(path)
-    assert found.studies == ("a", "b")
-    assert found.truth.tolist() == [CHEST_CT.COVID19, CHEST_CT.CAP]
-    assert found.answer.tolist() == [CHEST_CT.CONTROL, CHEST_CT.CAP]
-    assert found.unanswered == ("c",)
+    answers = read_predictions(path)
+    assert answers.studies == ("a", "b")
+    assert answers.truth.tolist() == [CHEST_CT.COVID19, CHEST_CT.CAP]
+    assert answers.answer.tolist() == [CHEST_CT.CONTROL, CHEST_CT.CAP]
+    assert answers.unanswered == ("c",)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
     rows += [(ids[3], "x", ""), (ids[0], "y", "CAP"), (ids[1], "y", "Covid-19")]
     rows += [(ids[2], "y", "Control"), (ids[3], "y", "CAP")]
     readers = readers_of(tmp_path, "\n".join(",".join(row) for row in rows))
-    found, means, own = score_readers(model, readers, rng=rng())
-    assert [r.name for r in found] == ["reader 1", "reader 2"]
-    assert [r.skipped for r in found] == [1, 0]
-    assert (found[0].accuracy.value, found[0].accuracy.n) == (1.0, 3)
-    assert found[1].accuracy.value == 0.75
+    scores, means, own = score_readers(model, readers, rng=rng())
+    assert [r.name for r in scores] == ["reader 1", "reader 2"]
+    assert [r.skipped for r in scores] == [1, 0]
+    assert (scores[0].accuracy.value, scores[0].accuracy.n) == (1.0, 3)
+    assert scores[1].accuracy.value == 0.75
     assert means["accuracy"].figure.value == pytest.approx(0.875)
     assert means["sensitivity"].figure.value == pytest.approx(0.75)
     assert means["sensitivity"].readers == 2
@@ -153,17 +153,17 @@ def test_beside_a_reader_stands_the_model_on_that_readers_cases(tmp_path):
     model = predicted([1, 1, 0, 2], [1, 0, 0, 2])
     a, _, c, d = model.studies
     readers = readers_of(tmp_path, f"{a},x,CAP\n{c},x,Control\n{d},x,CAP\nzz,x,CAP\n")
-    ([found], _, own) = score_readers(model, readers, rng=rng())
+    ([scores], _, own) = score_readers(model, readers, rng=rng())
     assert own.accuracy.value == 0.75
-    assert (found.model.accuracy.value, found.model.accuracy.n) == (1.0, 3)
-    assert (found.skipped, found.unknown, found.p_accuracy) == (1, 1, 1.0)
+    assert (scores.model.accuracy.value, scores.model.accuracy.n) == (1.0, 3)
+    assert (scores.skipped, scores.unknown, scores.p_accuracy) == (1, 1, 1.0)
 
 
 def test_the_mean_of_readers_has_an_interval_over_cases_and_tells_who_counts(tmp_path):
     truth = [0, 1, 2] * 10
     model = predicted(truth, truth)
-    said = [CHEST_CT[t].title if i % 3 or i % 2 else "CAP" for i, t in enumerate(truth)]
-    rows = [f"{s},x,{label}" for s, label in zip(model.studies, said, strict=True)]
+    readings = [CHEST_CT[t].title if i % 3 or i % 2 else "CAP" for i, t in enumerate(truth)]
+    rows = [f"{s},x,{label}" for s, label in zip(model.studies, readings, strict=True)]
     rows += [f"{s},y,Control" for s, t in zip(model.studies, truth, strict=True) if t == 0]
     _, means, _ = score_readers(model, readers_of(tmp_path, "\n".join(rows)), rng=rng())
     accuracy = means["accuracy"].figure
@@ -175,8 +175,8 @@ def written(folder, name, answers):
     """A table of four patients as `evaluate` writes it."""
     rows = []
     for study, (truth, answer) in answers.items():
-        said = [0.8 if label.title == answer else 0.1 for label in CHEST_CT]
-        rows.append(",".join([study, truth, answer, *map(str, said), "", ""]))
+        probabilities = [0.8 if label.title == answer else 0.1 for label in CHEST_CT]
+        rows.append(",".join([study, truth, answer, *map(str, probabilities), "", ""]))
     path = folder / name
     path.write_text(HEAD + "\n".join(rows) + "\n")
     return str(path)

@@ -30,8 +30,8 @@ def test_the_roc_curve_is_that_of_scikit_learn(ties):
     positive, scores = scored(ties=ties)
     curve = roc_curve(positive, scores, redraw(positive, rng()))
     rate, sensitivity, _ = metrics.roc_curve(positive, scores, drop_intermediate=False)
-    wanted = [sensitivity[rate <= x + 1e-9].max() for x in curve.x]
-    assert curve.y == pytest.approx(wanted)
+    expected = [sensitivity[rate <= x + 1e-9].max() for x in curve.x]
+    assert curve.y == pytest.approx(expected)
     assert (curve.positive, curve.n) == (14, 40)
 
 
@@ -41,8 +41,8 @@ def test_the_precision_recall_curve_is_that_of_scikit_learn(ties):
     curve = precision_recall_curve(positive, scores, redraw(positive, rng()))
     precision, recall, _ = metrics.precision_recall_curve(positive, scores)
     # Thresholds rise: the last that reaches a recall is the highest.
-    wanted = [precision[:-1][recall[:-1] >= x - 1e-9][-1] for x in curve.x]
-    assert curve.y == pytest.approx(wanted)
+    expected = [precision[:-1][recall[:-1] >= x - 1e-9][-1] for x in curve.x]
+    assert curve.y == pytest.approx(expected)
 
 
 def test_the_band_holds_the_curve_of_a_middling_score():
@@ -69,20 +69,20 @@ def test_a_class_that_nobody_or_everybody_has_has_no_curve():
 
 def test_the_risk_of_answering_all_is_the_share_of_wrong_answers():
     truth = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
-    said = np.random.default_rng(1).dirichlet(np.ones(3), 10)
-    curve = risk_coverage_curve(truth, said, redraw(truth, rng()))
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(3), 10)
+    curve = risk_coverage_curve(truth, probabilities, redraw(truth, rng()))
     assert curve.x[-1] == 1.0
-    assert curve.y[-1] == pytest.approx((said.argmax(axis=1) != truth).mean())
-    assert curve.positive == (said.argmax(axis=1) != truth).sum()
+    assert curve.y[-1] == pytest.approx((probabilities.argmax(axis=1) != truth).mean())
+    assert curve.positive == (probabilities.argmax(axis=1) != truth).sum()
 
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_average_precision_is_that_of_scikit_learn_in_every_draw(ties):
     positive, scores = scored(60, seed=5, ties=ties)
     for index in redraw(positive, rng()).indices:
-        wanted = metrics.average_precision_score(positive[index], scores[index])
-        found = average_precision(positive[index], scores[index])
-        assert found == pytest.approx(wanted, rel=1e-12, abs=0)
+        expected = metrics.average_precision_score(positive[index], scores[index])
+        value = average_precision(positive[index], scores[index])
+        assert value == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_one_positive_case_that_scores_highest_or_lowest_has_the_precision_of_its_rank():

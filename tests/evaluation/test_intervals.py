@@ -26,19 +26,19 @@ def drawn(generator, positives=20, negatives=30):
 
 def test_an_auc_of_one_still_has_an_interval():
     positive = np.arange(20) < 8
-    found = auc_interval(positive, positive.astype(float))
-    assert found.value == found.high == 1
-    assert 0.6 < found.low < 0.95
+    estimate = auc_interval(positive, positive.astype(float))
+    assert estimate.value == estimate.high == 1
+    assert 0.6 < estimate.low < 0.95
     turned = auc_interval(positive, -positive.astype(float))
-    assert (turned.low, turned.high) == pytest.approx((0, 1 - found.low))
+    assert (turned.low, turned.high) == pytest.approx((0, 1 - estimate.low))
 
 
 def test_more_patients_narrow_the_interval():
     widths = []
     for times in (1, 4, 16):
         positive, scores = drawn(rng(3), 10, 10)
-        found = auc_interval(np.tile(positive, times), np.tile(scores, times))
-        widths.append(found.high - found.low)
+        estimate = auc_interval(np.tile(positive, times), np.tile(scores, times))
+        widths.append(estimate.high - estimate.low)
     assert widths[0] > 1.7 * widths[1] > 2.9 * widths[2]
 
 
@@ -47,8 +47,8 @@ def test_intervals_of_an_auc_cover_the_truth_about_as_often_as_they_say(positive
     generator = rng(1)
     inside = 0
     for _ in range(300):
-        found = auc_interval(*drawn(generator, positives, negatives))
-        inside += found.low <= TRUE_AUC <= found.high
+        estimate = auc_interval(*drawn(generator, positives, negatives))
+        inside += estimate.low <= TRUE_AUC <= estimate.high
     # Binomial of 300 and 0.95: fewer than 274 happens once in a thousand times.
     assert inside >= 274
 
@@ -57,11 +57,11 @@ def test_the_area_is_that_of_hanley_and_mcneils_example():
     """Radiology 143:29 (1982), table I: 58 normal and 51 abnormal CT, rated from 1 to 5; 0.893."""
     ratings = np.arange(1, 6).repeat([33, 6, 6, 11, 2]), np.arange(1, 6).repeat([3, 2, 2, 11, 33])
     positive = np.repeat([False, True], [58, 51])
-    found = auc_interval(positive, np.concatenate(ratings))
-    assert found.value == pytest.approx(0.893, abs=5e-4)
+    estimate = auc_interval(positive, np.concatenate(ratings))
+    assert estimate.value == pytest.approx(0.893, abs=5e-4)
     # Their standard error is 0.032; Newcombe's interval is of the same width and leans inwards.
-    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.032, rel=0.1)
-    assert found.value - found.low > found.high - found.value
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * 0.032, rel=0.1)
+    assert estimate.value - estimate.low > estimate.high - estimate.value
 
 
 def test_one_group_alone_has_no_auc():
@@ -136,14 +136,14 @@ def test_a_difference_of_areas_stays_between_minus_one_and_one():
 
 def test_the_bootstrap_draws_within_groups():
     groups = np.repeat([0, 1], [5, 15])
-    seen = set()
+    sums = set()
 
     def figures(index):
-        seen.add(int(groups[index].sum()))
+        sums.add(int(groups[index].sum()))
         return {"first": float(index[0])}
 
     bootstrap(figures, redraw(groups, rng(), count=50))
-    assert seen == {15}
+    assert sums == {15}
 
 
 def test_studies_of_a_patient_are_drawn_together():
@@ -152,47 +152,47 @@ def test_studies_of_a_patient_are_drawn_together():
     patients = np.arange(10).repeat(10)
 
     def width(**rest):
-        found = bootstrap(
+        estimate = bootstrap(
             lambda i: {"m": float(values[i].mean())}, redraw(np.zeros(100), rng(), **rest)
         )
-        return found["m"].high - found["m"].low
+        return estimate["m"].high - estimate["m"].low
 
     assert width(patients=patients) == pytest.approx(np.sqrt(10) * width(), rel=0.1)
 
 
 def test_two_patients_with_many_studies_are_too_few():
     groups, patients = np.zeros(20), np.arange(20) % 2
-    found = bootstrap(lambda i: {"m": float(i.mean())}, redraw(groups, rng(), patients=patients))[
-        "m"
-    ]
-    assert np.isnan(found.low)
+    estimate = bootstrap(
+        lambda i: {"m": float(i.mean())}, redraw(groups, rng(), patients=patients)
+    )["m"]
+    assert np.isnan(estimate.low)
 
 
 def test_what_no_draw_changes_has_no_interval():
-    found = bootstrap(lambda i: {"all right": 1.0}, redraw(np.zeros(9), rng(), count=50))[
+    estimate = bootstrap(lambda i: {"all right": 1.0}, redraw(np.zeros(9), rng(), count=50))[
         "all right"
     ]
-    assert str(found) == "1.000 (interval not estimable, n=9)"
+    assert str(estimate) == "1.000 (interval not estimable, n=9)"
 
 
 def test_the_bootstrap_of_a_mean_is_as_wide_as_its_standard_error():
     values = rng().normal(0, 1, 400)
-    found = bootstrap(lambda i: {"mean": float(values[i].mean())}, redraw(np.zeros(400), rng(1)))[
-        "mean"
-    ]
-    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    estimate = bootstrap(
+        lambda i: {"mean": float(values[i].mean())}, redraw(np.zeros(400), rng(1))
+    )["mean"]
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_a_figure_that_is_not_defined_has_no_interval():
-    found = bootstrap(lambda i: {"f": float("nan")}, redraw(np.zeros(9), rng(), count=5))["f"]
-    assert str(found) == "not estimable (n=9)"
+    estimate = bootstrap(lambda i: {"f": float("nan")}, redraw(np.zeros(9), rng(), count=5))["f"]
+    assert str(estimate) == "not estimable (n=9)"
 
 
 def test_wilson_is_that_of_a_textbook():
     """Newcombe 1998, Statistics in Medicine 17:857, table I: 81 of 263, and 0 of 20."""
     for hits, n, low, high in ((81, 263, 0.2553, 0.3662), (0, 20, 0.0, 0.1611)):
-        found = wilson(hits, n)
-        assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+        estimate = wilson(hits, n)
+        assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_the_draws_are_those_that_the_seed_gives_and_hold_whole_patients():

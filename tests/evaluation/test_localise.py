@@ -72,7 +72,7 @@ def test_dice_and_millilitres_of_two_boxes_by_hand():
     told = localise(a_mask(a_volume(array), 0.2), lesions)
     assert told.dice == pytest.approx(2 * 50 / 160)
     assert (told.sensitivity, told.precision) == pytest.approx((0.5, 50 / 60))
-    assert (told.lesion_ml, told.seen_ml, told.found_ml) == pytest.approx((2.0, 2.0, 1.2))
+    assert (told.lesion_ml, told.searched_ml, told.found_ml) == pytest.approx((2.0, 2.0, 1.2))
 
 
 def test_lesions_beyond_the_lung_mask_count_as_missed():
@@ -82,7 +82,7 @@ def test_lesions_beyond_the_lung_mask_count_as_missed():
     told = localise(a_mask(a_volume(array), 0.2), lesions)
     assert told.sensitivity == pytest.approx(100 / 140)
     assert (told.precision, told.voxel_auc) == (1.0, 1.0)
-    assert told.lesion_ml - told.seen_ml == pytest.approx(0.8)
+    assert told.lesion_ml - told.searched_ml == pytest.approx(0.8)
 
 
 def test_without_lesions_only_what_was_found_is_told():
@@ -129,7 +129,7 @@ def test_a_mask_without_a_score_has_no_auc_and_looks_everywhere(noisy):
     residual, lesions = noisy
     told = localise(replace(a_mask(residual, 0.1), score=None, searched=None), lesions)
     assert math.isnan(told.voxel_auc)
-    assert told.seen_ml == told.lesion_ml > 0
+    assert told.searched_ml == told.lesion_ml > 0
     assert told.dice == localise(a_mask(residual, 0.1), lesions).dice
 
 

@@ -42,9 +42,9 @@ def test_more_slices_of_the_same_patients_make_no_narrower_interval():
     for slices in (1, 20):
         patients, labels, scores = a_cohort(slices)
         images = images_of(patients, labels)
-        found = slice_figures(images, scores, 0.6, np.random.default_rng(1))
-        assert (found.slices, found.groups) == (40 * slices, 40)
-        widths.append(width(found.figures["auc"]))
+        figures = slice_figures(images, scores, 0.6, np.random.default_rng(1))
+        assert (figures.slices, figures.groups) == (40 * slices, 40)
+        widths.append(width(figures.figures["auc"]))
     assert widths[1] > 0.9 * widths[0]
 
 
@@ -60,16 +60,16 @@ def test_sources_are_drawn_whole_where_patients_are_unknown():
 def test_patients_of_one_source_are_drawn_one_by_one():
     patients, labels, scores = a_cohort(3)
     images = images_of(patients, labels, sources=["one site"] * 120)
-    found = slice_figures(images, scores, 0.6, np.random.default_rng(1))
-    assert found.groups == 40 and width(found.figures["auc"]) > 0
+    figures = slice_figures(images, scores, 0.6, np.random.default_rng(1))
+    assert figures.groups == 40 and width(figures.figures["auc"]) > 0
 
 
 def test_slices_of_nobody_knows_whom_have_figures_and_no_intervals():
     _, labels, scores = a_cohort(3)
     images = images_of([None] * 120, labels, Images)
-    found = slice_figures(images, scores, 0.6, np.random.default_rng(1))
-    assert found.groups is None and found.figures["auc"].value > 0.5
-    assert all(np.isnan(estimate.low) for estimate in found.figures.values())
+    figures = slice_figures(images, scores, 0.6, np.random.default_rng(1))
+    assert figures.groups is None and figures.figures["auc"].value > 0.5
+    assert all(np.isnan(estimate.low) for estimate in figures.figures.values())
 
 
 def test_the_published_counts_of_90_pictures_give_their_figures():
@@ -77,29 +77,29 @@ def test_the_published_counts_of_90_pictures_give_their_figures():
     labels = np.array([1] * 45 + [0] * 45)
     called = np.array([1] * 38 + [0] * 7 + [1] * 3 + [0] * 42)
     images = images_of([f"p{n}" for n in range(90)], labels)
-    found = patient_figures(images, called.astype(float), 0.5)
-    rounded = {name: round(value.value, 3) for name, value in found.items()}
+    figures = patient_figures(images, called.astype(float), 0.5)
+    rounded = {name: round(value.value, 3) for name, value in figures.items()}
     assert rounded["sensitivity"] == 0.844 and rounded["specificity"] == 0.933
     assert rounded["accuracy"] == 0.889
-    assert (round(found["sensitivity"].low, 3), round(found["sensitivity"].high, 3)) == (
+    assert (round(figures["sensitivity"].low, 3), round(figures["sensitivity"].high, 3)) == (
         0.712,
         0.923,
     )
-    assert found["ppv"].value == 38 / 41 and found["npv"].value == 42 / 49
+    assert figures["ppv"].value == 38 / 41 and figures["npv"].value == 42 / 49
     by_slice = slice_figures(images, called.astype(float), 0.5, np.random.default_rng(0))
     assert {n: e.value for n, e in by_slice.figures.items()} == pytest.approx(
-        {n: e.value for n, e in found.items()}
+        {n: e.value for n, e in figures.items()}
     )
 
 
 def test_figures_by_patient_count_patients():
     patients, labels, scores = a_cohort(7)
-    found = patient_figures(images_of(patients, labels), scores, 0.6)
+    figures = patient_figures(images_of(patients, labels), scores, 0.6)
     means = scores.reshape(40, 7).mean(axis=1)
-    assert found["auc"].n == found["accuracy"].n == 40
-    assert found["auc"].value == pytest.approx(auc(np.arange(40) % 2 == 1, means))
+    assert figures["auc"].n == figures["accuracy"].n == 40
+    assert figures["auc"].value == pytest.approx(auc(np.arange(40) % 2 == 1, means))
     highest = patient_figures(images_of(patients, labels), scores, 0.6, rule=np.max)
-    assert highest["sensitivity"].value >= found["sensitivity"].value
+    assert highest["sensitivity"].value >= figures["sensitivity"].value
 
 
 def test_a_score_without_meaning_for_the_class_is_about_one_half_by_patient():

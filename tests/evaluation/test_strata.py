@@ -23,9 +23,9 @@ def rows(cases, trait, **rest):
 
 def test_the_difference_of_two_proportions_is_that_of_newcombes_example():
     """56/70 against 48/80, method 10 of the paper: 0.2 (0.0524 to 0.3339)."""
-    found = newcombe(wilson(56, 70), wilson(48, 80))
-    assert found.value == pytest.approx(0.2)
-    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    estimate = newcombe(wilson(56, 70), wilson(48, 80))
+    assert estimate.value == pytest.approx(0.2)
+    assert (estimate.low, estimate.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 def test_every_patient_is_in_one_group_of_a_trait():
@@ -39,8 +39,8 @@ def test_slices_fall_into_bands_that_hold_their_upper_edge():
         case(f"{k}", CHEST_CT.CONTROL, SURE[CHEST_CT.CONTROL], traits={"slice_mm": mm})
         for k, mm in enumerate([0.6, 1.5, 1.6, 3.0, 5.0, 8.0])
     ]
-    found = rows(cases, "slice_mm")
-    assert {value: s.n for value, s in found.items()} == {
+    table = rows(cases, "slice_mm")
+    assert {value: s.n for value, s in table.items()} == {
         "≤ 1.5": 2,
         "1.5 to 3": 2,
         "3 to 5": 1,
@@ -89,11 +89,11 @@ def test_the_fall_is_known_minus_unseen():
         for site in ("old", "new")
         for k, truth in enumerate([*CHEST_CT] * 4)
     ]
-    found = generalisation_gap(cases, known_sites={"old"}, rng=rng())
-    assert (found.accuracy[0].value, found.accuracy[1].value) == (1.0, pytest.approx(1 / 3))
-    assert found.accuracy_lost.value == pytest.approx(2 / 3)
-    assert found.accuracy_lost.low > 0.2
-    assert found.macro_auc_lost.value == pytest.approx(0.5)
+    gap = generalisation_gap(cases, known_sites={"old"}, rng=rng())
+    assert (gap.accuracy[0].value, gap.accuracy[1].value) == (1.0, pytest.approx(1 / 3))
+    assert gap.accuracy_lost.value == pytest.approx(2 / 3)
+    assert gap.accuracy_lost.low > 0.2
+    assert gap.macro_auc_lost.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("known", [set(), {"amber", "birch", "cobalt"}, {"elsewhere"}])

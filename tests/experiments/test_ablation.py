@@ -14,14 +14,14 @@ GRID = yaml.safe_load(run.GRID.read_text())
 
 
 def test_every_row_changes_the_base_and_two_rows_never_say_the_same():
-    said = []
+    earlier = []
     for name, row in GRID["rows"].items():
         settings = [
             run._merged(GRID[stage], row.get(stage, {})) for stage in ("denoiser", "classifier")
         ]
-        told = (run._flags(settings[0]), run._flags(settings[1]), row.get("from_lungs", False))
-        assert told not in said, name
-        said.append(told)
+        flags = (run._flags(settings[0]), run._flags(settings[1]), row.get("from_lungs", False))
+        assert flags not in earlier, name
+        earlier.append(flags)
 
 
 def test_rows_that_share_a_denoiser_come_behind_it_and_leave_it_alone():
@@ -70,13 +70,13 @@ def test_the_measures_are_those_of_the_truth(unseen, tmp_path, monkeypatch):
     weights = tiny_weights(tmp_path / "weights")
     # A denoiser that knows healthy lungs: what is left is the patch and nothing else.
     monkeypatch.setattr(
-        run, "denoise_slices", lambda _, seen: np.where(seen == 0.5, 0.1, seen - 1e-3)
+        run, "denoise_slices", lambda _, slices: np.where(slices == 0.5, 0.1, slices - 1e-3)
     )
-    found = run.measure(weights, unseen)
-    assert found["contrast"] == pytest.approx(400, rel=0.05)
-    assert found["slice_auc"] == found["voxel_auc"] == 1.0
-    assert found["patients"] == 6
-    assert 0 <= found["auc"] <= 1
+    measures = run.measure(weights, unseen)
+    assert measures["contrast"] == pytest.approx(400, rel=0.05)
+    assert measures["slice_auc"] == measures["voxel_auc"] == 1.0
+    assert measures["patients"] == 6
+    assert 0 <= measures["auc"] <= 1
 
 
 def a_result(row, seed, value):
@@ -138,8 +138,8 @@ def test_a_refused_start_is_kept_and_the_next_seed_is_tried(tmp_path, monkeypatc
     monkeypatch.setattr(run, "_cohorts", lambda folder, grid: folder / "work")
     monkeypatch.setattr(run, "_train", train)
     monkeypatch.setattr(run, "measure", lambda weights, unseen: dict.fromkeys(table.FIGURES, 0.5))
-    found = list(run.ablation(tmp_path, grid))
+    results = list(run.ablation(tmp_path, grid))
     assert trained == ["base-0", "base-1", "kin-1"]
-    assert [r.get("refused", False) for r in found] == [True, False, False]
-    assert list(run.ablation(tmp_path, grid)) == found
+    assert [r.get("refused", False) for r in results] == [True, False, False]
+    assert list(run.ablation(tmp_path, grid)) == results
     assert len(trained) == 3

@@ -17,9 +17,9 @@ def model(tmp_path_factory):
 def simulated(n, seed=0, temperature=1.0):
     """Answers that mean what they say, but for the temperature."""
     rng = np.random.default_rng(seed)
-    said = rng.dirichlet(np.full(3, 0.6), n)
-    truth = [int(rng.choice(3, p=row)) for row in said]
-    spoiled = soften(said, temperature)
+    probabilities = rng.dirichlet(np.full(3, 0.6), n)
+    truth = [int(rng.choice(3, p=row)) for row in probabilities]
+    spoiled = soften(probabilities, temperature)
     return [
         {"truth": t, "probabilities": row.tolist()} for t, row in zip(truth, spoiled, strict=True)
     ]
@@ -34,20 +34,20 @@ def test_the_table_counts_what_the_sets_hold(model):
     text = render(simulated(700, temperature=0.4), 200, model)
     assert "fitted on 200 patients, tried on 500 others." in text
     for promised in ("0.80", "0.90", "0.95"):
-        _, told, trials, *_ = cells(text, f"| {promised} ")
+        _, held, trials, *_ = cells(text, f"| {promised} ")
         low, high = map(float, trials.split(" to "))
-        assert low <= float(told.split()[0]) <= high
+        assert low <= float(held.split()[0]) <= high
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 def test_such_trials_find_what_is_said_of_them(coverage):
-    """Thresholds drawn anew from 60, tried on 200, a thousand times."""
+    """Thresholds drawn again from 60, tried on 200, a thousand times."""
     rng = np.random.default_rng(0)
     threshold = np.sort(rng.random((1000, 60)), axis=1)[:, int(np.ceil(61 * coverage)) - 1]
-    found = (rng.random((1000, 200)) <= threshold[:, None]).mean(axis=1)
+    shares = (rng.random((1000, 200)) <= threshold[:, None]).mean(axis=1)
     low, high = expected(coverage, 60, 200)
     # Binomial of 1000 and 0.95 or a little more, since shares are steps.
-    assert 925 <= ((found >= low) & (found <= high)).sum() <= 990
+    assert 925 <= ((shares >= low) & (shares <= high)).sum() <= 990
 
 
 def test_refused_phantoms_are_counted_and_left_out(model):

@@ -19,11 +19,11 @@ def test_every_study_is_answered_in_every_way(tmp_path, capsys):
         write_chest(tmp_path / "inbox" / name, name)
     (tmp_path / "inbox" / "broken.dcm").write_bytes(b"DICM")
     page = tmp_path / "page.md"
-    given = [str(tmp_path / "inbox"), "--weights", str(weights), "--output", str(page)]
-    assert run.main([*given, "--device", "cpu"]) == 0
-    told = page.read_text()
-    assert "2 studies, 0 of them phantoms, 1 more refused" in told
-    rows = re.findall(r"^\| rewritten, (\w+) \| (\S+) \|", told, re.MULTILINE)
+    arguments = [str(tmp_path / "inbox"), "--weights", str(weights), "--output", str(page)]
+    assert run.main([*arguments, "--device", "cpu"]) == 0
+    text = page.read_text()
+    assert "2 studies, 0 of them phantoms, 1 more refused" in text
+    rows = re.findall(r"^\| rewritten, (\w+) \| (\S+) \|", text, re.MULTILINE)
     assert [kind for kind, _ in rows] == ["float32", "bfloat16"]
     assert float(rows[0][1]) < 1e-4
     assert float(rows[1][1]) < 0.01
@@ -34,8 +34,8 @@ def test_what_differs_is_counted(tmp_path):
     model = CovidCTNet.load(calibrated_weights(tmp_path / "calibrated"), device="cpu")
     plain = [answer(0.5, 0.3, 0.2), answer(0.1, 0.8, 0.1)]
     other = [answer(0.3, 0.5, 0.2), answer(0.1, 0.805, 0.095)]
-    told = run.render({run.PLAIN: plain, "fast": other}, model, 0)
-    assert "| fast | 2.0e-01 | 6.8e-02 | 0.50 (0.09-0.91) | 1 | 0 |" in told
+    text = run.render({run.PLAIN: plain, "fast": other}, model, 0)
+    assert "| fast | 2.0e-01 | 6.8e-02 | 0.50 (0.09-0.91) | 1 | 0 |" in text
 
 
 def test_no_study_is_an_error(tmp_path, capsys):

@@ -29,24 +29,24 @@ def test_a_scan_that_the_gate_refuses_gets_a_score_too(weights, tmp_path, capsys
     page = tmp_path / "out-of-distribution.md"
     groups = [f"chests={tmp_path / 'chests'}", f"blocks={tmp_path / 'blocks'}"]
     assert run.main([*groups, "--weights", weights, "--output", str(page)]) == 0
-    told = capsys.readouterr().out
-    assert page.read_text() == told
+    printed = capsys.readouterr().out
+    assert page.read_text() == printed
     # The limit of these weights is tiny: everything is above it.
     row = re.search(
-        r"\| chests \| 1 \|  \| [\d.]+ \|.*\| 1\.00 \(0\.21-1\.00\) \| (.+) \(1\) \|", told
+        r"\| chests \| 1 \|  \| [\d.]+ \|.*\| 1\.00 \(0\.21-1\.00\) \| (.+) \(1\) \|", printed
     )
     assert row and row[1] in FEATURES
-    assert re.search(r"\| blocks \| 1 \| 1 \| [\d.]+ \|", told)
+    assert re.search(r"\| blocks \| 1 \| 1 \| [\d.]+ \|", printed)
 
 
 def test_parts_of_the_scans_are_groups_of_their_own(weights, tmp_path, capsys):
     write_chest(tmp_path / "one", "1")
     parts = ["--parts", "bellies=0:0.3", "necks=0.8:1"]
     assert run.main([f"chests={tmp_path}", *parts, "--weights", weights]) == 0
-    told = capsys.readouterr().out
-    assert "| chests | 1 |  |" in told
-    assert "| chests: bellies | 1 | 1 |" in told
-    assert "| chests: necks | 1 | 1 |" in told
+    printed = capsys.readouterr().out
+    assert "| chests | 1 |  |" in printed
+    assert "| chests: bellies | 1 | 1 |" in printed
+    assert "| chests: necks | 1 | 1 |" in printed
     assert run.main([f"chests={tmp_path}", "--parts", "x=1:0", "--weights", weights]) == 2
     assert "NAME=FIRST:LAST" in capsys.readouterr().err
 
@@ -56,9 +56,9 @@ def test_what_an_evaluation_scored_comes_by_site(weights, tmp_path, capsys, colu
     table = tmp_path / "predictions.csv"
     table.write_text(f"study,{column},site\na,0.5,amber\nb,1.5,amber\nc,,amber\nd,0.25,birch\n")
     assert run.main(["--predictions", f"phantoms={table}", "--weights", weights]) == 0
-    told = capsys.readouterr().out
-    assert "| phantoms, amber | 2 |  | 1.00 | 0.50 to 1.50 | 0.50 (0.09-0.91) |" in told
-    assert "| phantoms, birch | 1 |  | 0.25 |" in told
+    printed = capsys.readouterr().out
+    assert "| phantoms, amber | 2 |  | 1.00 | 0.50 to 1.50 | 0.50 (0.09-0.91) |" in printed
+    assert "| phantoms, birch | 1 |  | 0.25 |" in printed
 
 
 @pytest.mark.parametrize("group", ["nowhere", "a=/nowhere"])

@@ -30,11 +30,11 @@ def test_the_stages_show_what_the_weights_do(weights):
     shown = show_phantoms(loaded, matrix=64, spacing_mm=12.0)
     assert [one.label for one in shown] == list(CHEST_CT)
     for one in shown:
-        assert not np.array_equal(one.given, one.noisy)
+        assert not np.array_equal(one.image, one.noisy)
         # Dense opacities blur the border of the lungs by two voxels.
         beyond = ~ndimage.binary_dilation(one.lungs, np.ones((5, 5)))
-        assert np.abs(one.noisy - one.given)[beyond].max() == 0
-        assert one.denoised.shape == one.given.shape
+        assert np.abs(one.noisy - one.image)[beyond].max() == 0
+        assert one.denoised.shape == one.image.shape
     picture = Image.open(io.BytesIO(draw_stages(shown)))
     assert 900 < picture.width < 1400
 
@@ -73,5 +73,5 @@ def test_one_command_draws_them_all(weights, tmp_path, monkeypatch):
     (weights / "curves").mkdir()
     (weights / "curves" / "denoiser.csv").write_text("step,train_loss,val_loss\n0,1,\n9,.5,.6\n")
     assert make.main(["--weights", str(weights), "--output", str(tmp_path / "p")]) == 0
-    found = sorted(path.name for path in (tmp_path / "p").iterdir())
-    assert found == ["curves.svg", "stages.png"]
+    names = sorted(path.name for path in (tmp_path / "p").iterdir())
+    assert names == ["curves.svg", "stages.png"]

@@ -18,9 +18,9 @@ def test_ways_that_cannot_run_are_told_beside_those_that_do(tmp_path, monkeypatc
     weights = str(tiny_weights(tmp_path / "tiny"))
     arguments = ["--weights", weights, "--repeats", "1", "--matrix", "64", "--into", str(page)]
     assert run.main(arguments) == 0
-    told = capsys.readouterr().out
-    assert "| AOTInductor, bfloat16 | | | | does not run here: RuntimeError |" in told
-    [ours] = [line for line in told.splitlines() if line.startswith("| covidctnet, float32")]
+    printed = capsys.readouterr().out
+    assert "| AOTInductor, bfloat16 | | | | does not run here: RuntimeError |" in printed
+    [ours] = [line for line in printed.splitlines() if line.startswith("| covidctnet, float32")]
     assert float(ours.split("off by ")[1].split()[0]) < 1e-6
     assert "eager, float32" in page.read_text()
 

@@ -94,7 +94,7 @@ LINES = (
     ("dicom-damaged-pixels-cut", "CORRUPT_SLICE", "ends amid its pixels", "Export the series"),
     ("nifti-cut-half", "CORRUPT_FILE", "bytes of voxels, the file holds", "Export it again"),
     ("nifti-magic-pair", "CORRUPT_FILE", "a pair", "one .nii file"),
-    ("mhd-alone", "CORRUPT_FILE", "does not lie beside it", "into one folder"),
+    ("mhd-alone", "CORRUPT_FILE", "is not next to it", "into one folder"),
     ("mhd-list", "CORRUPT_FILE", "several files", "as one file"),
     ("dicom-syntax-unknown", "UNSUPPORTED_SYNTAX", "1.2.840.99999.1.2.1 is not", "uncompressed"),
     ("zip-encrypted", "BAD_ARCHIVE", "encrypted", "unpack it yourself"),

@@ -7,7 +7,7 @@ from pipelines.experiments.robustness.rewritten import (
     CHANGED,
     WAYS,
     Scan,
-    judge,
+    check_rewritten,
     table,
     tampered,
 )
@@ -27,7 +27,7 @@ def a_body():
 @pytest.mark.parametrize("name", WAYS)
 def test_a_lawful_way_of_writing_changes_nothing(name):
     assert len(WAYS) == 20
-    assert judge(a_body(), WAYS[name]) == "right"
+    assert check_rewritten(a_body(), WAYS[name]) == "right"
 
 
 @pytest.mark.parametrize("changed", CHANGED)

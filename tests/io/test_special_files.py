@@ -105,7 +105,7 @@ def test_a_header_that_names_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "scan.raw")
     (tmp_path / "scan.mhd").write_text(META.format("scan.raw"))
     for path in (tmp_path, tmp_path / "scan.mhd"):
-        with pytest.raises(StudyError, match="does not lie beside it"):
+        with pytest.raises(StudyError, match="is not next to it"):
             read_volume(path)
 
 
@@ -135,7 +135,7 @@ def test_a_header_given_directly_follows_no_link_beside_it(tmp_path):
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "scan.mhd").write_text(META.format("scan.raw"))
     (tmp_path / "here" / "scan.raw").symlink_to(tmp_path / "real" / "scan.raw")
-    with pytest.raises(StudyError, match="does not lie beside it"):
+    with pytest.raises(StudyError, match="is not next to it"):
         read_volume(tmp_path / "here" / "scan.mhd")
 
 

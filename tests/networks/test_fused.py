@@ -26,34 +26,34 @@ def norms(network):
 @torch.inference_mode()
 def test_a_folded_body_has_no_batch_norm_and_the_same_features(name):
     plain = as_after_training(make_body(name))
-    seen = torch.rand(2, 3, 64, 64)
-    expected = plain(seen)
+    images = torch.rand(2, 3, 64, 64)
+    expected = plain(images)
     fast = for_inference(plain, torch.rand(1, 3, 32, 32))
     assert norms(plain) > 40 and norms(fast) == 0
     atol = 1e-4 * float(expected.abs().max())
-    torch.testing.assert_close(fast(seen), expected, rtol=0, atol=atol)
+    torch.testing.assert_close(fast(images), expected, rtol=0, atol=atol)
 
 
 @torch.inference_mode()
 def test_a_folded_u_net_with_xception_gives_the_same_mask():
     smp = library("segmentation_models_pytorch")
     plain = as_after_training(smp.Unet("xception", encoder_weights=None))
-    seen = torch.rand(1, 3, 64, 64)
-    expected = plain(seen)
+    images = torch.rand(1, 3, 64, 64)
+    expected = plain(images)
     fast = for_inference(plain, torch.rand(1, 3, 32, 32))
     assert norms(fast) == 0
     atol = 1e-4 * float(expected.abs().max())
-    torch.testing.assert_close(fast(seen), expected, rtol=0, atol=atol)
+    torch.testing.assert_close(fast(images), expected, rtol=0, atol=atol)
 
 
 @torch.inference_mode()
 def test_eight_bits_stay_near_and_the_trained_network_stays_as_it_was():
     plain = as_after_training(make_body("efficientnet_lite0"))
     before = copy.deepcopy(plain.state_dict())
-    seen = torch.rand(1, 3, 64, 64)
-    rounded = for_inference(plain, seen, torch.bfloat16)(seen)
+    images = torch.rand(1, 3, 64, 64)
+    rounded = for_inference(plain, images, torch.bfloat16)(images)
     assert rounded.dtype == torch.float32
-    expected = plain(seen)
+    expected = plain(images)
     assert 0 < (rounded - expected).abs().mean() < 0.05 * expected.abs().mean()
     assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
 
@@ -71,10 +71,10 @@ class Transposed(nn.Module):
 @torch.inference_mode()
 def test_a_transposed_convolution_is_folded_by_its_outputs():
     plain = as_after_training(Transposed())
-    seen = torch.rand(2, 3, 8, 8)
-    expected = plain(seen)
-    assert fold_all(plain, seen) == 1
-    torch.testing.assert_close(plain(seen), expected, rtol=1e-5, atol=1e-6)
+    images = torch.rand(2, 3, 8, 8)
+    expected = plain(images)
+    assert fold_all(plain, images) == 1
+    torch.testing.assert_close(plain(images), expected, rtol=1e-5, atol=1e-6)
 
 
 class UsedTwice(nn.Module):

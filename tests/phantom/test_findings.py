@@ -80,8 +80,8 @@ def test_healthy_controls_have_no_findings_and_only_scars_are_patches(controls):
 def test_some_of_every_class_has_findings_that_say_nothing_of_the_class(controls, covid, cap):
     shared = {"nodule", "band", "dependent", "emphysema"}
     for drawn in (controls, covid, cap):
-        seen = {lesion.kind for lesions, _ in drawn for lesion in lesions}
-        assert shared <= seen
+        kinds = {lesion.kind for lesions, _ in drawn for lesion in lesions}
+        assert shared <= kinds
 
 
 def test_findings_start_in_the_lobe_and_side_they_name(covid, cap):

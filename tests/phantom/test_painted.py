@@ -72,15 +72,28 @@ def test_painted_lungs_are_never_tested_on(archive, cohort, tmp_path, capsys):
     table = tmp_path / "archive" / "cohort.csv"
     table.parent.mkdir()
     lines = ["study,patient,label,split"]
-    for name, split in (("a", "test"), ("b", "denoiser_train"), ("c", "denoiser_train")):
+    # The copies of one Control, which is in the archive too, and another Control.
+    copies = [row for row in rows(cohort) if row["patient"].startswith("lungs000")]
+    (host,) = {read_volume(cohort / row["study"]).source.host for row in copies}
+    marks = {n: read_volume(archive / "Control" / f"{n}.nii.gz").source.mark for n in "abc"}
+    (own,) = (name for name, mark in marks.items() if mark == host)
+    (other, _) = (name for name in "abc" if name != own)
+    for name, split in ((own, "test"), (other, "denoiser_train")):
         (table.parent / f"{name}.nii.gz").hardlink_to(archive / "Control" / f"{name}.nii.gz")
         lines.append(f"{name}.nii.gz,{name},Control,{split}")
+    for number, row in enumerate(copies):
+        (table.parent / f"copy{number}.nii.gz").hardlink_to(cohort / row["study"])
+        lines.append(f"copy{number}.nii.gz,{row['patient']},{row['label']},{row['split']}")
     table.write_text("\n".join(lines) + "\n")
-    arguments = ["preprocess", str(table.parent), str(cohort), "-o", str(tmp_path / "work")]
+    arguments = ["preprocess", str(table.parent), "-o", str(tmp_path / "work")]
     arguments += ["--settings.spacing_mm=4", "--settings.size=40", "--workers=1"]
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert "in test and study" in said and "are the same lungs" in said and "denoiser_train" in said
+    printed = capsys.readouterr().err
+    assert (
+        "in test and study" in printed
+        and "are the same lungs" in printed
+        and "denoiser_train" in printed
+    )
     table.write_text(table.read_text().replace(",test", ",denoiser_val"))
     assert main(arguments) == 0
 
@@ -107,12 +120,12 @@ def test_names_in_the_archive_are_not_carried_over(cohort):
 
 def test_an_interrupted_run_goes_on_and_another_plan_is_refused(archive, cohort):
     lost = cohort / rows(cohort)[0]["study"]
-    kept = cohort / rows(cohort)[1]["study"]
-    before, stamp = gzip.decompress(lost.read_bytes()), kept.stat().st_mtime_ns
+    other = cohort / rows(cohort)[1]["study"]
+    before, stamp = gzip.decompress(lost.read_bytes()), other.stat().st_mtime_ns
     lost.unlink()
     assert paint_cohort(archive, cohort, PLAN) == 18
     assert gzip.decompress(lost.read_bytes()) == before
-    assert kept.stat().st_mtime_ns == stamp
+    assert other.stat().st_mtime_ns == stamp
     with pytest.raises(UsageError, match="another cohort of painted patients"):
         paint_cohort(archive, cohort, PaintPlan(copies=3))
 

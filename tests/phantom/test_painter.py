@@ -95,17 +95,18 @@ def test_vessels_stay_in_ground_glass(chest):
     vessels &= lungs
     array[vessels] = 60
     scan = volume.then("with vessels", array)
-    for seed in SEEDS:
+    crossed = 0
+    for seed in SEEDS[:4]:
         patient = paint_lesions(scan, CHEST_CT.COVID19, seed, lungs=lungs)
         there = vessels & (patient.lesions == GROUND_GLASS)
         if there.any():
+            crossed += 1
             assert abs(np.median(patient.volume.array[there]) - 60) < 15
+    assert crossed
 
 
-def test_the_noise_of_the_scan_goes_on_in_dense_lesions(chest):
-    volume, lungs = chest
-    for seed in SEEDS:
-        patient = paint_lesions(volume, CHEST_CT.CAP, seed, lungs=lungs)
+def test_the_noise_of_the_scan_goes_on_in_dense_lesions(painted):
+    for patient in painted[CHEST_CT.CAP]:
         core = ndimage.binary_erosion(patient.lesions == CONSOLIDATION, iterations=2)
         if core.sum() > 100:
             fine = np.diff(patient.volume.array.astype(float), axis=2)[core[:, :, 1:]]

@@ -186,12 +186,12 @@ def test_a_round_field_of_view_leaves_the_corners_at_the_lowest_value():
     ids=["healthy", "consolidated"],
 )
 def test_the_lungs_found_by_density_are_the_lungs(label, seeds, least):
-    found = []
+    overlaps = []
     for seed in seeds:
         phantom = make_phantom(label, seed, matrix=160, spacing_mm=4.0)
         assert (phantom.lesions == 2).any() == (label is CHEST_CT.CAP)
-        found.append(dice(lung_mask(phantom.volume), phantom.lungs))
-    assert np.mean(found) >= least
+        overlaps.append(dice(lung_mask(phantom.volume), phantom.lungs))
+    assert np.mean(overlaps) >= least
 
 
 def test_the_lungs_found_by_density_are_nearly_those_of_the_sick(typical_covid, lobar_cap):
@@ -211,6 +211,6 @@ def test_the_lungs_found_by_density_are_nearly_those_of_the_sick(typical_covid, 
     ],
 )
 def test_what_cannot_be_made_is_refused(changes, message):
-    wanted = {"seed": 0, **changes}
+    settings = {"seed": 0, **changes}
     with pytest.raises(UsageError, match=message):
-        make_phantom(CHEST_CT.CONTROL, wanted.pop("seed"), **wanted)
+        make_phantom(CHEST_CT.CONTROL, settings.pop("seed"), **settings)

@@ -97,9 +97,9 @@ def test_an_empty_field_stays_empty():
 def test_the_anatomy_covers_the_voxels():
     for scanner in SCANNERS.values():
         raster = raster_of(scanner)
-        for painted, wanted in zip(raster.anatomy.axes, raster.voxels.axes, strict=True):
-            assert painted[0] <= wanted[0] + 1e-3
-            assert painted[-1] >= wanted[-1] - 1e-3
+        for painted, voxels in zip(raster.anatomy.axes, raster.voxels.axes, strict=True):
+            assert painted[0] <= voxels[0] + 1e-3
+            assert painted[-1] >= voxels[-1] - 1e-3
 
 
 def test_scanners_are_known_by_their_names_and_are_for_training_or_unseen():

@@ -101,9 +101,9 @@ def test_truth_masks_are_read_on_the_grid_of_the_scan(phantom, truth, scan):
 
 
 def test_the_truth_tells_what_was_drawn(phantom, truth):
-    told = json.loads((truth / "phantom.json").read_text())
-    assert told["synthetic"] is True
-    assert told["label"] == "Covid-19"
-    assert told["seed"] == 5
-    assert told["scanner"] == "ember"
-    assert told["findings"] == dict(phantom.findings)
+    data = json.loads((truth / "phantom.json").read_text())
+    assert data["synthetic"] is True
+    assert data["label"] == "Covid-19"
+    assert data["seed"] == 5
+    assert data["scanner"] == "ember"
+    assert data["findings"] == dict(phantom.findings)

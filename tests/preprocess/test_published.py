@@ -94,12 +94,12 @@ def test_what_lies_at_a_millimetre_stays_there(axis, interpolation):
     )
     index = np.indices(out.shape).reshape(3, -1)
     at = np.linalg.inv(volume.affine) @ out.affine @ np.vstack([index, np.ones(index.shape[1])])
-    found = (out.array.ravel() * 1400 - 1000 + 900) / 30
-    wanted = at[axis] * volume.spacing[axis]
+    places = (out.array.ravel() * 1400 - 1000 + 900) / 30
+    expected = at[axis] * volume.spacing[axis]
     # Splines and Gaussians bend a ramp at its ends, where it goes on as they assume.
-    inside = (wanted > 5) & (wanted < millimetres[-1] - 5)
+    inside = (expected > 5) & (expected < millimetres[-1] - 5)
     assert inside.mean() > 0.5
-    np.testing.assert_allclose(found[inside], wanted[inside], atol=0.05)
+    np.testing.assert_allclose(places[inside], expected[inside], atol=0.05)
 
 
 def test_a_sphere_keeps_its_place_and_its_volume():

@@ -43,17 +43,17 @@ def recording(data: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     scans = [*phantoms(), *real_scans(data)]
-    found: dict[str, Any] = {"environment": environment()}
+    answers_now: dict[str, Any] = {"environment": environment()}
     with tempfile.TemporaryDirectory() as folder:
         for name in PAIRS:
             weights = small_pair(Path(folder) / name, name)
             for precision in ("32", "bf16"):
                 network = CovidCTNet.load(weights, device="cpu", precision=precision)
-                found[f"small {name} {precision}"] = answers(network, scans)
+                answers_now[f"small {name} {precision}"] = answers(network, scans)
         shipped = CovidCTNet.load(SHIPPED, device="cpu", precision="32")
-        found["shipped"] = {"digest": shipped_digest(), **answers(shipped, scans)}
-        found["losses"] = losses(Path(folder) / "training")
-    return found
+        answers_now["shipped"] = {"digest": shipped_digest(), **answers(shipped, scans)}
+        answers_now["losses"] = losses(Path(folder) / "training")
+    return answers_now
 
 
 def answers(network: CovidCTNet, scans: Iterable[tuple[str, Volume]]) -> dict[str, Any]:
@@ -73,26 +73,26 @@ def main() -> int:
     parser.add_argument("--because", default="", help="record again, for this reason")
     parser.add_argument("--output", type=Path, help="write what is found here, compare nothing")
     parser.add_argument("--before", type=Path, help="with --because: what an earlier version said")
-    given = parser.parse_args()
+    settings = parser.parse_args()
     now = recording(real_data())
-    if given.output:
-        write(given.output, now)
+    if settings.output:
+        write(settings.output, now)
         return 0
     held = load() if RECORDED.is_file() else {"now": {}, "before": {}, "history": []}
-    found = list(differences(held["now"], now))
-    for difference in found:
+    changes = list(differences(held["now"], now))
+    for difference in changes:
         sys.stdout.write(f"{difference.where}: {difference.before} -> {difference.now}\n")
-    sys.stdout.write(f"{len(found)} values differ from the recording\n")
-    if not given.because:
-        return 1 if found else 0
-    if given.before:
-        held["before"] = json.loads(given.before.read_text())
+    sys.stdout.write(f"{len(changes)} values differ from the recording\n")
+    if not settings.because:
+        return 1 if changes else 0
+    if settings.before:
+        held["before"] = json.loads(settings.before.read_text())
     if held["before"].get("shipped", {}).get("digest") != now["shipped"]["digest"]:
         # Other networks: the earlier version said nothing of these.
         held["before"].pop("shipped", None)
-    largest = max((d.size for d in found if d.size != float("inf")), default=0.0)
+    largest = max((d.size for d in changes if d.size != float("inf")), default=0.0)
     held["history"].append(
-        {"because": given.because, "values": len(found), "largest_difference": largest}
+        {"because": settings.because, "values": len(changes), "largest_difference": largest}
     )
     write(RECORDED, {**held, "now": now})
     return 0

@@ -65,7 +65,7 @@ PREPROCESSING = {
 
 
 def environment() -> dict[str, str]:
-    """What the last bits of an answer depend on beside the code."""
+    """What the last bits of an answer depend on besides the code."""
     return {
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -78,9 +78,9 @@ def _model() -> str:
     """Maker, family and model of the processor; its kernels are chosen by them."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.is_file() else []
-    told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    told = {name.strip(): value.strip() for name, value in told.items()}
-    return " ".join(told.get(name, "") for name in ("vendor_id", "cpu family", "model")).strip()
+    fields = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    return " ".join(fields.get(name, "") for name in ("vendor_id", "cpu family", "model")).strip()
 
 
 def phantoms() -> Iterator[tuple[str, Volume]]:
@@ -197,7 +197,7 @@ def losses(folder: Path, stages: tuple[str, ...] = STAGES) -> dict[str, list[flo
     work = folder / "work"
     cohort = write_cohort(folder / "cohort")
     run("preprocess", str(cohort), "-o", str(work), "--preset", "demo", "--workers", "1")
-    found = {}
+    by_stage = {}
     for stage in stages:
         run(
             f"train-{stage}",
@@ -209,8 +209,10 @@ def losses(folder: Path, stages: tuple[str, ...] = STAGES) -> dict[str, list[flo
         )
         (log,) = (work / stage / "log").glob("run*/metrics.csv")
         with log.open(newline="") as file:
-            found[stage] = [float(r["train_loss"]) for r in csv.DictReader(file) if r["train_loss"]]
-    return found
+            by_stage[stage] = [
+                float(r["train_loss"]) for r in csv.DictReader(file) if r["train_loss"]
+            ]
+    return by_stage
 
 
 def run(*arguments: str) -> None:

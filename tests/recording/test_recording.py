@@ -87,17 +87,19 @@ def test_small_untrained_networks_answer_for_real_scans_as_recorded(recorded, re
 
 @pytest.fixture(scope="module")
 def shipped(recorded):
-    wanted, found = recorded["now"]["shipped"]["digest"], shipped_digest()
-    assert found == wanted, f"the shipped networks are {found}, recorded were {wanted}; {AGAIN}"
+    expected, actual = recorded["now"]["shipped"]["digest"], shipped_digest()
+    assert actual == expected, (
+        f"the shipped networks are {actual}, recorded were {expected}; {AGAIN}"
+    )
     return CovidCTNet.load(SHIPPED, device="cpu", precision="32")
 
 
 def test_the_shipped_weights_answer_for_a_phantom_as_recorded(recorded, shipped, synthetic):
     """One of twelve, as each takes a while: `python -m tests.recording` compares all."""
     exact = recorded["now"]["environment"] == environment()
-    found = answers(shipped, islice(synthetic, 4, 5))
-    assert found.keys() == {"phantom covid19 0"}
-    assert_same(recorded["now"]["shipped"], found, exact=exact)
+    answered = answers(shipped, islice(synthetic, 4, 5))
+    assert answered.keys() == {"phantom covid19 0"}
+    assert_same(recorded["now"]["shipped"], answered, exact=exact)
 
 
 def test_eight_bits_give_that_phantom_nearly_the_answer_recorded_of_all_bits(recorded, synthetic):
@@ -118,9 +120,9 @@ def test_the_shipped_weights_answer_for_a_real_scan_as_recorded(recorded, shippe
 
 def test_each_stage_of_the_preset_demo_trains_with_the_losses_recorded(recorded, tmp_path):
     exact = recorded["now"]["environment"] == environment()
-    found = losses(tmp_path)
-    assert {len(values) for values in found.values()} == {STEPS}
-    assert_same(recorded["now"]["losses"], found, exact=exact)
+    by_stage = losses(tmp_path)
+    assert {len(values) for values in by_stage.values()} == {STEPS}
+    assert_same(recorded["now"]["losses"], by_stage, exact=exact)
 
 
 def test_the_answers_are_those_of_torch_2_13_and_of_the_code_before(recorded):
@@ -129,17 +131,17 @@ def test_the_answers_are_those_of_torch_2_13_and_of_the_code_before(recorded):
     parts = [part for part in before if part != "environment" and "bf16" not in part]
     assert len(parts) >= len(PAIRS) + 1
     for part in parts:
-        found = {name: now[part][name] for name in before[part]}
-        assert_same(as_flagged_before(before[part]), as_flagged_before(found), exact=False)
+        actual = {name: now[part][name] for name in before[part]}
+        assert_same(as_flagged_before(before[part]), as_flagged_before(actual), exact=False)
 
 
 def as_flagged_before(answers):
     """Answers without the flag that came later: contrast medium by the blood, no reservation."""
     out = {}
-    for name, told in answers.items():
-        if isinstance(told, dict) and "flags" in told:
-            told = {**told, "flags": [flag for flag in told["flags"] if flag != "contrast"]}
-        out[name] = told
+    for name, record in answers.items():
+        if isinstance(record, dict) and "flags" in record:
+            record = {**record, "flags": [flag for flag in record["flags"] if flag != "contrast"]}
+        out[name] = record
     return out
 
 
@@ -147,8 +149,8 @@ def test_nothing_is_recorded_again_without_a_reason(tmp_path, monkeypatch, capsy
     held = tmp_path / "recorded.json"
     held.write_text(json.dumps({"now": {"losses": [1.0, 2.0]}, "before": {}, "history": []}))
     monkeypatch.setattr("tests.recording.__main__.RECORDED", held)
-    found = {"losses": [1.0, 2.5], "shipped": {"digest": "a"}}
-    monkeypatch.setattr("tests.recording.__main__.recording", lambda data: found)
+    recorded = {"losses": [1.0, 2.5], "shipped": {"digest": "a"}}
+    monkeypatch.setattr("tests.recording.__main__.recording", lambda data: recorded)
     before = held.read_bytes()
     monkeypatch.setattr("sys.argv", ["recording"])
     assert main() == 1
@@ -157,7 +159,7 @@ def test_nothing_is_recorded_again_without_a_reason(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["recording", "--because", "the noise changed"])
     assert main() == 0
     again = json.loads(held.read_text())
-    assert again["now"] == found
+    assert again["now"] == recorded
     assert again["history"] == [
         {"because": "the noise changed", "values": 2, "largest_difference": 0.25}
     ]

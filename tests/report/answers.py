@@ -21,8 +21,8 @@ class AStudy:
 
 
 def an_info(**changes):
-    told = {"weights": "compact", "device": "cpu"}
-    made = PredictorInfo("covidctnet", "compact", DIGEST, CHEST_CT, provenance=told)
+    provenance = {"weights": "compact", "device": "cpu"}
+    made = PredictorInfo("covidctnet", "compact", DIGEST, CHEST_CT, provenance=provenance)
     return replace(made, **changes)
 
 

@@ -21,10 +21,10 @@ FIGURE = Estimate(0.75, 0.6, 0.9, 30)
 
 def parts(svg):
     root = ET.fromstring(svg)
-    found = {"text": [], "path": [], "circle": []}
+    by_kind = {"text": [], "path": [], "circle": []}
     for node in root.iter():
-        found.setdefault(node.tag.rpartition("}")[2], []).append(node)
-    return found
+        by_kind.setdefault(node.tag.rpartition("}")[2], []).append(node)
+    return by_kind
 
 
 def words(svg):
@@ -64,8 +64,8 @@ def test_a_curve_lies_where_its_values_are(label):
     roc = charts.roc(CURVE, label=label, area=FIGURE)
     recall = charts.precision_recall(CURVE, label=label, precision=FIGURE)
     for svg in (roc, recall):
-        found = drawn(svg, charts.COLOURS[label])
-        assert np.allclose(found, np.column_stack([X, Y]), atol=0.002)
+        picture = drawn(svg, charts.COLOURS[label])
+        assert np.allclose(picture, np.column_stack([X, Y]), atol=0.002)
         assert any("n = 9 of 30" in text for text in words(svg))
         assert "95 % interval 0.60 to 0.90" in words(svg)
     assert "AUC 0.75" in words(roc)
@@ -77,9 +77,9 @@ def test_the_band_runs_up_and_down_around_the_curve():
     [band] = [
         path for path in parts(svg)["path"] if path.get("fill") == charts.COLOURS[CHEST_CT.CAP]
     ]
-    found = axes(svg)(points(band))
-    assert np.allclose(found[:5, 1], CURVE.high, atol=0.002)
-    assert np.allclose(found[5:, 1], CURVE.low[::-1], atol=0.002)
+    ends = axes(svg)(points(band))
+    assert np.allclose(ends[:5, 1], CURVE.high, atol=0.002)
+    assert np.allclose(ends[5:, 1], CURVE.low[::-1], atol=0.002)
 
 
 def test_too_few_patients_draw_no_band_and_say_so():

@@ -27,16 +27,21 @@ CARD = {
 
 
 def card(cases=None, weights=CARD):
-    found = assess(cases or simulated(24), rng=np.random.default_rng(0))
+    assessment = assess(cases or simulated(24), rng=np.random.default_rng(0))
     text, plain = model_card(
-        found, weights, name="mine", digest="0123456789ab", seen="phantoms", caveat="Be warned."
+        assessment,
+        weights,
+        name="mine",
+        digest="0123456789ab",
+        trained_on="phantoms",
+        caveat="Be warned.",
     )
-    return found, text, plain
+    return assessment, text, plain
 
 
 def test_the_numbers_are_those_of_the_assessment():
-    found, text, _ = card()
-    for figure in found.scores.overall.values():
+    assessment, text, _ = card()
+    for figure in assessment.scores.overall.values():
         assert str(figure) in text
 
 
@@ -55,10 +60,10 @@ def test_it_says_what_it_is_for_and_what_not():
 
 
 def test_the_json_says_the_same_and_has_no_nan():
-    found, _, plain = card(simulated(1, failures=0))
-    told = json.loads(json.dumps(plain, allow_nan=False))
-    assert "0123456789ab" in json.dumps(told)
-    assert str(found.scores.overall["accuracy"].n) in json.dumps(told)
+    assessment, _, plain = card(simulated(1, failures=0))
+    data = json.loads(json.dumps(plain, allow_nan=False))
+    assert "0123456789ab" in json.dumps(data)
+    assert str(assessment.scores.overall["accuracy"].n) in json.dumps(data)
 
 
 def test_a_card_that_tells_nothing_of_its_training_is_said_to():

@@ -111,10 +111,10 @@ def test_failures_are_listed_by_study_with_their_reason(page):
     failed = refusal("c0ffee00c1d2", "the program failed with ValueError", status="failed")
     text = page(answer("a"), refusal("deadbeef0123"), failed)
     reasons = text[text.index('<h2 id="unanswered">') :]
-    for wanted in ("deadbeef0123", "SLICE_GAP", "refused", "3 gaps in 212 slices"):
-        assert wanted in reasons
-    for wanted in ("c0ffee00c1d2", "failed", "ValueError"):
-        assert wanted in reasons
+    for words in ("deadbeef0123", "SLICE_GAP", "refused", "3 gaps in 212 slices"):
+        assert words in reasons
+    for words in ("c0ffee00c1d2", "failed", "ValueError"):
+        assert words in reasons
     assert 'href="#unanswered">2 without an answer' in text
     assert len(rows(text)) == 1
 

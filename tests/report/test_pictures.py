@@ -58,8 +58,8 @@ def test_colours_stop_at_the_limit_and_nothing_is_no_difference():
 
 def test_the_page_s_scale_has_the_picture_s_colours():
     ends = colour_residual(np.array([-RESIDUAL_LIMIT, RESIDUAL_LIMIT]))
-    wanted = [f"rgb({red} {green} {blue})" for red, green, blue in ends]
-    assert [residual_stops()[0], residual_stops()[-1]] == wanted
+    expected = [f"rgb({red} {green} {blue})" for red, green, blue in ends]
+    assert [residual_stops()[0], residual_stops()[-1]] == expected
 
 
 def test_a_slice_that_is_not_square_keeps_its_shape():
@@ -95,10 +95,10 @@ def test_an_outline_of_nothing_changes_no_picture():
 
 
 def test_attention_is_a_fourth_row_over_the_input_and_changes_no_other():
-    given = (*images(slices=2), a_heatmap(2))
-    drawn, before = picture(given), picture(images(slices=2))
-    assert draw_picture(given).kinds == (*KINDS, "attention")
-    assert draw_picture(given).heights_mm == (-200.0, -190.0)
+    evidence = (*images(slices=2), a_heatmap(2))
+    drawn, before = picture(evidence), picture(images(slices=2))
+    assert draw_picture(evidence).kinds == (*KINDS, "attention")
+    assert draw_picture(evidence).heights_mm == (-200.0, -190.0)
     assert drawn.shape == (4 * TILE + 6, 2 * TILE + 2, 3)
     assert np.abs(drawn[: 3 * TILE] - before[: 3 * TILE]).mean() < 1
     last = tile(drawn, 3, 1)
@@ -122,8 +122,8 @@ def test_attention_gets_lighter_all_the_way_and_none_leaves_the_slice_alone():
     assert lightness[-1] - lightness[0] > 150
     grey = np.array([0.0, 0.4, 1.0])
     for attention in (np.zeros(3), np.full(3, np.nan), np.full(3, -1.0)):
-        wanted = np.repeat(np.rint(grey * 255)[:, None], 3, axis=1)
-        np.testing.assert_array_equal(colour_attention(attention, grey), wanted)
+        expected = np.repeat(np.rint(grey * 255)[:, None], 3, axis=1)
+        np.testing.assert_array_equal(colour_attention(attention, grey), expected)
     np.testing.assert_array_equal(
         colour_attention(np.array([1.0]), grey[:1]), colour_attention(np.array([7.0]), grey[:1])
     )
@@ -147,12 +147,12 @@ def test_a_thin_line_runs_round_the_lesions_on_the_input_alone():
 
 def test_a_mask_is_outlined_on_what_lies_below_it_and_on_black_without():
     (panels,) = images()
-    found = panels["input"] > 0.1
+    mask_voxels = panels["input"] > 0.1
     where = {"slices": panels.slices, "affine": panels.affine}
-    over = picture((Mask(found=found, over=panels["input"], **where),))
-    outlined = picture(images(outline=found))[:TILE]
+    over = picture((Mask(found=mask_voxels, over=panels["input"], **where),))
+    outlined = picture(images(outline=mask_voxels))[:TILE]
     assert np.abs(over - outlined).mean() < 1
-    bare = picture((Mask(found=found, **where),))
+    bare = picture((Mask(found=mask_voxels, **where),))
     middle = (slice(TILE // 4, TILE * 5 // 12),) * 2
     assert tile(bare, 0, 0)[middle].max() < 40 < tile(bare, 0, 0).max()
 

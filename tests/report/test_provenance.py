@@ -8,21 +8,23 @@ from tests.report.answers import DIGEST, an_info
 
 
 def test_a_provenance_names_package_weights_settings_platform_and_libraries():
-    told = provenance_of(an_info(provenance={"weights": "compact", "settings": {"size": 240}}))
-    assert told["covidctnet"] == __version__
-    assert told["weights_digest"] == DIGEST
-    assert told["model"] == {"weights": "compact", "settings": {"size": 240}}
-    assert {"python", "system", "machine"} <= set(told["platform"])
-    assert {"torch", "numpy", "pydicom", "SimpleITK"} <= set(told["libraries"])
+    provenance = provenance_of(
+        an_info(provenance={"weights": "compact", "settings": {"size": 240}})
+    )
+    assert provenance["covidctnet"] == __version__
+    assert provenance["weights_digest"] == DIGEST
+    assert provenance["model"] == {"weights": "compact", "settings": {"size": 240}}
+    assert {"python", "system", "machine"} <= set(provenance["platform"])
+    assert {"torch", "numpy", "pydicom", "SimpleITK"} <= set(provenance["libraries"])
 
 
 def test_a_provenance_tells_nothing_of_the_computer_s_user(monkeypatch):
     import getpass
     import platform
 
-    told = json_bytes(provenance_of(an_info())).decode()
+    text = json_bytes(provenance_of(an_info())).decode()
     for private in (platform.node(), getpass.getuser(), str(Path.cwd())):
-        assert f'"{private}"' not in told
+        assert f'"{private}"' not in text
 
 
 def test_equal_provenances_have_equal_keys_and_others_not():

@@ -15,7 +15,7 @@ from tests.report.answers import AStudy, answer, refusal
 
 
 def record(outcome, study=None, **rest):
-    given = {
+    values = {
         "fingerprint": "fedcba9876543210",
         "seconds": {"read": 0.5, "classify": 1.25},
         "weights": "0123456789ab",
@@ -24,7 +24,7 @@ def record(outcome, study=None, **rest):
         "answered": "2020-03-01T12:00:00+00:00",
         "picture": None,
     }
-    return record_of(study or AStudy(), outcome, **{**given, **rest})
+    return record_of(study or AStudy(), outcome, **{**values, **rest})
 
 
 def row(*arguments, **rest):
@@ -70,24 +70,27 @@ def test_the_lesion_volume_is_told_in_shares_and_millilitres():
         for lung in ("right", "left")
         for third in ("upper", "middle", "lower")
     )
-    found = record(answer(evidence=(LesionVolume(0.08, regions, (-120.0,)),)))
-    cells = dict(zip(columns(CHEST_CT), found.to_row(CHEST_CT), strict=True))
+    record_made = record(answer(evidence=(LesionVolume(0.08, regions, (-120.0,)),)))
+    cells = dict(zip(columns(CHEST_CT), record_made.to_row(CHEST_CT), strict=True))
     assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0333", "100.0")
-    assert Record.from_json(json.loads(json.dumps(found.to_json()))).evidence == found.evidence
+    assert (
+        Record.from_json(json.loads(json.dumps(record_made.to_json()))).evidence
+        == record_made.evidence
+    )
 
 
 def test_a_record_of_before_there_was_evidence_is_read(tmp_path):
     regions = [{"lung": "left", "third": "lower", "lung_ml": 500.0, "lesion_ml": 25.0}]
     burden = {"share": 0.05, "lesion_ml": 25.0, "lung_ml": 500.0, "threshold": 0.04}
-    told = record(answer()).to_json()
-    del told["evidence"]
-    told["burden"] = {**burden, "top_slices_mm": [-120.0], "regions": regions}
-    told["picture"] = "a.webp"
-    found = Record.from_json(json.loads(json.dumps(told)))
-    cells = dict(zip(columns(CHEST_CT), found.to_row(CHEST_CT), strict=True))
+    data = record(answer()).to_json()
+    del data["evidence"]
+    data["burden"] = {**burden, "top_slices_mm": [-120.0], "regions": regions}
+    data["picture"] = "a.webp"
+    restored = Record.from_json(json.loads(json.dumps(data)))
+    cells = dict(zip(columns(CHEST_CT), restored.to_row(CHEST_CT), strict=True))
     assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0500", "25.0")
-    assert found.evidence[1]["window_hu"] == [-1000.0, 400.0]
-    assert Record.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert restored.evidence[1]["window_hu"] == [-1000.0, 400.0]
+    assert Record.from_json(json.loads(json.dumps(restored.to_json()))) == restored
 
 
 @pytest.mark.parametrize("told", [3, [3], [{"type": "lesion_volume"}], [{}]])
@@ -131,9 +134,9 @@ def test_a_message_of_many_lines_becomes_one():
 )
 def test_the_page_s_message_names_no_file(named):
     study = AStudy(path=Path("/inbox/Doe_Jane"), files=(Path("/inbox/Doe_Jane/scan.nii"),))
-    kept = record(refusal(message=f"cannot read {named}, expected a scan"), study)
-    assert kept.shown_message == "cannot read (file), expected a scan"
-    assert named in kept.message
+    record_made = record(refusal(message=f"cannot read {named}, expected a scan"), study)
+    assert record_made.shown_message == "cannot read (file), expected a scan"
+    assert named in record_made.message
 
 
 @given(st.tuples(*[st.floats(0.01, 1)] * 3), st.text(), st.tuples(st.sampled_from("abc")))

@@ -63,21 +63,21 @@ def test_the_json_file_tells_everything(results, folder):
     with results:
         results.add(AStudy(), answer(flags=("lossy",), notes=("was read",)), seconds={"read": 0.5})
         results.add(AStudy(id="b"), refusal("b"))
-    told = json.loads((folder / "results.json").read_text())
-    assert told["counts"] == {
+    data = json.loads((folder / "results.json").read_text())
+    assert data["counts"] == {
         "classified": 0,
         "flagged": 1,
         "abstained": 0,
         "refused": 1,
         "failed": 0,
     }
-    assert "Research use only" in told["notice"]
-    first, second = told["studies"]
+    assert "Research use only" in data["notice"]
+    first, second = data["studies"]
     assert first["probabilities"] == {"control": 0.2, "covid19": 0.7, "cap": 0.1}
     assert (first["flags"], first["notes"]) == (["lossy"], ["was read"])
     assert (first["label"], first["seconds"]) == ("Covid-19", {"read": 0.5})
     assert second["label"] is None
-    assert told["runs"][first["run"]]["model"]["weights"] == "compact"
+    assert data["runs"][first["run"]]["model"]["weights"] == "compact"
 
 
 def test_a_second_run_knows_the_first_one_s_answers(results, folder):

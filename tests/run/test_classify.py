@@ -27,7 +27,7 @@ from covidctnet.run.classify import (
     DEFAULT_LIMITS,
     classify_into,
     classify_studies,
-    readers_beside,
+    default_readers,
 )
 from covidctnet.workers.isolate import Limits, StartError
 from tests.catalogue.steps import deflated_bomb
@@ -307,16 +307,16 @@ def test_nothing_of_a_patient_is_logged(inbox, tmp_path, caplog):
 
 
 def test_progress_is_told_after_every_study(inbox, tmp_path):
-    told = []
+    calls = []
     classify_into(
-        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: calls.append(step)
     )
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    told.clear()
+    assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    calls.clear()
     classify_into(
-        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: told.append(step)
+        Results(tmp_path / "out"), [inbox], Oracle(), progress=lambda *step: calls.append(step)
     )
-    assert told == [(3, 3)]
+    assert calls == [(3, 3)]
 
 
 def test_one_study_is_one_study(inbox, tmp_path):
@@ -344,15 +344,15 @@ def slow(add):
 
 def test_no_more_than_one_answer_waits_for_the_disk(inbox, tmp_path, monkeypatch):
     write(inbox / "c", study="four", patient="4")
-    seen = []
+    counts = []
 
     def look(number):
-        seen.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
+        counts.append(len(list((tmp_path / "out" / "studies").glob("*.json"))))
 
     monkeypatch.setattr(Results, "add", slow(Results.add))
     classify(inbox, tmp_path / "out", Oracle(look))
-    assert len(seen) == 4
-    assert all(written >= asked - 1 for asked, written in enumerate(seen))
+    assert len(counts) == 4
+    assert all(written >= asked - 1 for asked, written in enumerate(counts))
 
 
 def test_an_interrupt_loses_no_answer_that_was_given(inbox, tmp_path, monkeypatch):
@@ -417,7 +417,7 @@ def test_no_reader_outlives_a_run_that_a_full_disk_ends(inbox, tmp_path, monkeyp
 )
 def test_readers_leave_cores_to_those_who_answer(monkeypatch, device, cores, readers):
     monkeypatch.setattr("covidctnet.run.classify.usable_cores", lambda: cores)
-    assert readers_beside(device) == readers
+    assert default_readers(device) == readers
 
 
 def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, monkeypatch):
@@ -437,14 +437,14 @@ def test_an_answer_is_written_while_the_next_study_is_asked(inbox, tmp_path, mon
 
 
 def test_progress_counts_what_is_on_the_disk(inbox, tmp_path):
-    seen = []
+    counts = []
 
     def told(done, total):
-        seen.append((done, len(list((tmp_path / "out" / "studies").glob("*.json")))))
+        counts.append((done, len(list((tmp_path / "out" / "studies").glob("*.json")))))
 
     classify_into(Results(tmp_path / "out"), [inbox], Oracle(), progress=told)
-    assert [done for done, _ in seen] == [0, 1, 2, 3]
-    assert all(written >= done for done, written in seen)
+    assert [done for done, _ in counts] == [0, 1, 2, 3]
+    assert all(written >= done for done, written in counts)
 
 
 def test_the_table_has_a_row_a_study_and_the_documented_columns(inbox, tmp_path):
@@ -463,7 +463,7 @@ def test_a_second_run_asks_nothing_again(inbox, tmp_path):
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
     assert not model.asked
-    assert (counts.kept, counts.exit_code) == (3, 0)
+    assert (counts.earlier, counts.exit_code) == (3, 0)
     assert table(tmp_path / "out") == before
 
 
@@ -487,7 +487,7 @@ def test_a_study_whose_files_changed_is_asked_again(inbox, tmp_path, change):
     write(inbox / "a", scan, study="one", patient="1")
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
-    assert (len(model.asked), counts.kept) == (1, 2)
+    assert (len(model.asked), counts.earlier) == (1, 2)
     assert len(table(tmp_path / "out")) == 3
 
 
@@ -495,7 +495,7 @@ def test_a_study_that_was_moved_is_not_asked_again(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
     (inbox / "a").rename(inbox / "elsewhere")
     model = Oracle()
-    assert classify(inbox, tmp_path / "out", model).kept == 3
+    assert classify(inbox, tmp_path / "out", model).earlier == 3
     assert not model.asked
 
 
@@ -506,7 +506,7 @@ def test_a_failure_of_ours_is_tried_again_and_a_refusal_is_not(inbox, tmp_path):
     model = Oracle()
     second = classify(inbox, tmp_path / "out", model)
     assert len(model.asked) == 1
-    assert (second.kept, second.by_status["refused"], second.exit_code) == (2, 1, 3)
+    assert (second.earlier, second.by_status["refused"], second.exit_code) == (2, 1, 3)
 
 
 def test_an_interrupted_run_keeps_its_answers_and_goes_on(inbox, tmp_path):
@@ -514,7 +514,7 @@ def test_an_interrupted_run_keeps_its_answers_and_goes_on(inbox, tmp_path):
         classify(inbox, tmp_path / "out", Oracle({3: KeyboardInterrupt()}.get))
     assert len(table(tmp_path / "out")) == 2
     model = Oracle()
-    assert classify(inbox, tmp_path / "out", model).kept == 2
+    assert classify(inbox, tmp_path / "out", model).earlier == 2
     assert len(model.asked) == 1
 
 
@@ -532,8 +532,8 @@ def test_none_classified_is_told_from_some(inbox, tmp_path):
 
 def test_results_hold_the_provenance_and_the_page_no_path(inbox, tmp_path):
     classify(inbox, tmp_path / "out", Oracle())
-    told = json.loads((tmp_path / "out" / "results.json").read_text())
-    (run,) = told["runs"].values()
+    data = json.loads((tmp_path / "out" / "results.json").read_text())
+    (run,) = data["runs"].values()
     assert run["model"]["weights"] == "oracle"
     assert "pydicom" in run["libraries"]
     page = (tmp_path / "out" / "index.html").read_text()

@@ -122,8 +122,8 @@ def test_answers_made_elsewhere_get_the_same_page_and_tables_but_no_model_card(t
     assert "model-card" not in page
     for text in (page, done.table):
         assert "Whether their model learned from these patients" in text
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["overall"]["accuracy"]["value"] == 0.75
+    data = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert data["overall"]["accuracy"]["value"] == 0.75
 
 
 def test_no_id_of_the_file_and_no_path_is_written_anywhere(tmp_path):
@@ -284,8 +284,8 @@ def test_the_command_evaluates_answers_made_elsewhere(tmp_path, capsys):
 )
 def test_the_command_says_which_inputs_go_together(tmp_path, capsys, arguments, message):
     file = table(tmp_path, *ROWS)
-    given = [str(file) if a == "FILE" else a for a in arguments]
-    assert main(["evaluate", *given, "-o", str(tmp_path / "out")]) == 2
+    words = [str(file) if a == "FILE" else a for a in arguments]
+    assert main(["evaluate", *words, "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
 
 

@@ -42,20 +42,20 @@ def prepared(archive, work, **changes):
 
 def test_a_labelled_folder_is_scored_with_n_and_interval(archive, model, tmp_path):
     table = evaluate_data(archive, model, tmp_path / "out").table
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["overall"]["accuracy"]["n"] == 16
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert figures["overall"]["accuracy"]["n"] == 16
     assert (
-        told["overall"]["accuracy"]["low"]
-        <= told["overall"]["accuracy"]["value"]
-        <= told["overall"]["accuracy"]["high"]
+        figures["overall"]["accuracy"]["low"]
+        <= figures["overall"]["accuracy"]["value"]
+        <= figures["overall"]["accuracy"]["high"]
     )
-    assert sum(map(sum, told["confusion"]["rows"])) == 16
+    assert sum(map(sum, figures["confusion"]["rows"])) == 16
     assert "synthetic patients (phantoms) only" in table
     assert (tmp_path / "out" / "evaluation.md").read_text() == table + "\n"
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     right = sum(row["truth"] == row["label"] for row in rows)
-    assert told["overall"]["accuracy"]["value"] == pytest.approx(right / 16)
+    assert figures["overall"]["accuracy"]["value"] == pytest.approx(right / 16)
 
 
 def test_several_folders_are_told_apart_by_site_and_by_how_they_were_scanned(model, tmp_path):
@@ -71,8 +71,8 @@ def test_several_folders_are_told_apart_by_site_and_by_how_they_were_scanned(mod
         answers = list(csv.DictReader(file))
     assert sorted(row["site"] for row in answers) == ["here"] * 3 + ["there"] * 3
     assert {row["trait_slice_mm"] for row in answers} == {"6"}
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    sites = {s["value"]: s["accuracy"]["n"] for s in told["strata"] if s["trait"] == "site"}
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    sites = {s["value"]: s["accuracy"]["n"] for s in figures["strata"] if s["trait"] == "site"}
     assert sites == {"here": 3, "there": 3}
     page = (tmp_path / "out" / "index.html").read_text()
     assert str(tmp_path) not in page
@@ -93,9 +93,9 @@ def test_lesions_are_compared_with_the_masks_that_there_are(thresholded, tmp_pat
     lesions[8:14, 20:32, 10:20] = 1
     data = with_masks(tmp_path / "data", {"sick": lesions, "well": np.zeros_like(lesions)})
     evaluate_data(data, thresholded, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
-    assert set(told) == {"dice", "voxel_auc", "sensitivity", "precision"}
-    assert told["voxel_auc"]["n"] == 1  # the healthy one has no lesions to find
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
+    assert set(figures) == {"dice", "voxel_auc", "sensitivity", "precision"}
+    assert figures["voxel_auc"]["n"] == 1  # the healthy one has no lesions to find
     assert "Found and true lesions" in (tmp_path / "out" / "index.html").read_text()
     assert not caplog.records
 
@@ -115,9 +115,9 @@ def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
         file.unlink()
     done = evaluate_data(data, model, tmp_path / "out")
     assert (done.answered, done.failed) == (2, 1)
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert told["overall"]["accuracy"]["n"] == 2
-    (failure,) = told["failures"]
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert figures["overall"]["accuracy"]["n"] == 2
+    (failure,) = figures["failures"]
     assert failure["label"] == "CAP"
     assert "Without an answer: 1" in done.table
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
@@ -130,10 +130,10 @@ def test_studies_without_an_answer_are_counted_beside(archive, model, tmp_path):
 def test_only_the_patients_held_back_are_scored(archive, model, tmp_path):
     work = prepared(archive, tmp_path / "work")
     evaluate_work(work, model, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     splits = json.loads((work / "splits.json").read_text())
     held_back = [s["study"] for s in splits["studies"] if s["split"] == "test"]
-    assert told["overall"]["accuracy"]["n"] == len(held_back)
+    assert figures["overall"]["accuracy"]["n"] == len(held_back)
     text = (tmp_path / "out" / "predictions.csv").read_text()
     assert all(study in text for study in held_back)
 
@@ -181,12 +181,12 @@ def taught(folder, **data):
 def test_a_scan_that_taught_the_weights_is_not_evaluated(archive, tmp_path):
     work = prepared(archive, tmp_path / "work")
     [stored, *_] = studies_of_split(work, "test")
-    seen = taught(tmp_path / "weights", seen=f"{'0' * 12} {stored.source.digest[:12]}")
-    told = f"study {stored.id} is one that the classifier of these weights learned from"
-    with pytest.raises(CohortError, match=told):
-        evaluate_work(work, seen, tmp_path / "out")
-    with pytest.raises(CohortError, match=told):
-        evaluate_data(archive, seen, tmp_path / "out")
+    weights = taught(tmp_path / "weights", seen=f"{'0' * 12} {stored.source.digest[:12]}")
+    reason = f"study {stored.id} is one that the classifier of these weights learned from"
+    with pytest.raises(CohortError, match=reason):
+        evaluate_work(work, weights, tmp_path / "out")
+    with pytest.raises(CohortError, match=reason):
+        evaluate_data(archive, weights, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("stage", "refused"), [("classifier", True), ("denoiser", False)])

@@ -44,12 +44,12 @@ def test_every_preset_preprocesses_as_its_file_says(archive, tmp_path, preset):
     arguments = ["preprocess", str(archive), "-o", str(work), "--preset", preset]
     # Coarse, to be quick; everything else is the preset's.
     assert main([*arguments, "--settings.spacing_mm=6"]) == 0
-    told = yaml.safe_load((presets_root() / preset / "preprocess.yaml").read_text())
-    wanted = PreprocessSettings(**{**told["settings"], "spacing_mm": 6.0})
+    preset_file = yaml.safe_load((presets_root() / preset / "preprocess.yaml").read_text())
+    expected = PreprocessSettings(**{**preset_file["settings"], "spacing_mm": 6.0})
     stored = Store(work / "preprocessed").index()
     assert len(stored) == 16
-    assert all(PreprocessSettings(**study.settings) == wanted for study in stored)
-    set_apart = told["split"]["denoiser_controls"] * 8  # Controls in all
+    assert all(PreprocessSettings(**study.settings) == expected for study in stored)
+    set_apart = preset_file["split"]["denoiser_controls"] * 8  # Controls in all
     splits = Splits.load(work / "splits.json")
     ours = [*splits.studies("denoiser_train"), *splits.studies("denoiser_val")]
     assert len(ours) == pytest.approx(set_apart, abs=1)
@@ -58,7 +58,7 @@ def test_every_preset_preprocesses_as_its_file_says(archive, tmp_path, preset):
 def test_every_study_is_preprocessed_and_has_its_place(made):
     work, done = made
     stored = Store(work / "preprocessed").index()
-    assert (done.made, done.kept, done.failures) == (16, 0, ())
+    assert (done.made, done.reused, done.failures) == (16, 0, ())
     assert len(stored) == 16
     assert sum(n for counts in done.splits.counts().values() for n in counts.values()) == 16
     assert all(study.lungs is not None and study.lungs.any() for study in stored)
@@ -68,7 +68,7 @@ def test_a_second_run_makes_nothing_and_changes_no_split(archive, made, tmp_path
     work = shutil.copytree(made[0], tmp_path / "work")
     before = (work / "splits.json").read_bytes()
     done = run(archive, work)
-    assert (done.made, done.kept) == (0, 16)
+    assert (done.made, done.reused) == (0, 16)
     assert (work / "splits.json").read_bytes() == before
 
 
@@ -83,7 +83,7 @@ def test_a_study_whose_file_changed_is_made_anew(archive, made, tmp_path):
     header.save_as(changed)
     before = {s.id: s.volume().array.copy() for s in Store(work / "preprocessed").index()}
     done = run(data, work)
-    assert (done.made, done.kept) == (1, 15)
+    assert (done.made, done.reused) == (1, 15)
     after = {s.id: s.volume().array for s in Store(work / "preprocessed").index()}
     assert before.keys() == after.keys()
     different = [s for s, array in after.items() if not (array == before[s]).all()]
@@ -96,7 +96,7 @@ def test_a_study_that_was_removed_leaves_its_split(archive, made, tmp_path):
     work = shutil.copytree(made[0], tmp_path / "work")
     shutil.rmtree(data / "control" / "control7")
     done = run(data, work)
-    assert (done.made, done.kept) == (0, 15)
+    assert (done.made, done.reused) == (0, 15)
     assert len(done.splits.members) == 15
 
 
@@ -138,15 +138,15 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
     broken = write_chest(data / "Covid-19" / "broken", "broken")
     for file in list(broken.glob("*.dcm"))[5:7]:
         file.unlink()
-    seen = []
-    done = run(data, tmp_path / "work", progress=lambda n, total: seen.append((n, total)))
+    calls = []
+    done = run(data, tmp_path / "work", progress=lambda n, total: calls.append((n, total)))
     (failure,) = done.failures
     assert failure.status == "refused"
     header, row = (tmp_path / "work" / "refused.csv").read_text().splitlines()
     assert header == "source_path,code,message"
     assert row.startswith(f"Covid-19/broken,{failure.code},")
     assert failure.study not in {m.study for m in done.splits.members}
-    assert seen[-1] == (17, 17)
+    assert calls[-1] == (17, 17)
 
 
 def test_an_archive_of_which_nothing_can_be_used_is_refused(tmp_path):
@@ -183,7 +183,7 @@ def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
         label = corrected if entry.study.id == study else entry.label
         rows.append(f"{entry.path.as_posix()},{entry.patient},{label.title}")
     (data / "cohort.csv").write_text("\n".join(rows))
-    assert run(data, tmp_path / "work").kept == 16
+    assert run(data, tmp_path / "work").reused == 16
     assert {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study] is corrected
 
 
@@ -211,11 +211,11 @@ def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divid
         header.PatientID = "someone"
         header.save_as(file)
     studies = {e.path.name: e.study.id for e in read_cohort(data)}
-    with pytest.raises(CohortError, match="identical volume") as told:
+    with pytest.raises(CohortError, match="identical volume") as error:
         run(data, work)
     for name in ("cap0", "someone"):
-        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(told.value)
-        assert name not in str(told.value)
+        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(error.value)
+        assert name not in str(error.value)
     header, *rows = (work / "leaks.csv").read_text().splitlines()
     assert header == "leak,what,study,source_path"
     assert sorted(row.partition("volume,")[2] for row in rows) == sorted(

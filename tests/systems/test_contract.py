@@ -3,6 +3,7 @@
 import csv
 import json
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import covidctnet
 from covidctnet import registry
 from covidctnet.cli import main
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, WeightsError
 from covidctnet.evidence import Mask, SliceEvidence, evidence_from
@@ -21,7 +23,7 @@ from covidctnet.run.evaluate import evaluate_data
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
 from tests.picture_set import write_pictures
-from tests.small import calibrated_weights, with_masks, write_cohort
+from tests.small import calibrated_weights, with_masks, write_chest, write_cohort
 from tests.systems.toy import CLASSES
 
 __all__ = ["little_work"]
@@ -142,6 +144,66 @@ def test_a_toy_is_compared_with_masks_of_lesions(trained, tmp_path):
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())["localisation"]
     assert found["dice"]["n"] == found["voxel_auc"]["n"] == 1
     assert 0 < found["dice"]["value"] < 1
+
+
+def write_two_classes(archive, numbers):
+    """An archive of Ill and Control patients, as the toy names them, with its table."""
+    rows = ["study,patient,label"]
+    for label in CLASSES.titles:
+        for number in numbers:
+            name = f"{label}{number}"
+            write_chest(archive / name, name, sick=label == "Ill")
+            rows.append(f"{name},{name},{label}")
+    (archive / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return archive
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    return write_two_classes(tmp_path / "two", range(4))
+
+
+def test_a_cohort_of_two_classes_is_preprocessed_split_trained_and_evaluated(
+    two_classes, tmp_path, capsys
+):
+    work = str(tmp_path / "work")
+    small = ["--settings.size", "48", "--workers", "1", "--split.test", "0.25"]
+    assert main(["preprocess", str(two_classes), "--work", work, *small]) == 2
+    assert "unknown label 'Ill'; known labels are Control, Covid-19" in capsys.readouterr().err
+    assert main(["preprocess", str(two_classes), "--work", work, "--system", "toy", *small]) == 0
+    splits = Splits.load(Path(work) / "splits.json")
+    assert splits.classes == CLASSES
+    counts = {n: by_label for n, by_label in splits.counts().items() if any(by_label.values())}
+    # No denoiser: every Control teaches, chooses or tests.
+    assert set(counts) == {"train", "val", "test"}
+    assert sum(by_label["Control"] for by_label in counts.values()) == 4
+    assert sum(by_label["Ill"] for by_label in counts.values()) == 4
+    # A second run finds the classes in the work folder.
+    assert main(["preprocess", str(two_classes), "--work", work, *small]) == 0
+    assert Splits.load(Path(work) / "splits.json").digest == splits.digest
+    assert {s.label.title for s in Store(Path(work) / "preprocessed").index()} == {"Control", "Ill"}
+    assert main(["split", work, "--scheme", "kfold", "--folds", "2"]) == 0
+    fold = Splits.load(Path(work) / "folds" / "0" / "splits.json")
+    assert fold.classes == CLASSES and "denoiser_train" not in fold.assignment.values()
+    steps = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--device=cpu"]
+    assert main(["train", "toy", "net", "--work", work, *steps]) == 0
+    unseen = write_two_classes(tmp_path / "unseen", [9])
+    out = tmp_path / "out"
+    weights = str(Path(work) / "weights")
+    assert main(["evaluate", "--data", str(unseen), "--weights", weights, "-o", str(out)]) == 0
+    figures = json.loads((out / "evaluation.json").read_text())
+    assert figures["answered"] == {"Control": 1, "Ill": 1}
+
+
+def test_a_system_learns_from_no_work_folder_of_other_classes(two_classes, tmp_path, capsys):
+    work = str(tmp_path / "work")
+    arguments = ["preprocess", str(two_classes), "--settings.size", "48", "--workers", "1"]
+    assert main([*arguments, "--work", work, "--system", "toy"]) == 0
+    assert main(["train-denoiser", "--work", work]) == 2
+    printed = capsys.readouterr().err
+    assert "expected a work folder of Covid-19, CAP or Control, as covidctnet tells them" in printed
+    assert main([*arguments, "--work", work, "--system", "covidctnet"]) == 2
+    assert "got Covid-19, CAP or Control. Choose another work folder" in capsys.readouterr().err
 
 
 def test_patients_that_taught_a_toy_are_refused(trained, tmp_path):

@@ -44,6 +44,6 @@ def test_presets_of_covidctnet_are_found_by_its_system_and_stage(tmp_path, capsy
 
 def test_the_help_of_a_stage_names_the_options_that_stand_for_others(capsys):
     assert main(["train", "covidctnet", "lungs", "--help"]) == 0
-    told = capsys.readouterr().out
-    assert "--work FOLDER is short for --data.work FOLDER." in told
-    assert "--preset NAME takes the settings of a preset of the stage" in told
+    printed = capsys.readouterr().out
+    assert "--work FOLDER is short for --data.work FOLDER." in printed
+    assert "--preset NAME takes the settings of a preset of the stage" in printed

@@ -26,15 +26,15 @@ def with_array(hu, array):
 
 def test_lengths_volumes_and_densities_are_those_of_the_scan(chest):
     hu, lungs = chest
-    found = look(hu, lungs)
-    assert np.expm1(found["length of the scan"]) == pytest.approx(360)
+    features = look(hu, lungs)
+    assert np.expm1(features["length of the scan"]) == pytest.approx(360)
     length = np.count_nonzero(lungs.any(axis=(1, 2))) * 6.0
-    assert np.expm1(found["length of the lungs"]) == pytest.approx(length)
-    assert np.expm1(found["lung volume"]) == pytest.approx(lungs.sum() * hu.voxel_ml)
+    assert np.expm1(features["length of the lungs"]) == pytest.approx(length)
+    assert np.expm1(features["lung volume"]) == pytest.approx(lungs.sum() * hu.voxel_ml)
     area = lungs[20:40].sum() * 36.0 / 20
-    assert found["cross-section of the lungs, middle third"] == pytest.approx(np.sqrt(area))
+    assert features["cross-section of the lungs, middle third"] == pytest.approx(np.sqrt(area))
     # Of the same density throughout; the window rounds it.
-    assert found["lung density, percentile 50"] == pytest.approx(-850, abs=1)
+    assert features["lung density, percentile 50"] == pytest.approx(-850, abs=1)
 
 
 def test_a_finer_grid_of_the_same_scan_looks_alike(chest):
@@ -53,11 +53,11 @@ def test_air_around_the_body_changes_no_cross_section(chest):
     hu, lungs = chest
     wider = [((0, 0), (8, 8), (8, 8)), -1000, False]
     padded = hu.then("padded", np.pad(hu.array, wider[0], constant_values=wider[1]))
-    found = look(padded, np.pad(lungs, wider[0], constant_values=wider[2]))
+    features = look(padded, np.pad(lungs, wider[0], constant_values=wider[2]))
     whole = look(hu, lungs)
     for third in ("lower", "middle", "upper"):
         name = f"cross-section of the lungs, {third} third"
-        assert found[name] == pytest.approx(whole[name])
+        assert features[name] == pytest.approx(whole[name])
 
 
 def test_noise_in_soft_tissue_and_lung_texture_are_told_apart(chest):
@@ -86,10 +86,10 @@ def test_the_lower_half_of_a_chest_has_its_lungs_elsewhere(chest):
 def test_a_scan_without_lungs_or_soft_tissue_is_described_too(chest):
     hu, lungs = chest
     air = hu.then("air", np.full_like(hu.array, -1000))
-    found = look(air, np.zeros_like(lungs))
-    assert np.isfinite(list(found.values())).all()
-    assert found["lung density, percentile 98"] == -1000
-    assert found["noise"] == found["lung volume"] == 0
+    features = look(air, np.zeros_like(lungs))
+    assert np.isfinite(list(features.values())).all()
+    assert features["lung density, percentile 98"] == -1000
+    assert features["noise"] == features["lung volume"] == 0
 
 
 def test_noise_is_the_median_distance_from_the_mean_of_two_neighbours(chest):
@@ -97,9 +97,9 @@ def test_noise_is_the_median_distance_from_the_mean_of_two_neighbours(chest):
     # Columns of 30 and 50 HU in turn: every voxel lies 20 from the mean of its neighbours.
     columns = np.where(np.arange(hu.array.shape[2]) % 2, 30, 50)
     striped = np.where((hu.array > -60) & ~lungs, columns, hu.array)
-    found = look(with_array(hu, striped), lungs)
-    assert np.expm1(found["noise"]) == pytest.approx(20, abs=0.1)
-    assert np.expm1(found["lung texture"]) == pytest.approx(0, abs=0.1)
+    features = look(with_array(hu, striped), lungs)
+    assert np.expm1(features["noise"]) == pytest.approx(20, abs=0.1)
+    assert np.expm1(features["lung texture"]) == pytest.approx(0, abs=0.1)
 
 
 def test_every_feature_has_a_grain_of_its_own():
@@ -108,5 +108,5 @@ def test_every_feature_has_a_grain_of_its_own():
 
 def test_less_slices_than_are_looked_at_do_no_harm(chest):
     hu, lungs = chest
-    found = look(hu.then("cut", hu.array[20:23]), lungs[20:23])
-    assert np.isfinite(list(found.values())).all()
+    features = look(hu.then("cut", hu.array[20:23]), lungs[20:23])
+    assert np.isfinite(list(features.values())).all()

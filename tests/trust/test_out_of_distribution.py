@@ -16,8 +16,8 @@ def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():
     network.whitening.copy_(torch.from_numpy(np.linalg.cholesky(precision)))
     points = rng.normal(size=(9, 4))
     expected = [min(mahalanobis(p, m, precision) for m in means) for p in points]
-    found = network(torch.from_numpy(points).float())
-    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    distances = network(torch.from_numpy(points).float())
+    assert distances.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_class_mean_has_no_distance_from_itself():

@@ -89,9 +89,9 @@ PAPER = {
 
 def digest_of_before(card):
     """How weights were named when a card told five settings and no residual."""
-    told = {key: card[key] for key in ("architecture", "preprocessing", "classes")}
-    told["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    deciding = {key: card[key] for key in ("architecture", "preprocessing", "classes")}
+    deciding["files"] = {file: entry["sha256"] for file, entry in card["files"].items()}
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def test_cards_from_before_the_published_ways_load_and_keep_their_digest(folder):
@@ -320,8 +320,8 @@ def test_two_channels_for_one_input_are_refused_before_anything_is_written(tmp_p
 
 
 def test_cards_from_before_the_choice_of_input_load_and_keep_their_digest(folder):
-    told = {"depth_resize": "antialiased", "signed": False}
-    edit(folder, residual=told)
+    residual = {"depth_resize": "antialiased", "signed": False}
+    edit(folder, residual=residual)
     old = load_weights(folder)
     # As these digests were made when a card told two settings of the residual.
     named = {key: old.card[key] for key in ("architecture", "classes", "residual")}
@@ -330,9 +330,9 @@ def test_cards_from_before_the_choice_of_input_load_and_keep_their_digest(folder
     text = json.dumps(named, sort_keys=True).encode()
     assert old.digest == hashlib.sha256(text).hexdigest()[:12]
     # Said or left out, the paper's input is the same input.
-    edit(folder, residual={**told, "classifier_input": "residual"})
+    edit(folder, residual={**residual, "classifier_input": "residual"})
     assert load_weights(folder).digest == old.digest
-    edit(folder, residual={**told, "classifier_input": "ct"})
+    edit(folder, residual={**residual, "classifier_input": "ct"})
     assert load_weights(folder).digest != old.digest
 
 
@@ -361,7 +361,7 @@ def test_weights_say_what_they_have_seen_and_warn_of_what_they_have_not(
     card = a_card(training=training, synthetic_only=denoiser.keys() == {PHANTOMS})
     both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
     weights = save_weights(tmp_path / "w", both, card=card)
-    assert weights.seen == seen
+    assert weights.trained_on == seen
     assert warned in weights.caveat
     assert bool(warned) == bool(weights.caveat)
 
@@ -405,10 +405,13 @@ def test_a_detector_of_other_numbers_is_refused(tmp_path, change, said):
 
 def test_what_the_weights_started_from_had_seen_is_seen(tmp_path):
     kinds = {"start: denoiser": "patients", "denoiser": PHANTOMS, "classifier": PAINTED}
-    told = {stage: {"data": {"studies_by_kind": {kind: 1}}} for stage, kind in kinds.items()}
+    training = {stage: {"data": {"studies_by_kind": {kind: 1}}} for stage, kind in kinds.items()}
     both = dict(zip(("denoiser", "classifier"), networks(), strict=True))
-    card = a_card(training=told, synthetic_only=False)
-    assert save_weights(tmp_path, both, card=card).seen == f"real Controls, {PHANTOMS}, {PAINTED}"
+    card = a_card(training=training, synthetic_only=False)
+    assert (
+        save_weights(tmp_path, both, card=card).trained_on
+        == f"real Controls, {PHANTOMS}, {PAINTED}"
+    )
 
 
 def test_every_network_that_can_be_built_may_stand_in_a_card():

@@ -27,8 +27,8 @@ def ask(child, deed, **values):
 
 
 def is_alive(child):
-    told, array = ask(child, "double", numbers=[1, -2, 300])
-    return array.ravel().tolist() == [2, -4, 600] and told["process"] != os.getpid()
+    reply, array = ask(child, "double", numbers=[1, -2, 300])
+    return array.ravel().tolist() == [2, -4, 600] and reply["process"] != os.getpid()
 
 
 def test_an_array_comes_back_from_another_process(child):

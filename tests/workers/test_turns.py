@@ -33,8 +33,8 @@ def test_results_come_in_the_order_of_the_items_whoever_is_faster():
             first_may_end.set()
         return item * item
 
-    found = list(in_order(range(20), [AHelper(), AHelper()], work, ahead=4))
-    assert found == [(k, k * k) for k in range(20)]
+    results = list(in_order(range(20), [AHelper(), AHelper()], work, ahead=4))
+    assert results == [(k, k * k) for k in range(20)]
 
 
 def test_a_helper_works_on_one_item_at_a_time():
@@ -44,8 +44,8 @@ def test_a_helper_works_on_one_item_at_a_time():
         return helper
 
     helpers = [AHelper() for _ in range(3)]
-    found = [helper for _, helper in in_order(range(50), helpers, work, ahead=9)]
-    assert set(found) <= set(helpers)
+    used = [helper for _, helper in in_order(range(50), helpers, work, ahead=9)]
+    assert set(used) <= set(helpers)
 
 
 def test_items_are_taken_only_when_there_is_room():

@@ -36,7 +36,7 @@ def check_card(label: str, card: Mapping[str, Any]) -> None:
 
     Args:
         label: Name of the weights.
-        card: Its settings beside what every card has.
+        card: Its settings besides what every card has.
 
     Raises:
         WeightsError: If something is missing, impossible, or contradicts the rest.

@@ -60,9 +60,9 @@ def grad_cam(classifier: CNN3D, inputs: Tensor, label: Label, *, level: int = LE
     below_pooling = _LAYERS_A_LEVEL * level - 1
     # Also where the caller records no gradients; an inference tensor has none but its copy may.
     with torch.inference_mode(False), torch.enable_grad():
-        seen = inputs.detach().clone().to(next(classifier.features.parameters()).dtype)
+        images = inputs.detach().clone().to(next(classifier.features.parameters()).dtype)
         with torch.no_grad():
-            maps = classifier.features[:below_pooling](seen)  # (1, C, D', S', S')
+            maps = classifier.features[:below_pooling](images)  # (1, C, D', S', S')
         maps.requires_grad_()
         top = classifier.features[below_pooling:](maps)
         score = classifier.classify(top.flatten(1).to(inputs.dtype))[0, int(label)]

@@ -157,8 +157,8 @@ class _Reader:
             )
         settings = self._settings()
         newer = "layer_names" not in holder.attrs
-        found = self._newer() if newer else self._published(holder, root)
-        layers = [self._layer(name, arrays, settings.get(name, {})) for name, arrays in found]
+        arrays_of = self._newer() if newer else self._published(holder, root)
+        layers = [self._layer(name, arrays, settings.get(name, {})) for name, arrays in arrays_of]
         if not layers:
             raise WeightsError(f"{self.name} holds no layers with weights. {_ADVICE}")
         return KerasFile(self.name, sorted(layers, key=self._number) if newer else layers, keras)
@@ -170,8 +170,8 @@ class _Reader:
                 yield name, [self._array(f"{root}{name}/{place}") for place in places]
 
     def _newer(self) -> Iterator[tuple[str, list[np.ndarray]]]:
-        found = filter(None, map(_PLACE.fullmatch, self.names))
-        ordered = sorted(found, key=lambda match: (match[1], int(match[2])))
+        matches = filter(None, map(_PLACE.fullmatch, self.names))
+        ordered = sorted(matches, key=lambda match: (match[1], int(match[2])))
         for name, places in groupby(ordered, key=lambda match: match[1]):
             yield name, [self._array(place[0]) for place in places]
 
@@ -241,10 +241,10 @@ def _texts(group: Any, key: str) -> list[str]:
 
     if key not in group.attrs:
         return []
-    found = group.attrs.get_id(key)
+    attribute = group.attrs.get_id(key)
     # HDF5 itself may crash on others, if the file is damaged. An empty list has no type.
-    is_text = found.dtype.kind == "S" or h5py.check_string_dtype(found.dtype) is not None
-    if math.prod(found.shape) and not is_text:
+    is_text = attribute.dtype.kind == "S" or h5py.check_string_dtype(attribute.dtype) is not None
+    if math.prod(attribute.shape) and not is_text:
         raise ValueError("no text")
     texts = np.ravel(group.attrs[key]).tolist()
     return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]

@@ -132,7 +132,7 @@ def import_weights(
             "in the published network. Give the --preset the weights were trained with."
         )
     cleaner = _denoiser(read_keras(denoiser), gates)
-    judge = _classifier(read_keras(classifier), None, preprocessing.size)
+    cnn = _classifier(read_keras(classifier), None, preprocessing.size)
     card = {
         "architecture": {
             "denoiser": {
@@ -142,10 +142,10 @@ def import_weights(
                 "gates": cleaner.decoder1.backward_lstm.gates,
             },
             "classifier": {
-                "base": judge.features[0].out_channels,
-                "depth": judge.input_shape[1],
-                "size": judge.input_shape[2],
-                "dense": judge.classify[0].out_features,
+                "base": cnn.features[0].out_channels,
+                "depth": cnn.input_shape[1],
+                "size": cnn.input_shape[2],
+                "dense": cnn.classify[0].out_features,
             },
         },
         "preprocessing": asdict(preprocessing),
@@ -161,7 +161,7 @@ def import_weights(
         "torch": torch.__version__,
         "licence": "that of the imported files",
     }
-    return save_weights(folder, {"denoiser": cleaner, "classifier": judge}, card=card)
+    return save_weights(folder, {"denoiser": cleaner, "classifier": cnn}, card=card)
 
 
 _RESIDUAL = {field.name for field in fields(ResidualSettings)}
@@ -172,11 +172,11 @@ def _preset(name: str) -> tuple[PreprocessSettings, ResidualSettings]:
     known = {file.parent.name: file.parent for file in presets_root().glob("*/preprocess.yaml")}
     if name not in known:
         raise WeightsError(f"unknown preset {name!r}, expected one of {', '.join(sorted(known))}.")
-    told = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
+    preset = yaml.safe_load((known[name] / "preprocess.yaml").read_text(encoding="utf-8"))
     training = known[name] / "train-classifier.yaml"
     data = yaml.safe_load(training.read_text(encoding="utf-8")) if training.is_file() else {}
     residual = {k: v for k, v in data.get("data", {}).items() if k in _RESIDUAL}
-    return PreprocessSettings(**told["settings"]), ResidualSettings(**residual)
+    return PreprocessSettings(**preset["settings"]), ResidualSettings(**residual)
 
 
 def _sha256(path: Path) -> str:
@@ -206,16 +206,16 @@ def _gates(saved: KerasFile, asked: Gates | None) -> Gates:
     if asked not in (None, *known):
         raise WeightsError(f"gates must be one of {', '.join(known)}, got {asked!r}")
     lstms = saved.of("ConvLSTM2D")
-    given = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
+    stored = {_setting(layer, "recurrent_activation") for layer in lstms} - {None}
     expected = {asked} if asked else set(known) - ({"hard_sigmoid"} if saved.keras == 3 else set())
-    if len(given) > 1 or not given <= expected:
+    if len(stored) > 1 or not stored <= expected:
         raise WeightsError(
-            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, given)))}, expected "
+            f"{saved.name} has ConvLSTM gates of {shown(' and '.join(map(str, stored)))}, expected "
             f"{' or '.join(sorted(expected))}; hard_sigmoid is that of Keras 2, "
             "clip(0.2 x + 0.5, 0, 1). Leave the gates to the file, or give another file."
         )
     by_version: dict[int | None, Gates] = {2: "hard_sigmoid", 3: "sigmoid"}
-    gates = given.pop() if given else asked or by_version.get(saved.keras)
+    gates = stored.pop() if stored else asked or by_version.get(saved.keras)
     if gates is None:
         raise WeightsError(
             f"{saved.name} does not say whether Keras 2 or 3 trained it, and their ConvLSTM gates "
@@ -228,9 +228,9 @@ def _check_lstms(saved: KerasFile) -> None:
     """Refuse ConvLSTMs of the right shapes that compute something else."""
     for layer in saved.of("ConvLSTM2D"):
         for key, value in _LSTM.items():
-            if (found := _setting(layer, key)) not in (None, value):
+            if (value_of := _setting(layer, key)) not in (None, value):
                 raise WeightsError(
-                    f"{saved.name}: ConvLSTM2D {shown(layer.name)} has {key} {shown(found)}, "
+                    f"{saved.name}: ConvLSTM2D {shown(layer.name)} has {key} {shown(value_of)}, "
                     f"expected {value!r}: ConvLSTMs read backward and give their last state. Give "
                     "a file of the published network."
                 )
@@ -282,10 +282,10 @@ def _classifier(saved: KerasFile, depth: int | None, size: int | None) -> CNN3D:
 
 
 def _expect(saved: KerasFile, network: str, expected: Mapping[str, int]) -> None:
-    found = Counter(layer.kind for layer in saved.layers)
-    if found != expected:
+    layers = Counter(layer.kind for layer in saved.layers)
+    if layers != expected:
         raise WeightsError(
-            f"{saved.name} holds {_counted(found)}, expected {_counted(expected)} as in a "
+            f"{saved.name} holds {_counted(layers)}, expected {_counted(expected)} as in a "
             f"{network}. Give a whole file of a {network}."
         )
 

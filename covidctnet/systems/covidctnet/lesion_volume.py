@@ -150,7 +150,7 @@ def lesion_threshold(residuals: Iterable[np.ndarray], *, share: float = CONTROL_
     Args:
         residuals: One array a Control patient, any shape: the residual's voxels within
             `inner_lungs`.
-        share: Wanted mean over the patients, between 0 and 1.
+        share: Intended mean over the patients, between 0 and 1.
 
     Returns:
         In units of the HU window's width, a multiple of 0.0001: the smallest that fits.

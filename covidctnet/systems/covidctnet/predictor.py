@@ -111,7 +111,7 @@ class CovidCTNet:
             name: (network, state_stamp(network), state_digest(network))
             for name, network in networks.items()
         }
-        self._given = {name: repr(getattr(self, name)) for name in _SETTINGS}
+        self._settings_loaded = {name: repr(getattr(self, name)) for name in _SETTINGS}
 
     @classmethod
     def load(
@@ -162,7 +162,7 @@ class CovidCTNet:
     def _changed(self) -> dict[str, str]:
         """What is not as it was loaded, with what it is now; empty for a model left alone."""
         changed = {name: repr(getattr(self, name)) for name in _SETTINGS}
-        changed = {name: now for name, now in changed.items() if now != self._given[name]}
+        changed = {name: now for name, now in changed.items() if now != self._settings_loaded[name]}
         for name, (loaded, stamp, digest) in self._loaded.items():
             network = getattr(self, name)
             if network is loaded and state_stamp(network) == stamp:
@@ -211,12 +211,12 @@ class CovidCTNet:
             )
         seconds: dict[str, float] = {}
         with _timed(seconds, "preprocess"):
-            unit, found, chest, _ = self.preprocess(scan, lungs=lungs)
+            unit, mask, chest, _ = self.preprocess(scan, lungs=lungs)
         with _timed(seconds, "gate"):
             flags = (*scan.source.flags, *check_chest(chest, study=scan.source.study))
-            ood = self.score_appearance(unit, found)
+            ood = self.score_appearance(unit, mask)
             unknown = ("out_of_distribution",) if ood and ood.score > 1 else ()
-        return Prepared(unit, found, (*flags, *unknown), MappingProxyType(seconds), ood)
+        return Prepared(unit, mask, (*flags, *unknown), MappingProxyType(seconds), ood)
 
     def lungs_of(self, study: StoredStudy) -> np.ndarray | None:
         """The lungs of a study in a work folder, as these weights find them.
@@ -281,9 +281,9 @@ class CovidCTNet:
         unit, lungs, ood = prepared.unit, prepared.lungs, prepared.ood
         seconds = dict(prepared.seconds)
         with _timed(seconds, "denoise"):
-            seen = self._look(unit, lungs, denoised=keep != "numbers")
+            view = self._look(unit, lungs, denoised=keep != "numbers")
         with _timed(seconds, "classify"), torch.inference_mode():
-            tensor = torch.from_numpy(seen.composed)[None].to(self.device)
+            tensor = torch.from_numpy(view.composed)[None].to(self.device)
             # On the CPU: not every device has float64.
             probabilities = torch.softmax(self.classifier(tensor).cpu().double(), dim=1).numpy()
             left: tuple[Label, ...] = ()
@@ -291,16 +291,16 @@ class CovidCTNet:
                 probabilities = soften(probabilities, self.calibration.temperature)
                 is_left = self.calibration.sets.sets(probabilities)[0]
                 left = tuple(label for label in CHEST_CT if is_left[label])
-        evidence: tuple[Evidence, ...] = () if seen.lesions is None else (seen.lesions,)
-        if keep != "numbers" and seen.residual is not None:
+        evidence: tuple[Evidence, ...] = () if view.lesions is None else (view.lesions,)
+        if keep != "numbers" and view.residual is not None:
             with _timed(seconds, "picture"):
                 label = CHEST_CT[int(probabilities[0].argmax())]
                 attention = grad_cam(self.classifier, tensor, label)
                 for axis in (1, 2):
                     attention = attention.repeat(self.residual.shrink, axis)
                 threshold = self.weights.lesion_threshold
-                kept = _voxels(seen.residual, attention, label.key, threshold)
-                evidence += kept if keep == "volumes" else _for_a_picture(kept)
+                volumes = _voxels(view.residual, attention, label.key, threshold)
+                evidence += volumes if keep == "volumes" else _for_a_picture(volumes)
         return Prediction(
             study=unit.source.study,
             probabilities={label: float(probabilities[0, label]) for label in CHEST_CT},
@@ -311,7 +311,7 @@ class CovidCTNet:
             evidence=evidence,
             acquisition=unit.source.acquisition,
             weights=self.weights_digest,
-            notes=(*unit.source.notes, *_told(ood), *seen.steps),
+            notes=(*unit.source.notes, *_in_words(ood), *view.steps),
         )
 
     def preprocess(self, volume: Volume, *, lungs: np.ndarray | None = None) -> ChestScan:
@@ -344,8 +344,8 @@ class CovidCTNet:
             )
         return scan
 
-    def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _Seen:
-        """What the classifier reads of a scan, and what is told and shown beside it."""
+    def _look(self, unit: Volume, lungs: np.ndarray, *, denoised: bool) -> _View:
+        """What the classifier reads of a scan, and what is reported and shown with it."""
         how, steps = self.residual, list(unit.steps)
         ct = residual = lesions = None
         if how.has_residual or denoised:
@@ -364,10 +364,10 @@ class CovidCTNet:
             residual=None if residual is None else residual.volume.array,
             ct=None if ct is None else ct.array,
         )
-        return _Seen(composed, residual, lesions, tuple(steps))
+        return _View(composed, residual, lesions, tuple(steps))
 
 
-class _Seen(NamedTuple):
+class _View(NamedTuple):
     """What the classifier reads of a scan, and what it was made of.
 
     Attributes:
@@ -383,7 +383,7 @@ class _Seen(NamedTuple):
     steps: tuple[str, ...]
 
 
-def _told(ood: OutOfDistributionScore | None) -> tuple[str, ...]:
+def _in_words(ood: OutOfDistributionScore | None) -> tuple[str, ...]:
     """What is strange about a scan, where it is too strange."""
     if ood is None or ood.score <= 1:
         return ()
@@ -402,8 +402,8 @@ def _voxels(
     mask = None
     if threshold is not None:
         inner = inner_lungs(lungs, residual.volume.spacing)
-        found = lesion_mask(residual.volume, inner, threshold=threshold)
-        mask = Mask(found=found, searched=inner, score=array, over=residual.given, **where)
+        lesions = lesion_mask(residual.volume, inner, threshold=threshold)
+        mask = Mask(found=lesions, searched=inner, score=array, over=residual.given, **where)
     panels = Panels(
         names=("input", "denoised", "residual"),
         units=("unit", "unit", "residual"),
@@ -417,9 +417,11 @@ def _voxels(
     return (panels, heatmap) if mask is None else (panels, heatmap, mask)
 
 
-def _for_a_picture(kept: Sequence[Panels | Heatmap | Mask]) -> tuple[Panels | Heatmap | Mask, ...]:
+def _for_a_picture(
+    volumes: Sequence[Panels | Heatmap | Mask],
+) -> tuple[Panels | Heatmap | Mask, ...]:
     # The panels outline the mask.
-    return tuple(one.at(one.chosen) for one in kept if not isinstance(one, Mask))
+    return tuple(one.at(one.chosen) for one in volumes if not isinstance(one, Mask))
 
 
 def _chosen(score: np.ndarray) -> tuple[int, ...]:

@@ -72,5 +72,6 @@ SYSTEM = System(
         Stage("denoiser", "the BCDU-Net on the Controls set aside for it", _denoiser),
         Stage("classifier", "the 3D CNN on the denoiser's residuals", _classifier),
     ),
+    has_denoiser=True,
     former_names={"out_of_distribution": "likeness", "lesion_volume": "burden"},
 )

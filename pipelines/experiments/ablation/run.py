@@ -57,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--grid", type=Path, default=GRID)
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        grid = yaml.safe_load(given.grid.read_text(encoding="utf-8"))
-        results = list(ablation(given.folder, grid))
-        return render(results, grid, transfer_curves(given.folder, grid))
+        grid = yaml.safe_load(options.grid.read_text(encoding="utf-8"))
+        results = list(ablation(options.folder, grid))
+        return render(results, grid, transfer_curves(options.folder, grid))
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -85,9 +85,9 @@ def ablation(folder: Path, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             file = home / "result.json"
             if not file.is_file():
                 sys.stderr.write(f"{name}, seed {seed}\n")
-                found = _result(home, work, folder, grid, row, seed)
-                told = {"row": name, "seed": seed, "recipe": recipe(grid, name), **found}
-                write_whole(file, json.dumps(told) + "\n")
+                measured = _result(home, work, folder, grid, row, seed)
+                line = {"row": name, "seed": seed, "recipe": recipe(grid, name), **measured}
+                write_whole(file, json.dumps(line) + "\n")
             result = json.loads(file.read_text(encoding="utf-8"))
             if result.get("recipe") != recipe(grid, name):
                 raise UsageError(
@@ -123,7 +123,7 @@ def _result(
 
 
 def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
-    """The work folder with the training cohort; the unseen one beside."""
+    """The work folder with the training cohort; the unseen one next to it."""
     plan, work = grid["cohort"], folder / "work"
     if not (work / "splits.json").is_file():
         cohort = folder / "phantoms"
@@ -132,8 +132,8 @@ def _cohorts(folder: Path, grid: Mapping[str, Any]) -> Path:
         _call("phantom", "-o", str(cohort), *people, *shape)
         how = _flags(grid["preprocess"])
         _call("preprocess", str(cohort), "-o", str(work), "--preset", grid["preset"], *how)
-    told = yaml.safe_load((presets_root() / grid["preset"] / "preprocess.yaml").read_text())
-    settings = PreprocessSettings(**_merged(told, grid["preprocess"])["settings"])
+    preset = yaml.safe_load((presets_root() / grid["preset"] / "preprocess.yaml").read_text())
+    settings = PreprocessSettings(**_merged(preset, grid["preprocess"])["settings"])
     for label in CHEST_CT:
         for number in range(plan["unseen"]):
             file = folder / "unseen" / f"{label.key}-{number:02d}.npz"
@@ -282,36 +282,42 @@ def measure(weights: Path, unseen: Path) -> dict[str, Any]:
         unit = held["unit"].astype(np.float32)
         label = next(k for k in CHEST_CT if file.name.startswith(f"{k.key}-"))
         rows = slice(None, None, EVERY)
-        seen, lungs, ill = unit[rows], held["lungs"][rows], held["ill"][rows] & held["lungs"][rows]
-        denoised = denoise_slices(model.denoiser, seen)
-        residual = np.abs(seen - denoised)
+        images, lungs, ill = (
+            unit[rows],
+            held["lungs"][rows],
+            held["ill"][rows] & held["lungs"][rows],
+        )
+        denoised = denoise_slices(model.denoiser, images)
+        residual = np.abs(images - denoised)
         inside.append(residual[ill])
         healthy = residual[lungs & ~ill]
         outside.append(rng.choice(healthy, min(len(healthy), 20_000), replace=False))
-        found = score_slices(_volume(seen, held["affine"]), denoised, lungs)
+        scores_of = score_slices(_volume(images, held["affine"]), denoised, lungs)
         count = ill.sum(axis=(1, 2))
-        clear = (found.voxels > 0) & ((count == 0) | (count >= MIN_LESION_VOXELS))
-        scores.append(found.residual_mean[clear])
+        clear = (scores_of.voxels > 0) & ((count == 0) | (count >= MIN_LESION_VOXELS))
+        scores.append(scores_of.residual_mean[clear])
         has_lesion.append(count[clear] > 0)
         answers.append(_probabilities(model, unit, held["affine"]))
         truth.append(int(label))
     lesion, rest = np.concatenate(inside), np.concatenate(outside)
     sample = rng.choice(lesion, min(len(lesion), 200_000), replace=False)
     is_ill = np.repeat([True, False], [len(sample), len(rest)])
-    labels, said = np.array(truth), np.array(answers)
+    labels, probabilities = np.array(truth), np.array(answers)
     return {
         "contrast": float(lesion.mean() / rest.mean()),
         "slice_auc": auc(np.concatenate(has_lesion), np.concatenate(scores)),
         "voxel_auc": auc(is_ill, np.concatenate([sample, rest])),
-        "auc": float(np.mean([auc(labels == label, said[:, label]) for label in CHEST_CT])),
-        "accuracy": float((said.argmax(axis=1) == labels).mean()),
+        "auc": float(
+            np.mean([auc(labels == label, probabilities[:, label]) for label in CHEST_CT])
+        ),
+        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
         "patients": len(labels),
     }
 
 
 def _probabilities(model: CovidCTNet, unit: np.ndarray, affine: np.ndarray) -> list[float]:
-    found = model(_volume(unit, affine)).probabilities
-    return [found[label] for label in CHEST_CT]
+    answer = model(_volume(unit, affine)).probabilities
+    return [answer[label] for label in CHEST_CT]
 
 
 def _volume(unit: np.ndarray, affine: np.ndarray) -> Volume:

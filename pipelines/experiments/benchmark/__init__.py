@@ -1,1 +1,1 @@
-"""Every stage of the chain beside what others would use for it, in one run."""
+"""Every stage of the chain compared with what others would use for it, in one run."""

@@ -1,4 +1,4 @@
-"""Measure every stage beside a reference.
+"""Measure every stage and a reference.
 
     python -m pipelines.experiments.benchmark --weights compact [--into PAGE.md]
 
@@ -45,45 +45,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--into", type=str, default="", help="a page in Markdown; the tables go between its marks"
     )
     add_parameters(parser, Network)
-    given = parser.parse_args(arguments)
-    return tell(lambda: measure(given))
+    options = parser.parse_args(arguments)
+    return tell(lambda: measure(options))
 
 
-def measure(given: Namespace) -> str:
+def measure(options: Namespace) -> str:
     """What is printed.
 
     Raises:
         UsageError: If an option makes no sense, before anything is measured.
     """
     for name, least in (("repeats", 1), ("studies", 0)):
-        if given[name] < least:
-            raise UsageError(f"--{name} must be {least} or more, got {given[name]}")
-    if given.picture and not given.studies:
+        if options[name] < least:
+            raise UsageError(f"--{name} must be {least} or more, got {options[name]}")
+    if options.picture and not options.studies:
         raise UsageError("--picture draws the long run; ask for one with --studies 200")
     # Measuring takes half an hour: what cannot be written is said now.
-    if given.into:
-        around_marks(Path(given.into))
-    if given.picture and not Path(given.picture).parent.is_dir():
+    if options.into:
+        around_marks(Path(options.into))
+    if options.picture and not Path(options.picture).parent.is_dir():
         raise UsageError("the folder of --picture does not exist; make it, or name another file")
-    scan = existing(given.scan) if given.scan else None
+    scan = existing(options.scan) if options.scan else None
     if scan is not None and not scan.is_dir():
         raise UsageError("--scan expects a folder of DICOM files: the other readers know no other")
-    found = benchmark(
-        given.weights,
-        given.device,
-        given.repeats,
-        precision=given.precision,
-        compiled=given.compiled,
+    measured = benchmark(
+        options.weights,
+        options.device,
+        options.repeats,
+        precision=options.precision,
+        compiled=options.compiled,
         scan=scan,
-        only=[name.strip() for name in given.only.split(",") if name.strip()] or STAGES,
-        studies=given.studies,
+        only=[name.strip() for name in options.only.split(",") if name.strip()] or STAGES,
+        studies=options.studies,
     )
-    text = render(found)
-    if given.into:
-        put_into(Path(given.into), text)
-    if given.picture:
-        write_whole(Path(given.picture), draw(found.streams[0]))
-    return (json.dumps(found.as_plain(), indent=1) if given.json else text) + "\n"
+    text = render(measured)
+    if options.into:
+        put_into(Path(options.into), text)
+    if options.picture:
+        write_whole(Path(options.picture), draw(measured.streams[0]))
+    return (json.dumps(measured.as_plain(), indent=1) if options.json else text) + "\n"
 
 
 if __name__ == "__main__":

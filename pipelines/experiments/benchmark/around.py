@@ -174,7 +174,7 @@ def starting(scan: Scan) -> list[Row]:
         },
         scan.repeats,
     )
-    return [replace(row, beside="") for row in rows]
+    return [replace(row, compared="") for row in rows]
 
 
 def memory(scan: Scan) -> list[Row]:

@@ -23,23 +23,23 @@ class Goal:
 
     Attributes:
         what: In words.
-        wanted: In figures.
+        expected: In figures.
         measured: In figures.
-        kept: Whether.
-        is_same: Whether the peer's result is ours; nobody is to be beaten by doing something else.
+        is_reached: Whether.
+        is_same: Whether the peer's result is ours; false if the peer computes another.
     """
 
     what: str
-    wanted: str
+    expected: str
     measured: str
-    kept: bool
+    is_reached: bool
     is_same: bool = True
 
     @property
     def verdict(self) -> str:
         """In words."""
-        told = "yes" if self.kept else "no"
-        return told if self.is_same else f"{told}, by another result"
+        verdict = "yes" if self.is_reached else "no"
+        return verdict if self.is_same else f"{verdict}, by another result"
 
 
 def goals(rows: Sequence[Row]) -> list[Goal]:
@@ -64,7 +64,7 @@ _SECONDS = (
 
 
 def _times(rows: Sequence[Row]) -> Iterator[Goal]:
-    for work, peer, wanted in _TIMES:
+    for work, peer, goal in _TIMES:
         group = [row for row in rows if row.group.startswith(work)]
         for row in group:
             times = ratio(row, group[0])
@@ -72,7 +72,7 @@ def _times(rows: Sequence[Row]) -> Iterator[Goal]:
                 what = f"{work}: faster than {row.by}"
                 measured = f"{times:.3g} times" + (f", {row.note}" if row.note else "")
                 is_same = OFF not in row.note or float(row.note.split()[0]) < _SAME
-                yield Goal(what, f"{wanted:g} times", measured, times >= wanted, is_same)
+                yield Goal(what, f"{goal:g} times", measured, times >= goal, is_same)
 
 
 def _readers(rows: Sequence[Row]) -> Iterator[Goal]:

@@ -24,14 +24,14 @@ def watch(process: subprocess.Popen[bytes], *, every_s: float = INTERVAL_S) -> l
 
 
 def _family(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
+    pids = [pid]
+    for parent in pids:
         try:
             for task in Path(f"/proc/{parent}/task").iterdir():
-                found += [int(child) for child in (task / "children").read_text().split()]
+                pids += [int(child) for child in (task / "children").read_text().split()]
         except OSError:  # gone in the meantime
             continue
-    return found
+    return pids
 
 
 def _held(pid: int) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 
 from covidctnet.errors import UsageError
 from covidctnet.report import Results
-from covidctnet.run.classify import classify_into, readers_beside
+from covidctnet.run.classify import classify_into, default_readers
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 
 __all__ = ["Networks", "main"]
@@ -48,18 +48,18 @@ def main(
         studies,
         model,
         progress=lambda done, _: answered.append(time.perf_counter()) if done else None,
-        readers=readers_beside(model.device.type),
+        readers=default_readers(model.device.type),
     )
     stages: defaultdict[str, list[float]] = defaultdict(list)
     for record in results.records:
         for stage, seconds in record.seconds.items():
             stages[stage].append(seconds)
-    told = {
+    report = {
         "answered": counts.answered,
         "seconds": answered[-1] - answered[0],
         "stages": {stage: statistics.median(every) for stage, every in stages.items()},
     }
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _SIDE, _PRODUCTS = {"cpu": 2048, "cuda": 8192}, {"cpu": 4, "cuda": 20}
 
 def describe(device: torch.device) -> dict[str, str]:
     """Processor, cores, memory, versions and commit; nothing that names a user or a place."""
-    told = {
+    facts = {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
@@ -29,8 +29,8 @@ def describe(device: torch.device) -> dict[str, str]:
         "covidctnet": f"{covidctnet.__version__}{_commit()}",
     }
     if device.type == "cuda":
-        told["GPU"] = torch.cuda.get_device_name(device)
-    return told
+        facts["GPU"] = torch.cuda.get_device_name(device)
+    return facts
 
 
 def ceilings(device: torch.device, repeats: int) -> dict[str, float]:
@@ -44,7 +44,7 @@ def ceilings(device: torch.device, repeats: int) -> dict[str, float]:
         formats["TF32"] = ("high", torch.float32)
     kind = device.type if device.type in _SIDE else "cpu"
     side, count = _SIDE[kind], _PRODUCTS[kind]
-    found = {}
+    rates = {}
     before = torch.get_float32_matmul_precision()
     for name, (precision, dtype) in formats.items():
         one = torch.rand(side, side, dtype=dtype, device=device)
@@ -58,8 +58,8 @@ def ceilings(device: torch.device, repeats: int) -> dict[str, float]:
             [row] = by_turns("", {name: work}, max(5, repeats))
         finally:
             torch.set_float32_matmul_precision(before)
-        found[name] = count * 2 * side**3 / min(row.seconds)
-    return found
+        rates[name] = count * 2 * side**3 / min(row.seconds)
+    return rates
 
 
 def _processor() -> str:

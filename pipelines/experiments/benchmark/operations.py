@@ -19,7 +19,7 @@ from pipelines.experiments.benchmark.timing import Row
 __all__ = ["on_device", "operations", "shares"]
 
 # Operations told by name; the rest is small.
-TOLD = 7
+LISTED = 7
 
 
 def operations(scan: Scan) -> list[Row]:
@@ -38,25 +38,25 @@ def shares(group: str, work: Callable[[], object], repeats: int, device: torch.d
     runs = [_profiled(work, device) for _ in range(max(1, repeats))]
     # An operation may be missing in some runs.
     taken = {
-        name: tuple(found.get(name, 0.0) for _, found in runs)
-        for name in dict.fromkeys(name for _, found in runs for name in found)
+        name: tuple(seconds_of.get(name, 0.0) for _, seconds_of in runs)
+        for name in dict.fromkeys(name for _, seconds_of in runs for name in seconds_of)
     }
-    most = sorted(taken, key=lambda name: -sum(taken[name]))[:TOLD]
+    most = sorted(taken, key=lambda name: -sum(taken[name]))[:LISTED]
     whole = tuple(seconds for seconds, _ in runs)
     rest = tuple(every - sum(taken[name][run] for name in most) for run, every in enumerate(whole))
     rows = {"all of it, under a profiler": whole, **{name: taken[name] for name in most}}
     rows["all else"] = rest
-    return [Row(group, by, seconds, beside="share") for by, seconds in rows.items()]
+    return [Row(group, by, seconds, compared="share") for by, seconds in rows.items()]
 
 
 def _profiled(work: Callable[[], object], device: torch.device) -> tuple[float, dict[str, float]]:
     """Seconds of the work, and of every operation in it itself, without those that it calls."""
     if device.type != "cuda":
-        with profile_cpu(use_kineto=False) as seen:
+        with profile_cpu(use_kineto=False) as profiler:
             start = time.perf_counter()
             work()
             seconds = time.perf_counter() - start
-        return seconds, {e.key: e.self_cpu_time_total / 1e6 for e in seen.key_averages()}
+        return seconds, {e.key: e.self_cpu_time_total / 1e6 for e in profiler.key_averages()}
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
         start = time.perf_counter()
         work()

@@ -130,11 +130,11 @@ def benchmark(
                 )
                 write_series(phantom, place, patient="benchmark")
         products = ceilings(model.device, repeats)
-        given = Scan(folder, thin, weights, model, repeats, products, compiled)
-        told = " x ".join(str(n) for n in given.volume.shape)
-        mm = " x ".join(f"{s:.3g}" for s in given.volume.spacing)
-        what = f"{'a phantom' if scan is None else 'a scan'} of {told} voxels of {mm} mm"
-        rows = [row for name in track(only, "measuring") for row in STAGES[name](given)]
+        measured = Scan(folder, thin, weights, model, repeats, products, compiled)
+        shape = " x ".join(str(n) for n in measured.volume.shape)
+        mm = " x ".join(f"{s:.3g}" for s in measured.volume.spacing)
+        what = f"{'a phantom' if scan is None else 'a scan'} of {shape} voxels of {mm} mm"
+        rows = [row for name in track(only, "measuring") for row in STAGES[name](measured)]
         streams: list[Stream] = []
         if studies:
             narrow = new_folder() / "narrow"
@@ -158,28 +158,28 @@ def benchmark(
         return Benchmark(describe(model.device), products, what, rows, streams)
 
 
-def render(found: Benchmark) -> str:
+def render(benchmark: Benchmark) -> str:
     """Everything as Markdown: the machine, then a table a piece of work."""
-    lines = [f"Measured on {found.scan}.", ""]
-    lines += [f"- {name}: {value}" for name, value in found.machine.items()]
+    lines = [f"Measured on {benchmark.scan}.", ""]
+    lines += [f"- {name}: {value}" for name, value in benchmark.machine.items()]
     lines += [
         f"- Matrix products, {name}: {value / 1e9:.0f} GFLOP/s"
-        for name, value in found.ceilings.items()
+        for name, value in benchmark.ceilings.items()
     ]
-    runs = sorted({len(row.seconds) for row in found.rows if row.seconds})
+    runs = sorted({len(row.seconds) for row in benchmark.rows if row.seconds})
     if runs:
         lines.append(f"- runs: {' or '.join(map(str, runs))} of every way, by turns")
-    if kept := goals(found.rows):
-        lines += ["", "| goal | wanted | measured | kept |", "|---|---|---|---|"]
-        lines += [f"| {g.what} | {g.wanted} | {g.measured} | {g.verdict} |" for g in kept]
+    if reached := goals(benchmark.rows):
+        lines += ["", "| goal | expected | measured | reached |", "|---|---|---|---|"]
+        lines += [f"| {g.what} | {g.expected} | {g.measured} | {g.verdict} |" for g in reached]
     ours: Row | None = None
-    for row in found.rows:
+    for row in benchmark.rows:
         if ours is None or row.group != ours.group:
             ours = row
-            lines += ["", f"**{row.group}**", "", f"| by | median | range | {row.beside} | |"]
+            lines += ["", f"**{row.group}**", "", f"| by | median | range | {row.compared} | |"]
             lines += ["|---|---|---|---|---|"]
         lines.append(_line(row, ours))
-    if found.streams:
+    if benchmark.streams:
         lines += [
             "",
             "**many studies (phantoms) in one run, networks or stand-ins for them**",
@@ -188,7 +188,7 @@ def render(found: Benchmark) -> str:
             "| GiB at most in all processes | growth a study | stages of a study, medians |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
-    for run in found.streams:
+    for run in benchmark.streams:
         stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in run.stages.items())
         lines.append(
             f"| {run.networks} | {run.matrix} | {run.studies} | {run.cores} | {run.seconds:.0f} s "
@@ -201,7 +201,7 @@ def render(found: Benchmark) -> str:
 def _line(row: Row, ours: Row) -> str:
     if row.median is None or row.spread is None:
         return f"| {row.by} | | | | {row.note} |"
-    times = f"{ratio(row, ours):.3g}" if row is not ours and row.beside else ""
+    times = f"{ratio(row, ours):.3g}" if row is not ours and row.compared else ""
     low, high = (_seconds(one) for one in row.spread)
     return f"| {row.by} | {_seconds(row.median)} | {low} to {high} | {times} | {row.note} |"
 
@@ -218,10 +218,10 @@ def around_marks(page: Path) -> tuple[str, str]:
     """
     if not page.parent.is_dir():
         raise UsageError(f"the folder of {page.name} does not exist; make it, or name another file")
-    kept = f"{START}\n{END}\n"
+    text = f"{START}\n{END}\n"
     if page.exists():
-        kept = page.read_text(encoding="utf-8")
-    before, start, rest = kept.partition(START)
+        text = page.read_text(encoding="utf-8")
+    before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
         raise UsageError(f"{page.name} has no lines {START!r} and {END!r}; name another file")

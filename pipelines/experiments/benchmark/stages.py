@@ -1,4 +1,4 @@
-"""The stages of the chain, each beside what else does its work."""
+"""The stages of the chain, each compared with what else does its work."""
 
 from __future__ import annotations
 
@@ -249,12 +249,12 @@ def whole(scan: Scan) -> list[Row]:
         faster = CovidCTNet(weights, device=device, precision=precision, compiled=True)
         works["covidctnet, compiled"] = lambda: faster(read_volume(scan.folder))
     rows = by_turns(f"{group}, base {scan.base}", works, scan.repeats)
-    told = ", ".join(
+    stages_text = ", ".join(
         f"{stage} {statistics.median(answer.seconds[stage] for answer in answers):.2f}"
         for stage in answers[0].seconds
     )
     rows[0] = replace(
-        rows[0], note=f"behind reading, medians: {told} s (denoise: and what is made of it)"
+        rows[0], note=f"behind reading, medians: {stages_text} s (denoise: and what is made of it)"
     )
     torch.manual_seed(0)
     wide = BCDUNet(**PAPER_WIDTH).eval()

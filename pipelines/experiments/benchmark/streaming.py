@@ -87,9 +87,9 @@ def narrow_weights(folder: Path, like: CovidWeights) -> None:
         "denoiser": BCDUNet(**architecture["denoiser"]),
         "classifier": CNN3D(**architecture["classifier"]),
     }
-    kept = ("preprocessing", "residual", *CALIBRATED)
+    copied = ("preprocessing", "residual", *CALIBRATED)
     card = {
-        **{name: like.card[name] for name in kept if name in like.card},
+        **{name: like.card[name] for name in copied if name in like.card},
         "architecture": architecture,
         "synthetic_only": True,
     }
@@ -146,11 +146,11 @@ def stream(
         held = watch(run, every_s=WATCH_EVERY_S)
     assert run.stdout is not None
     with run.stdout:
-        told = run.stdout.read()
+        printed = run.stdout.read()
     if run.returncode:
         raise RuntimeError(f"the run ended with {run.returncode}")
-    found = json.loads(told)
-    seconds, stages = found["seconds"], found["stages"]
+    report = json.loads(printed)
+    seconds, stages = report["seconds"], report["stages"]
     name = networks if networks == "stand-ins" else f"{Path(weights).name}, {networks}"
     return Stream(studies, len(allowed), seconds, tuple(held), stages, name, matrix)
 
@@ -174,6 +174,6 @@ def draw(run: Stream) -> str:
         drawing.text((left - 8, y + 4), f"{most * share:.2f}", size=11, anchor="end")
         at = (left + wide * share, top + high + 18)
         drawing.text(at, f"{run.studies * share:.0f}", size=11)
-    said = "studies (phantoms); GiB held by all processes of the run"
-    drawing.text((left + wide / 2, top + high + 40), said, size=12, faint=True)
+    title = "studies (phantoms); GiB held by all processes of the run"
+    drawing.text((left + wide / 2, top + high + 40), title, size=12, faint=True)
     return str(drawing)

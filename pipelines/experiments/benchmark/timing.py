@@ -22,11 +22,11 @@ class Row:
     """One way of doing one piece of work.
 
     Attributes:
-        group: The work; the first row of a group is ours, and what the others are set beside.
+        group: The work; the first row of a group is ours; the others are compared with it.
         by: Who or what does it.
         seconds: Of every run, in their order; empty when it could not run.
         note: What else is worth saying.
-        beside: What its time over that of the first row of its group is called; empty where that
+        compared: What its time over that of the first row of its group is called; empty where that
             says nothing.
     """
 
@@ -34,7 +34,7 @@ class Row:
     by: str
     seconds: tuple[float, ...] = ()
     note: str = ""
-    beside: str = "times ours"
+    compared: str = "times ours"
 
     @property
     def median(self) -> float | None:

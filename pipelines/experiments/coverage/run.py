@@ -48,22 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--matrix", type=int, default=192)
     parser.add_argument("--spacing-mm", type=float, default=8.0)
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        model = CovidCTNet.load(given.weights)
+        model = CovidCTNet.load(options.weights)
         rows = list(
             answers(
                 model,
-                given.folder,
-                given.fit + given.tried,
-                matrix=given.matrix,
-                spacing_mm=given.spacing_mm,
+                options.folder,
+                options.fit + options.tried,
+                matrix=options.matrix,
+                spacing_mm=options.spacing_mm,
             )
         )
-        return render(rows, given.fit, model)
+        return render(rows, options.fit, model)
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def answers(
@@ -83,8 +83,8 @@ def answers(
             )
             row: dict[str, Any] = {"truth": int(label)}
             try:
-                said = model(phantom.volume).probabilities
-                row["probabilities"] = [said[k] for k in CHEST_CT]
+                probabilities = model(phantom.volume).probabilities
+                row["probabilities"] = [probabilities[k] for k in CHEST_CT]
             except StudyError as error:
                 row["refused"] = error.code
             write_whole(file, json.dumps(row) + "\n")
@@ -102,24 +102,26 @@ def render(rows: Sequence[dict[str, Any]], fit: int, model: CovidCTNet) -> str:
     if not all(answered):
         raise UsageError("expected answers to fit on and to try on; give more patients")
     refused = len(rows) - sum(map(len, answered))
-    (truth, said), (new_truth, new_said) = (
+    (truth, probabilities), (new_truth, new_probabilities) = (
         (np.array([r["truth"] for r in group]), np.array([r["probabilities"] for r in group]))
         for group in answered
     )
     if model.calibration is not None:
         # The fit here needs the classifier's own probabilities.
-        said, new_said = (soften(p, 1 / model.calibration.temperature) for p in (said, new_said))
+        probabilities, new_probabilities = (
+            soften(p, 1 / model.calibration.temperature) for p in (probabilities, new_probabilities)
+        )
     draws = redraw(new_truth, np.random.default_rng(0))
-    fitted = Calibration.fit(truth, said)
-    softened = soften(new_said, fitted.temperature)
-    right = int((new_said.argmax(axis=1) == new_truth).sum())
+    fitted = Calibration.fit(truth, probabilities)
+    softened = soften(new_probabilities, fitted.temperature)
+    right = int((new_probabilities.argmax(axis=1) == new_truth).sum())
     lines = [
         f"Weights `{model.weights.name}` ({model.weights_digest}) on small phantoms of the "
         f"training scanners: fitted on {len(truth)} patients, tried on {len(new_truth)} others"
         + (f"; {refused} phantoms refused." if refused else "."),
         "",
         f"Accuracy {wilson(right, len(new_truth))}; temperature {fitted.temperature:.2f}; expected "
-        f"calibration error {calibration_error(new_truth, new_said, draws)} before and "
+        f"calibration error {calibration_error(new_truth, new_probabilities, draws)} before and "
         f"{calibration_error(new_truth, softened, draws)} after.",
         "",
         "| promised | found | 95 of 100 such trials find | mean labels in a set | abstained |",
@@ -127,7 +129,7 @@ def render(rows: Sequence[dict[str, Any]], fit: int, model: CovidCTNet) -> str:
     ]
     for coverage in COVERAGES:
         low, high = expected(coverage, len(truth), len(new_truth))
-        sets = Calibration.fit(truth, said, coverage=coverage).sets.sets(softened)
+        sets = Calibration.fit(truth, probabilities, coverage=coverage).sets.sets(softened)
         held = int(sets[np.arange(len(new_truth)), new_truth].sum())
         open_ = int((sets.sum(axis=1) > 1).sum())
         lines.append(

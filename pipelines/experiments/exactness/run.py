@@ -2,10 +2,10 @@
 
     python -m pipelines.experiments.exactness.run FOLDER... --weights compact
 
-The plain path runs the networks as they were trained, in float32. Beside it stand the networks
+The plain path runs the networks as they were trained, in float32. Next to it stand the networks
 rewritten for inference, in float32 and in bfloat16, and compiled where one asks for it. Everything
-before the networks is the same; `tests/systems/covidctnet/test_denoise.py` sets lazy slices beside
-all.
+before the networks is the same; `tests/systems/covidctnet/test_denoise.py` compares lazy slices
+with all.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compiled", action="store_true", help="compiled networks too")
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        models = ways(given.weights, given.device, compiled=given.compiled)
-        found: dict[str, list[Prediction]] = {way: [] for way in models}
+        models = ways(options.weights, options.device, compiled=options.compiled)
+        by_way: dict[str, list[Prediction]] = {way: [] for way in models}
         refused = 0
-        for answers in answered(models, given.folders):
+        for answers in answered(models, options.folders):
             refused += not answers
             for way, answer in answers.items():
-                found[way].append(answer)
-        if not found[PLAIN]:
+                by_way[way].append(answer)
+        if not by_way[PLAIN]:
             raise UsageError("no study below these folders can be read")
-        return render(found, models[PLAIN], refused)
+        return render(by_way, models[PLAIN], refused)
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def ways(name: str, device: str, *, compiled: bool = False) -> dict[str, CovidCTNet]:
@@ -93,26 +93,26 @@ def answered(
                 yield {way: model(prepared) for way, model in models.items()}
 
 
-def render(found: Mapping[str, Sequence[Prediction]], model: CovidCTNet, refused: int) -> str:
+def render(by_way: Mapping[str, Sequence[Prediction]], model: CovidCTNet, refused: int) -> str:
     """A row a way."""
-    plain = found[PLAIN]
+    plain = by_way[PLAIN]
     device = model.device.type
     if device == "cuda":
         device = "a GPU, whose convolutions take float32 as TF32"
     synthetic = sum(any(SYNTHETIC_NOTE in note for note in one.notes) for one in plain)
     lines = [
-        "# Networks rewritten for inference beside the trained ones",
+        "# Networks rewritten for inference against the trained ones",
         "",
         f"Made by `make exactness`: {len(plain)} studies, {synthetic} of them phantoms, {refused} "
         f"more refused; weights {model.weights.name} ({model.weights_digest}), on "
-        f"{device}. Probabilities after calibration, set beside those of the networks "
+        f"{device}. Probabilities after calibration, compared with those of the networks "
         f"{PLAIN}; intervals are Wilson's, 95 %.",
         "",
         "| networks | change of a probability: largest | mean | studies beyond "
         f"{TOLERANCE} | other label | other prediction set |",
         "|---|---|---|---|---|---|",
     ]
-    for way, answers in list(found.items())[1:]:
+    for way, answers in list(by_way.items())[1:]:
         pairs = list(zip(plain, answers, strict=True))
         off = np.abs([_changes(one, other) for one, other in pairs])
         beyond = wilson(int((off.max(axis=1) > TOLERANCE).sum()), len(pairs))

@@ -64,22 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--weights", default="compact")
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        model = CovidCTNet.load(given.weights)
+        model = CovidCTNet.load(options.weights)
         if model.ood_detector is None:
             raise UsageError(
                 "expected weights with an out-of-distribution detector, got none. Train "
                 "the classifier on eight patients or more."
             )
-        found = [row for each in given.predictions for row in from_predictions(*_named(each))]
-        for each in given.groups:
+        scored = [row for each in options.predictions for row in from_predictions(*_named(each))]
+        for each in options.groups:
             name, folder = _named(each)
-            found += score(model, name, folder, dict(map(_part, given.parts)))
-        return render(found, model)
+            scored += score(model, name, folder, dict(map(_part, options.parts)))
+        return render(scored, model)
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
 def score(
@@ -121,10 +121,10 @@ def from_predictions(group: str, file: Path) -> list[Scored]:
         ]
 
 
-def render(found: Sequence[Scored], model: CovidCTNet) -> str:
+def render(scored: Sequence[Scored], model: CovidCTNet) -> str:
     """A row a group, in the order in which they came."""
     groups: dict[str, list[Scored]] = defaultdict(list)
-    for one in found:
+    for one in scored:
         groups[one.group].append(one)
     lines = [
         "# Scans out of distribution",

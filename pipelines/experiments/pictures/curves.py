@@ -1,4 +1,4 @@
-"""Learning curves of shipped weights, drawn from the tables beside them."""
+"""Learning curves of shipped weights, drawn from the tables next to them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def read_curves(folder: Path) -> dict[str, dict[str, Curve]]:
             rows = list(csv.DictReader(table))
         out[stage] = {}
         for name in ("train_loss", "val_loss"):
-            found = [(int(r["step"]), float(r[name])) for r in rows if r.get(name)]
-            steps, losses = np.array(found, dtype=float).reshape(-1, 2).T
+            points = [(int(r["step"]), float(r[name])) for r in rows if r.get(name)]
+            steps, losses = np.array(points, dtype=float).reshape(-1, 2).T
             out[stage][name] = (steps, _smoothed(losses) if name == "train_loss" else losses)
     return out
 
@@ -71,12 +71,12 @@ def _panel(drawing: Drawing, corner: Point, stage: str, lines: Mapping[str, Curv
         at = (left + wide * share, top + high + 18)
         drawing.text(at, f"{steps * share:.0f}", size=11)
     drawing.text((left + wide / 2, top + high + 38), f"steps of the {stage}", size=12, faint=True)
-    for name, colour, said in (("train_loss", TRAIN, "training"), ("val_loss", VAL, "validation")):
+    for name, colour, label in (("train_loss", TRAIN, "training"), ("val_loss", VAL, "validation")):
         x, y = lines[name]
         drawing.line([place(a, b) for a, b in zip(x, y, strict=True)], colour)
         row = top + 20 + 18 * (name == "val_loss")
         drawing.line([(left + wide - 120, row - 4), (left + wide - 96, row - 4)], colour)
-        drawing.text((left + wide - 90, row), said, size=12, anchor="start")
+        drawing.text((left + wide - 90, row), label, size=12, anchor="start")
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -35,16 +35,16 @@ class Stages:
 
     Attributes:
         label: Of the phantom.
-        given: The slice in [0, 1].
+        image: The slice in [0, 1].
         noisy: The same with the training noise on it.
-        denoised: What the denoiser makes of `given`.
+        denoised: What the denoiser makes of `image`.
         cleaned: What it makes of `noisy`.
         lungs: Their mask.
         width_hu: Of the window.
     """
 
     label: Label
-    given: np.ndarray
+    image: np.ndarray
     noisy: np.ndarray
     denoised: np.ndarray
     cleaned: np.ndarray
@@ -73,11 +73,11 @@ def show_phantoms(
         height = phantom.volume.affine @ [fullest_slice(phantom), 0, 0, 1]
         index = int(np.rint(np.linalg.solve(unit.affine, height)[0]))
         index = min(max(index, 0), len(unit.array) - 1)
-        given, lungs = np.array(unit.array[index]), mask[index]
-        noisy = _paint(given, lungs, recipe, NOISE_SEED + int(label))
-        denoised, cleaned = denoise_slices(denoiser, np.stack([given, noisy]))
+        image, lungs = np.array(unit.array[index]), mask[index]
+        noisy = _paint(image, lungs, recipe, NOISE_SEED + int(label))
+        denoised, cleaned = denoise_slices(denoiser, np.stack([image, noisy]))
         low, high = unit.scale_hu
-        out.append(Stages(label, given, noisy, denoised, cleaned, lungs, high - low))
+        out.append(Stages(label, image, noisy, denoised, cleaned, lungs, high - low))
     return out
 
 
@@ -91,14 +91,14 @@ def fullest_slice(phantom: Phantom) -> int:
 def trained_with(weights: CovidWeights) -> NoiseSettings:
     """The noise that a denoiser learned to take off, on every slice instead of a share of them."""
     config = weights.card.get("training", {}).get("denoiser", {}).get("config", {})
-    told = config.get("model", {}).get("noise", {})
+    noise = config.get("model", {}).get("noise", {})
     # Cards older than a setting were trained without what it adds.
-    older = {"lobes": 0.0} if told else {}
-    return NoiseSettings(**{**older, **told, "share": 1.0})
+    older = {"lobes": 0.0} if noise else {}
+    return NoiseSettings(**{**older, **noise, "share": 1.0})
 
 
-def _paint(given: np.ndarray, lungs: np.ndarray, recipe: NoiseSettings, seed: int) -> np.ndarray:
-    clean = torch.from_numpy(given)[None, None]
+def _paint(image: np.ndarray, lungs: np.ndarray, recipe: NoiseSettings, seed: int) -> np.ndarray:
+    clean = torch.from_numpy(image)[None, None]
     region = torch.from_numpy(lungs.astype(np.float32))[None, None]
     generator = torch.Generator().manual_seed(seed)
     noisy, _ = corrupt(clean, region, recipe, generator=generator)
@@ -139,9 +139,9 @@ def draw_stages(stages: Sequence[Stages]) -> bytes:
         _write(pen, (_MARGIN, top + h / 2 - 12), shown.label.title, 22, INK, anchor="lm")
         _write(pen, (_MARGIN, top + h / 2 + 14), "phantom", 18, FAINT, anchor="lm")
         planes = (
-            shown.given,
+            shown.image,
             shown.denoised,
-            shown.given - shown.denoised,
+            shown.image - shown.denoised,
             shown.noisy,
             shown.cleaned,
             shown.noisy - shown.cleaned,

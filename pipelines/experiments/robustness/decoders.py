@@ -44,7 +44,7 @@ def decoders() -> Mapping[tuple[str, str], Decode]:
     import libjpeg
     import openjpeg
 
-    found: dict[tuple[str, str], Decode] = {
+    by_name: dict[tuple[str, str], Decode] = {
         ("JPEG lossless", "pylibjpeg-libjpeg"): lambda stream: libjpeg.decode_pixel_data(
             stream, version=2, photometric_interpretation="MONOCHROME2"
         ),
@@ -56,8 +56,8 @@ def decoders() -> Mapping[tuple[str, str], Decode]:
     try:
         import imagecodecs
     except ImportError:
-        return found
-    return found | {
+        return by_name
+    return by_name | {
         ("JPEG lossless", "imagecodecs ljpeg"): imagecodecs.ljpeg_decode,
         ("JPEG lossless", "imagecodecs jpegsof3"): imagecodecs.jpegsof3_decode,
         ("JPEG-LS", "imagecodecs jpegls"): imagecodecs.jpegls_decode,
@@ -162,8 +162,8 @@ def crashes(folders: Sequence[str], trials: int) -> str:
                 for seed in range(trials):
                     request = {"folders": [*folders], "number": number, "library": library}
                     try:
-                        told, _ = child.ask({**request, "seed": seed})
-                        counts[told["how"]] += 1
+                        reply, _ = child.ask({**request, "seed": seed})
+                        counts[reply["how"]] += 1
                     except ChildError as error:
                         counts[error.code] += 1
             cells = " | ".join(str(counts[column]) for column in columns)
@@ -176,11 +176,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("scans", nargs="+", help="folders of compressed DICOM files")
     parser.add_argument("--trials", type=int, default=3000, help="damaged streams a library")
-    given = parser.parse_args()
-    folders = [str(Path(scan).resolve()) for scan in given.scans]
+    options = parser.parse_args()
+    folders = [str(Path(scan).resolve()) for scan in options.scans]
     sys.stdout.write(speed(folders) + "\n\n")
     sys.stdout.flush()
-    sys.stdout.write(crashes(folders, given.trials) + "\n")
+    sys.stdout.write(crashes(folders, options.trials) + "\n")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from tests.catalogue.steps import big_endian, compressed
 from tests.io import series
 from tests.io.series import Change
 
-__all__ = ["CHANGED", "WAYS", "judge", "tampered"]
+__all__ = ["CHANGED", "WAYS", "check_rewritten", "tampered"]
 
 CORNER_MM = 0.01
 TAMPERED = 64
@@ -184,7 +184,7 @@ def written(scan: Scan, way: Way, folder: Path) -> np.ndarray:
     return truth
 
 
-def judge(scan: Scan, way: Way) -> str:
+def check_rewritten(scan: Scan, way: Way) -> str:
     """``right``, ``wrong``, or the code of the refusal."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -223,7 +223,7 @@ def tampered(scan: Scan, seed: int, changed: str = "one slice") -> str:
         elif which[index]:
             ds.RescaleSlope = factor
 
-    return judge(scan, Way(change=change))
+    return check_rewritten(scan, Way(change=change))
 
 
 def scans(folders: Sequence[Path], slices: int) -> Iterator[Scan]:
@@ -248,26 +248,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", nargs="+", type=Path, help="folders of DICOM scans")
     parser.add_argument("--slices", type=int, default=48, help="of every scan, from its middle")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        found = list(scans(given.data, given.slices))
+        read_scans = list(scans(options.data, options.slices))
     except CovidCTNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     outcomes: dict[str, list[str]] = {}
     noticed: dict[str, list[str]] = {name: [] for name in CHANGED}
     with bar("rewritten") as progress:
-        for number, scan in enumerate(found, start=1):
+        for number, scan in enumerate(read_scans, start=1):
             for name, way in WAYS.items():
-                outcomes.setdefault(name, []).append(judge(scan, way))
-            progress(number, len(found))
+                outcomes.setdefault(name, []).append(check_rewritten(scan, way))
+            progress(number, len(read_scans))
     for name, row in noticed.items():
-        for seed in range(TAMPERED if found else 0):
-            row.append(tampered(found[seed % len(found)], seed, name))
+        for seed in range(TAMPERED if read_scans else 0):
+            row.append(tampered(read_scans[seed % len(read_scans)], seed, name))
     sys.stdout.write(table(outcomes, noticed))
     is_good = all(outcome == "right" for row in outcomes.values() for outcome in row)
     is_noticed = all("wrong" not in row for row in noticed.values())
-    return 0 if found and is_good and is_noticed else 1
+    return 0 if read_scans and is_good and is_noticed else 1
 
 
 def table(outcomes: dict[str, list[str]], noticed: dict[str, list[str]]) -> str:
@@ -282,8 +282,8 @@ def table(outcomes: dict[str, list[str]], noticed: dict[str, list[str]]) -> str:
     lines.append(f"| all | {total[0]} | {total[1]} | {total[2]} |")
     lines += ["", "| rescaling changed of | noticed | of | read wrongly |", "|---|---|---|---|"]
     for name, row in noticed.items():
-        told = sum(outcome not in ("right", "wrong") for outcome in row)
-        lines.append(f"| {name} | {told} | {len(row)} | {row.count('wrong')} |")
+        reported = sum(outcome not in ("right", "wrong") for outcome in row)
+        lines.append(f"| {name} | {reported} | {len(row)} | {row.count('wrong')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -80,34 +80,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--others", nargs="*", default=(), metavar="NAME=FOLDER")
     parser.add_argument("--scans", type=Path, nargs="*", default=())
     parser.add_argument("--output", type=Path, default=None)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        return "".join(f"{line}\n" for line in report(given))
+        return "".join(f"{line}\n" for line in report(options))
 
-    return tell(make, given.output)
+    return tell(make, options.output)
 
 
-def report(given: argparse.Namespace) -> Iterator[str]:
+def report(options: argparse.Namespace) -> Iterator[str]:
     """The page, line by line."""
-    within = read_images(given.folder, CLASSES, patients_unknown=True)
+    within = read_images(options.folder, CLASSES, patients_unknown=True)
     pictures = read_all(image.file for image in within)
     prints = [fingerprint(grey_8_bit(picture)) for picture in pictures]
     pairs = [copy[:2] for copy in find_copies(prints)]
     features = shortcut_features(pictures)
-    sets = {given.folder.name: prints}
+    sets = {options.folder.name: prints}
     across = None
-    if given.across:
-        across = read_images(given.across, CLASSES, patients_unknown=True)
+    if options.across:
+        across = read_images(options.across, CLASSES, patients_unknown=True)
         of_across = read_all(image.file for image in across)
-        sets[given.across.name] = [fingerprint(grey_8_bit(picture)) for picture in of_across]
-    for other in given.others:
+        sets[options.across.name] = [fingerprint(grey_8_bit(picture)) for picture in of_across]
+    for other in options.others:
         name, _, folder = other.partition("=")
         files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
         sets[name] = [fingerprint(grey_8_bit(picture)) for picture in read_all(files)]
     yield "## Copies of slices"
     yield ""
-    yield from copies_table([grey_8_bit(picture) for picture in pictures[::5]], given.scans)
+    yield from copies_table([grey_8_bit(picture) for picture in pictures[::5]], options.scans)
     yield ""
     yield "## Copies within and between sets"
     yield ""
@@ -115,7 +115,7 @@ def report(given: argparse.Namespace) -> Iterator[str]:
     yield ""
     yield "## The shortcut baseline"
     yield ""
-    yield from baseline_table(given, within, features, pairs, across, of_across if across else [])
+    yield from baseline_table(options, within, features, pairs, across, of_across if across else [])
 
 
 def read_all(files: Iterable[Path]) -> list[Picture]:
@@ -165,9 +165,9 @@ def apart(one: Fingerprint, other: Fingerprint) -> float:
 
 def row(name: str, distances: Iterable[float]) -> str:
     """One line of the table of copies."""
-    found = np.array(list(distances))
-    cells = " | ".join(f"{value:.3f}" for value in np.quantile(found, [0, 0.01, 0.5, 0.99, 1]))
-    return f"| {name} | {len(found)} | {cells} | {(found <= COPY_DISTANCE).mean():.1%} |"
+    values = np.array(list(distances))
+    cells = " | ".join(f"{value:.3f}" for value in np.quantile(values, [0, 0.01, 0.5, 0.99, 1]))
+    return f"| {name} | {len(values)} | {cells} | {(values <= COPY_DISTANCE).mean():.1%} |"
 
 
 def sets_table(sets: Mapping[str, Sequence[Fingerprint]]) -> Iterator[str]:
@@ -186,7 +186,7 @@ def sets_table(sets: Mapping[str, Sequence[Fingerprint]]) -> Iterator[str]:
 
 
 def baseline_table(
-    given: argparse.Namespace,
+    options: argparse.Namespace,
     within: Images,
     features: np.ndarray,
     pairs: Sequence[tuple[int, int]],
@@ -202,12 +202,12 @@ def baseline_table(
     for seed in range(SEEDS):
         folds = make_folds(within.labels, groups, FOLDS, seed=seed)
         scores = shortcut_scores(features, within, folds).positive
-        found = slice_figures(within, scores, 0.5, rng)
-        areas.append(found.figures["auc"].value)
+        figures = slice_figures(within, scores, 0.5, rng)
+        areas.append(figures.figures["auc"].value)
         if first is None:
-            first, of_first = found, scores
+            first, of_first = figures, scores
     assert first is not None
-    name, mean = given.folder.name, np.mean(areas)
+    name, mean = options.folder.name, np.mean(areas)
     yield (
         "One logistic regression on size, brightness, border and format of the pictures. "
         "Intervals are 95 %, over whole sources; where these are unknown, as if each slice were of "
@@ -218,22 +218,25 @@ def baseline_table(
     yield ""
     yield "| pictures | slices | sources | AUC |"
     yield "|---|---|---|---|"
-    yield line(f"{given.folder.name}, {FOLDS} folds by source", within, of_first, first)
+    yield line(f"{options.folder.name}, {FOLDS} folds by source", within, of_first, first)
     if across is not None:
         model = fit_shortcut(features, within.labels)
         scores = model.predict_proba(shortcut_features(of_across))[:, 1]
-        found = slice_figures(across, scores, 0.5, rng)
+        figures = slice_figures(across, scores, 0.5, rng)
         yield line(
-            f"{given.across.name}, fitted on all of {given.folder.name}", across, scores, found
+            f"{options.across.name}, fitted on all of {options.folder.name}",
+            across,
+            scores,
+            figures,
         )
 
 
-def line(name: str, images: Images, scores: np.ndarray, found: SliceFigures) -> str:
+def line(name: str, images: Images, scores: np.ndarray, figures: SliceFigures) -> str:
     """One line of the table of the baseline."""
-    if found.groups is not None:
-        return f"| {name} | {found.slices} | {found.groups} | {found.figures['auc']} |"
+    if figures.groups is not None:
+        return f"| {name} | {figures.slices} | {figures.groups} | {figures.figures['auc']} |"
     alone = auc_interval(images.positive, scores)
-    return f"| {name} | {found.slices} | unknown | {alone}, too narrow |"
+    return f"| {name} | {figures.slices} | unknown | {alone}, too narrow |"
 
 
 if __name__ == "__main__":

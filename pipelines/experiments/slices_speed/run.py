@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     lines = ["| network | size | way | median, times ours | difference |", "|---|---|---|---|---|"]
     for name, size, make in (
         ("ResNet-50", 448, partial(classifiers, "resnet50")),
@@ -75,11 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
         ("U-Net, EfficientNet-Lite0", 224, partial(u_nets, "efficientnet_lite0")),
     ):
         ways = make()
-        pictures = torch.rand(given.batch, 1, size, size)
+        pictures = torch.rand(options.batch, 1, size, size)
         exact = ways.get("ours, as trained", ways.get("smp"))
         assert exact is not None
         expected = exact(pictures)
-        rows = by_turns(name, {k: partial(w, pictures) for k, w in ways.items()}, given.repeats)
+        rows = by_turns(name, {k: partial(w, pictures) for k, w in ways.items()}, options.repeats)
         ours = statistics.median(rows[0].seconds)
         for row in rows:
             difference = ""

@@ -1,10 +1,10 @@
-"""Other ways to run the denoiser on a CPU, beside ours: is one of them worth a dependency?
+"""Other ways to run the denoiser on a CPU, next to ours: is one of them worth a dependency?
 
     pip install openvino onnx onnxruntime
     python -m pipelines.experiments.trials.run --weights compact
 
 Every way that its package or a compiler lacks for says so and the others go on. How far a way's
-slices lie from the trained network in float32 stands beside its time.
+slices lie from the trained network in float32 stands next to its time.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--matrix", type=int, default=512)
     parser.add_argument("--into", default="", help="a page whose marks the table goes between")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
     def make() -> str:
-        page = Path(given.into) if given.into else None
+        page = Path(options.into) if options.into else None
         if page:
             around_marks(page)  # now, and not when everything has been timed
-        text = trials(given.weights, given.repeats, given.matrix)
+        text = trials(options.weights, options.repeats, options.matrix)
         if page:
             put_into(page, text)
         return f"{text}\n"

@@ -107,12 +107,12 @@ def test_the_network_is_left_as_it_was(network, scan):
 
 
 def test_it_works_where_the_caller_records_nothing(network, scan):
-    wanted = grad_cam(network, scan, CHEST_CT.COVID19, level=3)
+    heatmap = grad_cam(network, scan, CHEST_CT.COVID19, level=3)
     with torch.no_grad():
-        np.testing.assert_array_equal(grad_cam(network, scan, CHEST_CT.COVID19, level=3), wanted)
+        np.testing.assert_array_equal(grad_cam(network, scan, CHEST_CT.COVID19, level=3), heatmap)
     with torch.inference_mode():
         np.testing.assert_array_equal(
-            grad_cam(network, scan * 1, CHEST_CT.COVID19, level=3), wanted
+            grad_cam(network, scan * 1, CHEST_CT.COVID19, level=3), heatmap
         )
         assert torch.is_inference_mode_enabled()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from covidctnet.commands import COMMANDS
 from covidctnet.commands.parser import run_command
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.systems.covidctnet.keras_file import read_keras
 from covidctnet.systems.covidctnet.keras_import import import_weights
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
@@ -39,10 +41,20 @@ def preset(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.fixture
-def files(tmp_path):
+# Every reading starts a process; what is read is not changed.
+_read_once = cache(read_keras)
+
+
+@pytest.fixture(autouse=True)
+def each_file_is_read_once(monkeypatch):
+    monkeypatch.setattr("covidctnet.systems.covidctnet.keras_import.read_keras", _read_once)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keras")
     networks = a_denoiser(), scrambled(CNN3D(50, 128, base=1, dense=4))
-    paths = [tmp_path / "bcdu.h5", tmp_path / "cnn.hdf5"]
+    paths = [folder / "bcdu.h5", folder / "cnn.hdf5"]
     for path, network in zip(paths, networks, strict=True):
         write_legacy(path, named(network))
     return *networks, *paths

@@ -71,11 +71,11 @@ def test_boxes_of_lesion_have_their_millilitres_in_their_regions():
     array[4:9, 20:30, 20:30] = 0.3  # right, lower: 500 voxels
     array[17:19, 20:30, 20:40] = 0.3  # right, middle: 400
     array[30:34, 20:24, 70:75] = 0.3  # left, upper: 80
-    found = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
+    notes_by_name = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
     voxel_ml = math.prod(SPACING) / 1000
     wanted = {("right", "lower"): 500, ("right", "middle"): 400, ("left", "upper"): 80}
     rows, columns = (n - 2 * rim for n, rim in zip((40, 35), RIM_VOXELS, strict=True))
-    for name, region in found.items():
+    for name, region in notes_by_name.items():
         assert region.lesion_ml == pytest.approx(wanted.get(name, 0) * voxel_ml)
         assert region.lung_ml == pytest.approx(10 * rows * columns * voxel_ml)
 
@@ -84,9 +84,9 @@ def test_thirds_are_of_each_lung_s_own_height():
     array = np.zeros((40, 60, 110))
     # The same slices are in the right lung's upper third and in the left one's middle.
     array[23:26, 20:30] = 0.3
-    found = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
-    assert [third for third in THIRDS if found["right", third].lesion_ml] == ["upper"]
-    assert [third for third in THIRDS if found["left", third].lesion_ml] == ["middle"]
+    notes_by_name = by_name(lesion_volume(a_residual(array), two_lungs(), threshold=0.2))
+    assert [third for third in THIRDS if notes_by_name["right", third].lesion_ml] == ["upper"]
+    assert [third for third in THIRDS if notes_by_name["left", third].lesion_ml] == ["middle"]
 
 
 @pytest.mark.parametrize("touching", [False, True], ids=["apart", "touching"])
@@ -109,9 +109,11 @@ def test_a_mirrored_patient_swaps_right_and_left(touching):
 def test_one_connected_piece_is_split_in_its_middle():
     lungs = np.zeros((40, 60, 110), dtype=bool)
     lungs[5:35, 10:50, 20:80] = True
-    found = by_name(lesion_volume(a_residual(np.zeros(lungs.shape)), lungs, threshold=0.1))
+    notes_by_name = by_name(lesion_volume(a_residual(np.zeros(lungs.shape)), lungs, threshold=0.1))
     for third in THIRDS:
-        assert found["right", third].lung_ml == pytest.approx(found["left", third].lung_ml)
+        assert notes_by_name["right", third].lung_ml == pytest.approx(
+            notes_by_name["left", third].lung_ml
+        )
 
 
 def test_no_voxel_is_lost_between_the_regions():
@@ -155,9 +157,9 @@ def test_the_rim_has_the_same_millimetres_on_every_grid(spacing):
     lungs[1:4, 10:30, 5:35] = True
     inner = inner_lungs(lungs, spacing)
     rows, columns = (int(RIM_MM / mm) for mm in spacing[1:])
-    wanted = np.zeros_like(lungs)
-    wanted[1:4, 10 + rows : 30 - rows, 5 + columns : 35 - columns] = True
-    np.testing.assert_array_equal(inner, wanted)
+    mask = np.zeros_like(lungs)
+    mask[1:4, 10 + rows : 30 - rows, 5 + columns : 35 - columns] = True
+    np.testing.assert_array_equal(inner, mask)
 
 
 @pytest.mark.parametrize("spacing", [(6.0, 1.5, 1.5), (6.0, 0.7, 0.9), (6.0, 3.0, 1.2)])

@@ -157,9 +157,9 @@ def test_what_is_no_chest_is_refused(model):
 @pytest.mark.parametrize("hu", [-1000, 0])
 def test_a_scan_of_nothing_is_refused(model, hu):
     empty = a_volume(array=np.full((30, 50, 60), hu, dtype=np.int16), spacing=(5.0, 5.0, 5.0))
-    with pytest.raises(StudyError, match="NOT_CHEST") as told:
+    with pytest.raises(StudyError, match="NOT_CHEST") as error:
         model(empty)
-    assert told.value.study == empty.source.study
+    assert error.value.study == empty.source.study
 
 
 def test_the_answer_carries_the_readers_flags_and_those_of_the_gate(model, chest):

@@ -26,7 +26,7 @@ SMALLEST_SHARE = 1e-3
 def lung_shares(x: Tensor) -> Tensor:
     """How much of the lungs exceeds each of a few values, for every channel.
 
-    The lungs are the places that are not 0, without those beside a 0 in their own slice: the
+    The lungs are the places that are not 0, without those next to a 0 in their own slice: the
     rim holds parts of the chest wall, and slices lie too far apart for more.
 
     Args:
@@ -55,7 +55,7 @@ class CNN3D(nn.Module):
         classes: Labels told apart.
         dense: Units of the hidden dense layer.
         dropout: Before the last layer.
-        channels: Of the input: the residual, or more beside it.
+        channels: Of the input: the residual, or more besides it.
         shares: Whether one linear layer more scores `lung_shares` of the input; its scores are
             added. Not in the paper. For inputs that are 0 outside the lungs.
 

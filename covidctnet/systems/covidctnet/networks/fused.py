@@ -47,8 +47,8 @@ class FusedBCDUNet(nn.Module):
         # first convolutions lose moves the answer three times as far as all that follows.
         self.encoder1, self.entry2 = trained.encoder1, trained.encoder2[:2]
         self.head = trained.head
-        for kept in (self.encoder1, self.entry2, self.head):
-            kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        for layer in (self.encoder1, self.entry2, self.head):
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
 
     def forward(self, x: Tensor) -> Tensor:
         """As `BCDUNet.forward` in evaluation mode, in float32."""
@@ -109,9 +109,9 @@ class _FusedPair(nn.Module):
         assert trained.input.bias is not None
         bias = trained.input.bias * scale
         # A zero state needs no forget gate.
-        kept = torch.arange(4 * hidden).view(4, hidden)[[0, 2, 3]].flatten()
+        rows = torch.arange(4 * hidden).view(4, hidden)[[0, 2, 3]].flatten()
         both = torch.cat([weight, recurrent], dim=1)
-        self.first = _convolution(weight[kept], bias[kept])
+        self.first = _convolution(weight[rows], bias[rows])
         self.second = _convolution(both, bias)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

@@ -60,15 +60,15 @@ def distances(detector, features):
 
 def test_what_was_fitted_stands_in_the_card_and_answers(data, tmp_path):
     classifier = data.weights.classifier()
-    beside = calibrate(classifier, data)
+    fitted = calibrate(classifier, data)
     # Five validation patients and more: everything can be fitted but where the split is small.
-    assert {"calibration", "lesion_volume"} <= beside.card.keys()
+    assert {"calibration", "lesion_volume"} <= fitted.card.keys()
     card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
-    card |= beside.card
-    card["architecture"] = {**ARCHITECTURE, **beside.architecture}
+    card |= fitted.card
+    card["architecture"] = {**ARCHITECTURE, **fitted.architecture}
     networks = {"denoiser": data.weights.denoiser(), "classifier": classifier}
-    made = save_weights(tmp_path / "made", {**networks, **beside.networks}, card=card)
-    assert made.calibration.to_card() == beside.card["calibration"]
+    made = save_weights(tmp_path / "made", {**networks, **fitted.networks}, card=card)
+    assert made.calibration.to_card() == fitted.card["calibration"]
     assert made.digest != data.weights.digest
     model = CovidCTNet(made, device="cpu")
     prediction = model(data.work.studies("val")[0].volume())
@@ -88,16 +88,16 @@ def test_inference_sees_what_was_calibrated_on(data):
 def test_enough_patients_get_a_detector_that_answers_for_scans_in_hu(tmp_path):
     work = fill(tmp_path / "work", patients=dict.fromkeys(CHEST_CT, 40))
     data = residuals(work)
-    beside = calibrate(data.weights.classifier(), data)
+    fitted = calibrate(data.weights.classifier(), data)
     card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
-    card |= beside.card | {"architecture": {**ARCHITECTURE, **beside.architecture}}
+    card |= fitted.card | {"architecture": {**ARCHITECTURE, **fitted.architecture}}
     networks = {"denoiser": data.weights.denoiser(), "classifier": data.weights.classifier()}
-    made = save_weights(tmp_path / "made", {**networks, **beside.networks}, card=card)
+    made = save_weights(tmp_path / "made", {**networks, **fitted.networks}, card=card)
     model = CovidCTNet(made, device="cpu")
     val = data.work.studies("val")
     assert made.card["out_of_distribution"]["scans"] == len(val) >= 8
     found = [model.score_appearance(study.volume(), study.lungs) for study in val]
-    expected = distances(beside.networks["out_of_distribution"], appearances(data, "val").features)
+    expected = distances(fitted.networks["out_of_distribution"], appearances(data, "val").features)
     assert [one.score * made.ood_limit for one in found] == pytest.approx(expected.tolist())
     assert max(one.score for one in found) < 1.5
     study = val[0]

@@ -256,7 +256,7 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     assert card["calibration"]["sets"]["n"] == len(SITES)
     assert card["calibration"]["examples"] == len(SITES) * len(CHEST_CT) * SETTINGS["examples"]
     assert card["lesion_volume"]["patients"] == len(SITES)
-    assert "real lungs with painted lesions" in weights.seen
+    assert "real lungs with painted lesions" in weights.trained_on
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
     model = CovidCTNet(weights, device="cpu", precision="32")
     study = found.studies[next(s for s in found.studies if found._is_host(s))]

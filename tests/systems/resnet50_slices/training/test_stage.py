@@ -52,7 +52,7 @@ def test_two_steps_write_weights_with_settings_and_patients(trained):
 
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(little_work):
-    more = ["--keep=last", "--trainer.max_epochs=2", "--trainer.limit_train_batches=1"]
+    more = ["--checkpoint=last", "--trainer.max_epochs=2", "--trainer.limit_train_batches=1"]
     assert train(little_work, *more) == 0
     card = load_weights(little_work / "weights").card
     assert card["metrics"]["classifier"]["epoch"] == 1
