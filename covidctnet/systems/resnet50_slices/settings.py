@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.sampling import lung_range
 from covidctnet.slicewise.window import Window, hu_to_8_bit
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
@@ -55,12 +56,7 @@ class SliceSettings:
         Raises:
             UsageError: If they are none.
         """
-        try:
-            return cls(**entry)
-        except TypeError as error:
-            raise UsageError(
-                f"expected {', '.join(asdict(cls()))} as settings, {error!s:.200}"
-            ) from None
+        return read_settings(cls, entry)
 
     def slice(self, hu: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
         """One slice of a scan as the network sees it.

@@ -27,7 +27,7 @@ from covidctnet.systems.deeptek_unet.rule import SliceRule
 from covidctnet.systems.deeptek_unet.settings import MaskSettings, square
 from covidctnet.systems.deeptek_unet.transfer import divide_stages, read_plan
 from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.training.order import Drawn, EpochOrder, in_turn
+from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
 from covidctnet.training.work import WorkFolder
 
 __all__ = ["MaskData", "MaskSlices"]
@@ -138,12 +138,14 @@ class MaskData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Pair]:
         """All training slices, in an order that depends on seed and epoch."""
         slices = MaskSlices(self.sides["train"], self.settings.size)
-        return self._loader(slices, EpochOrder(len(slices), self.seed))
+        order = EpochOrder(len(slices), self.seed)
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """Every slice of the validation patients."""
         slices = MaskSlices(self.sides["val"], self.settings.size)
-        return self._loader(slices, in_turn(len(slices)))
+        order = in_turn(len(slices))
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers)
 
     def _drawn(self) -> dict[str, Callable[[tuple[int, int]], np.ndarray]]:
         found = read_via(Path(self.outlines))
@@ -170,16 +172,6 @@ class MaskData(pl.LightningDataModule):
         table = tables[self.stage]
         placed = (replace(image, split=sides[str(image.patient)]) for image in table)
         return replace(table, images=tuple(placed))
-
-    def _loader(self, slices: MaskSlices, order: EpochOrder | list[Drawn]) -> DataLoader[Pair]:
-        return DataLoader(
-            slices,
-            batch_size=self.batch_size,
-            sampler=order,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
 
 
 class MaskSlices(Dataset[Pair]):

@@ -20,7 +20,7 @@ from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
 from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.training.order import Drawn, EpochOrder, in_turn
+from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
 from covidctnet.training.work import WorkFolder
 
 __all__ = ["LabelledSlices", "SliceData"]
@@ -111,31 +111,20 @@ class SliceData(pl.LightningDataModule):
                 f"expected at least {self.batch_size} slices for a batch, got {len(slices)}. "
                 "Choose a smaller --data.batch_size or more --data.slices."
             )
-        return self._loader(slices, EpochOrder(len(slices), self.seed), drop_last=True)
+        order = EpochOrder(len(slices), self.seed)
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """Every slice of the validation patients."""
         slices = self.slices_of("val")
-        return self._loader(slices, in_turn(len(slices)), drop_last=False)
+        order = in_turn(len(slices))
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers)
 
     def slices_of(self, split: str) -> LabelledSlices:
         """The slices of a split, with their classes."""
         if self.images:
             return LabelledSlices.of_images(self.sides[split], self.settings)
         return LabelledSlices.of_scans(self.work.studies(split), self.settings)
-
-    def _loader(
-        self, slices: LabelledSlices, order: EpochOrder | list[Drawn], *, drop_last: bool
-    ) -> DataLoader[Pair]:
-        return DataLoader(
-            slices,
-            batch_size=self.batch_size,
-            sampler=order,
-            drop_last=drop_last,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
 
 
 Where = tuple[float, float]
