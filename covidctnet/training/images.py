@@ -38,12 +38,15 @@ class StoredImage:
         file: Its grey values, uint8 (row, column), in NumPy's format.
         mask: Its numbers of findings in the same format, or None.
         print: To find its copies.
+        scan: What a card calls the scan that it is a slice of (`covidctnet.volume.Source.mark`);
+            empty for a picture.
     """
 
     image: LabelledImage
     file: Path
     mask: Path | None
     print: Fingerprint
+    scan: str = ""
 
     @property
     def mark(self) -> str:
@@ -233,6 +236,7 @@ def describe_images(
         "pictures_by_class": dict(sorted(Counter(one.image.label.title for one in taught).items())),
         "patients": None if None in patients else len(known),
         "studies_by_kind": {kind: len(taught)},
-        "seen": " ".join(sorted({one.mark for one in taught})),
+        # A slice of a scan is known again by its scan.
+        "seen": " ".join(sorted({one.scan or one.mark for one in taught})),
         **({"attribution": attribution} if attribution else {}),
     }
