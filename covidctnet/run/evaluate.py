@@ -220,6 +220,7 @@ def write_evaluation(
         provenance=provenance_of(info),
         caveat=info.caveat,
         seen=info.seen,
+        published=info.published,
         made_elsewhere=not info.card,
     )
     write_whole(output / "index.html", page)

@@ -18,6 +18,7 @@ from covidctnet.contract import PredictorInfo, RunSettings
 from covidctnet.devices import DTYPES, pick_device, pick_precision
 from covidctnet.errors import UsageError
 from covidctnet.evidence import Evidence, Keep
+from covidctnet.registry import find_system
 from covidctnet.results import Prediction
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights
@@ -132,7 +133,8 @@ class SlicesPredictor(ABC):
     def info(self) -> PredictorInfo:
         """What this predictor is."""
         told = self.weights.provenance(self.device, self.precision)
-        return PredictorInfo.of(self.weights, told)
+        published = find_system(self.weights.card["system"]).published
+        return PredictorInfo.of(self.weights, told, published=published)
 
     def prepare(self, scan: Volume | StoredStudy, /) -> PreparedSlices:
         """Slices of the lungs, as the network sees them.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from covidctnet.classes import Classes
 from covidctnet.contract import Predictor, RunSettings, Stage, System
 from covidctnet.errors import UsageError, WeightsError
+from covidctnet.published import PublishedFigures
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,7 @@ def slice_system(
     build: Callable[[Mapping[str, Any]], nn.Module],
     predictor: Callable[[], type[SlicesPredictor]],
     stage: Stage,
+    published: tuple[PublishedFigures, ...] = (),
 ) -> System:
     """A system with one network, whose settings decide how a slice becomes its input.
 
@@ -41,6 +43,7 @@ def slice_system(
         predictor: Gives the type of its predictor; called when weights are loaded, as it imports
             torch.
         stage: That trains the network.
+        published: What its paper reports.
     """
 
     def check(label: str, card: Mapping[str, Any]) -> None:
@@ -72,6 +75,7 @@ def slice_system(
         weights=_weights,
         load=load,
         stages=(stage,),
+        published=published,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from covidctnet.contract import Stage
 from covidctnet.slice_systems.system import slice_system
 from covidctnet.systems.deeptek_unet.classes import CLASSES
+from covidctnet.systems.deeptek_unet.published import PUBLISHED
 from covidctnet.systems.deeptek_unet.settings import MaskSettings
 
 if TYPE_CHECKING:
@@ -46,4 +47,5 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("segmenter", "a U-Net that draws lesions in slices", _segmenter),
+    published=PUBLISHED,
 )

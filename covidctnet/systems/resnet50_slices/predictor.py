@@ -53,12 +53,21 @@ class SlicePredictor(SlicesPredictor):
         return self.settings.slice(hu)
 
     def answer(self, prepared: PreparedSlices, keep: Keep) -> SliceAnswer:
-        """The mean over the slices; heat maps of those that speak most for Covid-19, or of all."""
+        """The mean over the slices, against the balanced threshold of the card.
+
+        Heat maps are of the slices that speak most for Covid-19, or of all.
+        """
         scores = self.scores(prepared.pictures)  # (slice, class)
         classes = self.weights.classes
-        probabilities = dict(zip(classes, scores.mean(axis=0).tolist(), strict=True))
         evidence = self._evidence(prepared, scores[:, int(classes.target)], keep)
-        return SliceAnswer(probabilities, evidence)
+        means = dict(zip(classes, scores.mean(axis=0).tolist(), strict=True))
+        if (points := self.settings.points) is None:
+            return SliceAnswer(means, evidence)
+        mean, normal = means[classes.target], classes.normal_label
+        shown = points.decided(mean)
+        note = f"mean over {len(scores)} slices {mean:.3g}; "
+        note += points.in_words(mean, classes.target.title, normal.title)
+        return SliceAnswer({normal: 1 - shown, classes.target: shown}, evidence, (note,))
 
     def _evidence(
         self, prepared: PreparedSlices, scores: np.ndarray, keep: Keep

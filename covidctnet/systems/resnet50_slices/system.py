@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from covidctnet.contract import Stage
 from covidctnet.slice_systems.system import slice_system
 from covidctnet.systems.resnet50_slices.classes import CLASSES
+from covidctnet.systems.resnet50_slices.published import PUBLISHED
 from covidctnet.systems.resnet50_slices.settings import SliceSettings
 
 if TYPE_CHECKING:
@@ -46,4 +47,5 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("classifier", "a ResNet-50 that reads slices one by one", _classifier),
+    published=PUBLISHED,
 )

@@ -44,6 +44,7 @@ class SliceData(pl.LightningDataModule):
         slices: Of a scan, evenly spaced over the lungs.
         level: Middle of the window for HU.
         width: Of that window.
+        lungs_blacked_out: A control: nothing of the lungs is left in any slice.
         batch_size: Slices a step; slices that do not fill a batch are left out in training.
         workers: Loader processes.
         seed: Of the order.
@@ -60,6 +61,7 @@ class SliceData(pl.LightningDataModule):
         slices: int = 16,
         level: float = -600.0,
         width: float = 1500.0,
+        lungs_blacked_out: bool = False,
         batch_size: int = 32,
         workers: int = 0,
         seed: int = 0,
@@ -72,7 +74,7 @@ class SliceData(pl.LightningDataModule):
             )
         self.work = WorkFolder(work)
         self.images, self.patients_unknown, self.division = images, patients_unknown, division
-        self.settings = SliceSettings(size, fit, level, width, slices)
+        self.settings = SliceSettings(size, fit, level, width, slices, lungs_blacked_out)
         self.batch_size, self.seed = batch_size, seed
         # A preset made for a large machine must run on a small one.
         self.workers = min(workers, os.cpu_count() or 1)
@@ -136,12 +138,16 @@ class LabelledSlices(Dataset[Pair]):
     Args:
         slices: For each, what makes its picture (size, size) from the place of the crop.
         labels: Class of each.
+        patients: Whose each is; None where that is unknown.
     """
 
     def __init__(
-        self, slices: Sequence[Callable[[Where], np.ndarray]], labels: Sequence[int]
+        self,
+        slices: Sequence[Callable[[Where], np.ndarray]],
+        labels: Sequence[int],
+        patients: Sequence[str | None],
     ) -> None:
-        self.slices, self.labels = slices, labels
+        self.slices, self.labels, self.patients = slices, labels, patients
 
     @classmethod
     def of_scans(cls, studies: Sequence[StoredStudy], settings: SliceSettings) -> LabelledSlices:
@@ -156,6 +162,7 @@ class LabelledSlices(Dataset[Pair]):
         """
         slices: list[Callable[[Where], np.ndarray]] = []
         labels: list[int] = []
+        patients: list[str | None] = []
         for study in studies:
             if study.lungs is None or study.label is None:
                 raise UsageError(
@@ -165,13 +172,15 @@ class LabelledSlices(Dataset[Pair]):
             for place in lung_slices(study.lungs.sum(axis=(1, 2)), settings.slices):
                 slices.append(partial(_of_scan, study, place, settings))
                 labels.append(int(label))
-        return cls(slices, labels)
+                patients.append(study.patient or study.id)
+        return cls(slices, labels, patients)
 
     @classmethod
     def of_images(cls, images: Sequence[StoredImage], settings: SliceSettings) -> LabelledSlices:
         """Stored pictures."""
         slices = [partial(_of_image, image, settings) for image in images]
-        return cls(slices, [int(image.image.label) for image in images])
+        labels = [int(image.image.label) for image in images]
+        return cls(slices, labels, [image.image.patient for image in images])
 
     def __len__(self) -> int:
         return len(self.slices)
