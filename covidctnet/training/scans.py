@@ -1,13 +1,14 @@
-"""Slices of scans with drawn lesions for training: read once, kept as arrays like pictures.
+"""Slices of scans for training: read once, kept as arrays like pictures, with drawn lesions.
 
-A labelled archive (see `covidctnet.cohort.archive`) with a mask of the lesions of each scan that is
-not normal becomes the same small files that `covidctnet.training.images` makes of pictures.
+A labelled archive (see `covidctnet.cohort.archive`) becomes the same small files that
+`covidctnet.training.images` makes of pictures. Where masks are asked for, it has to name one for
+each scan that is not normal.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from covidctnet.io.child import ReadingChild
 from covidctnet.io.lesions import lesion_truth
 from covidctnet.progress import track
 from covidctnet.slicewise.leak import fingerprint
-from covidctnet.slicewise.sampling import Sampling
 from covidctnet.slicewise.table import Images, LabelledImage, PatientImages
 from covidctnet.slicewise.window import LUNG_WINDOW, Window, hu_to_8_bit
 from covidctnet.training.images import StoredImage
@@ -34,7 +34,11 @@ __all__ = ["StoredSlices", "store_scans"]
 _LOG = logging.getLogger(__name__)
 
 # What masks call the kinds of lesion that are told apart, for so many kinds.
-_KINDS = {1: ((GROUND_GLASS, CONSOLIDATION),), 2: ((GROUND_GLASS,), (CONSOLIDATION,))}
+_KINDS: Mapping[int, tuple[tuple[int, ...], ...]] = {
+    0: (),
+    1: ((GROUND_GLASS, CONSOLIDATION),),
+    2: ((GROUND_GLASS,), (CONSOLIDATION,)),
+}
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,11 @@ def store_scans(
     folder: Path,
     classes: Classes,
     *,
+    choose: Callable[[np.ndarray], Sequence[int]],
     kinds: int = 1,
-    sampling: Sampling = Sampling(),  # noqa: B008  (frozen)
     window: Window = LUNG_WINDOW,
 ) -> StoredSlices:
-    """Read scans in a child process and keep slices of their lungs with the drawn lesions.
+    """Read scans in a child process and keep slices of them, with the drawn lesions.
 
     A scan that cannot be read, or shows no lungs, is left out and named in the log.
 
@@ -69,8 +73,10 @@ def store_scans(
         cohort: A normal scan without a mask has no lesion.
         folder: Receives the files; those that are there are replaced.
         classes: That the labels become.
-        kinds: Of lesion: 1 for all of them, 2 for ground glass and consolidation.
-        sampling: Which slices of the lungs.
+        choose: Gives the places of the slices, rising, from the area of lung in each: as the
+            predictor of the system chooses them.
+        kinds: Of lesion: 1 for all of them, 2 for ground glass and consolidation; 0 leaves masks
+            out.
         window: Of the grey values.
 
     Raises:
@@ -83,7 +89,7 @@ def store_scans(
             "expected one kind of lesion, or two (ground glass and consolidation) in masks of "
             f"scans, got {kinds}. Give --data.kinds 1 or 2."
         )
-    if without := [entry.study.id for entry in cohort if _lacks_mask(entry)]:
+    if without := [entry.study.id for entry in cohort if kinds and _lacks_mask(entry)]:
         raise CohortError(
             "expected a mask of the lesions of every scan that is not normal, got none for "
             f"{len(without)} of {len(cohort)} scans, such as study {without[0]}. Name the masks in "
@@ -97,9 +103,7 @@ def store_scans(
             study = entry.study.id
             try:
                 volume = read(entry.study)
-                areas = lung_mask(volume).sum(axis=(1, 2))
-                z_mm = np.arange(len(areas)) * volume.spacing[0]
-                places = sampling(z_mm.tolist(), areas.tolist())
+                places = choose(lung_mask(volume).sum(axis=(1, 2)))
             except StudyError as error:
                 _LOG.warning("study %s is left out: %s %s", study, error.code, error.message)
                 continue
@@ -121,7 +125,7 @@ def _lacks_mask(entry: CohortStudy) -> bool:
 def _kept(
     entry: CohortStudy,
     volume: Volume,
-    places: np.ndarray,
+    places: Sequence[int],
     folder: Path,
     classes: Classes,
     kinds: int,
@@ -130,7 +134,7 @@ def _kept(
     """The slices of one scan, as files."""
     study = entry.study.id
     codes = np.zeros(volume.shape, np.uint8)
-    if entry.lesions is not None:
+    if kinds and entry.lesions is not None:
         try:
             for number, of_kind in enumerate(_KINDS[kinds], start=1):
                 codes[lesion_truth(entry.lesions, volume, codes=of_kind)] = number
@@ -138,11 +142,13 @@ def _kept(
             raise CohortError(f"study {study}: {error}") from None
     label = classes.parse(entry.label.title)
     out = []
-    for place in places.tolist():
+    for place in places:
         grey = hu_to_8_bit(volume.array[place], window)
-        file, mask = (folder / f"{study}-{place:04d}{end}" for end in (".npy", ".mask.npy"))
+        file, mask = folder / f"{study}-{place:04d}.npy", None
         np.save(file, grey, allow_pickle=False)
-        np.save(mask, codes[place], allow_pickle=False)
+        if kinds:
+            mask = file.with_suffix(".mask.npy")
+            np.save(mask, codes[place], allow_pickle=False)
         image = LabelledImage(
             file,
             label,

@@ -9,7 +9,7 @@ import pytest
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError
 from covidctnet.io import read_study
-from covidctnet.slicewise.sampling import Sampling
+from covidctnet.slicewise.sampling import lung_range
 from covidctnet.slicewise.window import hu_to_8_bit
 from covidctnet.systems.deeptek_unet.classes import CLASSES
 from covidctnet.training.images import describe_images
@@ -57,9 +57,19 @@ def archive(root, patients=2, *, masks=True):
     return root
 
 
+def store(cohort, folder, every=1, **how):
+    """Every so many-th slice with lung."""
+
+    def choose(areas):
+        first, last = lung_range(areas)
+        return range(first, last + 1, every)
+
+    return store_scans(cohort, folder, CLASSES, choose=choose, **how)
+
+
 def test_slices_of_scans_are_stored_with_their_lesions(tmp_path):
     cohort = read_cohort(archive(tmp_path / "archive"))
-    found = store_scans(cohort, tmp_path / "slices", CLASSES)
+    found = store(cohort, tmp_path / "slices")
     volumes = {entry.study.id: read_study(entry.study) for entry in cohort}
     lesions = {True: np.zeros(SHAPE, np.uint8), False: np.zeros(SHAPE, np.uint8)}
     lesions[True][LESIONS] = 1
@@ -77,28 +87,28 @@ def test_slices_of_scans_are_stored_with_their_lesions(tmp_path):
 
 def test_two_kinds_of_lesion_are_numbered_by_their_codes(tmp_path):
     cohort = read_cohort(archive(tmp_path / "archive"))
-    found = store_scans(cohort, tmp_path / "slices", CLASSES, kinds=2)
+    found = store(cohort, tmp_path / "slices", kinds=2)
     ill = [one for one in found.stored if one.labels().any()]
     assert [int(one.labels().max()) for one in ill] == [1, 1, 1, 2, 2, 2]
     with pytest.raises(CohortError, match="expected one kind of lesion, or two"):
-        store_scans(cohort, tmp_path / "slices", CLASSES, kinds=3)
+        store(cohort, tmp_path / "slices", kinds=3)
 
 
 def test_each_third_slice_of_the_lungs_is_a_third_of_them(tmp_path):
     cohort = read_cohort(archive(tmp_path / "archive"))
-    every, third = (
-        store_scans(cohort, tmp_path / str(k), CLASSES, sampling=Sampling(every=k)).stored
-        for k in (1, 3)
-    )
+    every, third = (store(cohort, tmp_path / str(k), every=k).stored for k in (1, 3))
     of_one = [one.image.z_mm for one in every if one.image.patient == "p0"]
     assert [one.image.z_mm for one in third if one.image.patient == "p0"] == of_one[::3]
 
 
-def test_an_ill_scan_without_a_mask_is_refused_and_a_normal_one_needs_none(tmp_path):
+def test_an_ill_scan_without_a_mask_is_refused_where_masks_teach(tmp_path):
     cohort = read_cohort(archive(tmp_path / "archive", masks=False))
     with pytest.raises(CohortError, match="none for 1 of 2 scans") as caught:
-        store_scans(cohort, tmp_path / "slices", CLASSES)
+        store(cohort, tmp_path / "slices")
     assert "p0" not in str(caught.value)
+    without = store(cohort, tmp_path / "slices", kinds=0)
+    assert {one.mask for one in without.stored} == {None}
+    assert {one.image.patient for one in without.stored} == {"p0", "p1"}
 
 
 def test_a_scan_that_cannot_be_read_is_left_out_and_named(tmp_path, caplog):
@@ -108,11 +118,11 @@ def test_a_scan_that_cannot_be_read_is_left_out_and_named(tmp_path, caplog):
     for file in broken.study.files:
         file.write_bytes(file.read_bytes()[:600])
     with caplog.at_level(logging.WARNING):
-        found = store_scans(cohort, tmp_path / "slices", CLASSES)
+        found = store(cohort, tmp_path / "slices")
     assert {one.image.patient for one in found.stored} == {"p1", "p2", "p3"}
     assert f"study {broken.study.id} is left out" in caplog.text
     with pytest.raises(CohortError, match="none that can be read of 1"):
-        store_scans(cohort[:1], tmp_path / "slices", CLASSES)
+        store(cohort[:1], tmp_path / "slices")
 
 
 def test_a_mask_of_another_place_is_refused_with_its_study(tmp_path):
@@ -120,4 +130,4 @@ def test_a_mask_of_another_place_is_refused_with_its_study(tmp_path):
     cohort = read_cohort(root)
     (root / "truth" / "p0.nii").write_bytes(b"no image")
     with pytest.raises(CohortError, match=f"study {cohort[0].study.id}.*lesion mask"):
-        store_scans(cohort, tmp_path / "slices", CLASSES)
+        store(cohort, tmp_path / "slices")

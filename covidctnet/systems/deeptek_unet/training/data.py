@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.slicewise.aggregate import RunRule
-from covidctnet.slicewise.sampling import Sampling
+from covidctnet.slicewise.sampling import lung_range
 from covidctnet.slicewise.table import Images, read_images
 from covidctnet.systems.deeptek_unet.classes import CLASSES
 from covidctnet.systems.deeptek_unet.masks import (
@@ -95,10 +95,10 @@ class MaskData(pl.LightningDataModule):
             )
         if bool(plan) != bool(stage):
             raise UsageError("expected --data.stage with --data.plan. Give both.")
-        if batch_size < 1 or workers < 0 or kinds < 1:
+        if min(batch_size, kinds, every) < 1 or workers < 0:
             raise UsageError(
-                "expected a batch_size and kinds of 1 or more and workers of 0 or more, got "
-                f"{batch_size}, {kinds} and {workers}"
+                "expected a batch_size, kinds and every of 1 or more and workers of 0 or more, got "
+                f"{batch_size}, {kinds}, {every} and {workers}"
             )
         if scans and (outlines or patients_unknown):
             raise UsageError(
@@ -113,7 +113,7 @@ class MaskData(pl.LightningDataModule):
         self.outlines = outlines
         self.settings = MaskSettings(size, level, width, rule, run)
         self.images, self.scans, self.plan, self.stage = images, scans, plan, stage
-        self.sampling = Sampling(every=every)
+        self.every = every
         self.patients_unknown, self.kinds, self.division = patients_unknown, kinds, division
         self.batch_size, self.seed = batch_size, seed
         # A preset made for a large machine must run on a small one.
@@ -164,7 +164,7 @@ class MaskData(pl.LightningDataModule):
             self.work.path / "slices",
             CLASSES,
             kinds=self.kinds,
-            sampling=self.sampling,
+            choose=partial(_each, every=self.every),
             window=self.settings.window,
         )
         self.synthetic = found.synthetic
@@ -231,3 +231,9 @@ class MaskSlices(Dataset[Pair]):
 
 def _filled(outlines: Sequence[Outline], shape: tuple[int, int]) -> np.ndarray:
     return draw_outlines(outlines, shape).astype(np.uint8)
+
+
+def _each(lung_areas: np.ndarray, every: int) -> Sequence[int]:
+    """Each so many-th slice from the first with lung to the last."""
+    first, last = lung_range(lung_areas)
+    return range(first, last + 1, every)

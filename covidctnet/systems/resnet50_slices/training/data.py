@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
 from covidctnet.preprocess import PreprocessSettings
@@ -21,6 +22,7 @@ from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
 from covidctnet.training.images import Division, StoredImage, divide_images, store_images
 from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
+from covidctnet.training.scans import store_scans
 from covidctnet.training.work import WorkFolder
 
 __all__ = ["LabelledSlices", "SliceData"]
@@ -29,16 +31,20 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class SliceData(pl.LightningDataModule):
-    """Slices of a folder of pictures, or of the scans of a work folder; by patient on one side.
+    """Slices of a folder of pictures, of an archive of scans, or of those of a work folder.
+
+    Those of a patient are all on one side.
 
     A batch is the slices, uint8 (batch, 1, size, size), and their classes, int64 (batch,).
 
     Args:
-        work: Filled by preprocess; with `images`, it receives these as arrays.
+        work: Filled by preprocess; with `images` or `scans`, it receives their slices as arrays.
         images: Folder of pictures with ``images.csv`` or a folder for each class and patient;
-            empty for the scans of the work folder.
+            empty for scans.
+        scans: Labelled archive of scans; empty for those of the work folder, which preprocess has
+            put on a coarser grid than the predictor reads.
         patients_unknown: Allow pictures without a patient; then no figure is by patient.
-        division: Of pictures, where their table names no split.
+        division: Of pictures, and of an archive, where their table names no split.
         size: Rows and columns that the network sees.
         fit: ``crop`` takes the largest square of a slice, ``pad`` keeps all of it.
         slices: Of a scan, evenly spaced over the lungs.
@@ -54,6 +60,7 @@ class SliceData(pl.LightningDataModule):
         self,
         work: str,
         images: str = "",
+        scans: str = "",
         patients_unknown: bool = False,
         division: Division = Division(),  # noqa: B008  (frozen)
         size: int = 448,
@@ -72,7 +79,13 @@ class SliceData(pl.LightningDataModule):
                 "expected a batch_size of 2 or more, as the head normalises over a batch, and "
                 f"workers of 0 or more, got {batch_size} and {workers}"
             )
+        if scans and (images or patients_unknown):
+            raise UsageError(
+                "expected either --data.images or --data.scans, and --data.patients_unknown for "
+                "pictures alone. Give one of them."
+            )
         self.work = WorkFolder(work)
+        self.scans, self.synthetic = scans, False
         self.images, self.patients_unknown, self.division = images, patients_unknown, division
         self.settings = SliceSettings(size, fit, level, width, slices, lungs_blacked_out)
         self.batch_size, self.seed = batch_size, seed
@@ -81,12 +94,24 @@ class SliceData(pl.LightningDataModule):
         self.sides: dict[str, list[StoredImage]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read the pictures and divide them; scans have been divided by preprocess.
+        """Read pictures or an archive and divide them; a work folder is divided by preprocess.
 
         Raises:
-            CohortError: If the pictures contradict themselves.
+            CohortError: If the pictures or the archive contradict themselves.
         """
-        if not self.images or self.sides:
+        if self.sides or not (self.images or self.scans):
+            return
+        if self.scans:
+            found = store_scans(
+                read_cohort(Path(self.scans)),
+                self.work.path / "slices",
+                CLASSES,
+                choose=partial(lung_slices, count=self.settings.slices),
+                kinds=0,
+                window=self.settings.window,
+            )
+            self.synthetic = found.synthetic
+            self.sides = divide_images(found.stored, found.table, self.division)
             return
         table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
         folder = self.work.path / "pictures"
@@ -124,7 +149,7 @@ class SliceData(pl.LightningDataModule):
 
     def slices_of(self, split: str) -> LabelledSlices:
         """The slices of a split, with their classes."""
-        if self.images:
+        if self.sides:
             return LabelledSlices.of_images(self.sides[split], self.settings)
         return LabelledSlices.of_scans(self.work.studies(split), self.settings)
 

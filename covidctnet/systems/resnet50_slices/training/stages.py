@@ -31,7 +31,8 @@ class SliceCLI(TrainCLI):
 
     def needed(self) -> dict[str, str]:
         """See `TrainCLI.needed`."""
-        return {} if self.config.data.images else super().needed()
+        given = self.config.data.images or self.config.data.scans
+        return {} if given else super().needed()
 
 
 @torch.inference_mode()
@@ -66,9 +67,10 @@ def _points(
 
 def export_classifier(task: SliceTask, data: SliceData, attribution: str) -> Trained:
     """The classifier, with the settings of its slices and the operating points of patients."""
-    if data.images:
-        data.setup("fit")
-        taught, synthetic = describe_images(data.taught(), attribution), False
+    data.setup("fit")
+    if data.sides:
+        synthetic = data.synthetic
+        taught = describe_images(data.taught(), attribution, synthetic=synthetic)
     else:
         studies = data.studies()
         taught = describe_data(data.work, studies, attribution)
