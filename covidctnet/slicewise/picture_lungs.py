@@ -19,6 +19,9 @@ __all__ = ["lung_region", "without_lungs"]
 _SIDE = 128
 # Less of the picture than this is no lung; parts smaller than the second share are spots.
 _LEAST, _SPOT = 0.04, 0.005
+# A dark part of which more than this lies in the region belongs to the lungs; air around the body
+# lies outside of it.
+_PART = 0.25
 # Greys of 8 bits that are background, outside of every patient.
 _BACKGROUND = 8
 # Where no lungs are found, this share of each side is blacked out, in the middle.
@@ -29,7 +32,8 @@ def lung_region(grey: np.ndarray) -> np.ndarray | None:
     """A convex region that holds the lungs.
 
     Dark parts within the body that do not touch the picture's border; where there are none, as in
-    a picture cut close to the lungs, all dark parts but the background.
+    a picture cut close to the lungs, all dark parts but the background. What is found on one side
+    is taken on the other as well.
 
     Args:
         grey: uint8, (row, column), in a lung window.
@@ -51,7 +55,12 @@ def lung_region(grey: np.ndarray) -> np.ndarray | None:
         inner = _large_parts(dark & (small > _BACKGROUND), small, inside=False)
     if inner is None:
         return None
-    hull = Image.fromarray(convex_hull_image(inner).astype(np.uint8))
+    # Lungs come in pairs: one that touches the border, or is full of lesions, may have been missed.
+    region = convex_hull_image(inner | inner[:, ::-1])
+    labels, count = ndimage.label(dark)
+    within = ndimage.mean(region, labels, np.arange(1, count + 1))
+    belongs = np.concatenate([[False], np.asarray(within) > _PART])
+    hull = Image.fromarray(convex_hull_image(region | belongs[labels]).astype(np.uint8))
     return np.asarray(hull.resize((columns, rows), Image.Resampling.NEAREST)) > 0
 
 

@@ -37,6 +37,12 @@ def test_lungs_that_touch_the_border_are_found_too():
     assert region[lungs[28:92, 30:130]].mean() > 0.97
 
 
+def test_a_lung_that_touches_the_border_is_blacked_out_with_the_other():
+    grey, lungs = body(margin=0)
+    cut, inner = grey[:, 25:], lungs[:, 25:]
+    assert (without_lungs(cut)[inner] == 0).mean() > 0.97
+
+
 def test_lungs_of_a_scan_are_blacked_out():
     volume, lungs = a_chest((9, 100, 120), 3.0)
     grey = hu_to_8_bit(volume.array[4])
