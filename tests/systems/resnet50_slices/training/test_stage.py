@@ -129,6 +129,9 @@ def test_impossible_settings_are_refused(little_work):
             SliceSettings(**{**asdict(SliceSettings()), **bad})
     with pytest.raises(UsageError, match="expected a batch_size of 2 or more"):
         SliceData(str(little_work), batch_size=1)
+    for more in ({"images": "a"}, {"patients_unknown": True}):
+        with pytest.raises(UsageError, match=r"or --data\.scans"):
+            SliceData(str(little_work), scans="b", **more)
 
 
 def test_a_task_starts_from_its_seed_alone():
