@@ -132,8 +132,15 @@ outside: install ## Drawn lesions outside the lungs that the networks of WORK lo
 	  --settings pipelines/$(PRESET)/cross-fit.yaml --data "$(CONTROLS)" \
 	  --output runs/outside.md $(ARGS)
 
-reproduce: install ## Every stage on phantoms, to runs/reproduce/report (a night on two cores)
+# The system that `reproduce` shows: covidctnet, resnet50_slices or deeptek_unet.
+SYSTEM ?= covidctnet
+
+reproduce: install ## Every stage of SYSTEM on phantoms, to runs/reproduce (a night on two cores)
+ifeq ($(SYSTEM),covidctnet)
 	bash pipelines/reproduce/run.sh $(RUN) runs/reproduce
+else
+	bash pipelines/reproduce/slices.sh $(RUN) runs/reproduce/$(SYSTEM) $(SYSTEM)
+endif
 
 coverage: install ## How often prediction sets (WEIGHTS) hold the truth: 500 phantoms
 	$(BIN)/python -m pipelines.experiments.coverage.run "$(WEIGHTS)" runs/coverage \

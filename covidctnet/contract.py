@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from covidctnet.classes import Classes
 from covidctnet.errors import UsageError
 from covidctnet.evidence import Keep
+from covidctnet.published import PublishedFigures
 from covidctnet.results import Prediction
 from covidctnet.volume import Volume
 
@@ -48,6 +49,7 @@ class PredictorInfo:
         classes: That it tells apart.
         preprocessing: Digest of the settings that a study in a work folder must be preprocessed
             with for `Predictor.prepare` to take it; empty where it takes none.
+        published: What the paper of the system reports, to be shown next to other figures.
         caveat: What must be said with every answer; empty where nothing must.
         trained_on: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
@@ -63,6 +65,7 @@ class PredictorInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict, repr=False)
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     preprocessing: str = ""
+    published: tuple[PublishedFigures, ...] = ()
 
     @classmethod
     def of(
@@ -72,6 +75,7 @@ class PredictorInfo:
         *,
         digest: str = "",
         preprocessing: str = "",
+        published: tuple[PublishedFigures, ...] = (),
     ) -> PredictorInfo:
         """What a predictor with these weights is.
 
@@ -80,6 +84,7 @@ class PredictorInfo:
             provenance: See `PredictorInfo`.
             digest: Of a predictor that was changed since; that of the weights by default.
             preprocessing: See `PredictorInfo`.
+            published: See `PredictorInfo`.
         """
         return cls(
             weights.card["system"],
@@ -91,6 +96,7 @@ class PredictorInfo:
             provenance,
             weights.card,
             preprocessing,
+            published,
         )
 
 
@@ -173,6 +179,7 @@ class System:
         load: Makes a predictor of weights.
         stages: Training runs, in their order.
         has_denoiser: Whether a stage learns from Controls alone, which `preprocess` sets aside.
+        published: What its paper reports.
         former_names: What entries of its cards and networks were called in older cards, by what
             they are called now.
     """
@@ -189,6 +196,7 @@ class System:
     load: Callable[[Weights, RunSettings], Predictor]
     stages: tuple[Stage, ...] = ()
     has_denoiser: bool = False
+    published: tuple[PublishedFigures, ...] = ()
     former_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ TORCH_HOMES = (
     *LIGHTNING_HOMES,
     "devices.py",
     "networks/*",
+    "slice_systems/predictor.py",
     "systems/*/networks/*",
     "systems/*/predictor.py",
     "systems/*/weights.py",

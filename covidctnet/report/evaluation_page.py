@@ -22,10 +22,14 @@ from covidctnet.evaluation.output import (
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.published import PublishedFigures
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
+from covidctnet.report.published import COUNTED, published_rows
 
 __all__ = ["render_evaluation"]
+
+_UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 _PUBLISHED_TITLES = {
     "accuracy": "Accuracy, three classes",
@@ -42,6 +46,7 @@ def render_evaluation(
     caveat: str,
     seen: str = "",
     beside_published: bool = True,
+    published: Sequence[PublishedFigures] = (),
     made_elsewhere: bool = False,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
@@ -52,6 +57,7 @@ def render_evaluation(
         caveat: What must be said beside every answer of these weights; may be empty.
         seen: What the weights were trained on, in words.
         beside_published: Put the figures of the paper beside ours.
+        published: What the paper of the system reports; for CovidCTNet the package knows it.
         made_elsewhere: The answers come from a file, not from weights of this package.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -74,9 +80,7 @@ def render_evaluation(
         absent=[label.title for label, count in found.answered.items() if not count],
         failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
         main_figures=_main_figures(found),
-        beside=_beside(found, made_elsewhere)
-        if beside_published and found.classes == CHEST_CT
-        else None,
+        beside=_beside(found, made_elsewhere, published) if beside_published else None,
         made_elsewhere=made_elsewhere,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
         classes=[
@@ -125,8 +129,21 @@ def _shown(estimate: Estimate) -> dict[str, Any]:
     return {"known": known, "value": value, "range": interval, "n": estimate.n}
 
 
-def _beside(found: Assessment, made_elsewhere: bool) -> dict[str, Any]:
+_WHOSE_CASES = (
+    "The paper’s figures are of its own patients, not of these: the rows tell what was reported, "
+    "and do not say which system is better. Intervals of the paper’s rows are computed from its "
+    "counts"
+)
+
+
+def _beside(
+    found: Assessment, made_elsewhere: bool, published: Sequence[PublishedFigures]
+) -> dict[str, Any] | None:
     whose = "These answers" if made_elsewhere else "These weights, on these cases"
+    if published:
+        return _beside_counts(found, whose, published)
+    if found.classes != CHEST_CT:
+        return None
     overall, covid = found.scores.overall, found.scores.target
     ours = {**covid, "covid_accuracy": covid["accuracy"], "accuracy": overall["accuracy"]}
     rows: list[dict[str, Any]] = [
@@ -141,7 +158,25 @@ def _beside(found: Assessment, made_elsewhere: bool) -> dict[str, Any]:
         {"name": "Mean of its 4 radiologists, on its independent cases", "ours": False,
          "cells": means}
     )  # fmt: skip
-    return {"titles": [_PUBLISHED_TITLES[name] for name in FIGURES], "rows": rows}
+    words = f"{_WHOSE_CASES}; the radiologists’ means come without counts."
+    titles = [_PUBLISHED_TITLES[name] for name in FIGURES]
+    return {"words": words, "titles": titles, "rows": rows}
+
+
+def _beside_counts(
+    found: Assessment, whose: str, published: Sequence[PublishedFigures]
+) -> dict[str, Any]:
+    """Rows of a paper that counts slices, scans or patients."""
+    ours = {**found.scores.by_label[found.classes.target], **found.scores.target}
+    rows = [(whose, True, ours), *((name, False, told) for name, told in published_rows(published))]
+    return {
+        "words": f"{_WHOSE_CASES}, by Wilson’s method. Our row is by patient.",
+        "titles": list(COUNTED.values()),
+        "rows": [
+            {"name": name, "ours": mine, "cells": [_shown(told.get(k, _UNKNOWN)) for k in COUNTED]}
+            for name, mine, told in rows
+        ],
+    }
 
 
 def _charts(found: Assessment) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.localise import Localisation, lesion_truth, localise
+from covidctnet.evaluation.localise import Localisation, localise
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.evaluation.strata import known_sites
 from covidctnet.evidence import Keep, Mask, SliceEvidence
 from covidctnet.files import make_folder, table_text, write_whole
+from covidctnet.io.lesions import lesion_truth
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
@@ -223,6 +224,7 @@ def write_evaluation(
         provenance=provenance_of(info),
         caveat=info.caveat,
         seen=info.trained_on,
+        published=info.published,
         made_elsewhere=not info.card,
     )
     write_whole(output / "index.html", page)

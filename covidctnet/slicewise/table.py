@@ -42,7 +42,8 @@ class ImagesError(CohortError):
     def __str__(self) -> str:
         more = len(self.mistakes) - _SHOWN
         shown = " ".join(self.mistakes[:_SHOWN]) + (f" And {more} more." if more > 0 else "")
-        return f"the pictures have {len(self.mistakes)} mistakes. {shown}"
+        count = len(self.mistakes)
+        return f"the pictures have {count} mistake{'s' if count > 1 else ''}. {shown}"
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,15 @@ class StoredImage:
         file: Its grey values, uint8 (row, column), in NumPy's format.
         mask: Its numbers of findings in the same format, or None.
         print: To find its copies.
+        scan: What a card calls the scan that it is a slice of (`covidctnet.volume.Source.mark`);
+            empty for a picture.
     """
 
     image: LabelledImage
     file: Path
     mask: Path | None
     print: Fingerprint
+    scan: str = ""
 
     @property
     def mark(self) -> str:
@@ -174,9 +177,11 @@ def divide_images(
         Pictures by ``train``, ``val`` and ``test``.
 
     Raises:
-        CohortError: If only some pictures have a split, one is unknown, or copies are on two sides.
+        CohortError: If copies of a picture have two labels or are on two sides, only some pictures
+            have a split, or one is unknown.
     """
     copies = [(copy.first, copy.second) for copy in find_copies([one.print for one in stored])]
+    _check_labels(stored, copies)
     named = [image.split for image in images]
     if not any(named):
         groups = images.groups(copies)
@@ -202,6 +207,22 @@ def divide_images(
         if not out[side]:
             raise CohortError(f"expected pictures in the split {side}, got none. Add some.")
     return out
+
+
+def _check_labels(stored: Sequence[StoredImage], copies: Sequence[tuple[int, int]]) -> None:
+    """Refuse copies with two labels; flat pictures are alike without being copies."""
+    pairs = ((stored[first], stored[second]) for first, second in copies)
+    torn = [
+        (one.image, other.image)
+        for one, other in pairs
+        if one.image.label != other.image.label and one.print.cosines is not None
+    ]
+    if torn:
+        one, other = torn[0]
+        raise CohortError(
+            f"expected one label for a picture, got {len(torn)} pairs of copies with two, such as "
+            f"{one.where} ({one.label}) and {other.where} ({other.label}). Keep the right ones."
+        )
 
 
 def _side(image: LabelledImage) -> str:
@@ -233,6 +254,7 @@ def describe_images(
         "pictures_by_class": dict(sorted(Counter(one.image.label.title for one in taught).items())),
         "patients": None if None in patients else len(known),
         "studies_by_kind": {kind: len(taught)},
-        "seen": " ".join(sorted({one.mark for one in taught})),
+        # A slice of a scan is known again by its scan.
+        "seen": " ".join(sorted({one.scan or one.mark for one in taught})),
         **({"attribution": attribution} if attribution else {}),
     }

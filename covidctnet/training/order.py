@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
-from torch.utils.data import Sampler
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-__all__ = ["EpochOrder", "in_turn"]
+__all__ = ["Drawn", "EpochOrder", "in_turn", "ordered_loader"]
 
 Drawn = tuple[int, int]
+T = TypeVar("T")
 
 
 class EpochOrder(Sampler[Drawn]):
@@ -49,3 +52,31 @@ class EpochOrder(Sampler[Drawn]):
 def in_turn(count: int) -> list[Drawn]:
     """Every example once, in its place, with no seed: -1 stands for the middle of every draw."""
     return [(place, -1) for place in range(count)]
+
+
+def ordered_loader(
+    dataset: Dataset[T],
+    order: EpochOrder | list[Drawn],
+    batch_size: int,
+    *,
+    workers: int = 0,
+    drop_last: bool = False,
+) -> DataLoader[T]:
+    """Batches of a data set whose items are asked for with the seed that its order gives.
+
+    Args:
+        dataset: Its index is one of `order`.
+        order: Of the items.
+        batch_size: Items of a batch.
+        workers: Loader processes.
+        drop_last: Leave out the items that do not fill a batch.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=order,
+        drop_last=drop_last,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -8,8 +8,9 @@ from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_sco
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.localise import Localisation, lesion_truth, localise, mean_figures
+from covidctnet.evaluation.localise import Localisation, localise, mean_figures
 from covidctnet.evidence import Mask
+from covidctnet.io.lesions import lesion_truth
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom import make_phantom
 from covidctnet.phantom.series import write_truth

@@ -5,6 +5,7 @@ import pytest
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.assess import assess
+from covidctnet.registry import find_system
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.provenance import provenance_of
 from tests.evaluation.few_draws import few_draws
@@ -67,3 +68,13 @@ def test_a_missing_class_and_a_single_patient_are_told_not_made_up():
     for text in (two, one):
         assert "not estimable" in text
         assert "nan" not in re.sub(r"[a-z]nan|nan[a-z]", "", text.lower())
+
+
+def test_another_paper_stands_beside_with_intervals_of_its_counts():
+    found = assess(simulated(24), rng=np.random.default_rng(0), known_sites=frozenset())
+    published = find_system("deeptek_unet").published
+    text = render_evaluation(found, provenance={}, caveat="", published=published).decode()
+    beside = text[text.index("Beside the published system") : text.index("Each class against")]
+    assert "These weights, on these cases" in beside and "arXiv:2006.13212: scans" in beside
+    assert "0.823 to 0.994" in beside and "n = 28" in beside
+    assert "radiologists" not in beside and "CovidCTNet paper" not in beside

@@ -20,7 +20,7 @@ ALL = "file,patient,label,source,split,scan,z_mm,mask,stage"
 def mistakes(root, **options):
     with pytest.raises(ImagesError) as caught:
         read_images(root, CLASSES, **options)
-    assert str(caught.value).startswith(f"the pictures have {len(caught.value.mistakes)} mistakes.")
+    assert str(caught.value).startswith(f"the pictures have {len(caught.value.mistakes)} mistake")
     return caught.value.mistakes
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import covidctnet
 from covidctnet import registry
@@ -15,11 +16,14 @@ from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, WeightsError
+from covidctnet.evaluation.intervals import auc
 from covidctnet.evidence import Mask, SliceEvidence, evidence_from
 from covidctnet.io import read_study
 from covidctnet.registry import find_system, system_names
 from covidctnet.report.evidence import draw_picture
 from covidctnet.run.evaluate import evaluate_data
+from covidctnet.slicewise.aggregate import patient_scores
+from covidctnet.training.images import Division
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
 from tests.picture_set import write_pictures
@@ -246,3 +250,56 @@ def test_a_broken_system_hides_no_other_from_the_help(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "covidctnet denoiser" in told
     assert "the system broken cannot be imported (ModuleNotFoundError" in told
+
+
+def alike_pictures(root, rng, patients=60, slices=3):
+    """Slices of a patient are alike; labels, with a mask of the lesion, are drawn by patient."""
+    (root / "masks").mkdir(parents=True)
+    lines = ["file,patient,label,mask"]
+    for patient, ill in enumerate(rng.permutation(np.arange(patients) % 2)):
+        texture = rng.integers(0, 200, (32, 32))
+        for number in range(slices):
+            name = f"p{patient}_{number}.png"
+            grey = texture + rng.integers(0, 50, texture.shape)
+            Image.fromarray(grey.astype(np.uint8)).save(root / name)
+            mask = np.zeros(texture.shape, np.uint8)
+            mask[8:24, 8:24] = 255 * ill
+            Image.fromarray(mask).save(root / "masks" / name)
+            label = ("Non-Covid", "Covid-19")[ill]
+            lines.append(f"{name},p{patient},{label},masks/{name}")
+    (root / "images.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def remembered(train, test):
+    """The label of the training slice that is most alike, for each test slice."""
+    known = np.stack([one.pixels().ravel() for one in train]).astype(float)
+    labels = [bool(one.labels().any()) or int(one.image.label) == 1 for one in train]
+    asked = np.stack([one.pixels().ravel() for one in test]).astype(float)
+    apart = ((known[None] - asked[:, None]) ** 2).sum(axis=2)
+    return np.array(labels, float)[apart.argmin(axis=1)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_that_saw_random_labels_scores_about_one_half_by_patient(name, tmp_path):
+    folder = alike_pictures(tmp_path / "set", np.random.default_rng(0))
+    recipe = find_system(name).stages[-1].recipe()
+    patients, scores, truth, slices = [], [], [], []
+    for fold in range(3):
+        division = Division(folds=3, fold=fold)
+        data = recipe.data(str(tmp_path / "work"), images=str(folder), division=division)
+        data.setup("fit")
+        test = data.sides["test"]
+        patients += [one.image.patient for one in test]
+        scores += remembered(data.taught(), test).tolist()
+        truth += [int(one.image.label) == 1 for one in test]
+        slices += test
+    by_patient = patient_scores(patients, scores)
+    ill = patient_scores(patients, truth)
+    values, positive = np.array(list(by_patient.values())), np.array(list(ill.values())) > 0
+    assert len(by_patient) == 60
+    # Three standard errors of the AUC of 30 patients against 30.
+    assert abs(auc(positive, values) - 0.5) < 0.23
+    # The same model, where slices of each patient are on both sides.
+    leaked = remembered(slices[1::2], slices[::2])
+    assert auc(np.array(truth[::2]), leaked) > 0.95

@@ -118,3 +118,25 @@ def test_unknown_patients_are_no_number_in_the_card(tmp_path):
 def test_an_impossible_division_is_refused(bad):
     with pytest.raises(UsageError, match="expected 3 folds or more"):
         Division(**bad)
+
+
+def test_copies_of_one_picture_with_two_labels_are_refused_by_their_lines(tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    grey = np.array(Image.open(folder / "p0_0.png"))
+    Image.fromarray(grey).save(folder / "copy.jpg", quality=95)
+    with (folder / "images.csv").open("a") as file:
+        file.write("copy.jpg,p99,Non-Covid\n")
+    told = (
+        r"1 pairs of copies with two, such as images.csv line 2 \(Covid-19\) and images.csv line 22"
+    )
+    with pytest.raises(CohortError, match=told) as caught:
+        divided(folder, tmp_path)
+    assert "p99" not in str(caught.value)
+
+
+def test_flat_pictures_of_two_labels_are_no_copies(tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    for name in ("p0_0.png", "p1_0.png"):
+        Image.fromarray(np.zeros((48, 40), np.uint8)).save(folder / name)
+    stored, sides = divided(folder, tmp_path)
+    assert sum(map(len, sides.values())) == len(stored)

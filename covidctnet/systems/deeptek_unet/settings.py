@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from covidctnet.errors import UsageError
+from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.aggregate import Run, RunRule
 from covidctnet.slicewise.window import Window
 from covidctnet.systems.deeptek_unet.rule import SliceRule
@@ -56,13 +57,8 @@ class MaskSettings:
         Raises:
             UsageError: If they are none.
         """
-        try:
-            rule, run = SliceRule.from_card(entry["rule"]), RunRule(**entry["run"])
-            return cls(**{**entry, "rule": rule, "run": run})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UsageError(
-                f"expected {', '.join(asdict(cls()))} as settings, {error!s:.200}"
-            ) from None
+        parts = {"rule": SliceRule.from_card, "run": lambda run: RunRule(**run)}
+        return read_settings(cls, entry, parts)
 
     def to_card(self) -> dict[str, Any]:
         """Plain values."""

@@ -2,136 +2,78 @@
 
 from __future__ import annotations
 
-import time
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from covidctnet.chest.gate import check_chest, look_for_chest
-from covidctnet.cohort.store import StoredStudy
-from covidctnet.contract import PredictorInfo, RunSettings
-from covidctnet.devices import DTYPES, pick_device, pick_precision
-from covidctnet.errors import UsageError
+from covidctnet.contract import RunSettings
 from covidctnet.evidence import Evidence, Heatmap, Keep, SliceScores
-from covidctnet.results import Prediction
+from covidctnet.slice_systems.predictor import (
+    PreparedSlices,
+    SliceAnswer,
+    SlicesPredictor,
+    best_slices,
+)
 from covidctnet.systems.resnet50_slices.gradcam import grad_cam
 from covidctnet.systems.resnet50_slices.networks import SliceClassifier
 from covidctnet.systems.resnet50_slices.resize import grid_of
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
-from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights
 
-__all__ = ["Prepared", "SlicePredictor"]
+__all__ = ["SlicePredictor"]
 
-_BATCH = 8
 # A slice counts as positive above this probability.
 _THRESHOLD = 0.5
-_PICTURE_SLICES = 3
 
 
-class Prepared(NamedTuple):
-    """A scan on its way to the network.
-
-    Attributes:
-        pictures: uint8, (slice, size, size).
-        places: Of these slices in the scan.
-        affine: From places, rows and columns of the pictures to LPS mm.
-        source: Of the scan.
-        flags: Of the reader and of the look for a chest.
-        seconds: By stage.
-    """
-
-    pictures: np.ndarray
-    places: tuple[int, ...]
-    affine: np.ndarray
-    source: Source
-    flags: tuple[str, ...]
-    seconds: dict[str, float]
-
-
-class SlicePredictor:
-    """A trained network that answers scans.
+class SlicePredictor(SlicesPredictor):
+    """The classifier of slices; a scan has the mean of its slices.
 
     Args:
         weights: With a network ``classifier``.
         how: Device and precision.
     """
 
+    kind = "classifier"
+    stage = "classify"
+    batch_size = 8
+    network: SliceClassifier
+
     def __init__(self, weights: Weights, how: RunSettings) -> None:
-        self.weights = weights
-        self.device = pick_device(how.device)
-        self.precision = pick_precision(how.precision, self.device)
+        super().__init__(weights, how)
         self.settings = SliceSettings.from_card(weights.card["settings"])
-        network = weights.network("classifier")
-        assert isinstance(network, SliceClassifier)
-        self.network = network.fast(DTYPES[self.precision]).to(self.device)
 
-    @property
-    def info(self) -> PredictorInfo:
-        """What this predictor is."""
-        told = self.weights.provenance(self.device, self.precision)
-        return PredictorInfo.of(self.weights, told)
+    def choose(self, lung_areas: np.ndarray) -> Sequence[int]:
+        """Slices evenly spaced over the lungs."""
+        return lung_slices(lung_areas, self.settings.slices)
 
-    def prepare(self, scan: Volume | StoredStudy, /) -> Prepared:
-        """Slices of the lungs, as the network sees them.
+    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+        """The slice in the lung window, as a square."""
+        return self.settings.slice(hu)
 
-        Raises:
-            StudyError: ``WRONG_UNITS``, ``NOT_CHEST``.
-            UsageError: For a study in a work folder: the network wants all pixels of a slice.
+    def answer(self, prepared: PreparedSlices, keep: Keep) -> SliceAnswer:
+        """The mean over the slices, against the balanced threshold of the card.
+
+        Heat maps are of the slices that speak most for Covid-19, or of all.
         """
-        start = time.perf_counter()
-        if not isinstance(scan, Volume):
-            raise UsageError(
-                "expected a scan as it was read, got a preprocessed one. Give the scan."
-            )
-        volume = scan
-        volume.expect("HU", by="resnet50_slices")
-        chest, lungs = look_for_chest(volume)
-        flags = check_chest(chest, study=volume.source.study)
-        places = lung_slices(lungs.sum(axis=(1, 2)), self.settings.slices)
-        pictures = np.stack([self.settings.slice(volume.array[place]) for place in places])
-        seconds = {"preprocess": time.perf_counter() - start}
-        _, height, width = volume.shape
-        settings = self.settings
-        grid = grid_of(width, height, settings.size, fit=settings.fit)
-        return Prepared(
-            pictures,
-            places,
-            volume.affine @ grid,
-            volume.source,
-            (*volume.source.flags, *flags),
-            seconds,
-        )
-
-    def __call__(self, prepared: Prepared, /, *, keep: Keep = "numbers") -> Prediction:
-        """The mean over the slices.
-
-        Args:
-            prepared: From `prepare`.
-            keep: A heat map of the three slices that speak most for Covid-19, or of all.
-        """
-        start = time.perf_counter()
         scores = self.scores(prepared.pictures)  # (slice, class)
-        means = scores.mean(axis=0)
         classes = self.weights.classes
-        probabilities = dict(zip(classes, means.tolist(), strict=True))
-        return Prediction(
-            prepared.source.study,
-            probabilities,
-            flags=prepared.flags,
-            seconds={**prepared.seconds, "classify": time.perf_counter() - start},
-            acquisition=prepared.source.acquisition,
-            weights=self.weights.digest,
-            notes=prepared.source.notes,
-            classes=classes,
-            evidence=self._evidence(prepared, scores[:, int(classes.target)], keep),
-        )
+        evidence = self._evidence(prepared, scores[:, int(classes.target)], keep)
+        means = dict(zip(classes, scores.mean(axis=0).tolist(), strict=True))
+        if (points := self.settings.points) is None:
+            return SliceAnswer(means, evidence)
+        mean, normal = means[classes.target], classes.normal_label
+        shown = points.decided(mean)
+        note = f"mean over {len(scores)} slices {mean:.3g}; "
+        note += points.in_words(mean, classes.target.title, normal.title)
+        return SliceAnswer({normal: 1 - shown, classes.target: shown}, evidence, (note,))
 
-    def _evidence(self, prepared: Prepared, scores: np.ndarray, keep: Keep) -> tuple[Evidence, ...]:
+    def _evidence(
+        self, prepared: PreparedSlices, scores: np.ndarray, keep: Keep
+    ) -> tuple[Evidence, ...]:
         """The score of each slice, and what speaks for it where pictures are kept."""
         label = self.weights.classes.target
-        best = np.sort(np.argsort(-scores, kind="stable")[:_PICTURE_SLICES])
         pictures = prepared.pictures
         if keep == "numbers":
             pictures = np.zeros((len(scores), 1, 1), np.uint8)
@@ -139,21 +81,21 @@ class SlicePredictor:
         else:
             heat = grad_cam(self.network, pictures, int(label)) * scores[:, None, None]
             heat = (heat / max(float(heat.max()), 1e-9)).astype(np.float32)
-        over = pictures.astype(np.float32) / 255
+        _, rows, columns = prepared.shape
+        settings = self.settings
         shown = Heatmap(
             label=label.key,
             values=heat,
-            over=over,
+            over=pictures.astype(np.float32) / 255,
             slices=prepared.places,
-            affine=prepared.affine,
-            chosen=tuple(best.tolist()),
+            affine=prepared.affine @ grid_of(columns, rows, settings.size, fit=settings.fit),
+            chosen=tuple(best_slices(scores).tolist()),
         )
         told = SliceScores(tuple(scores.tolist()), shown.heights_mm, label.key, _THRESHOLD)
         if keep == "numbers":
             return (told,)
         return (told, shown.at(shown.chosen) if keep == "slices" else shown)
 
-    @torch.inference_mode()
     def scores(self, pictures: np.ndarray) -> np.ndarray:
         """Probabilities of the classes for slices.
 
@@ -163,9 +105,5 @@ class SlicePredictor:
         Returns:
             float64, (slice, class); each slice sums to 1.
         """
-        out = []
-        for first in range(0, len(pictures), _BATCH):
-            batch = torch.from_numpy(pictures[first : first + _BATCH]).to(self.device)
-            logits = self.network(batch[:, None].float() / 255)
-            out.append(torch.softmax(logits.double(), 1).cpu().numpy())
-        return np.concatenate(out)
+        logits = self.outputs(pictures)
+        return np.concatenate([torch.softmax(x.double(), 1).cpu().numpy() for x in logits])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.slice_systems.settings import read_settings
+from covidctnet.slicewise.operating import OperatingPoints
+from covidctnet.slicewise.picture_lungs import without_lungs
 from covidctnet.slicewise.sampling import lung_range
 from covidctnet.slicewise.window import Window, hu_to_8_bit
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
@@ -26,6 +29,8 @@ class SliceSettings:
         level: Middle of the window, HU.
         width: Of the window, HU.
         slices: Of a scan, evenly spaced over the lungs; all that there are, if fewer.
+        lungs_blacked_out: A control: a network that is as good without lungs has not used them.
+        points: Thresholds of a patient's score; without them, one half decides.
     """
 
     size: int = 448
@@ -33,6 +38,8 @@ class SliceSettings:
     level: float = -600.0
     width: float = 1500.0
     slices: int = 16
+    lungs_blacked_out: bool = False
+    points: OperatingPoints | None = None
 
     def __post_init__(self) -> None:
         if self.size < 32 or self.slices < 1 or self.fit not in get_args(Fit):
@@ -55,12 +62,8 @@ class SliceSettings:
         Raises:
             UsageError: If they are none.
         """
-        try:
-            return cls(**entry)
-        except TypeError as error:
-            raise UsageError(
-                f"expected {', '.join(asdict(cls()))} as settings, {error!s:.200}"
-            ) from None
+        parts = {"points": OperatingPoints.from_card} if "points" in entry else {}
+        return read_settings(cls, entry, parts)
 
     def slice(self, hu: np.ndarray, where: tuple[float, float] = CENTRE) -> np.ndarray:
         """One slice of a scan as the network sees it.
@@ -84,7 +87,8 @@ class SliceSettings:
         Returns:
             uint8, (size, size).
         """
-        return resize(grey, self.size, fit=self.fit, where=where)
+        shown = without_lungs(grey) if self.lungs_blacked_out else grey
+        return resize(shown, self.size, fit=self.fit, where=where)
 
 
 def lung_slices(areas: np.ndarray, count: int) -> tuple[int, ...]:

@@ -1,16 +1,27 @@
-"""The ResNet-50 system on a folder of pictures, in folds, and the shortcut baseline.
+"""The ResNet-50 system on a folder of pictures, in folds, with its controls.
 
     python -m pipelines.experiments.slices.folds FOLDER --work runs/folds --preset tiny
+        [--across FOLDER] [--from-scratch] [--lungs-blacked-out] [--train-blacked-out]
 
 Every fold is trained by the command line and scores pictures that taught nothing; those of one
-patient, of one source, and copies are in one fold. Further flags go to the training. Printed are
-figures by slice, with intervals over patients or sources.
+patient, of one source, and copies are in one fold. A fold that was trained before is not trained
+again, and one that was interrupted goes on. Further flags go to the training.
+
+The shortcut baseline on the same folds is always in the table. ``--from-scratch`` trains the same
+folds without ImageNet weights. ``--lungs-blacked-out`` scores the test pictures without lungs;
+``--train-blacked-out`` trains without them, too. ``--across`` names pictures of another set, which
+are scored by the mean of the networks of all folds; copies of training pictures are left out.
+
+Printed are figures by slice, with intervals over patients or sources, and by patient where patients
+are known.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,67 +30,182 @@ from covidctnet.cli import main as covidctnet
 from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw
-from covidctnet.evaluation.slicewise import slice_figures
+from covidctnet.evaluation.slicewise import patient_figures, slice_figures
 from covidctnet.io.child import PictureChild
-from covidctnet.slicewise.shortcut import shortcut_features, shortcut_scores
-from covidctnet.slicewise.table import Images, read_images
+from covidctnet.io.picture import Picture
+from covidctnet.slicewise.leak import find_copies, fingerprint
+from covidctnet.slicewise.shortcut import fit_shortcut, shortcut_features, shortcut_scores
+from covidctnet.slicewise.table import Images, PatientImages, read_images
+from covidctnet.slicewise.window import grey_8_bit
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.predictor import SlicePredictor
-from covidctnet.systems.resnet50_slices.training.data import SliceData
-from covidctnet.training.images import Division
+from covidctnet.systems.resnet50_slices.published import OPERATING_POINTS
+from covidctnet.training.images import Division, StoredImage, divide_images, store_images
 from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
 
 THRESHOLD = 0.5
 CPU = RunSettings(device="cpu", precision="32")
+NETWORK, SHORTCUT = "network", "shortcut baseline"
+TESTED_BLACK = "network, lungs blacked out in the test"
 
 
-def fold_scores(
-    given: argparse.Namespace, fold: int, flags: list[str], places: dict[str, int]
-) -> dict[int, float]:
-    """Train one fold, and score its test pictures by their places in the table."""
-    work = Path(given.work) / f"fold{fold}"
+@dataclass(frozen=True)
+class Variant:
+    """One way to train the same folds.
+
+    Attributes:
+        name: In the table.
+        folder: Of its work folders, before the number of the fold.
+        flags: That make it.
+    """
+
+    name: str
+    folder: str
+    flags: tuple[str, ...] = ()
+
+
+PLAIN = Variant(NETWORK, "fold")
+FROM_SCRATCH = Variant("network from scratch", "scratch", ("--model.pretrained=",))
+TRAINED_BLACK = Variant(
+    "network, lungs blacked out in training and test",
+    "blacked-out",
+    ("--data.lungs_blacked_out=true",),
+)
+
+
+def train_fold(
+    given: argparse.Namespace, variant: Variant, fold: int, flags: Sequence[str]
+) -> SlicePredictor:
+    """The network of one fold, trained where it is not there yet."""
+    work = Path(given.work) / f"{variant.folder}{fold}"
     arguments = ["train", "resnet50_slices", "classifier", "--preset", given.preset]
     arguments += [f"--work={work}", f"--data.images={given.folder}"]
-    arguments += [f"--data.patients_unknown={given.patients_unknown}"]
-    arguments += [f"--data.division.folds={given.folds}", f"--data.division.fold={fold}", *flags]
+    arguments += [f"--data.patients_unknown={str(given.patients_unknown).lower()}"]
+    arguments += [f"--data.division.folds={given.folds}", f"--data.division.fold={fold}"]
+    arguments += [*flags, *variant.flags]
+    if any((work / "classifier").rglob("last.ckpt")):
+        arguments.append("--ckpt_path=last")
     if not (work / "weights" / "card.json").is_file() and covidctnet(arguments) != 0:
         raise UsageError(f"the training of fold {fold} failed; see above")
-    model = SlicePredictor(load_weights(work / "weights"), CPU)
-    settings = model.settings
-    data = SliceData(
-        str(work),
-        images=str(given.folder),
-        patients_unknown=given.patients_unknown,
-        division=Division(given.folds, fold),
-        size=settings.size,
-        fit=settings.fit,
-    )
-    data.setup("test")
-    tested = data.sides["test"]
-    pictures = np.stack([settings.picture(one.pixels()) for one in tested])
-    scores = model.scores(pictures)[:, int(CLASSES.target)]
-    return {places[one.image.where]: float(p) for one, p in zip(tested, scores, strict=True)}
+    return SlicePredictor(load_weights(work / "weights"), CPU)
 
 
-def table(given: argparse.Namespace, flags: list[str]) -> str:
-    """All folds, and the shortcut baseline on the same ones."""
-    images = read_images(given.folder, CLASSES, patients_unknown=given.patients_unknown)
+@dataclass
+class Scored:
+    """Scores of all pictures by one model, each by the network that has not seen it.
+
+    Attributes:
+        slices: One a picture.
+        folds: Of each picture.
+        decided: The same, moved so that one half stands for the fold's own threshold of patients.
+    """
+
+    slices: np.ndarray
+    folds: np.ndarray
+    decided: np.ndarray
+
+
+def in_folds(
+    stored: Sequence[StoredImage],
+    images: Images,
+    models: Sequence[SlicePredictor],
+    *,
+    black: bool = False,
+) -> Scored:
+    """Score every picture by the network of the fold that it tests."""
     places = {image.where: place for place, image in enumerate(images)}
-    scores, folds = np.full(len(images), np.nan), np.full(len(images), -1)
-    for fold in range(given.folds):
-        for place, score in fold_scores(given, fold, flags, places).items():
-            scores[place], folds[place] = score, fold
+    found = Scored(*(np.full(len(images), np.nan) for _ in range(3)))
+    for fold, model in enumerate(models):
+        settings = replace(model.settings, lungs_blacked_out=black)
+        # The parts that the training made, as they follow from the pictures alone.
+        tested = divide_images(stored, images, Division(len(models), fold))["test"]
+        shown = np.stack([settings.picture(one.pixels()) for one in tested])
+        scores = model.scores(shown)[:, int(CLASSES.target)].tolist()
+        for one, score in zip(tested, scores, strict=True):
+            place = places[one.image.where]
+            found.slices[place], found.folds[place] = score, fold
+            points = settings.points
+            found.decided[place] = score if points is None else points.decided(score)
+    return found
+
+
+def page(given: argparse.Namespace, flags: Sequence[str]) -> Iterator[str]:
+    """The page, line by line."""
+    images = read_images(given.folder, CLASSES, patients_unknown=given.patients_unknown)
+    variants = [PLAIN]
+    variants += [FROM_SCRATCH] if given.from_scratch else []
+    variants += [TRAINED_BLACK] if given.train_blacked_out else []
+    models = {
+        one.name: [train_fold(given, one, fold, flags) for fold in range(given.folds)]
+        for one in variants
+    }
+    stored = store_images(images, Path(given.work) / "pictures")
+    scored = {
+        name: in_folds(stored, images, of_folds, black=name == TRAINED_BLACK.name)
+        for name, of_folds in models.items()
+    }
+    if given.lungs_blacked_out:
+        scored[TESTED_BLACK] = in_folds(stored, images, models[NETWORK], black=True)
     with PictureChild() as read:
-        features = shortcut_features(read(image.file) for image in images)
-    shortcut = shortcut_scores(features, images, folds).positive
-    lines = ["| model | figure | value (95 % interval), slices |", "|---|---|---|"]
-    for name, values in (("network", scores), ("shortcut baseline", shortcut)):
-        found = slice_figures(images, values, THRESHOLD, np.random.default_rng(0))
-        lines += [f"| {name} | {figure} | {value} |" for figure, value in found.figures.items()]
-    lines.append(f"| network - shortcut | auc | {difference(images, scores, shortcut)} |")
+        pictures = [read(image.file) for image in images]
+    features = shortcut_features(pictures)
+    shortcut = shortcut_scores(features, images, scored[NETWORK].folds).positive
+
+    gained = difference(images, scored[NETWORK].slices, shortcut)
+    yield verdict(gained)
+    yield ""
     groups = len(np.unique(images.groups()))
-    return "\n".join([*lines, "", f"{len(images)} slices of {groups} patients or sources"]) + "\n"
+    yield f"{len(images)} slices of {groups} patients or sources, {given.folds} folds."
+    yield ""
+    yield "| model | unit | figure | value (95 % interval) |"
+    yield "|---|---|---|---|"
+    for name, one in scored.items():
+        yield from slice_rows(name, images, one.slices, at=OPERATING_POINTS)
+        if isinstance(images, PatientImages):
+            yield from patient_rows(name, images, one)
+    yield from slice_rows(SHORTCUT, images, shortcut)
+    yield difference_row(SHORTCUT, gained)
+    for name, one in scored.items():
+        if name != NETWORK:
+            yield difference_row(name, difference(images, scored[NETWORK].slices, one.slices))
+    if given.across:
+        yield ""
+        yield from across(given, models, pictures, fit_shortcut(features, images.labels))
+
+
+def verdict(gained: Estimate) -> str:
+    """The first line: whether the network has shown anything beyond the shortcut baseline."""
+    if gained.low > 0:
+        return f"The network's AUC is above that of the shortcut baseline: {gained}."
+    return (
+        f"The network does not beat the shortcut baseline: difference of the AUCs {gained}. It has "
+        "shown nothing about lungs."
+    )
+
+
+def slice_rows(
+    name: str, images: Images, scores: np.ndarray, *, at: Mapping[str, float] | None = None
+) -> Iterator[str]:
+    """Figures by slice; sensitivity and specificity at further thresholds."""
+    found = slice_figures(images, scores, THRESHOLD, np.random.default_rng(0)).figures
+    for figure, value in found.items():
+        yield f"| {name} | slice | {figure} | {value} |"
+    for point, threshold in (at or {}).items():
+        there = slice_figures(images, scores, threshold, np.random.default_rng(0)).figures
+        for figure in ("sensitivity", "specificity"):
+            yield f"| {name} | slice | {figure} at {point} ({threshold:g}) | {there[figure]} |"
+
+
+def patient_rows(name: str, images: PatientImages, one: Scored) -> Iterator[str]:
+    """Figures by patient, at the thresholds that the folds chose on validation patients."""
+    for figure, value in patient_figures(images, one.decided, THRESHOLD).items():
+        yield f"| {name} | patient | {figure} | {value} |"
+
+
+def difference_row(name: str, gained: Estimate) -> str:
+    """How much better the network is."""
+    return f"| network - {name} | slice | auc | {gained} |"
 
 
 def difference(images: Images, one: np.ndarray, other: np.ndarray) -> Estimate:
@@ -94,17 +220,64 @@ def difference(images: Images, one: np.ndarray, other: np.ndarray) -> Estimate:
     return bootstrap(figures, draws)["auc"]
 
 
+def across(
+    given: argparse.Namespace,
+    models: Mapping[str, Sequence[SlicePredictor]],
+    taught: Sequence[Picture],
+    shortcut: object,
+) -> Iterator[str]:
+    """Figures on pictures of another set that are no copies of training pictures."""
+    others = read_images(given.across, CLASSES, patients_unknown=True)
+    with PictureChild() as read:
+        pictures = [read(image.file) for image in others]
+    prints = [fingerprint(grey_8_bit(picture)) for picture in (*taught, *pictures)]
+    copies = {
+        second - len(taught)
+        for first, second, _ in find_copies(prints)
+        if first < len(taught) <= second
+    }
+    kept = [place for place in range(len(others)) if place not in copies]
+    others = replace(others, images=tuple(others[place] for place in kept))
+    pictures = [pictures[place] for place in kept]
+    yield (
+        f"Across sets: trained on {given.folder.name}, tested on {len(others)} pictures of "
+        f"{given.across.name}; {len(copies)} copies of training pictures left out."
+    )
+    yield ""
+    yield "| model | unit | figure | value (95 % interval) |"
+    yield "|---|---|---|---|"
+    greys = [grey_8_bit(picture) for picture in pictures]
+    for name, of_folds in models.items():
+        scores = np.mean([scores_of(model, greys) for model in of_folds], axis=0)
+        yield from slice_rows(f"{name}, mean of {len(of_folds)}", others, scores)
+    features = shortcut_features(pictures)
+    found = shortcut.predict_proba(features)[:, int(CLASSES.target)]  # type: ignore[attr-defined]
+    yield from slice_rows(SHORTCUT, others, found)
+
+
+def scores_of(model: SlicePredictor, greys: Sequence[np.ndarray]) -> np.ndarray:
+    """Probability of Covid-19 of pictures."""
+    shown = np.stack([model.settings.picture(grey) for grey in greys])
+    found: np.ndarray = model.scores(shown)[:, int(CLASSES.target)]
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", required=True)
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--patients-unknown", action="store_true")
+    parser.add_argument("--across", type=Path, default=None)
+    for flag in ("patients-unknown", "from-scratch", "lungs-blacked-out", "train-blacked-out"):
+        parser.add_argument(f"--{flag}", action="store_true")
     parser.add_argument("--output", type=Path)
     given, flags = parser.parse_known_args(arguments)
-    return tell(lambda: table(given, flags), given.output)
+    make: Callable[[], str] = lambda: "".join(f"{line}\n" for line in page(given, flags))  # noqa: E731
+    return tell(make, given.output)
 
 
 if __name__ == "__main__":

@@ -111,15 +111,16 @@ def export_segmenter(task: MaskTask, data: MaskData, attribution: str) -> Traine
     data.setup("fit")
     rule, figures = _fitted(task, data)
     before = task.start.get("training", {})
+    taught = describe_images(data.taught(), attribution, synthetic=data.synthetic)
     card = {
         "system": "deeptek_unet",
         "architecture": {"segmenter": task.architecture},
         "settings": replace(data.settings, rule=rule).to_card(),
-        "synthetic_only": False,
+        "synthetic_only": data.synthetic and task.start.get("synthetic_only", True),
         "training": {f"start: {stage}": told for stage, told in before.items()},
         "metrics": {"slice rule": figures},
     }
-    return Trained({"segmenter": task.network}, card, describe_images(data.taught(), attribution))
+    return Trained({"segmenter": task.network}, card, taught)
 
 
 SEGMENTER = Recipe(MaskTask, MaskData, export_segmenter, SegmenterCLI)

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
 from covidctnet.preprocess import PreprocessSettings
@@ -20,7 +21,8 @@ from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
 from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.training.order import Drawn, EpochOrder, in_turn
+from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
+from covidctnet.training.scans import store_scans
 from covidctnet.training.work import WorkFolder
 
 __all__ = ["LabelledSlices", "SliceData"]
@@ -29,21 +31,26 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class SliceData(pl.LightningDataModule):
-    """Slices of a folder of pictures, or of the scans of a work folder; by patient on one side.
+    """Slices of a folder of pictures, of an archive of scans, or of those of a work folder.
+
+    Those of a patient are all on one side.
 
     A batch is the slices, uint8 (batch, 1, size, size), and their classes, int64 (batch,).
 
     Args:
-        work: Filled by preprocess; with `images`, it receives these as arrays.
+        work: Filled by preprocess; with `images` or `scans`, it receives their slices as arrays.
         images: Folder of pictures with ``images.csv`` or a folder for each class and patient;
-            empty for the scans of the work folder.
+            empty for scans.
+        scans: Labelled archive of scans; empty for those of the work folder, which preprocess has
+            put on a coarser grid than the predictor reads.
         patients_unknown: Allow pictures without a patient; then no figure is by patient.
-        division: Of pictures, where their table names no split.
+        division: Of pictures, and of an archive, where their table names no split.
         size: Rows and columns that the network sees.
         fit: ``crop`` takes the largest square of a slice, ``pad`` keeps all of it.
         slices: Of a scan, evenly spaced over the lungs.
         level: Middle of the window for HU.
         width: Of that window.
+        lungs_blacked_out: A control: nothing of the lungs is left in any slice.
         batch_size: Slices a step; slices that do not fill a batch are left out in training.
         workers: Loader processes.
         seed: Of the order.
@@ -53,6 +60,7 @@ class SliceData(pl.LightningDataModule):
         self,
         work: str,
         images: str = "",
+        scans: str = "",
         patients_unknown: bool = False,
         division: Division = Division(),  # noqa: B008  (frozen)
         size: int = 448,
@@ -60,6 +68,7 @@ class SliceData(pl.LightningDataModule):
         slices: int = 16,
         level: float = -600.0,
         width: float = 1500.0,
+        lungs_blacked_out: bool = False,
         batch_size: int = 32,
         workers: int = 0,
         seed: int = 0,
@@ -70,21 +79,39 @@ class SliceData(pl.LightningDataModule):
                 "expected a batch_size of 2 or more, as the head normalises over a batch, and "
                 f"workers of 0 or more, got {batch_size} and {workers}"
             )
+        if scans and (images or patients_unknown):
+            raise UsageError(
+                "expected either --data.images or --data.scans, and --data.patients_unknown for "
+                "pictures alone. Give one of them."
+            )
         self.work = WorkFolder(work)
+        self.scans, self.synthetic = scans, False
         self.images, self.patients_unknown, self.division = images, patients_unknown, division
-        self.settings = SliceSettings(size, fit, level, width, slices)
+        self.settings = SliceSettings(size, fit, level, width, slices, lungs_blacked_out)
         self.batch_size, self.seed = batch_size, seed
         # A preset made for a large machine must run on a small one.
         self.workers = min(workers, os.cpu_count() or 1)
         self.sides: dict[str, list[StoredImage]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read the pictures and divide them; scans have been divided by preprocess.
+        """Read pictures or an archive and divide them; a work folder is divided by preprocess.
 
         Raises:
-            CohortError: If the pictures contradict themselves.
+            CohortError: If the pictures or the archive contradict themselves.
         """
-        if not self.images or self.sides:
+        if self.sides or not (self.images or self.scans):
+            return
+        if self.scans:
+            found = store_scans(
+                read_cohort(Path(self.scans)),
+                self.work.path / "slices",
+                CLASSES,
+                choose=partial(lung_slices, count=self.settings.slices),
+                kinds=0,
+                window=self.settings.window,
+            )
+            self.synthetic = found.synthetic
+            self.sides = divide_images(found.stored, found.table, self.division)
             return
         table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
         folder = self.work.path / "pictures"
@@ -111,31 +138,20 @@ class SliceData(pl.LightningDataModule):
                 f"expected at least {self.batch_size} slices for a batch, got {len(slices)}. "
                 "Choose a smaller --data.batch_size or more --data.slices."
             )
-        return self._loader(slices, EpochOrder(len(slices), self.seed), drop_last=True)
+        order = EpochOrder(len(slices), self.seed)
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Pair]:
         """Every slice of the validation patients."""
         slices = self.slices_of("val")
-        return self._loader(slices, in_turn(len(slices)), drop_last=False)
+        order = in_turn(len(slices))
+        return ordered_loader(slices, order, self.batch_size, workers=self.workers)
 
     def slices_of(self, split: str) -> LabelledSlices:
         """The slices of a split, with their classes."""
-        if self.images:
+        if self.sides:
             return LabelledSlices.of_images(self.sides[split], self.settings)
         return LabelledSlices.of_scans(self.work.studies(split), self.settings)
-
-    def _loader(
-        self, slices: LabelledSlices, order: EpochOrder | list[Drawn], *, drop_last: bool
-    ) -> DataLoader[Pair]:
-        return DataLoader(
-            slices,
-            batch_size=self.batch_size,
-            sampler=order,
-            drop_last=drop_last,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
 
 
 Where = tuple[float, float]
@@ -147,12 +163,16 @@ class LabelledSlices(Dataset[Pair]):
     Args:
         slices: For each, what makes its picture (size, size) from the place of the crop.
         labels: Class of each.
+        patients: Whose each is; None where that is unknown.
     """
 
     def __init__(
-        self, slices: Sequence[Callable[[Where], np.ndarray]], labels: Sequence[int]
+        self,
+        slices: Sequence[Callable[[Where], np.ndarray]],
+        labels: Sequence[int],
+        patients: Sequence[str | None],
     ) -> None:
-        self.slices, self.labels = slices, labels
+        self.slices, self.labels, self.patients = slices, labels, patients
 
     @classmethod
     def of_scans(cls, studies: Sequence[StoredStudy], settings: SliceSettings) -> LabelledSlices:
@@ -167,6 +187,7 @@ class LabelledSlices(Dataset[Pair]):
         """
         slices: list[Callable[[Where], np.ndarray]] = []
         labels: list[int] = []
+        patients: list[str | None] = []
         for study in studies:
             if study.lungs is None or study.label is None:
                 raise UsageError(
@@ -176,13 +197,15 @@ class LabelledSlices(Dataset[Pair]):
             for place in lung_slices(study.lungs.sum(axis=(1, 2)), settings.slices):
                 slices.append(partial(_of_scan, study, place, settings))
                 labels.append(int(label))
-        return cls(slices, labels)
+                patients.append(study.patient or study.id)
+        return cls(slices, labels, patients)
 
     @classmethod
     def of_images(cls, images: Sequence[StoredImage], settings: SliceSettings) -> LabelledSlices:
         """Stored pictures."""
         slices = [partial(_of_image, image, settings) for image in images]
-        return cls(slices, [int(image.image.label) for image in images])
+        labels = [int(image.image.label) for image in images]
+        return cls(slices, labels, [image.image.patient for image in images])
 
     def __len__(self) -> int:
         return len(self.slices)

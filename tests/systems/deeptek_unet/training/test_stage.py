@@ -11,6 +11,7 @@ from covidctnet.cli import main
 from covidctnet.errors import CohortError, StudyError, UsageError, WeightsError
 from covidctnet.evaluation.localise import localise
 from covidctnet.evidence import Mask
+from covidctnet.run.evaluate import evaluate_data
 from covidctnet.slicewise.aggregate import RunRule, ScanScores, longest_run
 from covidctnet.systems.deeptek_unet.rule import SliceRule
 from covidctnet.systems.deeptek_unet.settings import MaskSettings, run_score, square
@@ -19,6 +20,7 @@ from covidctnet.systems.deeptek_unet.training.task import MaskTask
 from covidctnet.volume import Volume
 from covidctnet.weights import load_weights, save_weights
 from tests.picture_set import write_pictures
+from tests.training.test_scans import archive
 
 SMALL = [
     "--model.encoder=efficientnet_lite0",
@@ -172,7 +174,10 @@ def test_the_second_stage_without_the_first_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([], "expected either --data.images or --data.plan"),
+        ([], "expected either --data.images, --data.scans or --data.plan"),
+        (["--data.images=a", "--data.scans=b"], "expected either --data.images, --data.scans"),
+        (["--data.scans=a", "--data.outlines=b"], "which are for pictures"),
+        (["--data.scans=nowhere"], "expected the folder of a labelled archive"),
         (["--data.images=a", "--data.kinds=0"], "expected one kind of lesion or more"),
         (["--data.images=nowhere"], "expected a folder of pictures"),
         (["--data.plan=nowhere.yaml"], "expected --data.stage with --data.plan"),
@@ -263,3 +268,16 @@ def test_pictures_that_via_does_not_name_are_refused(tmp_path):
         data.setup("fit")
     with pytest.raises(UsageError, match="expected masks for several kinds of lesion"):
         MaskData(str(tmp_path / "w"), images=str(folder), outlines="via.json", kinds=2)
+
+
+def test_scans_with_masks_teach_and_are_refused_in_an_evaluation(tmp_path):
+    root = archive(tmp_path / "archive", 10)
+    work = tmp_path / "work"
+    assert train(work, f"--data.scans={root}", "--data.every=4") == 0
+    weights = load_weights(work / "weights")
+    told = weights.card["training"]["segmenter"]["data"]
+    assert told["patients"] == 8 and len(told["seen"].split()) == 8
+    assert not weights.card["synthetic_only"]
+    model = covidctnet.load(work / "weights", device="cpu")
+    with pytest.raises(CohortError, match="is one that the segmenter of these weights learned"):
+        evaluate_data(root, model, tmp_path / "out", limits=None)

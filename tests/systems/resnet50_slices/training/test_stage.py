@@ -1,13 +1,15 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
+import covidctnet
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import StudyError, UsageError, WeightsError
+from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
 from covidctnet.systems.resnet50_slices.training.data import LabelledSlices, SliceData
@@ -17,6 +19,7 @@ from covidctnet.training.work import WorkFolder
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
 from tests.picture_set import write_pictures
+from tests.volumes import a_chest
 
 __all__ = ["little_work"]
 
@@ -44,7 +47,11 @@ def trained(little_work):
 def test_two_steps_write_weights_with_settings_and_patients(trained):
     weights = load_weights(trained)
     assert weights.classes == CLASSES
-    assert SliceSettings.from_card(weights.card["settings"]) == SliceSettings(size=32, slices=2)
+    settings = SliceSettings.from_card(weights.card["settings"])
+    assert replace(settings, points=None) == SliceSettings(size=32, slices=2)
+    figures = weights.card["metrics"]["operating points"]
+    assert figures["patients"] == settings.points.positives + settings.points.negatives > 1
+    assert figures["rule-in specificity"] == figures["rule-out sensitivity"] == 1
     assert weights.card["architecture"] == {"classifier": {"backbone": "efficientnet_lite0"}}
     assert weights.card["training"]["classifier"]["data"]["seen"]
     assert weights.card["metrics"]["classifier"]["val_loss"] > 0
@@ -122,6 +129,9 @@ def test_impossible_settings_are_refused(little_work):
             SliceSettings(**{**asdict(SliceSettings()), **bad})
     with pytest.raises(UsageError, match="expected a batch_size of 2 or more"):
         SliceData(str(little_work), batch_size=1)
+    for more in ({"images": "a"}, {"patients_unknown": True}):
+        with pytest.raises(UsageError, match=r"or --data\.scans"):
+            SliceData(str(little_work), scans="b", **more)
 
 
 def test_a_task_starts_from_its_seed_alone():
@@ -185,3 +195,40 @@ def test_the_learning_rates_of_a_run_end_with_its_last_step(batches_a_step, tmp_
     expected = [rate for rate in plan.at(steps - 1).rates for _ in range(2)]
     assert seen[-1] == pytest.approx(expected)
     assert seen[0] == pytest.approx([r for r in plan.at(0).rates for _ in range(2)])
+
+
+def test_the_answer_for_a_scan_is_decided_at_the_threshold_of_validation_patients(trained):
+    model = covidctnet.load(trained, device="cpu", precision="32")
+    volume, _ = a_chest()
+    prepared = model.prepare(volume)
+    model.settings = replace(model.settings, points=None)
+    mean = model(prepared).probabilities[CLASSES.target]
+    for threshold in (mean / 2, (1 + mean) / 2):
+        points = OperatingPoints(threshold, 0.9, 0.1, 2, 2)
+        model.settings = replace(model.settings, points=points)
+        answer = model(prepared)
+        assert (answer.label == CLASSES.target) == (mean > threshold)
+        assert any("operating points of 2 + 2 validation patients" in n for n in answer.notes)
+
+
+def test_unknown_patients_choose_no_threshold(tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    table = folder / "images.csv"
+    rows = table.read_text().splitlines()
+    rows = [rows[0], *(f"{f},unknown,{label}" for f, _, label in (r.split(",") for r in rows[1:]))]
+    table.write_text("\n".join(rows) + "\n")
+    more = [f"--data.images={folder}", "--trainer.max_epochs=1", "--data.patients_unknown=true"]
+    assert train(tmp_path / "work", *more) == 0
+    card = load_weights(tmp_path / "work" / "weights").card
+    assert card["settings"]["points"] is None and "operating points" not in card["metrics"]
+
+
+def test_lungs_can_be_blacked_out_in_training_and_then_are_in_use(tmp_path):
+    folder = write_pictures(tmp_path / "set")
+    more = [f"--data.images={folder}", "--trainer.max_epochs=1", "--data.lungs_blacked_out=true"]
+    assert train(tmp_path / "work", *more) == 0
+    model = covidctnet.load(tmp_path / "work" / "weights", device="cpu", precision="32")
+    volume, _ = a_chest()
+    black = model.prepare(volume).pictures
+    model.settings = replace(model.settings, lungs_blacked_out=False)
+    assert (model.prepare(volume).pictures > 0).sum() > 1.3 * (black > 0).sum()
