@@ -1,0 +1,1 @@
+"""DeepPneumonia: DRE-Net on fifteen slices of the lungs (Sun Yat-sen)."""
