@@ -180,6 +180,7 @@ class System:
         stages: Training runs, in their order.
         has_denoiser: Whether a stage learns from Controls alone, which `preprocess` sets aside.
         published: What its paper reports.
+        variants: Other classes that its weights may tell apart, as their card says.
         former_names: What entries of its cards and networks were called in older cards, by what
             they are called now.
     """
@@ -197,6 +198,7 @@ class System:
     stages: tuple[Stage, ...] = ()
     has_denoiser: bool = False
     published: tuple[PublishedFigures, ...] = ()
+    variants: tuple[Classes, ...] = ()
     former_names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -45,6 +45,8 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
         body.name: body
         for body in (
             Backbone("resnet50", "resnet50", 2048, *_IMAGENET),
+            Backbone("vgg16", "vgg16", 4096, *_IMAGENET),
+            Backbone("densenet121", "densenet121", 1024, *_IMAGENET),
             Backbone("efficientnet_lite0", "tf_efficientnet_lite0", 1280, *_BYTES_TO_ONE),
         )
     }

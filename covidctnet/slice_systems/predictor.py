@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from covidctnet.chest.gate import check_chest, look_for_chest
 from covidctnet.classes import Label
@@ -23,9 +23,43 @@ from covidctnet.results import Prediction
 from covidctnet.volume import Source, Volume
 from covidctnet.weights import Weights
 
-__all__ = ["PreparedSlices", "SliceAnswer", "SlicesPredictor", "best_slices"]
+__all__ = [
+    "Chosen",
+    "PreparedSlices",
+    "SliceAnswer",
+    "SlicePicture",
+    "SlicesPredictor",
+    "best_slices",
+]
 
 _PICTURE_SLICES = 3
+
+
+class Chosen(NamedTuple):
+    """Slices that are read.
+
+    Attributes:
+        places: In the scan, rising.
+        notes: In words, such as what was left out.
+    """
+
+    places: Sequence[int]
+    notes: tuple[str, ...] = ()
+
+
+class SlicePicture(NamedTuple):
+    """One slice as the network sees it.
+
+    Attributes:
+        pixels: uint8, (size, size).
+        grid: 4 x 4, from (slice, row, column, 1) of the picture to that of the slice.
+        whole: The whole slice in 8 bits, uint8 (row, column), for evidence that is drawn on it;
+            None where none is.
+    """
+
+    pixels: np.ndarray
+    grid: np.ndarray
+    whole: np.ndarray | None = None
 
 
 class PreparedSlices(NamedTuple):
@@ -33,20 +67,26 @@ class PreparedSlices(NamedTuple):
 
     Attributes:
         pictures: uint8, (slice, size, size).
+        grids: See `SlicePicture`, (slice, 4, 4).
+        wholes: See `SlicePicture`, by slice; empty where nothing is drawn on them.
         places: Of these slices in the scan, rising.
         shape: Of the scan.
         affine: Of the scan, to LPS mm.
         source: Of the scan.
         flags: Of the reader and of the look for a chest.
+        notes: Of the choice of slices.
         seconds: By stage.
     """
 
     pictures: np.ndarray
+    grids: np.ndarray
+    wholes: tuple[np.ndarray, ...]
     places: tuple[int, ...]
     shape: tuple[int, int, int]
     affine: np.ndarray
     source: Source
     flags: tuple[str, ...]
+    notes: tuple[str, ...]
     seconds: dict[str, float]
 
     @property
@@ -109,16 +149,19 @@ class SlicesPredictor(ABC):
         self.network = network.fast(DTYPES[self.precision]).to(self.device)
 
     @abstractmethod
-    def choose(self, lung_areas: np.ndarray) -> Sequence[int]:
-        """Places of the slices that are read, rising.
+    def choose(self, lungs: np.ndarray) -> Chosen:
+        """The slices that are read.
 
         Args:
-            lung_areas: Pixels of lung in each slice.
+            lungs: Mask, bool, (slice, row, column).
+
+        Raises:
+            StudyError: If there are none.
         """
 
     @abstractmethod
-    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-        """One slice as the network sees it, uint8 (size, size).
+    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> SlicePicture:
+        """One slice as the network sees it.
 
         Args:
             hu: Shape (row, column).
@@ -151,16 +194,20 @@ class SlicesPredictor(ABC):
         scan.expect("HU", by=str(self.weights.card["system"]))
         chest, lungs = look_for_chest(scan)
         flags = check_chest(chest, study=scan.source.study)
-        places = tuple(self.choose(lungs.sum(axis=(1, 2))))
-        pictures = np.stack([self.picture(scan.array[place], lungs[place]) for place in places])
+        chosen = self.choose(lungs)
+        places = tuple(chosen.places)
+        made = [self.picture(scan.array[place], lungs[place]) for place in places]
         slices, rows, columns = scan.shape
         return PreparedSlices(
-            pictures,
+            np.stack([one.pixels for one in made]),
+            np.stack([one.grid for one in made]),
+            tuple(one.whole for one in made if one.whole is not None),
             places,
             (slices, rows, columns),
             scan.affine,
             scan.source,
             (*scan.source.flags, *flags),
+            chosen.notes,
             {"preprocess": time.perf_counter() - start},
         )
 
@@ -184,13 +231,13 @@ class SlicesPredictor(ABC):
             seconds={**prepared.seconds, self.stage: time.perf_counter() - start},
             acquisition=source.acquisition,
             weights=self.weights.digest,
-            notes=(*source.notes, *found.notes),
+            notes=(*source.notes, *prepared.notes, *found.notes),
             classes=self.weights.classes,
             evidence=found.evidence,
         )
 
     @torch.inference_mode()
-    def outputs(self, pictures: np.ndarray) -> Iterator[Tensor]:
+    def outputs(self, pictures: np.ndarray) -> Iterator[Any]:
         """Outputs of the network, a batch at a time.
 
         Args:

@@ -30,6 +30,7 @@ def slice_system(
     predictor: Callable[[], type[SlicesPredictor]],
     stage: Stage,
     published: tuple[PublishedFigures, ...] = (),
+    variants: tuple[Classes, ...] = (),
 ) -> System:
     """A system with one network, whose settings decide how a slice becomes its input.
 
@@ -44,12 +45,14 @@ def slice_system(
             torch.
         stage: That trains the network.
         published: What its paper reports.
+        variants: See `System`.
     """
 
     def check(label: str, card: Mapping[str, Any]) -> None:
-        if card["classes"] != list(classes.titles):
+        known = [list(each.titles) for each in (classes, *variants)]
+        if card["classes"] not in known:
             raise WeightsError(
-                f"expected weights that tell {list(classes.titles)} apart in this order, "
+                f"expected weights that tell {' or '.join(map(str, known))} apart in this order, "
                 f"{label!r} tell {card['classes']!r:.200}. Train them again."
             )
         try:
@@ -76,6 +79,7 @@ def slice_system(
         load=load,
         stages=(stage,),
         published=published,
+        variants=variants,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError, UsageError
 
-__all__ = ["Sampling", "lung_range", "sorted_by_position"]
+__all__ = ["Sampling", "lung_range", "lung_slices", "sorted_by_position"]
 
 # A slice shows lungs when it holds this share of the area of the largest one: tips are left out.
 MIN_LUNG_SHARE = 0.05
@@ -123,6 +123,28 @@ def lung_range(lung_area: np.ndarray) -> tuple[int, int]:
         )
     there = np.flatnonzero(lung_area >= MIN_LUNG_SHARE * largest)
     return int(there[0]), int(there[-1])
+
+
+def lung_slices(areas: np.ndarray, count: int) -> tuple[int, ...]:
+    """Slices evenly spaced over the lungs.
+
+    Args:
+        areas: Lung of each slice, in any unit.
+        count: How many; all slices that show lung, where there are fewer.
+
+    Returns:
+        Their places, rising.
+
+    Raises:
+        StudyError: ``NOT_CHEST`` if no slice shows lungs.
+    """
+    first, last = lung_range(areas)
+    shown = np.arange(first, last + 1)
+    if len(shown) <= count:
+        return tuple(shown.tolist())
+    # The middles of equal parts: the first and the last slice show little.
+    places = (np.arange(count) + 0.5) * len(shown) / count
+    return tuple(shown[places.astype(int)].tolist())
 
 
 def _equal_parts(z: np.ndarray, count: int) -> np.ndarray:

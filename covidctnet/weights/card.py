@@ -144,8 +144,10 @@ def classes_of(card: Mapping[str, Any]) -> Classes:
     """
     classes = Classes(tuple(card["classes"]), card["normal"])
     # With the other names of its classes, which its system knows.
-    known = find_system(card["system"]).classes
-    return known if classes == known else classes
+    system = find_system(card["system"])
+    return next(
+        (known for known in (system.classes, *system.variants) if known == classes), classes
+    )
 
 
 def _side_by_side(label: str, card: dict[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,5 @@
-"""DeepPneumonia: DRE-Net on fifteen slices of the lungs (Sun Yat-sen)."""
+"""DeepPneumonia: DRE-Net on fifteen slices of the lungs (Song et al. 2021)."""
+
+from covidctnet.systems.deeppneumonia.system import SYSTEM
+
+__all__ = ["SYSTEM"]

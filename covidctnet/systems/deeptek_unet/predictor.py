@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -11,8 +9,10 @@ from torch.nn import functional as F
 from covidctnet.contract import RunSettings
 from covidctnet.evidence import Evidence, Keep, Mask, SliceScores
 from covidctnet.slice_systems.predictor import (
+    Chosen,
     PreparedSlices,
     SliceAnswer,
+    SlicePicture,
     SlicesPredictor,
     best_slices,
 )
@@ -41,14 +41,19 @@ class MaskPredictor(SlicesPredictor):
         super().__init__(weights, how)
         self.settings = MaskSettings.from_card(weights.card["settings"])
 
-    def choose(self, lung_areas: np.ndarray) -> Sequence[int]:
+    def choose(self, lungs: np.ndarray) -> Chosen:
         """All slices from the first with lung to the last."""
-        first, last = lung_range(lung_areas)
-        return range(first, last + 1)
+        first, last = lung_range(lungs.sum(axis=(1, 2)))
+        return Chosen(range(first, last + 1))
 
-    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> SlicePicture:
         """The slice in the lung window, as a square."""
-        return square(hu_to_8_bit(hu, self.settings.window), self.settings.size)
+        size = self.settings.size
+        scale = np.array(hu.shape) / size
+        grid = np.diag([1.0, *scale, 1.0])
+        # Middles of pixels lie over middles.
+        grid[1:3, 3] = (scale - 1) / 2
+        return SlicePicture(square(hu_to_8_bit(hu, self.settings.window), size), grid)
 
     def answer(self, prepared: PreparedSlices, keep: Keep) -> SliceAnswer:
         """The longest run of positive slices, against the rule of the card.

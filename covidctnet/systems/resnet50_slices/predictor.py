@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from covidctnet.contract import RunSettings
 from covidctnet.evidence import Evidence, Heatmap, Keep, SliceScores
 from covidctnet.slice_systems.predictor import (
+    Chosen,
     PreparedSlices,
     SliceAnswer,
+    SlicePicture,
     SlicesPredictor,
     best_slices,
 )
+from covidctnet.slicewise.sampling import lung_slices
 from covidctnet.systems.resnet50_slices.gradcam import grad_cam
 from covidctnet.systems.resnet50_slices.networks import SliceClassifier
 from covidctnet.systems.resnet50_slices.resize import grid_of
-from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
+from covidctnet.systems.resnet50_slices.settings import SliceSettings
 from covidctnet.weights import Weights
 
 __all__ = ["SlicePredictor"]
@@ -44,13 +45,15 @@ class SlicePredictor(SlicesPredictor):
         super().__init__(weights, how)
         self.settings = SliceSettings.from_card(weights.card["settings"])
 
-    def choose(self, lung_areas: np.ndarray) -> Sequence[int]:
+    def choose(self, lungs: np.ndarray) -> Chosen:
         """Slices evenly spaced over the lungs."""
-        return lung_slices(lung_areas, self.settings.slices)
+        return Chosen(lung_slices(lungs.sum(axis=(1, 2)), self.settings.slices))
 
-    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    def picture(self, hu: np.ndarray, lungs: np.ndarray) -> SlicePicture:
         """The slice in the lung window, as a square."""
-        return self.settings.slice(hu)
+        rows, columns = hu.shape
+        grid = grid_of(columns, rows, self.settings.size, fit=self.settings.fit)
+        return SlicePicture(self.settings.slice(hu), grid)
 
     def answer(self, prepared: PreparedSlices, keep: Keep) -> SliceAnswer:
         """The mean over the slices, against the balanced threshold of the card.
@@ -81,14 +84,12 @@ class SlicePredictor(SlicesPredictor):
         else:
             heat = grad_cam(self.network, pictures, int(label)) * scores[:, None, None]
             heat = (heat / max(float(heat.max()), 1e-9)).astype(np.float32)
-        _, rows, columns = prepared.shape
-        settings = self.settings
         shown = Heatmap(
             label=label.key,
             values=heat,
             over=pictures.astype(np.float32) / 255,
             slices=prepared.places,
-            affine=prepared.affine @ grid_of(columns, rows, settings.size, fit=settings.fit),
+            affine=prepared.affine @ prepared.grids[0],
             chosen=tuple(best_slices(scores).tolist()),
         )
         told = SliceScores(tuple(scores.tolist()), shown.heights_mm, label.key, _THRESHOLD)

@@ -12,11 +12,10 @@ from covidctnet.errors import UsageError
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.slicewise.picture_lungs import without_lungs
-from covidctnet.slicewise.sampling import lung_range
 from covidctnet.slicewise.window import Window, hu_to_8_bit
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
 
-__all__ = ["SliceSettings", "lung_slices"]
+__all__ = ["SliceSettings"]
 
 
 @dataclass(frozen=True)
@@ -89,25 +88,3 @@ class SliceSettings:
         """
         shown = without_lungs(grey) if self.lungs_blacked_out else grey
         return resize(shown, self.size, fit=self.fit, where=where)
-
-
-def lung_slices(areas: np.ndarray, count: int) -> tuple[int, ...]:
-    """Slices evenly spaced over the lungs.
-
-    Args:
-        areas: Lung of each slice, in any unit.
-        count: How many; all slices that show lung, where there are fewer.
-
-    Returns:
-        Their places, rising.
-
-    Raises:
-        StudyError: ``NOT_CHEST`` if no slice shows lungs.
-    """
-    first, last = lung_range(areas)
-    shown = np.arange(first, last + 1)
-    if len(shown) <= count:
-        return tuple(shown.tolist())
-    # The middles of equal parts: the first and the last slice show little.
-    places = (np.arange(count) + 0.5) * len(shown) / count
-    return tuple(shown[places.astype(int)].tolist())

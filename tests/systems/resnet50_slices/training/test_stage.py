@@ -10,8 +10,9 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import StudyError, UsageError, WeightsError
 from covidctnet.slicewise.operating import OperatingPoints
+from covidctnet.slicewise.sampling import lung_slices
 from covidctnet.systems.resnet50_slices.classes import CLASSES
-from covidctnet.systems.resnet50_slices.settings import SliceSettings, lung_slices
+from covidctnet.systems.resnet50_slices.settings import SliceSettings
 from covidctnet.systems.resnet50_slices.training.data import LabelledSlices, SliceData
 from covidctnet.systems.resnet50_slices.training.schedule import FineTune
 from covidctnet.systems.resnet50_slices.training.task import SliceTask
