@@ -31,9 +31,11 @@ __all__ = [
     "MIN_SIDE",
     "Format",
     "Picture",
+    "StoredPicture",
     "picture_shape",
     "read_mask",
     "read_picture",
+    "read_stored",
 ]
 
 # A smaller picture shows no lung. The smallest slice cut out of a published figure is 61 wide.
@@ -126,6 +128,60 @@ class Picture:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"<Picture {rows} x {columns}, {self.format} {self.mode}, {self.bits} bits>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StoredPicture:
+    """A picture, and how its file stores it.
+
+    Attributes:
+        picture: What `read_picture` makes of it.
+        colours: uint8 (row, column, 3) as stored, not turned; None for a picture without colours.
+        has_alpha: Whether it stores transparency.
+        dpi: Dots an inch that it names, across and down; None where it names none.
+        orientation: EXIF orientation; 1 where it names none.
+        quantisation: The table of brightness of a JPEG, int (8, 8); None for others.
+    """
+
+    picture: Picture
+    colours: np.ndarray | None = None
+    has_alpha: bool = False
+    dpi: tuple[float, float] | None = None
+    orientation: int = 1
+    quantisation: np.ndarray | None = None
+
+
+def read_stored(path: File) -> StoredPicture:
+    """Read a picture with all that its file says of how it was stored.
+
+    Args:
+        path: As of `read_picture`; DICOM says nothing of this.
+
+    Raises:
+        StudyError: As `read_picture`.
+    """
+    content, kind = _content(path)
+    picture = read_picture(path)
+    if kind == "DICOM":
+        return StoredPicture(picture)
+    image, _ = _checked(content, kind)
+    return _decoded(lambda: _stored(image, picture))
+
+
+def _stored(image: Image.Image, picture: Picture) -> StoredPicture:
+    tables = getattr(image, "quantization", None) or {}
+    table = None
+    if len(tables.get(0, ())) == 64:
+        table = np.array(tables[0]).reshape(8, 8)
+    named = image.info.get("dpi")
+    dpi = None
+    if named and all(np.isfinite(float(value)) and float(value) > 0 for value in named):
+        dpi = (float(named[0]), float(named[1]))
+    has_alpha = image.mode in _WITH_ALPHA or "transparency" in image.info
+    colours = None
+    if image.mode not in ("1", "L", *_DEEP):
+        colours = np.asarray(image.convert("RGB"))
+    return StoredPicture(picture, colours, has_alpha, dpi, _orientation(image) or 1, table)
 
 
 def read_picture(path: File) -> Picture:

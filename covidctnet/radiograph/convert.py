@@ -1,0 +1,64 @@
+"""From any picture of a radiograph to a grey PNG of 8 bits, without a further loss."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from covidctnet.errors import StudyError
+from covidctnet.files import write_whole
+from covidctnet.io.picture import Picture
+
+__all__ = ["grey_of", "save_grey"]
+
+# Of more than 8 bits, this share of the pixels at each end becomes black or white.
+_TAIL_PERCENT = 0.5
+
+
+def grey_of(picture: Picture) -> np.ndarray:
+    """The grey values of a picture in 8 bits.
+
+    Args:
+        picture: Of 8 bits: as it is; of more: stretched between the percentiles 0.5 and 99.5.
+
+    Returns:
+        uint8, (row, column).
+
+    Raises:
+        StudyError: ``NOT_RADIOGRAPH`` for a slice of a CT, whose values are HU.
+    """
+    if picture.units == "HU":
+        raise StudyError(
+            "NOT_RADIOGRAPH",
+            "expected a radiograph, got a slice of a CT. Give CT to a system that reads it.",
+        )
+    pixels = picture.pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = np.percentile(pixels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
+    if high <= low:
+        low, high = float(pixels.min()), float(pixels.max())
+    scaled = (pixels.astype(np.float64) - low) * (255 / max(float(high - low), 1e-12))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def save_grey(picture: Picture, target: Path) -> None:
+    """Write a picture as a grey PNG of 8 bits.
+
+    Args:
+        picture: See `grey_of`.
+        target: A file that is not there yet; the source is never replaced.
+
+    Raises:
+        StudyError: See `grey_of`.
+        FileExistsError: If the file is there.
+        OSError: If the disk is full or refuses.
+    """
+    if target.exists():
+        raise FileExistsError(target.name)
+    buffer = io.BytesIO()
+    Image.fromarray(grey_of(picture)).save(buffer, "PNG")
+    write_whole(target, buffer.getvalue())
