@@ -87,4 +87,4 @@ def test_the_head_starts_from_kaimings_normal_distribution():
 
 def test_a_backbone_that_there_is_not_is_refused():
     with pytest.raises(UsageError, match="expected a backbone out of"):
-        SliceClassifier("vgg16")
+        SliceClassifier("vgg99")
