@@ -23,6 +23,7 @@ def classify(
     output: Output = "results",
     network: Network,
     every_series: bool = False,
+    series: str = "",
     readers: int = 0,
     settle: float = 0.0,
     wait: bool = False,
@@ -37,6 +38,7 @@ def classify(
         output: Folder for the results.
         network: Weights, and where they run.
         every_series: An answer for every series, not only for the best one of a study.
+        series: Answer this series alone, by the key that covidctnet inspect shows.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
             more, with a GPU two fewer than cores, sixteen at most.
         settle: Leave a study for the next run when a file of it was written less than so many
@@ -72,6 +74,7 @@ def classify(
             scans,
             model,
             every_series=every_series,
+            series=series or None,
             progress=progress,
             readers=readers or default_readers(pick_device(network.device).type),
             settle_s=settle,

@@ -133,6 +133,7 @@ def packed(study: Study) -> dict[str, Any]:
         "format": study.format,
         "files": [_packed_file(file) for file in study.files],
         "series_uid": study.series_uid,
+        "stack": study.stack,
         "notes": study.notes,
     }
 
@@ -145,6 +146,7 @@ def unpacked(values: dict[str, Any]) -> Study:
         format=values["format"],
         files=tuple(_unpacked_file(file) for file in values["files"]),
         series_uid=values["series_uid"],
+        stack=values["stack"],
         notes=tuple(values["notes"]),
     )
 

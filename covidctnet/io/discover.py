@@ -9,7 +9,7 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -60,6 +60,9 @@ _KNOWN_OTHERS = (
 )
 _PRINTABLE = frozenset(range(32, 256)) | frozenset(b"\t\n\r\f")
 
+# So many keys of series are named in a message.
+_SHOWN = 8
+
 
 @dataclass(frozen=True)
 class Study:
@@ -73,6 +76,7 @@ class Study:
         files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
         notes: What was decided about which files belong together.
+        stack: Key of the only stack of slices to look at, of a series that has several.
     """
 
     id: str
@@ -81,6 +85,7 @@ class Study:
     files: tuple[File, ...]
     series_uid: str | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    stack: str | None = None
 
     @property
     def series(self) -> str | None:
@@ -123,7 +128,12 @@ def content_id(path: File) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool = False) -> Found:
+def find_studies(
+    paths: Sequence[Path | str] | Path | str,
+    *,
+    every_series: bool = False,
+    series: str | None = None,
+) -> Found:
     """Find the studies under some paths.
 
     DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.dicom.grouping`
@@ -137,12 +147,15 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
     Args:
         paths: Folders, files, or both, in any mix.
         every_series: A study for every series instead of one for all of them.
+        series: Key of the only DICOM series, or stack of one, to look for, as `covidctnet inspect`
+            shows it; nothing else of its study is judged.
 
     Returns:
         Studies sorted by path and id, each once, whichever paths led to it.
 
     Raises:
-        UsageError: If a path does not exist, or a tree is deeper or larger than any archive.
+        UsageError: If a path does not exist, a tree is deeper or larger than any archive, or the
+            series is not there.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
@@ -191,13 +204,30 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             claimed.append(path)
         else:
             skipped["not readable" if path in shut else "not a scan"] += 1
-    studies = _dicom_studies(dicom, claimed, skipped, every_series)
-    studies += _file_studies(others, skipped)
+    studies = _dicom_studies(dicom, claimed, skipped, every_series or series is not None)
+    studies = studies + _file_studies(others, skipped) if series is None else _only(studies, series)
     studies.sort(key=lambda s: (str(s.path), s.id))
     if skipped:
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
         _LOG.debug("%d studies found; passed over: %s", len(studies), counts)
     return Found(tuple(studies), dict(skipped))
+
+
+def _only(studies: Sequence[Study], series: str) -> list[Study]:
+    """The one series that was asked for."""
+    whole, _, part = series.partition(".")
+    chosen = [study for study in studies if study.series == whole]
+    if part:
+        # Another id: the answer for a part is not that of its series.
+        chosen = [replace(s, id=study_id(f"{s.id}\n{series}"), stack=series) for s in chosen]
+    if not chosen:
+        keys = sorted({study.series for study in studies if study.series})
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        raise UsageError(
+            f"expected one of the series that there are, {', '.join(keys[:_SHOWN]) or 'none'}"
+            f"{more}, got {series!r:.80}. Take a key that covidctnet inspect shows."
+        )
+    return chosen
 
 
 def _walk(

@@ -46,7 +46,10 @@ def lesion_truth(
     """
     mask, affine = _read_mask(path)
     if like.affine is None:
-        raise CohortError("expected an answer with a scale to compare a lesion mask with, got none")
+        raise CohortError(
+            "expected an answer with a scale to compare a lesion mask with, got none. Leave the "
+            "masks out."
+        )
     _expect_overlap(mask.shape, np.linalg.inv(like.affine) @ affine, like.shape)
     to_mask = np.linalg.inv(affine) @ like.affine
     lesion = np.isin(mask, codes).astype(np.uint8)
@@ -77,12 +80,18 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
         mask = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
         raise CohortError(
-            f"a lesion mask cannot be read ({type(error).__name__}). Write it as NIfTI again."
+            f"expected a lesion mask that can be read, got {type(error).__name__}. Write it as "
+            "NIfTI again."
         ) from None
     except StudyError as error:
-        raise CohortError(f"a lesion mask is refused: {error.message}") from None
+        raise CohortError(
+            f"expected a usable lesion mask, got one that is refused: {error.message} Write it as "
+            "NIfTI again."
+        ) from None
     except (nib.filebasedimages.ImageFileError, AssertionError):
-        raise CohortError("expected a lesion mask as NIfTI, a file is none. Convert it.") from None
+        raise CohortError(
+            "expected a lesion mask as NIfTI, got another file. Convert it."
+        ) from None
     header = image.header
     if mask.ndim != 3 or not (header["qform_code"] > 0 or header["sform_code"] > 0):
         raise CohortError(
@@ -92,12 +101,14 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     if not np.isin(mask, range(OTHER_LESION + 1)).all():
         raise CohortError(
-            f"a lesion mask holds whole numbers from 0 to {OTHER_LESION}, one of them runs from "
-            f"{mask.min():g} to {mask.max():g}. Give a mask of 0 and 1, or of those codes."
+            f"expected whole numbers from 0 to {OTHER_LESION} in a lesion mask, got one that runs "
+            f"from {mask.min():g} to {mask.max():g}. Give a mask of 0 and 1, or of those codes."
         )
     affine = ras_to_lps(np.asarray(image.affine, dtype=np.float64))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise CohortError("a lesion mask has no usable affine. Write it with the scan's.")
+        raise CohortError(
+            "expected a lesion mask with a usable affine, got none. Write it with the scan's."
+        )
     return mask, affine
 
 

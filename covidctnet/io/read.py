@@ -39,7 +39,7 @@ def read_study(
                 study.files,
                 study.id,
                 notes=study.notes,
-                series=series,
+                series=series or study.stack,
                 series_uid=study.series_uid,
                 allow_gaps=allow_gaps,
                 undo_tilt=untilt,

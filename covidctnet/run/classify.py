@@ -183,6 +183,7 @@ def classify_into(
     model: Predictor,
     *,
     every_series: bool = False,
+    series: str | None = None,
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
     readers: int = 1,
@@ -200,6 +201,7 @@ def classify_into(
         paths: See `classify_studies`.
         model: Who answers.
         every_series: See `classify_studies`.
+        series: Key of the only series to answer, see `covidctnet.io.find_studies`.
         progress: Called with (done, total) after every study.
         limits: See `classify_studies`.
         readers: See `classify_studies`.
@@ -208,11 +210,11 @@ def classify_into(
         metrics: Told of every study.
 
     Raises:
-        UsageError: If a path does not exist.
+        UsageError: If a path or the series does not exist.
         StorageError: If the results cannot be written.
     """
     started = time.time()
-    studies = find_studies(paths, every_series=every_series)
+    studies = find_studies(paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     unsettled = 0
@@ -229,7 +231,10 @@ def classify_into(
             else:
                 todo.append(study)
         given_paths = [paths] if isinstance(paths, (str, Path)) else paths
-        gone = results.leave_out_gone([s.id for s in studies], [Path(path) for path in given_paths])
+        gone = 0
+        if series is None:  # of one series alone, nothing says that others are gone
+            ids = [study.id for study in studies]
+            gone = results.leave_out_gone(ids, [Path(path) for path in given_paths])
         earlier = len(ours) - len(todo) - unsettled
         total = earlier + len(todo)
         if progress:

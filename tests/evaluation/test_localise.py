@@ -243,5 +243,5 @@ def test_a_mask_that_breaks_off_is_refused(codes, tmp_path):
     mask, like = codes
     path = write_mask(tmp_path / "lesions.nii.gz", mask, like)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(CohortError, match="cannot be read"):
+    with pytest.raises(CohortError, match="that can be read, got EOFError"):
         lesion_truth(path, like)

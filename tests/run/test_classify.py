@@ -18,7 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from covidctnet.classes import CHEST_CT
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, StudyError, UsageError
-from covidctnet.io import read_study
+from covidctnet.io import find_studies, read_study
 from covidctnet.io.child import ReadingChild
 from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.report import Results, columns
@@ -114,6 +114,27 @@ def test_the_best_series_of_a_study_answers_or_every_one_when_asked(inbox):
     assert len(list(classify_studies([inbox / "a"], Oracle()))) == 1
     answers = list(classify_studies([inbox / "a"], Oracle(), every_series=True))
     assert len({answer.study for answer in answers}) == 2
+
+
+def test_one_series_alone_is_answered_by_its_key_whatever_lies_beside_it(inbox, tmp_path):
+    thick = a_scan()[::2]
+    write(inbox / "a" / "thick", thick, study="one", series="thick", patient="1", affine=THICK)
+    keys = {study.series for study in find_studies(inbox / "a", every_series=True)}
+    for key in keys:
+        with Results(tmp_path / key) as results:
+            counts = classify_into(results, inbox, Oracle(), series=key)
+        assert counts.answered == 1
+    with pytest.raises(UsageError, match=r"one of the series that there are, .*, got 'no'"):
+        find_studies(inbox, series="no")
+
+
+def test_an_answer_for_one_series_leaves_the_rows_of_the_others(inbox, tmp_path):
+    classify_into(Results(tmp_path / "out"), inbox, Oracle())
+    before = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    (study, *_) = find_studies(inbox / "a", every_series=True)
+    counts = classify_into(Results(tmp_path / "out"), inbox, Oracle(), series=study.series)
+    after = (tmp_path / "out" / "results.csv").read_text().splitlines()
+    assert counts.gone == 0 and set(before) < set(after)
 
 
 def test_answers_come_one_by_one(inbox):

@@ -125,7 +125,7 @@ def check_alternatives(best: Stack, stacks: Sequence[Stack]) -> None:
             raise StudyError(
                 "AMBIGUOUS_SERIES",
                 f"expected scans of one part of one patient, {len(others) + 1} {_WHY[why]}: "
-                f"{keys}. Choose one with read_volume(..., series=KEY), or have all answered with "
+                f"{keys}. Choose one with --series KEY (in Python series=KEY), or answer all with "
                 "--every-series; files of several patients need study UIDs of their own.",
             )
 

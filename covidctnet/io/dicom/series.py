@@ -158,15 +158,15 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
             f"expected one whole scan, got {best.beside + beyond} images of another acquisition, "
             f"series or format where the scan of {len(best.frames)} slices goes on; without them "
             "it is cut. Export them as one series, or choose the part with "
-            f'read_volume(..., series="{best.key}").',
+            f'--series {best.key} (in Python series="{best.key}").',
         )
     ties = [s.key for s in ranked if s.rank == best.rank or _lies_between(best, s)]
     if len(ties) > 1 and not all(_is_copy(best, s) for s in ranked if s.key in ties):
         raise StudyError(
             "AMBIGUOUS_SERIES",
             f"expected one best series, {len(ties)} series are equally good: "
-            f"{', '.join(sorted(ties))}. Choose one with read_volume(..., series=KEY), or have all "
-            "answered with --every-series.",
+            f"{', '.join(sorted(ties))}. Choose one with --series KEY (in Python series=KEY), "
+            "or answer all with --every-series.",
         )
     if best.fault:
         raise best.fault
