@@ -622,7 +622,7 @@ def test_a_copy_that_ends_while_it_is_read_leaves_no_answer_and_is_asked_again(
     assert row["code"] == "CHANGED"
     monkeypatch.undo()
     second = in_this_process(inbox, tmp_path / "out", Oracle())
-    assert (second.kept, second.by_status["classified"]) == (2, 3)
+    assert (second.earlier, second.by_status["classified"]) == (2, 3)
 
 
 def test_an_answer_is_kept_under_the_state_that_was_read_and_not_the_one_that_came_after(
@@ -637,7 +637,7 @@ def test_an_answer_is_kept_under_the_state_that_was_read_and_not_the_one_that_ca
 
     in_this_process(inbox, tmp_path / "out", Slow())
     model = Oracle()
-    assert in_this_process(inbox, tmp_path / "out", model).kept == 2
+    assert in_this_process(inbox, tmp_path / "out", model).earlier == 2
     assert len(model.asked) == 1
 
 
@@ -650,7 +650,7 @@ def test_a_refusal_of_the_machine_is_asked_again_though_the_files_are_as_they_we
     classify(inbox, tmp_path / "out", Oracle({1: StudyError(code, "expected more")}.get))
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
-    assert (len(model.asked), counts.kept) == ((1, 2) if is_asked else (0, 3))
+    assert (len(model.asked), counts.earlier) == ((1, 2) if is_asked else (0, 3))
 
 
 def test_a_refusal_by_other_versions_of_the_libraries_is_asked_again(inbox, tmp_path, monkeypatch):
@@ -658,7 +658,7 @@ def test_a_refusal_by_other_versions_of_the_libraries_is_asked_again(inbox, tmp_
         patch.setattr("covidctnet.report.provenance._version", lambda library: "0.1")
         classify(inbox, tmp_path / "out", Oracle({1: StudyError("NOT_CHEST", "none")}.get))
     model = Oracle()
-    assert classify(inbox, tmp_path / "out", model).kept == 2
+    assert classify(inbox, tmp_path / "out", model).earlier == 2
     assert len(model.asked) == 1
 
 
@@ -667,12 +667,12 @@ def test_the_row_of_a_study_that_is_gone_goes_and_comes_back_with_it(inbox, tmp_
     before = table(tmp_path / "out")
     shutil.move(inbox / "a", tmp_path / "a")
     counts = classify(inbox, tmp_path / "out", Oracle())
-    assert (counts.gone, counts.kept, len(table(tmp_path / "out"))) == (1, 2, 2)
+    assert (counts.gone, counts.earlier, len(table(tmp_path / "out"))) == (1, 2, 2)
     assert "1 left out of the tables, as they are gone or renamed" in str(counts)
     shutil.move(tmp_path / "a", inbox / "a")
     model = Oracle()
     counts = classify(inbox, tmp_path / "out", model)
-    assert (counts.gone, counts.kept, model.asked) == (0, 3, [])
+    assert (counts.gone, counts.earlier, model.asked) == (0, 3, [])
     assert table(tmp_path / "out") == before
 
 

@@ -105,7 +105,7 @@ def test_a_mask_that_is_none_costs_a_warning_and_no_answer(thresholded, tmp_path
     done = evaluate_data(data, thresholded, tmp_path / "out")
     assert (done.answered, done.failed) == (2, 0)
     (record,) = caplog.records
-    assert "a lesion mask holds whole numbers from 0 to 3" in record.getMessage()
+    assert "expected whole numbers from 0 to 3 in a lesion mask" in record.getMessage()
     assert str(tmp_path) not in record.getMessage()
 
 
