@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from covidctnet.io.archive import File
 
-__all__ = ["Entry", "Frame", "Identity", "PixelFormat"]
+__all__ = ["Entry", "Frame", "Identity", "Part", "PixelFormat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,23 @@ class PixelFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a multi-frame image a file holds, where several files hold it.
+
+    Attributes:
+        whole: UID of the concatenation, or empty.
+        number: Of the part, from 1.
+        total: How many parts there are; 0 when the header does not say.
+        before: Frames in the parts before it, or None.
+    """
+
+    whole: str
+    number: int
+    total: int = 0
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a file.
 
@@ -121,6 +138,9 @@ class Frame:
         visit: What is alike in all files of one patient's visit, see
             `covidctnet.io.dicom.visit_marks`.
         minute: Of the study's time, from midnight; or None.
+        picture: What it says to be when it is no slice, one of
+            `covidctnet.io.dicom.pictures.PICTURES`, or empty.
+        part: Which part of a multi-frame image its file holds; None when that is no part.
     """
 
     file: File
@@ -151,3 +171,5 @@ class Frame:
     has_table: bool = False
     visit: tuple[str, ...] = ()
     minute: int | None = None
+    picture: str = ""
+    part: Part | None = None

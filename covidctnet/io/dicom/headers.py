@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -19,7 +20,8 @@ from covidctnet.io.dicom.elements import (
     PixelElement,
     parse,
 )
-from covidctnet.io.dicom.frame import Frame, Identity, PixelFormat
+from covidctnet.io.dicom.frame import Frame, Identity, Part, PixelFormat
+from covidctnet.io.dicom.pictures import LOCALIZER_TYPES, derivation_words, picture_kind
 from covidctnet.io.dicom.values import (
     binary,
     comparable,
@@ -37,10 +39,8 @@ from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
-    "PICTURES",
     "identify",
     "owners",
-    "picture_kind",
     "read_frames",
     "series_key",
 ]
@@ -85,25 +85,6 @@ NO_PIXELS = PixelFormat(
 PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
-LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
-PICTURES = ("localizer", "projection or screen, by its ImageType")
-# ImageType values of CT storage that is no stack of HU slices.
-_PICTURE_TYPES = frozenset(
-    {
-        "SCREEN SAVE",
-        "PROJECTION IMAGE",
-        "MIP",
-        "MAX_IP",
-        "MIN_IP",
-        "MINIP",
-        "VOLREN",
-        "VRT",
-        "DOSE_INFO",
-        "MONITORING",
-    }
-)
-# What was made of other images, unless the image is an original: then what it was acquired for.
-_USE_TYPES = frozenset({"3D", "PERFUSION"})
 # What may tell two images of one place apart, most telling first. The number of the series does
 # where an anonymiser gave all series one UID.
 _CARDIAC_PHASE = (
@@ -169,6 +150,13 @@ _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroup
 _KEYWORDS = (
     *_MARKS,
     *_FUNCTIONAL_GROUPS,
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
+    "VolumeBasedCalculationTechnique",
+    "VolumetricProperties",
+    "DerivationCodeSequence",
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -222,26 +210,6 @@ _IDENTITY_TAGS = [
     )
 ]
 _ALL_TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
-
-
-def picture_kind(image_type: tuple[str, ...], sop_class: str) -> str:
-    """What an image of CT storage says to be when it is no slice of HU.
-
-    Args:
-        image_type: ORIGINAL, PRIMARY, AXIAL and the like.
-        sop_class: Of its file.
-
-    Returns:
-        One of `PICTURES`, or nothing.
-    """
-    types = set(image_type)
-    if types & LOCALIZER_TYPES:
-        return PICTURES[0]
-    is_original = image_type[:1] == ("ORIGINAL",)
-    # In an enhanced CT the third value is what the scan was made for.
-    if is_original and ("AXIAL" in image_type[:3] or sop_class in ENHANCED_CT):
-        types -= _USE_TYPES
-    return PICTURES[1] if types & (_PICTURE_TYPES | _USE_TYPES) else ""
 
 
 def series_key(series_uid: str) -> str:
@@ -344,8 +312,14 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     sop_class = _sop_class(data)
     _check_end(data, uid(data, "StudyInstanceUID"))
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
-    if sop_class == CT_IMAGE and picture_kind(texts(data, "ImageType"), sop_class):
-        is_ct = False
+    picture = ""
+    if sop_class == CT_IMAGE:
+        picture = picture_kind(
+            texts(data, "ImageType"),
+            derivation=derivation_words(data),
+            description=text(data, "SeriesDescription"),
+        )
+        is_ct = not picture
     # Nothing of another object is ever decoded: whatever it claims harms nobody.
     pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
     common: dict[str, Any] = {
@@ -368,7 +342,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "has_table": bool(items(data, "ModalityLUTSequence")),
     }
     if not is_ct:
-        return (_bystander(data, common),)
+        return (replace(_bystander(data, common), picture=picture),)
     sizes = (pixels.rows, pixels.columns, pixels.bits_allocated)
     if element is None or 0 in sizes:
         # Cut short between two elements, a file looks whole; a CT without pixels never is.
@@ -457,17 +431,32 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
                 return found[0]
         return Dataset()
 
+    description, whole = text(data, "SeriesDescription"), _part(data)
     frames = []
     for index, item in enumerate(each):
         value = group(item, "PixelValueTransformationSequence")
         kernel = text(group(item, "CTReconstructionSequence"), "ConvolutionKernel")
-        types = texts(group(item, "CTImageFrameTypeSequence"), "FrameType")
+        kind, derived = (
+            group(item, "CTImageFrameTypeSequence"),
+            group(item, "DerivationImageSequence"),
+        )
+        types = texts(kind, "FrameType")
+        image_type = texts(data, "ImageType")
+        # Where the whole and the frame contradict each other, neither is believed to be HU.
+        words = (*derivation_words(data, kind, derived), *image_type[3:])
         frames.append(
             Frame(
                 **common,
                 index=index,
                 number=None,
-                image_type=types or texts(data, "ImageType"),
+                image_type=types or image_type,
+                picture=picture_kind(
+                    types or image_type,
+                    is_enhanced=True,
+                    derivation=words,
+                    description=description,
+                ),
+                part=whole,
                 position=numbers(group(item, "PlanePositionSequence"), "ImagePositionPatient", 3),
                 orientation=numbers(
                     group(item, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
@@ -489,6 +478,16 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
             )
         )
     return tuple(frames)
+
+
+def _part(data: Dataset) -> Part | None:
+    """Which part of a multi-frame image a file says to hold."""
+    whole, total = uid(data, "ConcatenationUID"), binary(data, "InConcatenationTotalNumber")
+    number = binary(data, "InConcatenationNumber", default=None)
+    if number is None and not whole and total < 2:
+        return None
+    before = binary(data, "ConcatenationFrameOffsetNumber", default=None, size=4)
+    return Part(whole, 1 if number is None else number, total, before)
 
 
 def _pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:

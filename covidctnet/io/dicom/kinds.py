@@ -8,7 +8,8 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, PICTURES, picture_kind
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT
+from covidctnet.io.dicom.pictures import PICTURES
 
 __all__ = ["ELSEWHERE", "NOT_HU", "unfit"]
 
@@ -29,8 +30,8 @@ def unfit(frame: Frame) -> str:
     if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
         name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
         return name if not name[:1].isdigit() else "unknown object"
-    if what := picture_kind(frame.image_type, frame.sop_class):
-        return what
+    if frame.picture:
+        return frame.picture
     pixels = frame.pixels
     is_grey = not pixels.photometric or pixels.photometric.startswith("MONOCHROME")
     if not is_grey or (pixels.tag and pixels.samples != 1):

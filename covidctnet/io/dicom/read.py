@@ -27,13 +27,13 @@ from covidctnet.io.dicom.headers import (
     CT_IMAGE,
     ENCAPSULATED_LENGTH,
     ENHANCED_CT,
-    LOCALIZER_TYPES,
     identify,
     read_frames,
     series_key,
 )
 from covidctnet.io.dicom.kinds import NOT_HU
 from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
+from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
 from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.single_uids import without_single_uids

@@ -15,6 +15,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
+from covidctnet.io.dicom.concatenation import with_missing_parts
 from covidctnet.io.dicom.continuity import LARGEST_PERIOD, is_one_scan, shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
@@ -99,7 +100,8 @@ def find_stacks(
             stack, frames=placement.frames, placement=placement, fault=fault, notes=notes
         )
 
-    return with_lungs(with_neighbours(join_series(stacks, rebuilt), every)), dropped
+    stacks = with_lungs(with_neighbours(join_series(stacks, rebuilt), every))
+    return with_missing_parts(stacks, every), dropped
 
 
 def _stacks_of_series(

@@ -114,21 +114,28 @@ def uid(data: Dataset, keyword: str) -> str:
 
 
 @overload
-def binary(data: Dataset, keyword: str, *, default: int = ..., signed: bool = ...) -> int: ...
+def binary(
+    data: Dataset, keyword: str, *, default: int = ..., signed: bool = ..., size: int = ...
+) -> int: ...
 @overload
 def binary(
-    data: Dataset, keyword: str, *, default: int | None, signed: bool = ...
+    data: Dataset, keyword: str, *, default: int | None, signed: bool = ..., size: int = ...
 ) -> int | None: ...
 def binary(
-    data: Dataset, keyword: str, *, default: int | None = 0, signed: bool = False
+    data: Dataset,
+    keyword: str,
+    *,
+    default: int | None = 0,
+    signed: bool = False,
+    size: int = 2,
 ) -> int | None:
-    """A binary 16-bit value, in the byte order of its file."""
+    """A binary value of `size` bytes, in the byte order of its file."""
     item = data.get_item(tag_of(keyword))
     value = None if item is None else item.value
-    if not isinstance(value, bytes) or len(value) < 2:
+    if not isinstance(value, bytes) or len(value) < size:
         return default
     is_little_endian = getattr(item, "is_little_endian", True)
-    return int.from_bytes(value[:2], "little" if is_little_endian else "big", signed=signed)
+    return int.from_bytes(value[:size], "little" if is_little_endian else "big", signed=signed)
 
 
 def comparable(data: Dataset, keyword: str) -> str:
