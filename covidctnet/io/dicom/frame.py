@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from covidctnet.io.archive import File
 
-__all__ = ["Entry", "Frame", "Identity", "Part", "PixelFormat"]
+__all__ = ["Entry", "Frame", "Identity", "Part", "PixelFormat", "Place"]
+
+
+# Position and orientation of an image.
+Place = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Identity:
             `covidctnet.io.dicom.visit_marks`.
         minute: Of the study's time, from midnight; or None.
         is_slice: Whether it may be a single slice of a scan: CT storage, no localizer.
+        places: Position and orientation of every frame of an enhanced CT that is no localizer, each
+            None where it is not said.
     """
 
     study_uid: str
@@ -41,6 +47,7 @@ class Identity:
     visit: tuple[str, ...] = ()
     minute: int | None = None
     is_slice: bool = False
+    places: tuple[Place, ...] = ()
 
 
 # A file and what it says of where it belongs.
@@ -67,6 +74,8 @@ class PixelFormat:
         is_signed: Two's complement.
         photometric: MONOCHROME1 and 2 are grey.
         padding: Lowest and highest stored value that mean no measurement.
+        offsets: Where the first fragment of each frame lies, by the extended offset table; empty
+            without one.
     """
 
     syntax: str
@@ -84,6 +93,7 @@ class PixelFormat:
     is_signed: bool
     photometric: str
     padding: tuple[int, int] | None
+    offsets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

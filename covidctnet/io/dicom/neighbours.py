@@ -400,7 +400,9 @@ def _shows_slice(stack: Stack, ends: _Ends, frame: Frame) -> bool:
 
     An outer slice whose position was damaged may lie there too; it shows something else.
     """
-    if not has_geometry(frame) or not is_alike(frame, ends.first, anywhere=True):
+    if unfit(frame) or not has_geometry(frame):
+        return False
+    if not is_alike(frame, ends.first, anywhere=True):
         return False
     height, *aside = (float(n) for n in ends.places([frame])[0])
     assert stack.placement is not None

@@ -24,6 +24,7 @@ __all__ = [
     "number",
     "numbers",
     "raw",
+    "raw_at",
     "tag_of",
     "text",
     "texts",
@@ -50,11 +51,23 @@ def meta_text(data: Dataset, keyword: str) -> str:
     return str(value or "")
 
 
-def raw(data: Dataset, keyword: str) -> bytes:
-    """The value as it stands in the file: conversion would validate, warn, or guess a charset."""
-    item = data.get_item(tag_of(keyword))
+def raw(data: Dataset, keyword: str, *, strip: bool = True) -> bytes:
+    """The value as it stands in the file: conversion would validate, warn, or guess a charset.
+
+    Args:
+        data: Of the file.
+        keyword: Of the element.
+        strip: Take off the blanks and zeros around it.
+    """
+    value = raw_at(data, tag_of(keyword))
+    return value.strip(b" \0") if strip else value
+
+
+def raw_at(data: Dataset, tag: BaseTag) -> bytes:
+    """The bytes of the element with a tag; empty when missing."""
+    item = data.get_item(tag)
     value = None if item is None else item.value
-    return value.strip(b" \0") if isinstance(value, bytes) else b""
+    return value if isinstance(value, bytes) else b""
 
 
 def text(data: Dataset, keyword: str) -> str:
