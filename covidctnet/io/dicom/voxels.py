@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -486,7 +486,7 @@ class OpenFile:
         if self._content is None or self._path != frame.file:
             self._content = None
             self._stack.close()
-            file = self._stack.enter_context(frame.file.open("rb"))
+            file = cast(BinaryIO, self._stack.enter_context(frame.file.open("rb")))
             self._path = frame.file
             try:
                 self._content = _Content(file, frame.pixels)
