@@ -164,6 +164,7 @@ def every_case() -> tuple[Case, ...]:
         archives,
         contradictions,
         dicom,
+        enhanced,
         files,
         joints,
         parts,
@@ -172,5 +173,16 @@ def every_case() -> tuple[Case, ...]:
         reports,
     )
 
-    modules = (dicom, reports, parts, files, archives, contradictions, patients, phases, joints)
+    modules = (
+        dicom,
+        reports,
+        parts,
+        files,
+        archives,
+        contradictions,
+        patients,
+        phases,
+        joints,
+        enhanced,
+    )
     return tuple(case for module in modules for case in module.CASES)

@@ -27,7 +27,7 @@ LINES = (
     (
         "dicom-type-derived-3d",
         "NOT_CT",
-        "projection or screen, by its ImageType",
+        "projection or screen, by its image type or description",
         "original CT series",
     ),
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ __all__ = [
     "are_copies",
     "blocks_of",
     "is_one_scan",
+    "slices_of",
 ]
 
 # Two blocks of one scan may share this part of the shorter one.
@@ -45,8 +46,13 @@ class Block:
 
     @cached_property
     def slices(self) -> list[Identity]:
-        """What its files say that may be slices of a scan."""
-        return [found for _, found in self.entries if found.is_slice]
+        """What its files say that may be slices of a scan, or frames that may."""
+        return [found for _, entry in self.entries for found in slices_of(entry)]
+
+    @cached_property
+    def is_multi_frame(self) -> bool:
+        """Whether its slices are frames of enhanced CT."""
+        return any(found.places for _, found in self.entries)
 
     @cached_property
     def extent(self) -> Extent | None:
@@ -100,6 +106,27 @@ class Extent:
     def length(self) -> float:
         """From the first slice to the last, mm."""
         return float(self.heights[-1] - self.heights[0])
+
+
+def slices_of(found: Identity) -> list[Identity]:
+    """A file as the slices of a scan that it holds: itself, its frames, or none.
+
+    A frame has the UID of its file, its index behind.
+    """
+    if found.is_slice:
+        return [found]
+    return [
+        replace(
+            found,
+            sop_uid=f"{found.sop_uid}/{index}",
+            number=None,
+            position=position,
+            orientation=orientation,
+            is_slice=True,
+            places=(),
+        )
+        for index, (position, orientation) in enumerate(found.places)
+    ]
 
 
 def blocks_of(entries: list[Entry]) -> list[Block]:

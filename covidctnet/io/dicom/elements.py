@@ -31,6 +31,7 @@ __all__ = [
     "NotDicomError",
     "PackedFileError",
     "PixelElement",
+    "PrivatePixelsError",
     "inflated",
     "looks_like_dicom",
     "parse",
@@ -84,6 +85,12 @@ class AbsurdFileError(DamagedFileError):
 
 class PackedFileError(DamagedFileError):
     """The content is a whole file, compressed once more."""
+
+
+class PrivatePixelsError(DamagedFileError):
+    """The content is a whole file whose pixels are where only its maker's programs find them."""
+
+    code = "UNSUPPORTED_SYNTAX"
 
 
 @dataclass(frozen=True)

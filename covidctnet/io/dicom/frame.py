@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 from covidctnet.io.archive import File
 
-__all__ = ["Entry", "Frame", "Identity", "PixelFormat"]
+__all__ = ["Entry", "Frame", "Identity", "Part", "PixelFormat", "Place"]
+
+
+# Position and orientation of an image.
+Place = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Identity:
             `covidctnet.io.dicom.visit_marks`.
         minute: Of the study's time, from midnight; or None.
         is_slice: Whether it may be a single slice of a scan: CT storage, no localizer.
+        places: Position and orientation of every frame of an enhanced CT that is no localizer, each
+            None where it is not said.
     """
 
     study_uid: str
@@ -41,6 +47,7 @@ class Identity:
     visit: tuple[str, ...] = ()
     minute: int | None = None
     is_slice: bool = False
+    places: tuple[Place, ...] = ()
 
 
 # A file and what it says of where it belongs.
@@ -67,6 +74,8 @@ class PixelFormat:
         is_signed: Two's complement.
         photometric: MONOCHROME1 and 2 are grey.
         padding: Lowest and highest stored value that mean no measurement.
+        offsets: Where the first fragment of each frame lies, by the extended offset table; empty
+            without one.
     """
 
     syntax: str
@@ -84,6 +93,24 @@ class PixelFormat:
     is_signed: bool
     photometric: str
     padding: tuple[int, int] | None
+    offsets: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a multi-frame image a file holds, where several files hold it.
+
+    Attributes:
+        whole: UID of the concatenation, or empty.
+        number: Of the part, from 1.
+        total: How many parts there are; 0 when the header does not say.
+        before: Frames in the parts before it, or None.
+    """
+
+    whole: str
+    number: int
+    total: int = 0
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +148,9 @@ class Frame:
         visit: What is alike in all files of one patient's visit, see
             `covidctnet.io.dicom.visit_marks`.
         minute: Of the study's time, from midnight; or None.
+        picture: What it says to be when it is no slice, one of
+            `covidctnet.io.dicom.pictures.PICTURES`, or empty.
+        part: Which part of a multi-frame image its file holds; None when that is no part.
     """
 
     file: File
@@ -151,3 +181,5 @@ class Frame:
     has_table: bool = False
     visit: tuple[str, ...] = ()
     minute: int | None = None
+    picture: str = ""
+    part: Part | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from covidctnet.io.archive import File
 from covidctnet.io.dicom.contrast import CONTRAST_KEYWORDS, has_contrast
@@ -17,9 +19,11 @@ from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
     PixelElement,
+    PrivatePixelsError,
     parse,
 )
-from covidctnet.io.dicom.frame import Frame, Identity, PixelFormat
+from covidctnet.io.dicom.frame import Frame, Identity, Part, PixelFormat, Place
+from covidctnet.io.dicom.pictures import LOCALIZER_TYPES, derivation_words, picture_kind
 from covidctnet.io.dicom.values import (
     binary,
     comparable,
@@ -28,6 +32,8 @@ from covidctnet.io.dicom.values import (
     meta_text,
     number,
     numbers,
+    raw,
+    raw_at,
     tag_of,
     text,
     texts,
@@ -37,10 +43,8 @@ from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_
 
 __all__ = [
     "ENCAPSULATED_LENGTH",
-    "PICTURES",
     "identify",
     "owners",
-    "picture_kind",
     "read_frames",
     "series_key",
 ]
@@ -85,25 +89,6 @@ NO_PIXELS = PixelFormat(
 PHANTOM_MANUFACTURER = "covidctnet phantom"
 
 
-LOCALIZER_TYPES = frozenset({"LOCALIZER", "SCOUT"})
-PICTURES = ("localizer", "projection or screen, by its ImageType")
-# ImageType values of CT storage that is no stack of HU slices.
-_PICTURE_TYPES = frozenset(
-    {
-        "SCREEN SAVE",
-        "PROJECTION IMAGE",
-        "MIP",
-        "MAX_IP",
-        "MIN_IP",
-        "MINIP",
-        "VOLREN",
-        "VRT",
-        "DOSE_INFO",
-        "MONITORING",
-    }
-)
-# What was made of other images, unless the image is an original: then what it was acquired for.
-_USE_TYPES = frozenset({"3D", "PERFUSION"})
 # What may tell two images of one place apart, most telling first. The number of the series does
 # where an anonymiser gave all series one UID.
 _CARDIAC_PHASE = (
@@ -169,6 +154,13 @@ _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroup
 _KEYWORDS = (
     *_MARKS,
     *_FUNCTIONAL_GROUPS,
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
+    "VolumeBasedCalculationTechnique",
+    "VolumetricProperties",
+    "DerivationCodeSequence",
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -202,6 +194,7 @@ _KEYWORDS = (
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "ExtendedOffsetTable",
 )
 _IDENTITY_TAGS = [
     tag_of(keyword)
@@ -221,27 +214,10 @@ _IDENTITY_TAGS = [
         "ImageOrientationPatient",
     )
 ]
-_ALL_TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
-
-
-def picture_kind(image_type: tuple[str, ...], sop_class: str) -> str:
-    """What an image of CT storage says to be when it is no slice of HU.
-
-    Args:
-        image_type: ORIGINAL, PRIMARY, AXIAL and the like.
-        sop_class: Of its file.
-
-    Returns:
-        One of `PICTURES`, or nothing.
-    """
-    types = set(image_type)
-    if types & LOCALIZER_TYPES:
-        return PICTURES[0]
-    is_original = image_type[:1] == ("ORIGINAL",)
-    # In an enhanced CT the third value is what the scan was made for.
-    if is_original and ("AXIAL" in image_type[:3] or sop_class in ENHANCED_CT):
-        types -= _USE_TYPES
-    return PICTURES[1] if types & (_PICTURE_TYPES | _USE_TYPES) else ""
+# Philips archives compress pixels by a method of their own and move them to this private group.
+_PRIVATE_PIXELS = b"ELSCINT1"
+_PRIVATE_CREATORS = [Tag(0x07A1, element) for element in range(0x10, 0x14)]
+_ALL_TAGS = [*(tag_of(keyword) for keyword in _KEYWORDS), *_PRIVATE_CREATORS]
 
 
 def series_key(series_uid: str) -> str:
@@ -260,10 +236,36 @@ def identify(path: File) -> Identity:
     with path.open("rb") as file:
         # A file cut short behind its UIDs still belongs to its study, which is then refused.
         data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
+        try:
+            found = _identity(data)
+        except PARSE_ERRORS as e:
+            raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
+        if found.sop_class in ENHANCED_CT and not LOCALIZER_TYPES & set(texts(data, "ImageType")):
+            return replace(found, places=_places(file))
+    return found
+
+
+def _places(
+    file: BinaryIO,
+) -> tuple[Place, ...]:
+    """Position and orientation of the frames of an enhanced CT; nothing when it is damaged."""
+    file.seek(0)
     try:
-        return _identity(data)
-    except PARSE_ERRORS as e:
-        raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
+        data, _ = parse(file, [tag_of(name) for name in _FUNCTIONAL_GROUPS], find_pixels=False)
+        shared = items(data, "SharedFunctionalGroupsSequence")[:1]
+        each = items(data, "PerFrameFunctionalGroupsSequence")[:MAX_FRAMES]
+        return tuple(
+            (
+                _told(_group("PlanePositionSequence", item, *shared), "ImagePositionPatient", 3),
+                _told(
+                    _group("PlaneOrientationSequence", item, *shared), "ImageOrientationPatient", 6
+                ),
+            )
+            for item in each
+        )
+    except (DamagedFileError, NotDicomError, *PARSE_ERRORS):
+        # Reading tells; here it only says no place.
+        return ()
 
 
 def owners(path: File) -> tuple[tuple[str, str], ...]:
@@ -344,10 +346,19 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
     sop_class = _sop_class(data)
     _check_end(data, uid(data, "StudyInstanceUID"))
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
-    if sop_class == CT_IMAGE and picture_kind(texts(data, "ImageType"), sop_class):
-        is_ct = False
+    picture = ""
+    if sop_class == CT_IMAGE:
+        picture = picture_kind(
+            texts(data, "ImageType"),
+            derivation=derivation_words(data),
+            description=text(data, "SeriesDescription"),
+        )
+        is_ct = not picture
     # Nothing of another object is ever decoded: whatever it claims harms nobody.
     pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
+    is_slice = is_ct and not (sop_class == CT_IMAGE and _is_no_slice(data, pixels, element))
+    if is_slice:
+        _check_size(pixels)
     common: dict[str, Any] = {
         "file": path,
         "pixels": pixels,
@@ -367,10 +378,12 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "exposure_mas": _said(data, "Exposure"),
         "has_table": bool(items(data, "ModalityLUTSequence")),
     }
-    if not is_ct:
-        return (_bystander(data, common),)
+    if not is_slice:
+        return (replace(_bystander(data, common), picture=picture),)
     sizes = (pixels.rows, pixels.columns, pixels.bits_allocated)
     if element is None or 0 in sizes:
+        if any(raw_at(data, tag).startswith(_PRIVATE_PIXELS) for tag in _PRIVATE_CREATORS):
+            raise PrivatePixelsError("its pixels are in private elements (ELSCINT1)")
         # Cut short between two elements, a file looks whole; a CT without pixels never is.
         raise DamagedFileError("it has no pixels")
     is_native = element.length != ENCAPSULATED_LENGTH and pixels.syntax != DEFLATED
@@ -411,9 +424,41 @@ def _bystander(data: Dataset, common: dict[str, Any]) -> Frame:
         slope=None,
         intercept=None,
         rescale_type="",
-        marks=(),
-        kernel="",
+        marks=tuple((keyword, _mark(data, keyword)) for keyword in _MARKS),
+        kernel=text(data, "ConvolutionKernel"),
     )
+
+
+def _is_no_slice(data: Dataset, pixels: PixelFormat, element: PixelElement | None) -> bool:
+    """Whether an object of CT storage is surely no slice, and not a slice that was damaged.
+
+    Programs save pages, movies and presentations as CT images. They are whole in themselves and
+    must not refuse the scan beside them.
+    """
+    is_grey = not pixels.photometric or pixels.photometric.startswith("MONOCHROME")
+    if not is_grey or pixels.samples != 1:
+        return True
+    if 0 < min(pixels.bits_allocated, pixels.bits_stored) <= 8:
+        return True
+    size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
+    is_native = element is not None and element.length != ENCAPSULATED_LENGTH
+    is_consistent = is_native and 0 < pixels.frames * size <= pixels.length
+    if pixels.frames > 1 and is_consistent:
+        return True
+    if _told(data, "ImagePositionPatient", 3) is not None:
+        return False
+    # A slice says its place before the size of its matrix.
+    is_large = max(pixels.rows, pixels.columns) > MAX_SIDE
+    return pixels.rows > 0 if element is None else is_large and is_consistent
+
+
+def _check_size(pixels: PixelFormat) -> None:
+    rows, columns, frames = pixels.rows, pixels.columns, pixels.frames
+    if max(rows, columns) > MAX_SIDE or not 0 < frames <= MAX_FRAMES:
+        raise AbsurdFileError(
+            f"it claims {frames} frames of {rows} x {columns}; "
+            f"{MAX_FRAMES} of {MAX_SIDE} x {MAX_SIDE} are the most that is read"
+        )
 
 
 def _told(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -452,22 +497,34 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
         raise DamagedFileError(f"it claims {count} frames and describes {len(each)}")
 
     def group(item: Dataset, sequence: str) -> Dataset:
-        for source in (item, *shared):
-            if found := items(source, sequence):
-                return found[0]
-        return Dataset()
+        return _group(sequence, item, *shared)
 
+    description, whole = text(data, "SeriesDescription"), _part(data)
     frames = []
     for index, item in enumerate(each):
         value = group(item, "PixelValueTransformationSequence")
         kernel = text(group(item, "CTReconstructionSequence"), "ConvolutionKernel")
-        types = texts(group(item, "CTImageFrameTypeSequence"), "FrameType")
+        kind, derived = (
+            group(item, "CTImageFrameTypeSequence"),
+            group(item, "DerivationImageSequence"),
+        )
+        types = texts(kind, "FrameType")
+        image_type = texts(data, "ImageType")
+        # Where the whole and the frame contradict each other, neither is believed to be HU.
+        words = (*derivation_words(data, kind, derived), *image_type[3:])
         frames.append(
             Frame(
                 **common,
                 index=index,
                 number=None,
-                image_type=types or texts(data, "ImageType"),
+                image_type=types or image_type,
+                picture=picture_kind(
+                    types or image_type,
+                    is_enhanced=True,
+                    derivation=words,
+                    description=description,
+                ),
+                part=whole,
                 position=numbers(group(item, "PlanePositionSequence"), "ImagePositionPatient", 3),
                 orientation=numbers(
                     group(item, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
@@ -491,14 +548,27 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
     return tuple(frames)
 
 
+def _group(sequence: str, *sources: Dataset) -> Dataset:
+    """The item of a sequence in the first of some data sets that has it; else an empty one."""
+    for source in sources:
+        if found := items(source, sequence):
+            return found[0]
+    return Dataset()
+
+
+def _part(data: Dataset) -> Part | None:
+    """Which part of a multi-frame image a file says to hold."""
+    whole, total = uid(data, "ConcatenationUID"), binary(data, "InConcatenationTotalNumber")
+    number = binary(data, "InConcatenationNumber", default=None)
+    if number is None and not whole and total < 2:
+        return None
+    before = binary(data, "ConcatenationFrameOffsetNumber", default=None, size=4)
+    return Part(whole, 1 if number is None else number, total, before)
+
+
 def _pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:
     rows, columns = binary(data, "Rows"), binary(data, "Columns")
     frames = int(number(data, "NumberOfFrames") or 1)
-    if max(rows, columns) > MAX_SIDE or not 0 < frames <= MAX_FRAMES:
-        raise AbsurdFileError(
-            f"it claims {frames} frames of {rows} x {columns}; "
-            f"{MAX_FRAMES} of {MAX_SIDE} x {MAX_SIDE} are the most that is read"
-        )
     allocated = binary(data, "BitsAllocated")
     stored = binary(data, "BitsStored") or allocated
     is_signed = binary(data, "PixelRepresentation") == 1
@@ -525,4 +595,11 @@ def _pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:
         padding=None
         if lowest is None or limit is None
         else (min(lowest, limit), max(lowest, limit)),
+        offsets=_offsets(data),
     )
+
+
+def _offsets(data: Dataset) -> tuple[int, ...]:
+    """The extended offset table."""
+    table = raw(data, "ExtendedOffsetTable", strip=False)
+    return tuple(int.from_bytes(table[k : k + 8], "little") for k in range(0, len(table), 8))

@@ -20,7 +20,7 @@ from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE, STEP_TOLERANCE_MM, place
 from covidctnet.io.dicom.neighbours import is_alike
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import read_hu, same_pixels
+from covidctnet.io.dicom.voxels import OpenFile, all_same_pixels, read_hu
 
 __all__ = ["join_series"]
 
@@ -226,12 +226,13 @@ def _are_copies(
 ) -> bool:
     """Whether images hold the same pixels as those at their places."""
     spots = np.array([heights[id(f)] for f in frames])
+    there = []
     for frame in shared:
         k = int(np.argmin(np.abs(spots - heights[id(frame)])))
-        is_there = abs(spots[k] - heights[id(frame)]) <= limit
-        if not is_there or not same_pixels(frames[k], frame):
+        if abs(spots[k] - heights[id(frame)]) > limit:
             return False
-    return True
+        there.append(frames[k])
+    return all_same_pixels(there, shared)
 
 
 def _goes_on(frames: Sequence[Frame], added: Sequence[Frame], *, is_above: bool) -> bool:
@@ -243,7 +244,8 @@ def _goes_on(frames: Sequence[Frame], added: Sequence[Frame], *, is_above: bool)
         chain = [*added[-ASKED:], *frames[:ASKED]]
         border = min(ASKED, len(added)) - 1
     try:
-        images = np.concatenate([shrunk(read_hu([frame])[0]) for frame in chain])
+        with OpenFile() as opened:
+            images = np.concatenate([shrunk(read_hu([f], opened=opened)[0]) for f in chain])
     except StudyError:
         return False
     beside = [_level(images, k) for k in (border - 1, border + 1) if 0 <= k < len(images) - 1]

@@ -8,7 +8,8 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, PICTURES, picture_kind
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, MAX_SIDE
+from covidctnet.io.dicom.pictures import PICTURES
 
 __all__ = ["ELSEWHERE", "NOT_HU", "unfit"]
 
@@ -29,14 +30,20 @@ def unfit(frame: Frame) -> str:
     if frame.sop_class != CT_IMAGE and frame.sop_class not in ENHANCED_CT:
         name = UID(frame.sop_class, config.IGNORE).name if frame.sop_class else "no image"
         return name if not name[:1].isdigit() else "unknown object"
-    if what := picture_kind(frame.image_type, frame.sop_class):
-        return what
+    if frame.picture:
+        return frame.picture
     pixels = frame.pixels
     is_grey = not pixels.photometric or pixels.photometric.startswith("MONOCHROME")
     if not is_grey or (pixels.tag and pixels.samples != 1):
         return f"{NOT_HU} but colours"
     if pixels.tag and (pixels.bits_allocated <= 8 or pixels.bits_stored <= 8):
         return f"{NOT_HU} but grey values of 8 bits or fewer"
+    if not pixels.tag:
+        return "CT image without pixels"
+    if frame.sop_class == CT_IMAGE and pixels.frames > 1:
+        return "several frames in one CT image"
+    if max(pixels.rows, pixels.columns) > MAX_SIDE:
+        return "image larger than any slice"
     if OTHER_UNITS.fullmatch(frame.rescale_type.upper().strip()):
         return f"{NOT_HU} but the unit of its RescaleType"
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -12,7 +12,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import read_hu
+from covidctnet.io.dicom.voxels import OpenFile, read_hu
 
 __all__ = ["Shown", "are_lungs_within", "lung_of", "with_lungs"]
 
@@ -52,7 +52,7 @@ class Shown:
         return self.lung / self.body if self.body else 0.0
 
 
-def lung_of(frames: Sequence[Frame]) -> Shown | None:
+def lung_of(frames: Sequence[Frame], opened: OpenFile | None = None) -> Shown | None:
     """The lung that some frames of one stack show.
 
     Borders of air are as thin as a pixel or two and do not count. Foam of the table lies outside of
@@ -60,6 +60,7 @@ def lung_of(frames: Sequence[Frame]) -> Shown | None:
 
     Args:
         frames: Of one matrix.
+        opened: Keeps their file open, if they are of one.
 
     Returns:
         None where a frame cannot be decoded.
@@ -67,7 +68,7 @@ def lung_of(frames: Sequence[Frame]) -> Shown | None:
     from scipy import ndimage  # slow to import, and seldom needed
 
     try:
-        hu, _ = read_hu(frames)
+        hu, _ = read_hu(frames, opened=opened)
     except StudyError:
         return None
     size = max(1, min(hu.shape[1:]) // SIDE)
@@ -98,12 +99,17 @@ def are_lungs_within(stack: Stack, beyond: Sequence[Frame], *, is_above: bool) -
         is_above: Whether they lie behind its last slice, or before its first.
     """
     last = stack.frames[-LAST:] if is_above else stack.frames[:LAST]
-    for frame in (*last, *beyond[:LAST]):
-        shown = lung_of([frame])
+    for shown in _each((*last, *beyond[:LAST])):
         if shown is None or not shown.body or shown.share > NO_LUNG:
             return False
-    most = [lung_of([frame]) for frame in _asked(stack)]
-    return max((shown.share for shown in most if shown), default=0.0) >= MIN_LUNG
+    return max((shown.share for shown in _each(_asked(stack)) if shown), default=0.0) >= MIN_LUNG
+
+
+def _each(frames: Sequence[Frame]) -> Iterator[Shown | None]:
+    """The lung that each of some frames shows."""
+    with OpenFile() as opened:
+        for frame in frames:
+            yield lung_of([frame], opened)
 
 
 def with_lungs(stacks: Sequence[Stack]) -> list[Stack]:
@@ -137,7 +143,7 @@ def _show_the_same(one: Stack, other: Stack) -> bool:
 def _lung_ml(stack: Stack) -> float | None:
     """Volume of lung, ml; 0 where no slice shows clearly more than none, None when unknown."""
     assert stack.placement is not None
-    found = [lung_of([frame]) for frame in _asked(stack)]
+    found = list(_each(_asked(stack)))
     known = [shown for shown in found if shown is not None]
     if len(known) < len(found):
         return None

@@ -25,7 +25,7 @@ from covidctnet.io.dicom.geometry import (
     Placement,
     has_geometry,
 )
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, picture_kind
+from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
 from covidctnet.io.dicom.lungs import are_lungs_within
 from covidctnet.io.dicom.series import Stack
@@ -400,7 +400,9 @@ def _shows_slice(stack: Stack, ends: _Ends, frame: Frame) -> bool:
 
     An outer slice whose position was damaged may lie there too; it shows something else.
     """
-    if not has_geometry(frame) or not is_alike(frame, ends.first, anywhere=True):
+    if unfit(frame) or not has_geometry(frame):
+        return False
+    if not is_alike(frame, ends.first, anywhere=True):
         return False
     height, *aside = (float(n) for n in ends.places([frame])[0])
     assert stack.placement is not None
@@ -422,7 +424,7 @@ def _shows_slice(stack: Stack, ends: _Ends, frame: Frame) -> bool:
 def _kind(frame: Frame) -> str:
     """``CT``, ``damaged`` when its SOP class is nearly that, ``unknown``, or ``other``."""
     if frame.sop_class == CT_IMAGE or frame.sop_class in ENHANCED_CT:
-        return "other" if picture_kind(frame.image_type, frame.sop_class) else "CT"
+        return "other" if frame.picture else "CT"
     if UID(frame.sop_class, config.IGNORE).name != frame.sop_class:
         return "other"
     matcher = SequenceMatcher(None, frame.sop_class, CT_IMAGE, autojunk=False)

@@ -15,6 +15,7 @@ from covidctnet.io.dicom.blocks import (
     Extent,
     are_copies,
     is_one_scan,
+    slices_of,
 )
 from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.geometry import SAME_PLACE, STEP_TOLERANCE, STEP_TOLERANCE_MM
@@ -149,6 +150,11 @@ class Pairs:
         rebuilt = ~self._same_step & self._same_range
         other = self._parallel & same_number & (alike | ~rebuilt | elsewhere)
         other |= self._parallel & untold & (alike | (elsewhere & ~rebuilt))
+        # A copy that was converted to one multi-frame file often keeps the number.
+        multi = np.array([block.is_multi_frame for block in self._blocks])
+        same_frame = (frames[:, None] == frames[None, :]) & (frames >= 0)[:, None]
+        is_converted = (multi[:, None] != multi[None, :]) & same_frame
+        other &= ~(is_converted & self._same_step & self._same_range)
         # Nor are places in two frames of reference comparable.
         other |= same_number & (frames[:, None] != frames[None, :]) & ~rebuilt
         if not self._is_named:
@@ -238,18 +244,19 @@ def _near(values: np.ndarray, limit: float) -> np.ndarray:
 def _hold_copies(one: Block, other: Block, extent: Extent) -> bool:
     """Whether two hold the same image at a place that both have, by its pixels."""
 
-    def by_height(block: Block) -> dict[float, File]:
+    def by_height(block: Block) -> dict[float, tuple[File, int]]:
         return {
-            round(float(np.array(found.position) @ extent.axes[:, 0]), 1): path
-            for path, found in block.entries
-            if found.is_slice and found.position is not None
+            round(float(np.array(found.position) @ extent.axes[:, 0]), 1): (path, index)
+            for path, entry in block.entries
+            for index, found in enumerate(slices_of(entry))
+            if found.position is not None
         }
 
     mine, its = by_height(one), by_height(other)
     for height in sorted(mine.keys() & its.keys()):
         try:
-            (a,), (b,) = read_frames(mine[height]), read_frames(its[height])
-        except (DamagedFileError, NotDicomError, OSError, ValueError):
+            a, b = (read_frames(path)[index] for path, index in (mine[height], its[height]))
+        except (DamagedFileError, NotDicomError, OSError, LookupError):
             continue
         return same_pixels(a, b)
     return False

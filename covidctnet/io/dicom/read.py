@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydicom import config
 from pydicom.uid import UID
 
@@ -20,6 +21,7 @@ from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
     PackedFileError,
+    PrivatePixelsError,
 )
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
@@ -27,13 +29,13 @@ from covidctnet.io.dicom.headers import (
     CT_IMAGE,
     ENCAPSULATED_LENGTH,
     ENHANCED_CT,
-    LOCALIZER_TYPES,
     identify,
     read_frames,
     series_key,
 )
 from covidctnet.io.dicom.kinds import NOT_HU
 from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
+from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
 from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.single_uids import without_single_uids
@@ -137,6 +139,14 @@ def survey(
                 "study and read them again.",
             )
             damage.append(_Damage(file, told, is_slice=True))
+        except PrivatePixelsError as error:
+            told = StudyError(
+                error.code,
+                f"expected pixels where the DICOM standard puts them, {which} is of a Philips "
+                "archive that compresses pixels by a method of its own and holds them in private "
+                "elements (ELSCINT1). Export the series again without that compression.",
+            )
+            damage.append(_Damage(file, told, _known(file), is_slice=True))
         except DamagedFileError as error:
             known = _known(file)
             place = known.position if known else None
@@ -252,17 +262,45 @@ def _beside_damage(
     near = [d for d in damage if not _is_elsewhere(d, own, files)]
     if not near:
         return stack
-    # Who chooses a series means its folder: damage in another one is told and does no harm.
-    nearest = [d for d in near if not (is_chosen and files.is_among_others(d.file, own))]
+    # Who chooses a series means it and its folder: other damage is told and does no harm.
+    nearest = [
+        d
+        for d in near
+        if not is_chosen
+        or not (files.is_among_others(d.file, own) or _is_of_other_series(d.known, own))
+    ]
     if stack.fault and nearest:
         # A hole that a damaged file may fill is that file's.
         return replace(stack, fault=nearest[0].error)
     missing = [
         d
         for d in nearest
-        if d.is_slice or d.error.code == "UNREADABLE" or not is_stray(d.file, d.known, stack.frames)
+        if not (_is_of_other_series(d.known, own) and _has_its_places(stack, d.known))
+        and (
+            d.is_slice
+            or d.error.code == "UNREADABLE"
+            or not is_stray(d.file, d.known, stack.frames)
+        )
     ]
     return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
+
+
+def _is_of_other_series(known: Identity | None, own: set[str]) -> bool:
+    """Whether a file names a series that is not the only one of a stack."""
+    return known is not None and len(own) == 1 and known.series_uid not in ("", *own)
+
+
+def _has_its_places(stack: Stack, known: Identity | None) -> bool:
+    """Whether a stack has a slice wherever a file says that it has one."""
+    if known is None or stack.placement is None:
+        return False
+    places = [position for position, _ in known.places] or [known.position]
+    if None in places:
+        return False
+    own = np.array([f.position for f in stack.placement.frames]) @ stack.placement.axes[:, 0]
+    its = np.array(places, dtype=float) @ stack.placement.axes[:, 0]
+    apart = np.abs(np.subtract.outer(its, own)).min(axis=1)
+    return bool((apart <= stack.placement.step_mm / 2).all())
 
 
 def _is_elsewhere(damage: _Damage, own: set[str], files: _Files) -> bool:

@@ -18,7 +18,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.kernels import kernel_kind
-from covidctnet.io.dicom.voxels import same_pixels
+from covidctnet.io.dicom.voxels import all_same_pixels
 
 __all__ = ["Dropped", "Stack", "choose", "shows_less_lung"]
 
@@ -212,7 +212,7 @@ def _is_copy(one: Stack, other: Stack) -> bool:
     def place(frame: Frame) -> tuple[object, ...]:
         return frame.position, frame.orientation, frame.spacing, frame.has_contrast
 
-    return all(place(a) == place(b) for a, b in pairs) and all(same_pixels(a, b) for a, b in pairs)
+    return all(place(a) == place(b) for a, b in pairs) and all_same_pixels(one.frames, other.frames)
 
 
 def _reason(stack: Stack, best: Stack, longest: float, most: float) -> str:

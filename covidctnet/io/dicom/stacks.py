@@ -15,6 +15,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.canonical import check_size
+from covidctnet.io.dicom.concatenation import with_missing_parts
 from covidctnet.io.dicom.continuity import LARGEST_PERIOD, is_one_scan, shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
@@ -33,7 +34,7 @@ from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.lungs import with_lungs
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
-from covidctnet.io.dicom.voxels import SYNTAXES, read_hu
+from covidctnet.io.dicom.voxels import SYNTAXES, OpenFile, read_hu
 
 __all__ = ["check_content", "find_stacks"]
 
@@ -99,7 +100,8 @@ def find_stacks(
             stack, frames=placement.frames, placement=placement, fault=fault, notes=notes
         )
 
-    return with_lungs(with_neighbours(join_series(stacks, rebuilt), every)), dropped
+    stacks = with_lungs(with_neighbours(join_series(stacks, rebuilt), every))
+    return with_missing_parts(stacks, every), dropped
 
 
 def _stacks_of_series(
@@ -206,30 +208,35 @@ def _stacks_of_cluster(
 def _without_copies(placement: Placement) -> tuple[list[Frame], int]:
     """Frames, each once: at one place and equal in every HU is a copy."""
     kept: list[Frame] = []
-    for group in placement.groups():
-        if len(group) == 1:
-            kept.append(placement.frames[group[0]])
-            continue
+    groups = placement.groups()
+    content = _digests([placement.frames[i] for group in groups if len(group) > 1 for i in group])
+    for group in groups:
         seen: set[object] = set()
         for frame in (placement.frames[i] for i in group):
-            content = _digest(frame)
-            if content not in seen:
-                seen.add(content)
+            digest = content.get(id(frame))
+            if digest is None or digest not in seen:
+                seen.add(digest)
                 kept.append(frame)
     return kept, len(placement.frames) - len(kept)
 
 
-def _digest(frame: Frame) -> object:
-    """What two frames have in common when they are equal in every HU, and only then."""
-    if frame.slope is None or frame.intercept is None:
-        return id(frame)
-    try:
-        hu, _ = read_hu([frame])
-    except StudyError:
-        # A damaged slice is no copy; reading its stack will tell.
-        return id(frame)
-    values = hu.astype(np.float32)
-    return hashlib.sha256(values.tobytes()).digest()
+def _digests(frames: Sequence[Frame]) -> dict[int, bytes]:
+    """What frames have in common when they are equal in every HU, and only then; by identity.
+
+    A damaged slice has none, as it is no copy: reading its stack will tell.
+    """
+    found: dict[int, bytes] = {}
+    with OpenFile() as opened:
+        # File by file, so that each is opened once.
+        for frame in sorted(frames, key=lambda f: (str(f.file), f.index)):
+            if frame.slope is None or frame.intercept is None:
+                continue
+            try:
+                hu, _ = read_hu([frame], opened=opened)
+            except StudyError:
+                continue
+            found[id(frame)] = hashlib.sha256(hu.astype(np.float32).tobytes()).digest()
+    return found
 
 
 def _by_acquisition(placement: Placement) -> list[list[Frame]] | None:

@@ -24,6 +24,7 @@ __all__ = [
     "number",
     "numbers",
     "raw",
+    "raw_at",
     "tag_of",
     "text",
     "texts",
@@ -50,11 +51,23 @@ def meta_text(data: Dataset, keyword: str) -> str:
     return str(value or "")
 
 
-def raw(data: Dataset, keyword: str) -> bytes:
-    """The value as it stands in the file: conversion would validate, warn, or guess a charset."""
-    item = data.get_item(tag_of(keyword))
+def raw(data: Dataset, keyword: str, *, strip: bool = True) -> bytes:
+    """The value as it stands in the file: conversion would validate, warn, or guess a charset.
+
+    Args:
+        data: Of the file.
+        keyword: Of the element.
+        strip: Take off the blanks and zeros around it.
+    """
+    value = raw_at(data, tag_of(keyword))
+    return value.strip(b" \0") if strip else value
+
+
+def raw_at(data: Dataset, tag: BaseTag) -> bytes:
+    """The bytes of the element with a tag; empty when missing."""
+    item = data.get_item(tag)
     value = None if item is None else item.value
-    return value.strip(b" \0") if isinstance(value, bytes) else b""
+    return value if isinstance(value, bytes) else b""
 
 
 def text(data: Dataset, keyword: str) -> str:
@@ -114,21 +127,28 @@ def uid(data: Dataset, keyword: str) -> str:
 
 
 @overload
-def binary(data: Dataset, keyword: str, *, default: int = ..., signed: bool = ...) -> int: ...
+def binary(
+    data: Dataset, keyword: str, *, default: int = ..., signed: bool = ..., size: int = ...
+) -> int: ...
 @overload
 def binary(
-    data: Dataset, keyword: str, *, default: int | None, signed: bool = ...
+    data: Dataset, keyword: str, *, default: int | None, signed: bool = ..., size: int = ...
 ) -> int | None: ...
 def binary(
-    data: Dataset, keyword: str, *, default: int | None = 0, signed: bool = False
+    data: Dataset,
+    keyword: str,
+    *,
+    default: int | None = 0,
+    signed: bool = False,
+    size: int = 2,
 ) -> int | None:
-    """A binary 16-bit value, in the byte order of its file."""
+    """A binary value of `size` bytes, in the byte order of its file."""
     item = data.get_item(tag_of(keyword))
     value = None if item is None else item.value
-    if not isinstance(value, bytes) or len(value) < 2:
+    if not isinstance(value, bytes) or len(value) < size:
         return default
     is_little_endian = getattr(item, "is_little_endian", True)
-    return int.from_bytes(value[:2], "little" if is_little_endian else "big", signed=signed)
+    return int.from_bytes(value[:size], "little" if is_little_endian else "big", signed=signed)
 
 
 def comparable(data: Dataset, keyword: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from covidctnet.io.dicom.frame import Frame, PixelFormat
 from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
 from covidctnet.io.hu import AIR_HU, PADDING_BELOW_HU
 
-__all__ = ["BITS_NOTES", "SYNTAXES", "read_hu", "same_pixels"]
+__all__ = ["BITS_NOTES", "SYNTAXES", "OpenFile", "all_same_pixels", "read_hu", "same_pixels"]
 
 # Files are read and native pixels converted by this many threads: both release the lock.
 THREADS = 2
@@ -53,15 +54,21 @@ _NATIVE = (
 )
 ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 SYNTAXES = frozenset({*_NATIVE, ENCAPSULATED_NATIVE, *DECODERS})
+# Start and end of a stream of JPEG and JPEG-LS, and of JPEG 2000.
+_FRAME_BEGINS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")
+_FRAME_ENDS = b"\xff\xd9"
 _INT16 = np.iinfo(np.int16)
 _SHORT = (np.dtype(np.int16), np.dtype(np.uint16))
 
 
-def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_hu(
+    frames: Sequence[Frame], *, opened: OpenFile | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Decode frames and rescale each with its own slope and intercept.
 
     Args:
         frames: Of one matrix, in the order of the output.
+        opened: Keeps the file open for the frames that are read next; for frames of one file.
 
     Returns:
         HU, shape (frame, row, column), int16 when exact and float32 else; notes.
@@ -76,7 +83,7 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
         float(f.slope or 0).is_integer() and float(f.intercept or 0).is_integer() for f in frames
     ) and all(f.pixels.tag == PIXELS for f in frames)
     out = np.empty(shape, dtype=np.int16 if is_whole else np.float32)
-    padding = _padding_of(frames)
+    padding = _padding_of(frames, opened)
     # Where slices store their numbers in different ways, no bit may go unused: one whose way was
     # changed would lose some.
     strict = len({_layout(f.pixels) for f in frames}) > 1
@@ -89,7 +96,9 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
 
     def fill(place: list[int]) -> int:
         try:
-            stored = _decode([frames[i] for i in place], strict=strict, odd=odd, whole=whole)
+            stored = _decode(
+                [frames[i] for i in place], strict=strict, odd=odd, whole=whole, opened=opened
+            )
         except DamagedFileError as error:
             # A file name may carry a patient's name; the number and the place do not.
             where = frames[place[0]].position
@@ -116,7 +125,7 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     if odd:
         found = set(odd)
-        note = _beyond_bits([f for f in frames if f.file in found])
+        note = _beyond_bits([f for f in frames if f.file in found], opened)
         notes = (note,) if note else ()
         if note == WIDER_NOTE:
             whole = True
@@ -124,7 +133,7 @@ def read_hu(frames: Sequence[Frame]) -> tuple[np.ndarray, tuple[str, ...]]:
     return out, (*notes, *((f"{padded} padding voxels set to -1024 HU",) if padded else ()))
 
 
-def _beyond_bits(frames: Sequence[Frame]) -> str:
+def _beyond_bits(frames: Sequence[Frame], opened: OpenFile | None) -> str:
     """What stands above the stored bits: nothing that matters, marks, or the rest of numbers.
 
     By the standard anything may stand there, and the stored bits are the truth. Exporters that
@@ -133,6 +142,7 @@ def _beyond_bits(frames: Sequence[Frame]) -> str:
 
     Args:
         frames: Those with pixels that do not fit.
+        opened: Keeps their file open, if they are of one.
 
     Returns:
         A note; empty when the stored bits alone are meant.
@@ -144,8 +154,7 @@ def _beyond_bits(frames: Sequence[Frame]) -> str:
     whole_jumps: list[np.ndarray] = []
     is_constant = is_extended = is_possible = True
     fallen = _Fallen()
-    for frame in frames:
-        (kept,), (whole,) = _decode([frame]), _decode([frame], whole=True)
+    for frame, kept, whole in _both_readings(frames, opened):
         more = kept != whole
         slope, intercept = float(frame.slope or 1), float(frame.intercept or 0)
         # Without a negative number the sign was never extended.
@@ -178,6 +187,18 @@ def _beyond_bits(frames: Sequence[Frame]) -> str:
     if is_possible:
         return WIDER_NOTE
     raise _too_few_bits(frames, "which are beyond any HU")
+
+
+def _both_readings(
+    frames: Sequence[Frame], opened: OpenFile | None
+) -> Iterator[tuple[Frame, np.ndarray, np.ndarray]]:
+    """Frames, each with its stored bits alone and with the bits above."""
+    with contextlib.ExitStack() as stack:
+        opened = opened or stack.enter_context(OpenFile())
+        for frame in frames:
+            (kept,) = _decode([frame], opened=opened)
+            (whole,) = _decode([frame], whole=True, opened=opened)
+            yield frame, kept, whole
 
 
 class _Fallen:
@@ -233,14 +254,24 @@ def _too_few_bits(frames: Sequence[Frame], what: str) -> StudyError:
 
 def same_pixels(one: Frame, other: Frame) -> bool:
     """Whether two frames hold the same stored values, whatever their transfer syntax."""
-    if (one.slope, one.intercept) != (other.slope, other.intercept):
-        return False
-    try:
-        (a,), (b,) = _decode([one]), _decode([other])
-    except DamagedFileError:
-        # A damaged slice is no copy; reading its stack will tell.
-        return False
-    return a.shape == b.shape and bool((a == b).all())
+    return all_same_pixels([one], [other])
+
+
+def all_same_pixels(ones: Sequence[Frame], others: Sequence[Frame]) -> bool:
+    """Whether frames hold the same stored values as those of another sequence, one by one."""
+    with OpenFile() as opened, OpenFile() as its_opened:
+        for one, other in zip(ones, others, strict=True):
+            if (one.slope, one.intercept) != (other.slope, other.intercept):
+                return False
+            try:
+                (a,) = _decode([one], opened=opened)
+                (b,) = _decode([other], opened=its_opened)
+            except DamagedFileError:
+                # A damaged slice is no copy; reading its stack will tell.
+                return False
+            if a.shape != b.shape or not (a == b).all():
+                return False
+    return True
 
 
 class _Padding(Enum):
@@ -252,7 +283,7 @@ class _Padding(Enum):
     AT_EDGE = 2
 
 
-def _padding_of(frames: Sequence[Frame]) -> _Padding:
+def _padding_of(frames: Sequence[Frame], opened: OpenFile | None = None) -> _Padding:
     """Whether the declared padding value is to be believed.
 
     A value amid the tissues that no corner shows is a header's default, not padding.
@@ -281,7 +312,7 @@ def _padding_of(frames: Sequence[Frame]) -> _Padding:
         return _Padding.ALL
     frame = doubtful[len(doubtful) // 2]
     try:
-        (stored,) = _decode([frame])
+        (stored,) = _decode([frame], opened=opened)
     except DamagedFileError:
         # It is refused when its turn comes.
         return _Padding.NONE
@@ -347,6 +378,7 @@ def _decode(
     strict: bool = False,
     odd: list[File] | None = None,
     whole: bool = False,
+    opened: OpenFile | None = None,
 ) -> list[np.ndarray]:
     """Stored values of frames of one file, as signed or unsigned numbers, shape (row, column).
 
@@ -355,19 +387,22 @@ def _decode(
         strict: Nothing may stand beside the stored bits.
         odd: Gets the file when something does.
         whole: Take the bits above the stored ones for a part of the number.
+        opened: Keeps the file open for the frames that are asked for next.
 
     Raises:
         DamagedFileError: If they cannot be read.
     """
-    pixels, path = frames[0].pixels, frames[0].file
     bits = _Bits(strict, whole)
     try:
-        with path.open("rb") as file:
-            arrays = _stored(file, pixels, [frame.index for frame in frames], bits)
+        with contextlib.ExitStack() as stack:
+            if opened is None:
+                opened = stack.enter_context(OpenFile())
+            content = opened.content(frames[0])
+            arrays = [content.stored(frame.index, bits) for frame in frames]
     except OSError as error:
         raise DamagedFileError(error.strerror or type(error).__name__) from None
     if odd is not None and bits.are_odd:
-        odd.append(path)
+        odd.append(frames[0].file)
     return arrays
 
 
@@ -380,32 +415,86 @@ class _Bits:
     are_odd: bool = False
 
 
-def _stored(
-    file: BinaryIO, pixels: PixelFormat, indices: Sequence[int], bits: _Bits
-) -> list[np.ndarray]:
-    if pixels.tag == 0:
-        raise DamagedFileError("it has no pixels")
-    if pixels.length == ENCAPSULATED_LENGTH:
-        encoded = _encapsulated_frames(file, pixels)
+class _Content:
+    """The pixels of an open file: inflated, and compressed frames put together, once.
+
+    Args:
+        file: At any place.
+        pixels: How it stores them.
+
+    Raises:
+        DamagedFileError: If they are not what the header says.
+    """
+
+    def __init__(self, file: BinaryIO, pixels: PixelFormat) -> None:
+        self._pixels = pixels
+        self._file = file
+        self._encoded: list[bytes] | None = None
+        if pixels.tag == 0:
+            raise DamagedFileError("it has no pixels")
+        if pixels.length == ENCAPSULATED_LENGTH:
+            self._encoded = _encapsulated_frames(file, pixels)
+            return
+        if pixels.syntax not in _NATIVE:
+            raise DamagedFileError("its pixels are not in the syntax that the header names")
+        if pixels.syntax == DEFLATED:
+            self._file = inflated(file)
+        self._size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
+        needed, row = self._size * pixels.frames, self._size // pixels.rows
+        # Some bytes behind the last row are harmless; a whole row tells of another matrix.
+        if not needed <= pixels.length < needed + row:
+            raise DamagedFileError(
+                f"it declares {pixels.length} bytes of pixels, its matrix needs {needed}"
+            )
+
+    def stored(self, index: int, bits: _Bits) -> np.ndarray:
+        """The stored values of a frame."""
+        pixels = self._pixels
+        if self._encoded is None:
+            self._file.seek(pixels.start + index * self._size)
+            return _native(self._file.read(self._size), pixels, bits)
         if pixels.syntax == ENCAPSULATED_NATIVE:
-            return [_native(encoded[i], pixels, bits) for i in indices]
-        return [_decompressed(encoded[i], pixels, bits) for i in indices]
-    if pixels.syntax not in _NATIVE:
-        raise DamagedFileError("its pixels are not in the syntax that the header names")
-    if pixels.syntax == DEFLATED:
-        file = inflated(file)
-    size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
-    needed, row = size * pixels.frames, size // pixels.rows
-    # Some bytes behind the last row are harmless; a whole row tells of another matrix.
-    if not needed <= pixels.length < needed + row:
-        raise DamagedFileError(
-            f"it declares {pixels.length} bytes of pixels, its matrix needs {needed}"
-        )
-    arrays = []
-    for index in indices:
-        file.seek(pixels.start + index * size)
-        arrays.append(_native(file.read(size), pixels, bits))
-    return arrays
+            return _native(self._encoded[index], pixels, bits)
+        return _decompressed(self._encoded[index], pixels, bits)
+
+
+class OpenFile:
+    """The file of the frame that was read last, kept open for its other frames.
+
+    A file in an archive, or a deflated one, is inflated as a whole each time it is opened.
+    """
+
+    def __init__(self) -> None:
+        self._path: File | None = None
+        self._content: _Content | DamagedFileError | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._content = None
+        self._stack.close()
+
+    def content(self, frame: Frame) -> _Content:
+        """The pixels of the file that a frame is of.
+
+        Raises:
+            DamagedFileError: If they are not what the header says.
+            OSError: If it cannot be read.
+        """
+        if self._content is None or self._path != frame.file:
+            self._content = None
+            self._stack.close()
+            file = cast(BinaryIO, self._stack.enter_context(frame.file.open("rb")))
+            self._path = frame.file
+            try:
+                self._content = _Content(file, frame.pixels)
+            except DamagedFileError as error:
+                self._content = error
+        if isinstance(self._content, DamagedFileError):
+            raise self._content
+        return self._content
 
 
 def _native(content: bytes, pixels: PixelFormat, bits: _Bits) -> np.ndarray:
@@ -482,15 +571,35 @@ def _encapsulated_frames(file: BinaryIO, pixels: PixelFormat) -> list[bytes]:
     table, fragments = fragments[0], fragments[1:]
     if pixels.frames == 1:
         return [b"".join(fragments)]
-    if len(fragments) == pixels.frames:
-        return fragments
-    offsets = np.frombuffer(table[: len(table) // 4 * 4], "<u4").tolist()
-    places = [start - starts[1] for start in starts[1:]]
-    if len(offsets) != pixels.frames or not set(offsets) <= set(places) or offsets[0] != 0:
-        raise DamagedFileError(f"{len(fragments)} fragments for {pixels.frames} frames, no table")
-    firsts = [places.index(offset) for offset in offsets]
+    offsets = pixels.offsets or np.frombuffer(table[: len(table) // 4 * 4], "<u4").tolist()
+    places = {start - starts[1]: k for k, start in enumerate(starts[1:])}
+    firsts = [places[offset] for offset in offsets if offset in places]
+    if len(firsts) != len(offsets) or len(set(firsts)) != pixels.frames or 0 not in firsts:
+        if len(fragments) == pixels.frames:
+            return fragments
+        firsts = [] if offsets else _beginnings(fragments)
+        if len(firsts) != pixels.frames:
+            raise DamagedFileError(
+                f"{len(fragments)} fragments for {pixels.frames} frames, no table"
+            )
+    # Frames may lie in another order than theirs: the table says which is which.
+    following = [*sorted(firsts)[1:], len(fragments)]
+    end_of = dict(zip(sorted(firsts), following, strict=True))
+    return [b"".join(fragments[first : end_of[first]]) for first in firsts]
+
+
+def _beginnings(fragments: Sequence[bytes]) -> list[int]:
+    """Fragments that begin a frame, by the markers of JPEG, JPEG-LS and JPEG 2000.
+
+    Empty when a frame does not begin with the first, or one does not end where the next begins.
+    """
+    firsts = [k for k, part in enumerate(fragments) if part.startswith(_FRAME_BEGINS)]
+    if not firsts or firsts[0] != 0:
+        return []
     ends = [*firsts[1:], len(fragments)]
-    return [b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True)]
+    streams = (b"".join(fragments[a:b]) for a, b in zip(firsts, ends, strict=True))
+    is_whole = all(stream.rstrip(b"\0").endswith(_FRAME_ENDS) for stream in streams)
+    return firsts if is_whole else []
 
 
 def _decompressed(stream: bytes, pixels: PixelFormat, taken: _Bits) -> np.ndarray:
