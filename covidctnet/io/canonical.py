@@ -300,15 +300,15 @@ def volume_of(
     check_hu(hu)
     code = "CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE"
     check_filled(hu, code=code, filler=filler)
-    found = set(flags)
+    names = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:
-        found.add("thick_slices")
+        names.add("thick_slices")
     if hu.shape[0] < FEW_SLICES:
-        found.add("few_slices")
+        names.add("few_slices")
     is_turned = turned.axes != (0, 1, 2) or any(turned.flipped[1:])
     if turned.degrees > ODD_DEGREES or (is_patient_order and is_turned):
-        found.add("odd_orientation")
+        names.add("odd_orientation")
     if is_patient_order and is_turned:
         more = (*more, "slices were turned to the canonical orientation by their matrix")
     deviation = noise_hu(hu)
@@ -318,7 +318,7 @@ def volume_of(
         digest=_digest(hu, turned.affine),
         reader=reader,
         notes=(*notes, *more),
-        flags=tuple(sorted(found)),
+        flags=tuple(sorted(names)),
         acquisition=(("slice_mm", round(float(spacing[0]), 3)), *noise, *acquisition),
     )
     return Volume(hu, turned.affine, "HU", source)

@@ -35,5 +35,6 @@ def test_more_than_8_bits_are_stretched_and_keep_their_order():
 
 def test_a_slice_of_a_ct_is_no_radiograph():
     ct = Picture(np.zeros((64, 64), np.int16), "HU", "DICOM", "MONOCHROME2", 16)
-    with pytest.raises(StudyError, match="expected a radiograph, got a slice of a CT"):
+    with pytest.raises(StudyError, match="expected a radiograph, got a slice of a CT") as caught:
         grey_of(ct)
+    assert caught.value.code == "NOT_RADIOGRAPH"
