@@ -261,7 +261,7 @@ def test_a_broken_system_hides_no_other_from_the_help(monkeypatch, capsys):
     assert "the system broken cannot be imported (ModuleNotFoundError" in told
 
 
-def alike_pictures(root, rng, patients=60, slices=3):
+def alike_pictures(root, rng, normal, patients=60, slices=3):
     """Slices of a patient are alike; labels, with a mask of the lesion, are drawn by patient."""
     (root / "masks").mkdir(parents=True)
     lines = ["file,patient,label,mask"]
