@@ -160,7 +160,7 @@ def truth(
 
 def every_case() -> tuple[Case, ...]:
     """The catalogue."""
-    from tests.catalogue import archives, contradictions, dicom, files, parts, reports
+    from tests.catalogue import archives, contradictions, damage, dicom, files, parts, reports
 
-    modules = (dicom, reports, parts, files, archives, contradictions)
+    modules = (dicom, reports, parts, files, archives, contradictions, damage)
     return tuple(case for module in modules for case in module.CASES)
