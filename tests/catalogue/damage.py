@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from tests.catalogue.cases import Case, Refusal, of
-from tests.catalogue.files import EYE, META, head_of, nifti, nrrd_head
+from tests.catalogue.cases import Case, Refusal, of, truth
+from tests.catalogue.files import (
+    EYE,
+    META,
+    SCAN,
+    ZIPPED,
+    detached,
+    head_of,
+    meta_of,
+    nhdr_head,
+    nifti,
+    nrrd_head,
+)
 from tests.catalogue.steps import put
 from tests.io import series
 
 BODY = series.a_body()
+RIGHT = truth()
 
 # ---- sizes of which one took a factor of another ----
 
@@ -69,4 +81,77 @@ SIZES = (
     ),
 )
 
-CASES: tuple[Case, ...] = SIZES
+# ---- words of MetaImage headers, and voxels that are not the last bytes ----
+
+BIG_ENDIAN = SCAN.astype(">i2").tobytes()
+TO_END = meta_of().replace("DimSize", "HeaderSize = -1\nDimSize")
+SHIFTED = "the voxels should be the last bytes, and others stand behind them"
+META_WORDS = (
+    *(
+        Case(
+            f"mha-order-{word.lower()}",
+            "names of formats",
+            f"big endian, which the header says by {word}",
+            of(
+                RIGHT,
+                head_of(
+                    "mha",
+                    MHA.replace(
+                        "BinaryDataByteOrderMSB = False",
+                        f"BinaryDataByteOrderMSB = {word}\nElementByteOrderMSB = True",
+                    ),
+                    BIG_ENDIAN,
+                ),
+            ),
+        )
+        for word in ("T", "TRUE", "1")
+    ),
+    Case(
+        "mha-order-false-and-f",
+        "names of formats",
+        "two fields about the order of bytes, False and F",
+        of(RIGHT, head_of("mha", MHA.replace("DimSize", "ElementByteOrderMSB = F\nDimSize"))),
+    ),
+    Case(
+        "mhd-compressed-t",
+        "names of formats",
+        "compressed voxels, which the header says by T",
+        of(RIGHT, detached("scan.mhd", meta_of(CompressedData="T"), ZIPPED)),
+    ),
+    Case(
+        "mha-text-f",
+        "broken file",
+        "a header that says by F that its voxels are no bytes",
+        of(
+            Refusal("CORRUPT_FILE"),
+            head_of("mha", MHA.replace("BinaryData = True", "BinaryData = F")),
+        ),
+    ),
+    Case(
+        "mha-element-size-alone",
+        "geometry of a file",
+        "ElementSize in place of ElementSpacing",
+        of(RIGHT, head_of("mha", MHA.replace("ElementSpacing", "ElementSize"))),
+    ),
+    Case(
+        "mhd-junk-behind-last",
+        "header and voxels apart",
+        SHIFTED,
+        of(Refusal("CORRUPT_FILE"), detached("scan.mhd", TO_END, SCAN.tobytes() + bytes(10))),
+    ),
+    Case(
+        "nhdr-junk-behind-last",
+        "header and voxels apart",
+        SHIFTED,
+        of(
+            Refusal("CORRUPT_FILE"),
+            detached(
+                "scan.nhdr",
+                nhdr_head().replace("endian", "byte skip: -1\nendian"),
+                SCAN.tobytes() + bytes(200),
+            ),
+        ),
+    ),
+)
+
+CASES: tuple[Case, ...] = (*SIZES, *META_WORDS)
