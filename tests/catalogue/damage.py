@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGExtended12Bit, JPEGLosslessSV1
 
+from tests.catalogue import encode
 from tests.catalogue.cases import Case, Refusal, of, truth
 from tests.catalogue.files import (
     EYE,
@@ -17,8 +21,9 @@ from tests.catalogue.files import (
     nifti,
     nrrd_head,
 )
-from tests.catalogue.steps import put
+from tests.catalogue.steps import both, compressed, on, put, stored
 from tests.io import series
+from tests.io.series import Change
 
 BODY = series.a_body()
 RIGHT = truth()
@@ -154,4 +159,85 @@ META_WORDS = (
     ),
 )
 
-CASES: tuple[Case, ...] = (*SIZES, *META_WORDS)
+# ---- holes within compressed slices ----
+
+
+def _stream_of(ds: Dataset) -> bytes:
+    return next(generate_frames(ds.PixelData, number_of_frames=1))
+
+
+def _with_stream(ds: Dataset, stream: bytes) -> None:
+    ds.PixelData = encode.fragmented(stream + bytes(len(stream) % 2))
+
+
+def _holed(size: int) -> Change:
+    """Zeros in the middle of the compressed stream."""
+
+    def change(ds: Dataset, index: int) -> None:
+        stream = _stream_of(ds)
+        middle = len(stream) // 2
+        _with_stream(ds, stream[:middle] + bytes(size) + stream[middle + size :])
+
+    return change
+
+
+def _zeros_to_end(ds: Dataset, index: int) -> None:
+    """Zeros from the middle on, and an end marker."""
+    stream = _stream_of(ds).rstrip(b"\0")
+    middle = len(stream) // 2
+    _with_stream(ds, stream[:middle] + bytes(len(stream) - middle - 2) + stream[-2:])
+
+
+def _beyond(ds: Dataset, index: int) -> None:
+    """A lossless stream that says 12 bits, and whose sum of differences leaves them."""
+    stream = encode.jpeg_lossless(np.frombuffer(ds.PixelData, "<u2").reshape(ds.Rows, -1) + 4000)
+    frame = stream.index(b"\xff\xc3")
+    _with_stream(ds, stream[: frame + 4] + bytes([12]) + stream[frame + 5 :])
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+
+
+OTHERS = [index for index in range(len(BODY)) if index != 9]
+TWELVE = stored("<u2", bits=12)
+HOLES = tuple(
+    Case(
+        f"dicom-{name}",
+        "damaged files",
+        what,
+        of(Refusal("CORRUPT_SLICE"), put(scan=BODY, syntax=syntax, change=change)),
+    )
+    for name, what, syntax, change in (
+        (
+            "jpeg-2000-hole",
+            "zeros within one slice in JPEG 2000",
+            JPEG2000Lossless,
+            both(compressed(JPEG2000Lossless), on(9, _holed(300))),
+        ),
+        (
+            "jpeg-2000-half",
+            "zeros in the second half of every slice in JPEG 2000, and an end marker",
+            JPEG2000Lossless,
+            both(compressed(JPEG2000Lossless), _zeros_to_end),
+        ),
+        (
+            "jpeg-2000-lossy-hole",
+            "zeros within one slice in lossy JPEG 2000",
+            JPEG2000,
+            both(compressed(JPEG2000), on(9, _holed(200))),
+        ),
+        (
+            "jpeg-12-bits-hole",
+            "zeros within one slice in lossy JPEG of 12 bits",
+            JPEGExtended12Bit,
+            both(TWELVE, compressed(JPEGExtended12Bit), on(9, _holed(64))),
+        ),
+        (
+            "jpeg-lossless-beyond",
+            "a lossless JPEG slice of 12 bits with numbers of more",
+            JPEGLosslessSV1,
+            both(TWELVE, on(9, _beyond), on(OTHERS, compressed(JPEGLosslessSV1))),
+        ),
+    )
+)
+
+CASES: tuple[Case, ...] = (*SIZES, *META_WORDS, *HOLES)

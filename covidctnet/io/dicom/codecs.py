@@ -17,12 +17,15 @@ from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegsof3_dec
 
 from covidctnet.io.dicom.elements import DamagedFileError
 from covidctnet.io.dicom.frame import PixelFormat
+from covidctnet.io.jpeg_end import jpeg_damage
 
 __all__ = ["DECODERS", "Decoded"]
 
 
 # Start of frame: 0xC0..0xCF without tables and extensions, and JPEG-LS.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
+# Coded data are as good as random: so many zeros in a row are a hole that a broken copy left.
+_HOLE = bytes(64)
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,31 @@ class Decoded:
 
 def _lossy_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
     precision = _jpeg_header(stream, pixels)
-    return Decoded(_bytes(jpeg8_decode(stream)), precision)
+    image = jpeg8_decode(stream)
+    if damage := jpeg_damage(stream, jpeg8_decode):
+        raise DamagedFileError(f"its compressed image is damaged: {damage}")
+    return Decoded(_bytes(image), precision)
 
 
 def _lossless_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
     precision = _jpeg_header(stream, pixels)
-    return Decoded(_bytes(jpegsof3_decode(stream)), precision)
+    image = jpegsof3_decode(stream)
+    _expect_range(image, precision, pixels.is_signed)
+    return Decoded(_bytes(image), precision)
+
+
+def _expect_range(image: np.ndarray, precision: int, is_signed: bool) -> None:
+    """Differences add up: behind a damaged one, numbers leave the range of the stream."""
+    beyond = image >> precision if precision < image.dtype.itemsize * 8 else None
+    if beyond is None or not beyond.any():
+        return
+    # Some writers extend the sign to the whole container.
+    negative = np.iinfo(image.dtype).max >> precision
+    is_lawful = is_signed and (image[beyond > 0] >> (precision - 1) == negative * 2 + 1).all()
+    if not is_lawful:
+        raise DamagedFileError(
+            f"its compressed image says {precision} bits and has numbers of more: it is damaged"
+        )
 
 
 def _jpeg_ls(stream: bytes, pixels: PixelFormat) -> Decoded:
@@ -65,6 +87,12 @@ def _jpeg_2000(stream: bytes, pixels: PixelFormat) -> Decoded:
     components, depth = struct.unpack_from(">HB", stream, place + 40)
     _expect(pixels, bottom - top, right - left, components)
     _expect_end(stream)
+    # The decoder takes zeros for packets that hold nothing, and leaves the rest of the stream.
+    if (hole := stream.find(_HOLE, stream.find(b"\xff\x93", place))) >= 0:
+        raise DamagedFileError(
+            f"its compressed image holds {len(_HOLE)} zeros or more from byte {hole} on, which no "
+            "encoder writes: a part of it is missing"
+        )
     # The highest bit is the sign, the others hold the number of bits less one.
     return Decoded(_bytes(jpeg2k_decode(stream)), (depth & 0x7F) + 1, depth >= 0x80)
 
