@@ -9,6 +9,7 @@ be added and the image changes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,14 +18,17 @@ __all__ = ["jpeg_damage"]
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _WITHIN = (0, 0xFF, *range(0xD0, 0xD8))
 # Neither byte begins a marker; as codes they are no flat blocks.
-_MORE = b"\x35\xca" * 32
+_MORE = b"\x35\xca" * 2048
 # Some writers fill up with so many bytes of one kind.
 _MAX_FILLING = 16
 # So many bytes at the end decide on pixels, of grey and of colours. In 1579 real files the last 1
 # and 5 bytes are the most that decide on none.
 _CHANGED = {2: 4, 3: 8}
-# Some writers leave out the last bits: in 8 of the files one block changes with what is added.
-_LAST_PIXELS = 1024
+# One scan of several may refine little: so many bytes of one that is not short.
+_CHANGED_OF_MANY = 64
+_LEAST_SCAN = 1024
+# Some writers leave out the last bits: in 8 of the files the last blocks change with what is added.
+_LAST_SAMPLES = 4096
 _MASKS = (0xFF, 0x55, 0xAA, 0x0F)
 # More scans than this are not tried.
 _MAX_SCANS = 16
@@ -49,17 +53,17 @@ def jpeg_damage(stream: bytes, decode: Callable[[bytes], np.ndarray]) -> str | N
         return image.size if found.shape != image.shape else int((found != image).sum())
 
     ends = _scan_ends(stream)
-    # What the last bytes of one scan of several refine may be too little to be seen.
     is_progressive = len(ends) > 1
-    for end in ends:
-        if changed(stream[:end] + _MORE + stream[end:]) > min(_LAST_PIXELS, image.size // 16):
+    for start, end in pairwise([0, *ends]):
+        if changed(stream[:end] + _MORE + stream[end:]) > min(_LAST_SAMPLES, image.size // 16):
             return "its data end before its image"
-        if is_progressive:
-            continue
         body = stream[:end]
+        changed_bytes = _CHANGED_OF_MANY if is_progressive else _CHANGED[image.ndim]
+        if is_progressive and end - start < _LEAST_SCAN:
+            continue
         filling = len(body) - len(body.rstrip(body[-1:])) if body[-1] in (0, 0xFF) else 0
         last = end - min(filling, _MAX_FILLING)
-        first = last - _CHANGED[image.ndim]
+        first = last - changed_bytes
         while body[first - 1] == 0xFF:  # what follows it makes a marker of it
             first -= 1
         part = np.frombuffer(body[first:last], np.uint8)
