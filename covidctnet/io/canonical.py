@@ -11,7 +11,7 @@ from itertools import permutations
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.filled import check_filled
+from covidctnet.io.filled import check_damage, check_filled
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.volume import Source, Volume
 
@@ -62,8 +62,8 @@ ROUND_A_MINIMUM = 1.15
 # A multiple of the header's lag is a true row further on; it must be more alike, not as alike. In
 # real scans the next row but one is at least 1.04 times as unlike as the next.
 MORE_ALIKE = 0.7
-# What differs beyond this is air or metal, which say nothing of places.
-LIMIT_HU = 1000
+# What differs beyond these is padding or metal, which say little of places.
+COUNTED_HU = (-2000.0, 1000.0)
 # No image has shorter rows.
 MIN_LAG = 8
 MAX_SIDE = 4096
@@ -272,7 +272,9 @@ def _better_lag(flat: np.ndarray, claim: int, lags: Sequence[int], unit: int) ->
     found = _apart(flat, claim, FEWER_PAIRS)
     best: tuple[float, int] | None = None
     for lag in lags:
-        if lag == claim or not MIN_LAG * unit <= lag <= min(MAX_SIDE * unit, flat.size // 2):
+        if not MIN_LAG * unit <= lag <= min(MAX_SIDE * unit, flat.size // 2):
+            continue
+        if abs(lag - claim) <= BESIDE * unit:
             continue
         here = _apart(flat, lag, FEWER_PAIRS)
         if here >= found * (MORE_ALIKE if lag % claim == 0 else AS_ALIKE):
@@ -292,7 +294,7 @@ def _apart(flat: np.ndarray, lag: int, pairs: int) -> float:
         return math.inf
     places = np.linspace(0, count - 1, min(pairs, count)).astype(np.int64)
     ahead, here = (
-        np.clip(flat[at].astype(np.float32), -LIMIT_HU, LIMIT_HU) for at in (places + lag, places)
+        np.clip(flat[at].astype(np.float32), *COUNTED_HU) for at in (places + lag, places)
     )
     return float(np.abs(ahead - here).mean())
 
@@ -342,8 +344,10 @@ def volume_of(
     if reader == "dicom":
         # Stored zeros are other HU by the rescaling of each slice.
         check_filled(hu, code="CORRUPT_SLICE")
+        check_damage(hu, code="CORRUPT_SLICE")
     else:
         check_filled(hu, code="CORRUPT_FILE", filler=0)
+        check_damage(hu, code="CORRUPT_FILE")
     found = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

@@ -240,4 +240,41 @@ HOLES = tuple(
     )
 )
 
-CASES: tuple[Case, ...] = (*SIZES, *META_WORDS, *HOLES)
+# ---- parts of a slice that no other slice goes on in ----
+
+
+def _with(rows: slice, value: int | None = None, *, slices: slice = slice(9, 10)) -> np.ndarray:
+    """The body with rows of some slices set to a value, or 600 HU denser."""
+    hu = BODY.copy()
+    if value is None:
+        hu[slices, rows] += 600
+    else:
+        hu[slices, rows] = value
+    return hu
+
+
+ROWS = slice(18, 22)
+LOWER = slice(20, None)
+STRANGE = (
+    ("rows-zero", "four rows of stored zeros within a slice", _with(ROWS, -1024), _with(ROWS, 0)),
+    ("lower-half-denser", "the lower half of a slice 600 HU too dense", *[_with(LOWER)] * 2),
+    (
+        "three-halves-denser",
+        "the lower halves of three slices 600 HU too dense",
+        *[_with(LOWER, slices=slice(9, 12))] * 2,
+    ),
+)
+PARTS = tuple(
+    case
+    for name, what, in_dicom, in_file in STRANGE
+    for case in (
+        Case(
+            f"dicom-{name}", "damaged files", what, of(Refusal("CORRUPT_SLICE"), put(scan=in_dicom))
+        ),
+        Case(
+            f"nifti-{name}", "broken file", what, of(Refusal("CORRUPT_FILE"), nifti(array=in_file))
+        ),
+    )
+)
+
+CASES: tuple[Case, ...] = (*SIZES, *META_WORDS, *HOLES, *PARTS)

@@ -3,7 +3,7 @@
 import pytest
 
 from covidctnet import StudyError
-from covidctnet.io.filled import check_filled
+from covidctnet.io.filled import check_damage, check_filled
 from tests.io.series import a_body
 
 
@@ -24,3 +24,27 @@ def test_air_outside_of_a_turned_scan_is_no_broken_file():
     check_filled(hu, code="CORRUPT_FILE", filler=0)
     with pytest.raises(StudyError, match="CORRUPT_SLICE"):
         check_filled(hu, code="CORRUPT_SLICE")
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_slices_that_differ_from_those_on_both_sides_are_refused(run):
+    hu = a_body()
+    check_damage(hu, code="CORRUPT_SLICE")
+    hu[9 : 9 + run, 20:] += 500
+    with pytest.raises(StudyError, match=rf"CORRUPT_SLICE.*slices? 10 .*of {len(hu)}.*(45|50)%"):
+        check_damage(hu, code="CORRUPT_SLICE")
+
+
+def test_a_scan_that_changes_for_good_is_let_pass():
+    hu = a_body()
+    hu[9:, 20:] += 500
+    check_damage(hu, code="CORRUPT_SLICE")
+    check_damage(hu[:2], code="CORRUPT_SLICE")
+
+
+def test_rows_of_one_value_within_a_slice_are_refused():
+    hu = a_body()
+    hu[9, 18:22] = 0
+    for filler in (None, 0):
+        with pytest.raises(StudyError, match=r"CORRUPT_FILE.*1 of 32 have rows of one value"):
+            check_filled(hu, code="CORRUPT_FILE", filler=filler)
