@@ -14,6 +14,7 @@ from tests.catalogue.files import (
     META,
     SCAN,
     ZIPPED,
+    after,
     detached,
     head_of,
     meta_of,
@@ -277,4 +278,31 @@ PARTS = tuple(
     )
 )
 
-CASES: tuple[Case, ...] = (*SIZES, *META_WORDS, *HOLES, *PARTS)
+# ---- what NIfTI files say oddly ----
+
+NIFTI = (
+    Case(
+        "nifti-gz-junk-behind",
+        "broken file",
+        "junk behind a compressed file that is whole",
+        of(RIGHT, nifti("scan.nii.gz"), after(lambda content: content + b"junk" * 9)),
+    ),
+    Case(
+        "nifti-gz-wrong-checksum-and-junk",
+        "broken file",
+        "a compressed file of another checksum, and junk behind it",
+        of(
+            Refusal("CORRUPT_FILE"),
+            nifti("scan.nii.gz"),
+            after(lambda content: content[:-8] + b"abcd" + content[-4:] + b"junk" * 9),
+        ),
+    ),
+    Case(
+        "nifti-pixdim-below-zero",
+        "geometry of a file",
+        "a qform with a pixdim below 0",
+        of(Refusal("NO_GEOMETRY"), nifti(pixdim=[1, -0.7, 0.8, 2.5, 0, 0, 0, 0])),
+    ),
+)
+
+CASES: tuple[Case, ...] = (*NIFTI, *SIZES, *META_WORDS, *HOLES, *PARTS)
