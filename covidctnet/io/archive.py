@@ -181,13 +181,12 @@ def packing_of(path: File) -> str | None:
 
 def _inflated(name: str, packed: bytes) -> bytes:
     """The first bytes of a compressed file, as far as they can be told."""
-    inflater = {
-        "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
-        "bzip2": bz2.BZ2Decompressor,
-        "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_MEMORY),
-    }[name]()
     try:
-        return bytes(inflater.decompress(packed, 512))
+        if name == "gzip":
+            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 512)
+        if name == "bzip2":
+            return bz2.BZ2Decompressor().decompress(packed, 512)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_MEMORY).decompress(packed, 512)
     except (zlib.error, OSError, EOFError, lzma.LZMAError):
         return b""
 

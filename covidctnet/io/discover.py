@@ -190,7 +190,7 @@ def find_studies(paths: Sequence[Path | str] | Path | str, *, every_series: bool
             skipped["not a scan"] += 1
         elif kind == "itk" and (beside := named.beside(path)) is not None:
             others.append(((path, beside), kind))
-        else:
+        elif kind != "zip":
             others.append(((path,), kind))
     # Series are often written without suffixes: what looks like their files by name is one of them.
     habits = {(path.parent, _suffix(path)) for path in dicom}
@@ -314,17 +314,27 @@ def _kinds(files: Sequence[File]) -> Iterator[tuple[File, _Kind]]:
         kind = _kind(path)
         if kind != "zip":
             yield path, kind
-        elif not isinstance(path, Path):
-            yield path, "archive"
+        elif isinstance(path, Path):
+            yield from _inside(path)
         else:
-            try:
-                inside = [(member, _kind(member)) for member in members(path)]
-            except (BadArchiveError, OSError):
-                yield path, "junk" if path.suffix else "archive"
-                continue
-            inside = [(file, "archive" if kind == "zip" else kind) for file, kind in inside]
-            has_scan = any(kind in ("dicom", "nifti", "itk") for _, kind in inside)
-            yield from inside if has_scan else [(path, "junk")]
+            yield path, _within(path)
+
+
+def _inside(path: Path) -> list[tuple[File, _Kind]]:
+    """What a zip archive that is not called one holds."""
+    nothing: list[tuple[File, _Kind]] = [(path, "junk")]
+    try:
+        found = [(member, _kind(member)) for member in members(path)]
+    except (BadArchiveError, OSError):
+        return nothing if path.suffix else [(path, "archive")]
+    if not any(kind in ("dicom", "nifti", "itk") for _, kind in found):
+        return nothing
+    return [(member, _within(member) if kind == "zip" else kind) for member, kind in found]
+
+
+def _within(member: File) -> _Kind:
+    """What a zip archive within another is: documents have a suffix of their own."""
+    return "archive" if is_archive(member) or not member.suffix else "junk"
 
 
 def _beside_archives(study: Study, folders: set[Path]) -> Study:

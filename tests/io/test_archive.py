@@ -246,6 +246,8 @@ def test_a_zip_archive_without_suffix_is_read_wherever_it_lies(series, tmp_path)
         out.writestr("word/document.xml", "<w/>")
     found = find_studies(inbox)
     assert (len(found), found.reasons) == (1, {"not a scan": 1})
+    found = find_studies(zipped(inbox, tmp_path / "all.zip"))
+    assert (len(found), found.reasons) == (1, {"not a scan": 1})
 
 
 def test_nothing_is_written_beside_the_archive(series, tmp_path):

@@ -24,8 +24,9 @@ __all__ = ["DECODERS", "Decoded"]
 
 # Start of frame: 0xC0..0xCF without tables and extensions, and JPEG-LS.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
-# Coded data are as good as random: so many zeros in a row are a hole that a broken copy left.
-_HOLE = bytes(64)
+# Coded data are as good as random: so many zeros in a row, and one for each packet that may be
+# empty, are a hole that a broken copy left.
+_HOLE = 64
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,37 @@ def _jpeg_2000(stream: bytes, pixels: PixelFormat) -> Decoded:
     _expect(pixels, bottom - top, right - left, components)
     _expect_end(stream)
     # The decoder takes zeros for packets that hold nothing, and leaves the rest of the stream.
-    if (hole := stream.find(_HOLE, stream.find(b"\xff\x93", place))) >= 0:
+    least = _HOLE + _packets(stream, place)
+    if (hole := stream.find(bytes(least), stream.find(b"\xff\x93", place))) >= 0:
         raise DamagedFileError(
-            f"its compressed image holds {len(_HOLE)} zeros or more from byte {hole} on, which no "
+            f"its compressed image holds {least} zeros or more from byte {hole} on, which no "
             "encoder writes: a part of it is missing"
         )
     # The highest bit is the sign, the others hold the number of bits less one.
     return Decoded(_bytes(jpeg2k_decode(stream)), (depth & 0x7F) + 1, depth >= 0x80)
+
+
+def _packets(stream: bytes, place: int) -> int:
+    """The packets of a JPEG 2000 stream, each of which may be empty: one zero.
+
+    Source: ITU-T T.800, annexes A.5.1, A.6.1 and B.
+    """
+    _, _, left, top, width, height = struct.unpack_from(">6I", stream, place + 8)
+    right, bottom = struct.unpack_from(">2I", stream, place + 8)
+    start = stream.find(b"\xff\x52", place)
+    style, _, layers, _, levels = struct.unpack_from(">BBHBB", stream, start + 4)
+    precincts = 0
+    for level in range(levels + 1):
+        # Without sizes of their own, precincts are as large as can be.
+        across = down = 15
+        if style & 1:
+            size = stream[start + 14 + level]
+            across, down = size & 15, size >> 4
+        sides = (min(width, right - left), across), (min(height, bottom - top), down)
+        counts = [(side >> (levels - level) >> power) + 2 for side, power in sides]
+        precincts += counts[0] * counts[1] if style & 1 else 1
+    tiles = -(-right // max(width, 1)) * -(-bottom // max(height, 1))
+    return tiles * layers * precincts
 
 
 def _bytes(array: np.ndarray) -> bytes:
