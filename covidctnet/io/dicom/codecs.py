@@ -26,7 +26,7 @@ __all__ = ["DECODERS", "Decoded"]
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 # Coded data are as good as random: so many zeros in a row, and one for each packet that may be
 # empty, are a hole that a broken copy left.
-_HOLE = 64
+_HOLE = 24
 
 
 @dataclass(frozen=True)
