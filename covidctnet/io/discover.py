@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import stat
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ Format = Literal["dicom", "nifti", "itk", "archive", "closed"]
 _Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip"]
 # So much of a file says what it is.
 _HEAD_BYTES = 1024
+# A larger archive within another is not looked into.
+_MAX_INNER_BYTES = 2**28
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -298,8 +301,7 @@ def _opened(paths: Sequence[Path], given: set[Path]) -> tuple[list[File], list[F
             # Reading it will say why.
             broken.append(path)
             continue
-        broken += [member for member in found if is_archive(member)]
-        files += [member for member in found if not is_archive(member)]
+        files += found
         if len(files) > MAX_FILES:
             raise UsageError(f"more than {MAX_FILES} files. Give a folder below.")
     return files, broken
@@ -334,7 +336,28 @@ def _inside(path: Path) -> list[tuple[File, _Kind]]:
 
 def _within(member: File) -> _Kind:
     """What a zip archive within another is: documents have a suffix of their own."""
-    return "archive" if is_archive(member) or not member.suffix else "junk"
+    is_named = is_archive(member) or not member.suffix
+    return "archive" if is_named and _may_hold_scan(member) else "junk"
+
+
+def _may_hold_scan(archive: File) -> bool:
+    """Whether an archive within another holds a scan, or cannot be told to hold none."""
+    if archive.stat().st_size > _MAX_INNER_BYTES:
+        return True
+    try:
+        with archive.open("rb") as file, zipfile.ZipFile(file) as inner:
+            for entry in inner.infolist():
+                with inner.open(entry) as content:
+                    head = content.read(_HEAD_BYTES)
+                is_scan = looks_like_dicom(head) or looks_like_nifti(head) or looks_like_itk(head)
+                if is_scan or head.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+                    return True
+    # A broken or closed archive fails in any of these ways.
+    except (zipfile.BadZipFile, ValueError, LookupError, RuntimeError, OSError, EOFError):
+        return True
+    except (zlib.error, OverflowError, BadArchiveError):
+        return True
+    return False
 
 
 def _beside_archives(study: Study, folders: set[Path]) -> Study:
