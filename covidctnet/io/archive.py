@@ -7,7 +7,9 @@ ever made with one.
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import re
 import stat
 import zipfile
@@ -18,7 +20,17 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-__all__ = ["BadArchiveError", "DamagedFileError", "File", "Member", "is_archive", "members"]
+__all__ = [
+    "BadArchiveError",
+    "DamagedFileError",
+    "File",
+    "Member",
+    "begins_as_zip",
+    "is_archive",
+    "looks_packed",
+    "members",
+    "packing_of",
+]
 
 MAX_ENTRIES = 200_000
 MAX_MEMBER_BYTES = 2 * 2**30
@@ -30,6 +42,13 @@ RATIO_FREE_BYTES = 64 * 2**20
 _LOCAL_HEADER = 30
 _ENCRYPTED = 1
 _DRIVE = re.compile(r"[A-Za-z]:")
+# Archives that are not opened, by how they begin.
+_CLOSED = ((b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "RAR"))
+_COMPRESSED = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
+_TAR_MARK = slice(257, 262)
+# bzip2 gives nothing before a block of 900 kB.
+_FIRST_BYTES = 2**20
+_MAX_MEMORY = 2**28
 
 
 class DamagedFileError(Exception):
@@ -126,6 +145,50 @@ File = Path | Member
 def is_archive(path: File) -> bool:
     """Whether a file is called a zip archive."""
     return path.suffix.lower() == ".zip"
+
+
+def begins_as_zip(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a zip archive, whatever its name."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def looks_packed(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be an archive that is not opened."""
+    begins = tuple(begin for begin, _ in (*_CLOSED, *_COMPRESSED))
+    return head.startswith(begins) or head[_TAR_MARK] == b"ustar"
+
+
+def packing_of(path: File) -> str | None:
+    """What kind of archive that is not opened a file is, by its content; None for none.
+
+    Raises:
+        OSError: If it cannot be read.
+        BadArchiveError: If it lies in an archive and is broken.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+        for begin, name in _CLOSED:
+            if head.startswith(begin):
+                return name
+        if head[_TAR_MARK] == b"ustar":
+            return "tar"
+        for begin, name in _COMPRESSED:
+            if head.startswith(begin):
+                inner = _inflated(name, head + file.read(_FIRST_BYTES))
+                return f"tar, compressed by {name}" if inner[_TAR_MARK] == b"ustar" else None
+    return None
+
+
+def _inflated(name: str, packed: bytes) -> bytes:
+    """The first bytes of a compressed file, as far as they can be told."""
+    try:
+        if name == "gzip":
+            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 512)
+        if name == "bzip2":
+            return bz2.BZ2Decompressor().decompress(packed, 512)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_MEMORY).decompress(packed, 512)
+    except (zlib.error, OSError, EOFError, lzma.LZMAError):
+        return b""
 
 
 def members(path: Path) -> tuple[Member, ...]:

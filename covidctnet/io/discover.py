@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import stat
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,15 @@ from pathlib import Path
 from typing import Literal
 
 from covidctnet.errors import UsageError
-from covidctnet.io.archive import BadArchiveError, File, is_archive, members
+from covidctnet.io.archive import (
+    BadArchiveError,
+    File,
+    begins_as_zip,
+    is_archive,
+    looks_packed,
+    members,
+    packing_of,
+)
 from covidctnet.io.dicom import (
     CT_IMAGE,
     ENHANCED_CT,
@@ -39,9 +48,11 @@ MAX_DEPTH = 32
 MAX_FILES = 2_000_000
 Format = Literal["dicom", "nifti", "itk", "archive", "closed"]
 
-_Kind = Format | Literal["damaged", "unknown", "unreadable", "junk"]
+_Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip"]
 # So much of a file says what it is.
 _HEAD_BYTES = 1024
+# A larger archive within another is not looked into.
+_MAX_INNER_BYTES = 2**28
 
 _DICOM_NAMES = (".dcm", ".dicom", ".ima")
 _NIFTI_NAMES = (".nii", ".nii.gz")
@@ -71,7 +82,7 @@ class Study:
     Attributes:
         id: 12 hexadecimal digits, see `covidctnet.volume.Source`.
         path: The folder or file; may carry a patient's name, so shown in results.csv only.
-        format: Which reader takes it; ``archive`` is a zip that cannot be opened, ``closed`` a
+        format: Which reader takes it; ``archive`` is one that cannot be opened, ``closed`` a
             folder that may not be read: both are refused.
         files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
@@ -138,7 +149,8 @@ def find_studies(
 
     DICOM files are grouped by StudyInstanceUID over all folders (see `covidctnet.io.dicom.grouping`
     for those whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file
-    that it names are one. A zip archive counts as a folder; one within another is not opened. Other
+    that it names are one. A zip archive counts as a folder. One within another, and tar, 7z and
+    RAR, are not opened: each is a study of its own, which is refused when it is read. Other
     files are passed over and counted, and so are pipes and devices, which are never opened. Links
     to files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
     folder, which is refused when it is read; in a folder of no study or of several it becomes a
@@ -163,7 +175,7 @@ def find_studies(
     closed: list[Path] = []
     given: set[Path] = set()
     walked = sorted(set(_walk([Path(path) for path in paths], skipped, closed, given)))
-    files, broken = _opened(walked, given, skipped)
+    files, broken = _opened(walked, given)
     dicom: list[File] = []
     others: list[tuple[tuple[File, ...], Format]] = [((path,), "archive") for path in broken]
     others += [((path,), "closed") for path in sorted(set(closed))]
@@ -173,8 +185,7 @@ def find_studies(
     named = _Voxels(files, given)
     voxels: set[str] = set()
     kinds: list[tuple[File, _Kind]] = []
-    for path in files:
-        kind = _kind(path)
+    for path, kind in _kinds(files):
         kinds.append((path, kind))
         # A header of its own names the file that holds its voxels.
         if kind == "itk" and (beside := named.beside(path)) is not None:
@@ -195,7 +206,7 @@ def find_studies(
             skipped["not a scan"] += 1
         elif kind == "itk" and (beside := named.beside(path)) is not None:
             others.append(((path, beside), kind))
-        else:
+        elif kind != "zip":
             others.append(((path,), kind))
     # Series are often written without suffixes: what looks like their files by name is one of them.
     habits = {(path.parent, _suffix(path)) for path in dicom}
@@ -205,6 +216,8 @@ def find_studies(
         else:
             skipped["not readable" if path in shut else "not a scan"] += 1
     studies = _dicom_studies(dicom, claimed, skipped, every_series or series is not None)
+    shut_folders = {path.parent for paths, kind in others if kind == "archive" for path in paths}
+    studies = [_beside_archives(study, shut_folders) for study in studies]
     studies = studies + _file_studies(others, skipped) if series is None else _only(studies, series)
     studies.sort(key=lambda s: (str(s.path), s.id))
     if skipped:
@@ -306,12 +319,10 @@ def _mode(path: Path) -> int:
         return 0
 
 
-def _opened(
-    paths: Sequence[Path], given: set[Path], skipped: Counter[str]
-) -> tuple[list[File], list[Path]]:
+def _opened(paths: Sequence[Path], given: set[Path]) -> tuple[list[File], list[File]]:
     """Every archive replaced by what it holds, and those that cannot be opened."""
     files: list[File] = []
-    broken: list[Path] = []
+    broken: list[File] = []
     for path in paths:
         # A file that the caller named is an archive by its content too.
         is_zip = is_archive(path) or (path in given and _begins_as_zip(path))
@@ -324,13 +335,71 @@ def _opened(
             # Reading it will say why.
             broken.append(path)
             continue
-        inner = [member for member in found if not is_archive(member)]
-        if len(inner) < len(found):
-            skipped["archives within archives"] += len(found) - len(inner)
-        files += inner
+        files += found
         if len(files) > MAX_FILES:
             raise UsageError(f"expected at most {MAX_FILES} files, got more. Give a folder below.")
     return files, broken
+
+
+def _kinds(files: Sequence[File]) -> Iterator[tuple[File, _Kind]]:
+    """What files are; a zip archive by its content alone is replaced by what it holds.
+
+    Other programs keep their files as zip archives too: one that holds no scan is none.
+    """
+    for path in files:
+        kind = _kind(path)
+        if kind != "zip":
+            yield path, kind
+        elif isinstance(path, Path):
+            yield from _inside(path)
+        else:
+            yield path, _within(path)
+
+
+def _inside(path: Path) -> list[tuple[File, _Kind]]:
+    """What a zip archive that is not called one holds."""
+    nothing: list[tuple[File, _Kind]] = [(path, "junk")]
+    try:
+        found = [(member, _kind(member)) for member in members(path)]
+    except (BadArchiveError, OSError):
+        return nothing if path.suffix else [(path, "archive")]
+    if not any(kind in ("dicom", "nifti", "itk") for _, kind in found):
+        return nothing
+    return [(member, _within(member) if kind == "zip" else kind) for member, kind in found]
+
+
+def _within(member: File) -> _Kind:
+    """What a zip archive within another is: documents have a suffix of their own."""
+    is_named = is_archive(member) or not member.suffix
+    return "archive" if is_named and _may_hold_scan(member) else "junk"
+
+
+def _may_hold_scan(archive: File) -> bool:
+    """Whether an archive within another holds a scan, or cannot be told to hold none."""
+    if archive.stat().st_size > _MAX_INNER_BYTES:
+        return True
+    try:
+        with archive.open("rb") as file, zipfile.ZipFile(file) as inner:
+            for entry in inner.infolist():
+                with inner.open(entry) as content:
+                    head = content.read(_HEAD_BYTES)
+                is_scan = looks_like_dicom(head) or looks_like_nifti(head) or looks_like_itk(head)
+                if is_scan or head.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+                    return True
+    # A broken or closed archive fails in any of these ways.
+    except (zipfile.BadZipFile, ValueError, LookupError, RuntimeError, OSError, EOFError):
+        return True
+    except (zlib.error, OverflowError, BadArchiveError):
+        return True
+    return False
+
+
+def _beside_archives(study: Study, folders: set[Path]) -> Study:
+    """The study, with a note when an archive that is not opened lies beside its files."""
+    if not folders & {path.parent for path in study.files}:
+        return study
+    note = "an archive that is not opened lies beside its files: it may hold more of the scan"
+    return replace(study, notes=(*study.notes, note))
 
 
 def _suffix(path: File) -> str:
@@ -342,7 +411,7 @@ def _suffix(path: File) -> str:
 def _begins_as_zip(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == b"PK\x03\x04"
+            return begins_as_zip(file.read(4))
     except OSError:
         return False
 
@@ -429,11 +498,22 @@ def _kind(path: File) -> _Kind:
     if by_name in ("nifti", "itk"):
         # Broken, or none: reading it says so.
         return by_name
+    if begins_as_zip(head):
+        return "zip"
+    if looks_packed(packed) and _is_packed(path):
+        return "archive"
     if head.startswith(_KNOWN_OTHERS):
         return "junk"
     if by_name is not None:
         return by_name
     return "junk" if head and _PRINTABLE.issuperset(head[:512]) else "unknown"
+
+
+def _is_packed(path: File) -> bool:
+    try:
+        return packing_of(path) is not None
+    except (OSError, BadArchiveError):
+        return False
 
 
 def _by_name(name: str) -> _Kind | None:
@@ -533,7 +613,8 @@ def _file_studies(
     studies: dict[str, Study] = {}
     for paths, kind in files:
         # What is closed is not opened to be told from others.
-        identity = _id_of_path(paths[0]) if kind == "closed" else _id_of(paths)
+        is_shut = kind == "closed" or (kind == "archive" and not is_archive(paths[0]))
+        identity = _id_of_path(paths[0]) if is_shut else _id_of(paths)
         if identity in studies:
             skipped["copies"] += len(paths)
         else:

@@ -85,6 +85,10 @@ _META_ORIGIN = ("offset", "position", "origin")
 _META_ORDER = ("binarydatabyteordermsb", "elementbyteordermsb")
 # Numbers of a header that were written with fewer digits may differ by this.
 AGREE = 1e-4
+# What stands in front of the voxels must differ from their first row so many times as much as the
+# first rows do from each other.
+FRONT_ROWS = 8
+FRONT_UNLIKE = 4.0
 # Directions are unit vectors within this.
 UNIT_TOLERANCE = 1e-3
 
@@ -221,6 +225,8 @@ def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
         if layout.skip < 0:
             content = file.read(expected + 2**24)
             held = len(content)
+            if held > expected:
+                _check_front(content, layout)
             content = content[-expected:]
         else:
             file.seek(layout.skip, 1)
@@ -238,6 +244,29 @@ def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
         count = "more" if len(content) > expected else str(len(content))
         raise _corrupt(f"expected {expected} bytes of voxels, the file holds {count}")
     return content
+
+
+def _check_front(content: bytes, layout: _Layout) -> None:
+    """Refuse what stands in front of the voxels, where voxels are the last bytes, if it is voxels.
+
+    Then something else stands behind them, and all of them would be read at another place.
+    """
+    width = layout.dtype.itemsize
+    row = layout.shape[0]
+    front = len(content) - layout.bytes
+    count = min(front // width, row)
+    if not count:
+        return
+    numbers = np.frombuffer(content, layout.dtype, offset=front - count * width)
+    numbers = numbers[: count + (FRONT_ROWS + 1) * row].astype(np.float64)
+    apart = np.abs(numbers[row:] - numbers[:-row])
+    # A header of another format, taken for voxels, is far from the row that follows.
+    if np.median(apart[:count]) <= FRONT_UNLIKE * np.median(apart[count:]):
+        raise _corrupt(
+            f"its voxels should be its last {layout.bytes} bytes, and voxels stand in front of "
+            "them: something stands behind",
+            "Write into the header how many bytes stand in front, or export it again",
+        )
 
 
 def _inflated(file: BinaryIO, encoding: str, expected: int) -> bytes:
@@ -306,6 +335,9 @@ def _meta(head: bytes) -> tuple[_Layout, int]:
             "expected voxels in HU, the header gives a slope or an offset of its own. "
             "Apply it and write the file again.",
         )
+    # A file without ElementSpacing means its ElementSize; with both, the spacing counts.
+    if "elementsize" in fields:
+        fields.setdefault("elementspacing", fields["elementsize"])
     axes, start = _agreed(fields, _META_MATRIX), _agreed(fields, _META_ORIGIN)
     if "elementspacing" not in fields or axes is None:
         raise _lost("ElementSpacing or TransformMatrix is missing")
@@ -336,21 +368,26 @@ def _meta(head: bytes) -> tuple[_Layout, int]:
     skip = _whole(fields.get("headersize") or "0")
     if skip and not is_detached:
         raise _corrupt("it has a second header")
-    orders = {fields[name].lower() for name in _META_ORDER if name in fields}
+    orders = {_is_true(fields[name]) for name in _META_ORDER if name in fields}
     if len(orders) > 1:
         raise _corrupt("its fields about the order of bytes contradict each other")
-    is_big = orders == {"true"}
-    if fields.get("binarydata", "true").lower() == "false":
+    is_big = orders == {True}
+    if not _is_true(fields.get("binarydata", "True")):
         raise _corrupt("its voxels are written as text")
     layout = _Layout(
         shape=_shape(sizes),
         dtype=np.dtype(kind).newbyteorder(">" if is_big else "<"),
         affine=_affine(directions, start[:3]),
-        encoding=_ZIPPED if fields.get("compresseddata", "").lower() == "true" else _RAW,
+        encoding=_ZIPPED if _is_true(fields.get("compresseddata", "")) else _RAW,
         data=_bare_name(fields["elementdatafile"]) if is_detached else None,
         skip=skip,
     )
     return layout, place
+
+
+def _is_true(text: str) -> bool:
+    """What the library of the format takes for true."""
+    return text[:1] in ("T", "t", "1")
 
 
 def _nrrd(head: bytes) -> tuple[_Layout, int]:

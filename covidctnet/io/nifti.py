@@ -101,7 +101,7 @@ def _load(path: File) -> tuple[Header, bytes]:
             content = head + stream.read(max(0, expected - len(head)))
             # Reading on to the end makes gzip compare its checksum.
             behind = 0
-            while len(content) >= expected and (rest := stream.read(2**20)):
+            while len(content) >= expected and (rest := _more(stream)):
                 behind += len(rest)
                 if behind >= max(_slice_bytes(header, shape), LEAST_BEHIND):
                     raise StudyError(
@@ -119,6 +119,17 @@ def _load(path: File) -> tuple[Header, bytes]:
             f"expected a file that can be read: {error.strerror}. Check its rights and the disk.",
         ) from None
     return header, content
+
+
+def _more(stream: BinaryIO | gzip.GzipFile) -> bytes:
+    """What stands behind; junk behind a compressed stream that is whole is none of it."""
+    try:
+        return stream.read(2**20)
+    except gzip.BadGzipFile as error:
+        # A wrong checksum is told otherwise.
+        if "Not a gzipped file" not in str(error):
+            raise
+        return b""
 
 
 def _check_slices(shape: tuple[int, int, int]) -> None:
@@ -248,6 +259,13 @@ def _affine(
             "NO_GEOMETRY",
             f"expected pixdim[0] of 1 or -1, which says how the qform is handed, got {handed:g}. "
             "Convert the scan again from DICOM.",
+        )
+    if q_code > 0 and min(header["pixdim"][1:4]) < 0:
+        sizes = " x ".join(f"{n:.3g}" for n in header["pixdim"][1:4])
+        raise StudyError(
+            "NO_GEOMETRY",
+            f"expected pixdim of more than 0 for the qform, got {sizes} mm. Convert the scan again "
+            "from DICOM.",
         )
     forms = []
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.io.archive import members
+from covidctnet.io.archive import File, members, packing_of
 from covidctnet.io.dicom import DamagedFileError, holds_series, read_dicom
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.itk import read_itk
@@ -49,6 +49,7 @@ def read_study(
                 "UNREADABLE", "expected a folder that may be entered. Check its rights."
             )
         if study.format == "archive":
+            _refuse_packed(study.files[0])
             members(study.path)
             raise StudyError(
                 "BAD_ARCHIVE",
@@ -87,6 +88,21 @@ def read_study(
         ) from None
 
 
+def _refuse_packed(file: File) -> None:
+    """Refuse an archive that is not opened, whole or not."""
+    if not isinstance(file, Path):
+        what, which = "an archive that lies in a zip archive", "the outer archive"
+    elif (kind := packing_of(file)) is not None:
+        what, which = f"an archive ({kind})", "it"
+    else:
+        return
+    raise StudyError(
+        "BAD_ARCHIVE",
+        f"expected a folder or a zip archive, got {what}, which is not opened. Unpack {which} and "
+        "give the folder.",
+    )
+
+
 def read_volume(
     path: Path | str,
     *,
@@ -110,8 +126,8 @@ def read_volume(
     if not found:
         over = ", ".join(f"{n} {reason}" for reason, n in sorted(found.reasons.items()))
         advice = " Links are followed only when they are given directly." if "links" in over else ""
-        if "archives within archives" in over:
-            advice += " Unpack archives that lie in archives."
+        if Path(path).suffix.lower() == ".img":
+            advice += " Write a NIfTI pair (.hdr and .img) as one .nii file."
         raise StudyError(
             "NOT_CT",
             f"expected a chest CT, found nothing readable (passed over: {over or 'no file'}). "

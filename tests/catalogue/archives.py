@@ -94,7 +94,7 @@ def _zipped_series(folder: Path) -> None:
 
 def _series_in_archive_in_archive(folder: Path) -> Expected:
     packed(_zipped_series)(folder)
-    return Refusal("NOT_CT")
+    return Refusal("BAD_ARCHIVE")
 
 
 def _encrypted(content: bytes) -> bytes:

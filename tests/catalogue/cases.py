@@ -163,6 +163,7 @@ def every_case() -> tuple[Case, ...]:
     from tests.catalogue import (
         archives,
         contradictions,
+        damage,
         dicom,
         enhanced,
         files,
@@ -184,5 +185,6 @@ def every_case() -> tuple[Case, ...]:
         phases,
         joints,
         enhanced,
+        damage,
     )
     return tuple(case for module in modules for case in module.CASES)

@@ -1,5 +1,7 @@
 import io
+import shutil
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from covidctnet import read_volume
+from covidctnet import read_study, read_volume
 from covidctnet.errors import StudyError
 from covidctnet.io import archive, find_studies
 from covidctnet.io.child import ReadingChild, packed, unpacked
@@ -181,12 +183,71 @@ def test_a_flipped_byte_never_gives_a_volume(series, tmp_path):
     assert code_of(path) == "BAD_ARCHIVE"
 
 
-def test_an_archive_in_an_archive_is_not_opened(series, tmp_path):
+def test_an_archive_in_an_archive_is_a_study_that_is_refused(series, tmp_path):
     outer = tmp_path / "outer"
     outer.mkdir()
     zipped(series, outer / "inner.zip")
+    path = zipped(outer, tmp_path / "a.zip")
+    (study,) = find_studies(path)
+    assert study.format == "archive"
+    assert code_of(path) == "BAD_ARCHIVE"
+
+
+def test_slices_beside_an_archive_that_is_not_opened_say_so(series, tmp_path):
+    outer = tmp_path / "outer"
+    shutil.copytree(series, outer)
+    zipped(series, outer / "inner.zip")
     found = find_studies(zipped(outer, tmp_path / "a.zip"))
-    assert (len(found), found.reasons) == (0, {"archives within archives": 1})
+    assert sorted(study.format for study in found) == ["archive", "dicom"]
+    (scan,) = (study for study in found if study.format == "dicom")
+    assert any("an archive that is not opened" in note for note in read_study(scan).source.notes)
+
+
+def tarred(folder, path, mode):
+    with tarfile.open(path, mode) as out:
+        out.add(folder, "series")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a.tar", "w"),
+        ("a.tgz", "w:gz"),
+        ("a.tar.bz2", "w:bz2"),
+        ("a.tar.xz", "w:xz"),
+        ("a", "w:gz"),
+    ],
+)
+def test_a_tar_archive_is_found_and_refused_by_what_it_is(series, tmp_path, name, mode):
+    inbox = tmp_path / "inbox"
+    shutil.copytree(series, inbox / "one")
+    path = tarred(series, inbox / name, mode)
+    assert sorted(study.format for study in find_studies(inbox)) == ["archive", "dicom"]
+    with pytest.raises(StudyError, match=r"BAD_ARCHIVE.*\(tar.*not opened. Unpack it"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("head", [b"7z\xbc\xaf\x27\x1c\0\4", b"Rar!\x1a\x07\x01\0"])
+def test_archives_of_other_programs_are_refused_by_what_they_are(tmp_path, head):
+    path = tmp_path / "a"
+    path.write_bytes(head + bytes(100))
+    with pytest.raises(StudyError, match=r"BAD_ARCHIVE.*an archive \((7z|RAR)\)"):
+        read_volume(path)
+
+
+def test_a_zip_archive_without_suffix_is_read_wherever_it_lies(series, tmp_path):
+    inbox = tmp_path / "inbox"
+    write(inbox / "one", study="one", patient="1")
+    zipped(series, inbox / "download")
+    assert len(find_studies(inbox)) == 2
+    (inbox / "download").unlink()
+    with zipfile.ZipFile(inbox / "report.docx", "w") as out:
+        out.writestr("word/document.xml", "<w/>")
+    found = find_studies(inbox)
+    assert (len(found), found.reasons) == (1, {"not a scan": 1})
+    found = find_studies(zipped(inbox, tmp_path / "all.zip"))
+    assert (len(found), found.reasons) == (1, {"not a scan": 1})
 
 
 def test_nothing_is_written_beside_the_archive(series, tmp_path):

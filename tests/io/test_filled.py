@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from covidctnet import StudyError
-from covidctnet.io.filled import Filler, check_filled, filler_of
+from covidctnet.io.filled import Filler, check_damage, check_filled, filler_of
 from tests.io.series import a_body
 
 # Of numbers that are HU, and of numbers that lack 1024 to it; a file for every slice.
@@ -40,7 +40,7 @@ def turned(degrees, *, shift=0.0):
     ("value", "filler"), [(0, NO_INTERCEPT), (-1024, SHIFTED), (-1024, FILE), (-1000, Filler())]
 )
 def test_stored_zeros_in_the_end_of_a_slice_are_refused(which, value, filler):
-    with pytest.raises(StudyError, match=r"CORRUPT_FILE.*1 of 32 hold one value in a part"):
+    with pytest.raises(StudyError, match=r"CORRUPT_FILE.*1 of 32 hold (one value in a part|rows of)"):
         check_filled(ending_in(value, which), code="CORRUPT_FILE", filler=filler)
 
 
@@ -102,3 +102,36 @@ def test_an_oblique_wedge_of_zeros_is_no_broken_copy():
     hu[1, :20, :8] = 40
     with pytest.raises(StudyError, match="CORRUPT_FILE"):
         check_filled(hu, code="CORRUPT_FILE", filler=filler_of((0.0,), is_one_file=True))
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_slices_that_differ_from_those_on_both_sides_are_refused(run):
+    hu = a_body()
+    check_damage(hu, code="CORRUPT_SLICE")
+    hu[9 : 9 + run, 20:] += 500
+    with pytest.raises(StudyError, match=rf"CORRUPT_SLICE.*slices? 10 .*of {len(hu)}.*[2-5]\d%"):
+        check_damage(hu, code="CORRUPT_SLICE")
+
+
+def test_a_scan_that_changes_for_good_is_let_pass():
+    hu = a_body()
+    hu[9:, 20:] += 500
+    check_damage(hu, code="CORRUPT_SLICE")
+    check_damage(hu[:2], code="CORRUPT_SLICE")
+
+
+def test_rows_of_one_value_within_a_slice_are_refused():
+    hu = a_body()
+    hu[9, 18:22] = 0
+    for filler in (Filler(), NO_INTERCEPT):
+        with pytest.raises(StudyError, match=r"CORRUPT_FILE.*1 of 32 hold rows of one value"):
+            check_filled(hu, code="CORRUPT_FILE", filler=filler)
+
+
+def test_a_run_of_one_value_within_a_row_is_refused():
+    hu = a_body(shape=(12, 40, 160))
+    check_filled(hu, code="CORRUPT_SLICE", filler=Filler())
+    hu[5, 20, 40:120] = -1024
+    hu[[4, 6], 20, 40:120] = np.arange(80) % 7 + 40
+    with pytest.raises(StudyError, match="1 of 12 hold one value in a part of a row"):
+        check_filled(hu, code="CORRUPT_SLICE", filler=Filler())

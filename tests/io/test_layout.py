@@ -21,9 +21,41 @@ def test_a_scan_in_any_order_of_axes_is_let_pass(axes, order):
 @pytest.mark.parametrize("shape", [s for s in permutations(SHAPE) if s != SHAPE])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 def test_a_scan_whose_sizes_were_exchanged_is_refused(shape, dtype):
-    with pytest.raises(StudyError, match="another order of its sizes") as caught:
+    with pytest.raises(StudyError, match="wrong or in another order") as caught:
         check_layout(series.a_scan(SHAPE).astype(dtype).reshape(shape))
     assert caught.value.code == "NO_GEOMETRY"
+
+
+@pytest.mark.parametrize(
+    ("factors", "fit"),
+    [
+        ((1, 1 / 2, 2), "rows of 60:"),
+        ((1, 2, 1 / 2), "rows of 60:"),
+        ((1, 4, 1 / 4), "rows of 60:"),
+        ((1, 3 / 2, 2 / 3), "rows of 60:"),
+        ((1, 2 / 3, 3 / 2), "rows of 60:"),
+        ((4, 1 / 2, 1 / 2), "rows of 60:"),
+        ((1 / 2, 2, 1), "fit 72:"),
+        ((2, 1 / 2, 1), "fit 72:"),
+        ((1 / 3, 3, 1), "fit 72:"),
+    ],
+)
+@pytest.mark.parametrize("noise", [0, 120])
+def test_a_scan_whose_sizes_got_factors_of_each_other_is_refused(factors, fit, noise):
+    scan = series.a_body(shape=(48, 72, 60)) + np.random.default_rng(5).normal(
+        0, noise, (48, 72, 60)
+    )
+    check_layout(scan)
+    shape = [round(n * factor) for n, factor in zip(scan.shape, factors, strict=True)]
+    with pytest.raises(StudyError, match=fit) as caught:
+        check_layout(scan.reshape(shape))
+    assert caught.value.code == "NO_GEOMETRY"
+
+
+def test_thick_slices_that_lie_between_rows_in_memory_are_let_pass():
+    scan = series.a_body(shape=(48, 72, 60))[::8]
+    for axes in permutations(range(3)):
+        check_layout(np.ascontiguousarray(scan.transpose(axes)))
 
 
 def test_numbers_of_another_width_are_refused():

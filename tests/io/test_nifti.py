@@ -251,3 +251,9 @@ def test_dicom_nifti_and_mha_of_one_scan_are_one_volume(tmp_path, path):
         SimpleITK.WriteImage(image, str(tmp_path / name))
         assert read_volume(tmp_path / name).source.digest == dicom.source.digest
     assert read_volume(path).source.digest == dicom.source.digest
+
+
+def test_the_voxels_of_a_pair_given_alone_say_what_to_do(tmp_path):
+    (tmp_path / "scan.img").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(StudyError, match=r"NOT_CT.*Write a NIfTI pair .* as one \.nii file"):
+        read_volume(tmp_path / "scan.img")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, PngImagePlugin
 
 from covidctnet.errors import StudyError
@@ -379,3 +380,99 @@ def test_every_real_picture_is_read(shared_data):
             assert read_picture(file).shape == picture_shape(file)
             count += 1
     assert count > 150
+
+
+def a_textured(rows=160, columns=200):
+    """Every block of 8 x 8 pixels needs codes of its own."""
+    y, x = np.mgrid[:rows, :columns]
+    noise = np.random.default_rng(4).normal(0, 12, (rows, columns))
+    return np.clip(120 + 60 * np.sin(y / 9) * np.cos(x / 13) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_damaged_jpeg_is_refused_and_a_whole_one_is_read(tmp_path, mode, progressive):
+    image = Image.fromarray(a_textured()).convert(mode)
+    path = save(tmp_path / "a.jpg", image, quality=90, progressive=progressive)
+    assert read_picture(path).shape == (160, 200)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (
+        whole[:middle] + bytes(2000) + whole[middle + 2000 :],
+        whole[:middle] + b"\xff\xd9",
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(StudyError, match="CORRUPT_FILE"):
+            read_picture(path)
+        with pytest.raises(StudyError, match="CORRUPT_FILE"):
+            read_mask(path)
+
+
+def an_interlaced(grey):
+    """The rows of a PNG in seven passes."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)]
+    passes.append((1, 0, 2, 1))
+    lines = [
+        b"\0" + line.tobytes() for r, c, down, right in passes for line in grey[r::down, c::right]
+    ]
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_png_with_too_few_rows_is_refused_and_a_whole_one_is_read(tmp_path, interlaced):
+    grey = a_textured(45, 61)
+    rows = an_interlaced(grey) if interlaced else b"".join(b"\0" + row.tobytes() for row in grey)
+    header = struct.pack(">IIBBBBB", 61, 45, 8, 0, 0, 0, interlaced)
+    path = tmp_path / "a.png"
+    for data in (rows, rows[:-1]):
+        packed = zlib.compress(data)
+        parts = [
+            (b"IHDR", header),
+            (b"IDAT", packed[:900]),
+            (b"IDAT", packed[900:]),
+            (b"IEND", b""),
+        ]
+        path.write_bytes(png_of(parts))
+        if data is rows:
+            np.testing.assert_array_equal(read_picture(path).pixels, grey)
+            continue
+        with pytest.raises(StudyError, match=rf"its size needs {len(rows)}"):
+            read_picture(path)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2", "i4", "f4"])
+def test_numbers_of_a_tiff_are_right_or_refused(tmp_path, kind, order, compression):
+    numbers = a_grey(kind, 120)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, numbers, byteorder=order, compression=compression)
+    if order == ">" and compression and kind not in ("u1", "u2"):
+        with pytest.raises(StudyError, match=r"COLOUR_MODEL.*big endian.*Save the picture as PNG"):
+            read_picture(path)
+        return
+    np.testing.assert_array_equal(read_picture(path).pixels, numbers)
+
+
+@pytest.mark.parametrize(
+    "numbers", [a_grey(np.int8, 120), a_grey("f8"), a_grey("f2"), a_grey("u4", 2**32 - 1)]
+)
+def test_a_tiff_of_numbers_that_are_not_read_is_whole_and_refused(tmp_path, numbers):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, numbers)
+    with pytest.raises(StudyError, match=r"COLOUR_MODEL.*Save the picture as PNG"):
+        read_picture(path)
+
+
+def test_a_tiff_that_was_turned_says_so(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, a_grey(), extratags=[(0x0112, 3, 1, 6, True)])
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.pixels, np.rot90(a_grey(), -1))
+    assert picture.notes == ("the picture was turned, as its EXIF orientation 6 says",)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_decoding(tmp_path):
+    path = save(tmp_path / "a.png", Image.new("1", (6000, 6000)))
+    with pytest.raises(StudyError, match=r"ABSURD_SIZE.*6000 x 6000"):
+        read_picture(path)

@@ -17,12 +17,16 @@ from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode, jpegsof3_dec
 
 from covidctnet.io.dicom.elements import DamagedFileError
 from covidctnet.io.dicom.frame import PixelFormat
+from covidctnet.io.jpeg_end import jpeg_damage
 
 __all__ = ["DECODERS", "Decoded"]
 
 
 # Start of frame: 0xC0..0xCF without tables and extensions, and JPEG-LS.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
+# Coded data are as good as random: so many zeros in a row, and one for each packet that may be
+# empty, are a hole that a broken copy left.
+_HOLE = 24
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,31 @@ class Decoded:
 
 def _lossy_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
     precision = _jpeg_header(stream, pixels)
-    return Decoded(_bytes(jpeg8_decode(stream)), precision)
+    image = jpeg8_decode(stream)
+    if damage := jpeg_damage(stream, jpeg8_decode):
+        raise DamagedFileError(f"its compressed image is damaged: {damage}")
+    return Decoded(_bytes(image), precision)
 
 
 def _lossless_jpeg(stream: bytes, pixels: PixelFormat) -> Decoded:
     precision = _jpeg_header(stream, pixels)
-    return Decoded(_bytes(jpegsof3_decode(stream)), precision)
+    image = jpegsof3_decode(stream)
+    _expect_range(image, precision, pixels.is_signed)
+    return Decoded(_bytes(image), precision)
+
+
+def _expect_range(image: np.ndarray, precision: int, is_signed: bool) -> None:
+    """Differences add up: behind a damaged one, numbers leave the range of the stream."""
+    beyond = image >> precision if precision < image.dtype.itemsize * 8 else None
+    if beyond is None or not beyond.any():
+        return
+    # Some writers extend the sign to the whole container.
+    negative = np.iinfo(image.dtype).max >> precision
+    is_lawful = is_signed and (image[beyond > 0] >> (precision - 1) == negative * 2 + 1).all()
+    if not is_lawful:
+        raise DamagedFileError(
+            f"its compressed image says {precision} bits and has numbers of more: it is damaged"
+        )
 
 
 def _jpeg_ls(stream: bytes, pixels: PixelFormat) -> Decoded:
@@ -65,8 +88,38 @@ def _jpeg_2000(stream: bytes, pixels: PixelFormat) -> Decoded:
     components, depth = struct.unpack_from(">HB", stream, place + 40)
     _expect(pixels, bottom - top, right - left, components)
     _expect_end(stream)
+    # The decoder takes zeros for packets that hold nothing, and leaves the rest of the stream.
+    least = _HOLE + _packets(stream, place)
+    if (hole := stream.find(bytes(least), stream.find(b"\xff\x93", place))) >= 0:
+        raise DamagedFileError(
+            f"its compressed image holds {least} zeros or more from byte {hole} on, which no "
+            "encoder writes: a part of it is missing"
+        )
     # The highest bit is the sign, the others hold the number of bits less one.
     return Decoded(_bytes(jpeg2k_decode(stream)), (depth & 0x7F) + 1, depth >= 0x80)
+
+
+def _packets(stream: bytes, place: int) -> int:
+    """The packets of a JPEG 2000 stream, each of which may be empty: one zero.
+
+    Source: ITU-T T.800, annexes A.5.1, A.6.1 and B.
+    """
+    _, _, left, top, width, height = struct.unpack_from(">6I", stream, place + 8)
+    right, bottom = struct.unpack_from(">2I", stream, place + 8)
+    start = stream.find(b"\xff\x52", place)
+    style, _, layers, _, levels = struct.unpack_from(">BBHBB", stream, start + 4)
+    precincts = 0
+    for level in range(levels + 1):
+        # Without sizes of their own, precincts are as large as can be.
+        across = down = 15
+        if style & 1:
+            size = stream[start + 14 + level]
+            across, down = size & 15, size >> 4
+        sides = (min(width, right - left), across), (min(height, bottom - top), down)
+        counts = [(side >> (levels - level) >> power) + 2 for side, power in sides]
+        precincts += counts[0] * counts[1] if style & 1 else 1
+    tiles = -(-right // max(width, 1)) * -(-bottom // max(height, 1))
+    return tiles * layers * precincts
 
 
 def _bytes(array: np.ndarray) -> bytes:
