@@ -41,6 +41,18 @@ sys.exit(main(["classify", sys.argv[1], "-o", sys.argv[2], "--readers", "1"]))
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """As a shell starts a program in the foreground, wherever the tests run and what ran before."""
+    former = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in NUMBERS:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def inbox(tmp_path):
     for name in ("one", "two", "three", "four"):

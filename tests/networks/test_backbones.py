@@ -19,7 +19,7 @@ def test_a_body_has_the_parameters_of_its_network_without_the_head(name, paramet
 
 
 def test_a_backbone_that_there_is_not_is_refused():
-    with pytest.raises(UsageError, match="expected a backbone out of resnet50, efficientnet_lite0"):
+    with pytest.raises(UsageError, match="expected a backbone out of resnet50, vgg16, densenet121"):
         make_body("resnet49")
 
 

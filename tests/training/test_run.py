@@ -23,6 +23,7 @@ from tests.small import DEPTH, PREPROCESSING, write_cohort
 PRESETS = sorted(p.parent.name for p in presets_root().glob("*/train-denoiser.yaml"))
 DENOISER = ("--model.base", "2", "--data.batch_size", "2", "--data.validation_slices", "4")
 DENOISER += ("--trainer.limit_train_batches", "3", "--trainer.precision", "32-true")
+DENOISER += ("--model.shrink", "1")
 CLASSIFIER = ("--model.base", "1", "--data.depth", str(DEPTH), "--data.batch_size", "2")
 CLASSIFIER += ("--trainer.precision", "32-true", "--data.shrink", "1")
 SMALL = [f"--settings.{name}={value}" for name, value in PREPROCESSING.items()]
