@@ -26,6 +26,10 @@ MIN_TISSUE = 0.1
 MIN_WEDGE = 0.1
 # Fewer rows tell nothing.
 MIN_ROWS = 2
+# A body that was cut out leaves so much of the rows at its rim outside.
+OUTLINE_ROWS, OUTLINE_SHARE = 3, 0.4
+# And it may lie so much of the rows elsewhere in one slice than in those around, as by a breath.
+OUTLINE_PART = 0.08
 # A straight wedge grows by so nearly the same number of rows from slice to slice.
 EVEN_ROWS, EVEN_SHARE = 2, 0.25
 # A run of one value within a row: so many voxels, so far from the tissue in the slices beside, HU.
@@ -124,6 +128,9 @@ def check_filled(hu: np.ndarray, *, code: str, filler: Filler) -> None:
                 continue
             if part[0, 0] <= AIR_BELOW_HU and _is_wedge(int(i), shown, ends, opposite):
                 continue
+            is_thin = ends[i] - usual <= max(MIN_ROWS, OUTLINE_PART * hu.shape[1])
+            if is_thin and _is_outline(views[0][ends[i] :], part[0, 0]):
+                continue
             found_here.append(i)
         if found_here:
             first = found_here[0]
@@ -175,6 +182,25 @@ def _is_wedge(i: int, shown: np.ndarray, ends: np.ndarray, opposite: np.ndarray)
         return True
     other = shown[-1] if inward == 1 else shown[0]
     return bool(opposite[other] - opposite[other - inward] >= MIN_ROWS)
+
+
+def _is_outline(rest: np.ndarray, value: float) -> bool:
+    """Whether the rows behind those of one value begin as a body does that was cut out of its air.
+
+    Such a body begins narrow. A copy that broke off within it has whole rows up to the break.
+
+    Args:
+        rest: The other rows, the nearest first.
+        value: Of the rows before.
+    """
+    nearest = rest[:OUTLINE_ROWS]
+    return bool(len(nearest) and ((nearest == value).mean(axis=1) >= OUTLINE_SHARE).all())
+
+
+def _reaches_edge(line: np.ndarray, run: slice) -> bool:
+    """Whether a run of one value goes on to an end of its row, as air does that was masked."""
+    value = line[run.start]
+    return bool((line[: run.start] == value).all() or (line[run.stop :] == value).all())
 
 
 def _is_shared(value: float, beside: Sequence[np.ndarray], further: Sequence[np.ndarray]) -> bool:
@@ -260,7 +286,8 @@ def _short_holes(hu: np.ndarray, filler: Filler) -> int:
                 for beside in (below, above)
             )
             is_filler = filler.is_value(here[row, start])
-            if length >= MIN_RUN and apart > RUN_APART_HU and is_filler:
+            is_outside = _reaches_edge(here[row], run)
+            if length >= MIN_RUN and apart > RUN_APART_HU and is_filler and not is_outside:
                 found += 1
                 break
     return found

@@ -256,26 +256,45 @@ def _with(rows: slice, value: int | None = None, *, slices: slice = slice(9, 10)
 
 ROWS = slice(18, 22)
 LOWER = slice(20, None)
-STRANGE = (
-    ("rows-zero", "four rows of stored zeros within a slice", _with(ROWS, -1024), _with(ROWS, 0)),
-    ("lower-half-denser", "the lower half of a slice 600 HU too dense", *[_with(LOWER)] * 2),
+ZEROS = "four rows of stored zeros within a slice"
+# Decoders go on after damage; what was not compressed, a patient may have breathed.
+DENSER = (
+    ("lower-half-denser", "the lower half of a slice 600 HU too dense", _with(LOWER)),
     (
         "three-halves-denser",
         "the lower halves of three slices 600 HU too dense",
-        *[_with(LOWER, slices=slice(9, 12))] * 2,
+        _with(LOWER, slices=slice(9, 12)),
     ),
 )
-PARTS = tuple(
-    case
-    for name, what, in_dicom, in_file in STRANGE
-    for case in (
-        Case(
-            f"dicom-{name}", "damaged files", what, of(Refusal("CORRUPT_SLICE"), put(scan=in_dicom))
-        ),
-        Case(
-            f"nifti-{name}", "broken file", what, of(Refusal("CORRUPT_FILE"), nifti(array=in_file))
-        ),
-    )
+PARTS = (
+    Case(
+        "dicom-rows-zero",
+        "damaged files",
+        ZEROS,
+        of(Refusal("CORRUPT_SLICE"), put(scan=_with(ROWS, -1024))),
+    ),
+    Case(
+        "nifti-rows-zero",
+        "broken file",
+        ZEROS,
+        of(Refusal("CORRUPT_FILE"), nifti(array=_with(ROWS, 0))),
+    ),
+    *(
+        case
+        for name, what, hu in DENSER
+        for case in (
+            Case(
+                f"dicom-{name}",
+                "damaged files",
+                f"{what}, of compressed slices",
+                of(
+                    Refusal("CORRUPT_SLICE"),
+                    put(scan=hu, change=compressed(JPEG2000Lossless)),
+                ),
+            ),
+            Case(f"nifti-{name}", "broken file", what, of(truth(hu), nifti(array=hu))),
+        )
+    ),
 )
 
 # ---- what NIfTI files say oddly ----

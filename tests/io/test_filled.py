@@ -136,3 +136,18 @@ def test_a_run_of_one_value_within_a_row_is_refused():
     hu[[4, 6], 20, 40:120] = np.arange(80) % 7 + 40
     with pytest.raises(StudyError, match="1 of 12 hold one value in a part of a row"):
         check_filled(hu, code="CORRUPT_SLICE", filler=Filler())
+
+
+def test_a_masked_body_that_lies_further_back_in_one_slice_is_no_damage():
+    hu = np.where(a_body(shape=(12, 100, 200)) > -400, 40, -1024).astype(np.int16)
+    moved = hu.copy()
+    moved[5] = np.roll(hu[5], 4, axis=0)
+    assert not np.array_equal(moved, hu)
+    check_filled(moved, code="CORRUPT_SLICE", filler=Filler())
+
+
+def test_what_lies_beyond_a_run_to_the_edge_of_a_row_is_air_that_was_masked():
+    hu = a_body(shape=(12, 40, 160))
+    hu[[4, 6], 20] = np.arange(160) % 7 + 40
+    hu[5, 20, :120] = -1024
+    check_filled(hu, code="CORRUPT_SLICE", filler=Filler())

@@ -90,8 +90,8 @@ def lung_of(frames: Sequence[Frame], opened: OpenFile | None = None) -> Shown | 
 def are_lungs_within(stack: Stack, beyond: Sequence[Frame], *, is_above: bool) -> bool:
     """Whether a stack shows lungs, and they end before it does.
 
-    Lungs have no gaps from slice to slice: where the last slices of a stack show none, what lies
-    beyond holds none that the stack lacks.
+    The last slices must show none, and of what lies beyond neither the nearest images nor those
+    all over it.
 
     Args:
         stack: In order along its normal.
@@ -102,7 +102,12 @@ def are_lungs_within(stack: Stack, beyond: Sequence[Frame], *, is_above: bool) -
     for shown in _each((*last, *beyond[:LAST])):
         if shown is None or not shown.body or shown.share > NO_LUNG:
             return False
-    return max((shown.share for shown in _each(_asked(stack)) if shown), default=0.0) >= MIN_LUNG
+    # Within a zone of consolidation several slices in a row show no lung, and lung follows.
+    if any(shown is None or shown.share >= MIN_LUNG for shown in _each(_some(beyond))):
+        return False
+    return (
+        max((shown.share for shown in _each(_some(stack.frames)) if shown), default=0.0) >= MIN_LUNG
+    )
 
 
 def _each(frames: Sequence[Frame]) -> Iterator[Shown | None]:
@@ -143,7 +148,7 @@ def _show_the_same(one: Stack, other: Stack) -> bool:
 def _lung_ml(stack: Stack) -> float | None:
     """Volume of lung, ml; 0 where no slice shows clearly more than none, None when unknown."""
     assert stack.placement is not None
-    found = list(_each(_asked(stack)))
+    found = list(_each(_some(stack.frames)))
     known = [shown for shown in found if shown is not None]
     if len(known) < len(found):
         return None
@@ -154,6 +159,7 @@ def _lung_ml(stack: Stack) -> float | None:
     return mean * (stack.placement.extent_mm + stack.placement.step_mm) / 1000
 
 
-def _asked(stack: Stack) -> list[Frame]:
-    places = np.linspace(0, len(stack.frames) - 1, min(ASKED, len(stack.frames)))
-    return [stack.frames[k] for k in np.unique(places.astype(int))]
+def _some(frames: Sequence[Frame]) -> list[Frame]:
+    """Some of many frames, at even distances."""
+    places = np.linspace(0, len(frames) - 1, min(ASKED, len(frames)))
+    return [frames[k] for k in np.unique(places.astype(int))]

@@ -115,6 +115,8 @@ def check_alternatives(best: Stack, stacks: Sequence[Stack]) -> None:
         is_scan = len(other.frames) >= MIN_SLICES and other.direction == "axial"
         if other is best or not is_scan or other.extent_mm < MIN_PART * longest:
             continue
+        if other.fault and other.fault.code == "NO_RESCALE":
+            continue  # pictures without HU are no scan that could have been meant
         if shows_less_lung(other, best):
             continue  # a head or an abdomen beside the chest is no other choice
         if other.is_original or not best.is_original:

@@ -334,7 +334,13 @@ def _at_edge(chosen: np.ndarray) -> np.ndarray:
 def _rescale(raw: np.ndarray, frame: Frame, believed: _Padding, out: np.ndarray) -> int:
     """Stored values to HU into `out`; returns how many voxels were padding."""
     slope, intercept = frame.slope, frame.intercept
-    assert slope is not None and intercept is not None  # the series was refused otherwise
+    if slope is None or intercept is None:
+        # Its series is refused; other series may ask what it shows.
+        raise StudyError(
+            "NO_RESCALE",
+            "expected slices with a slope and an intercept, got one without. Export the original "
+            "series.",
+        )
     low, high = sorted((float(raw.min()) * slope, float(raw.max()) * slope))
     limits = frame.pixels.padding if believed is not _Padding.NONE else None
     has_low = low + intercept < PADDING_BELOW_HU

@@ -149,6 +149,29 @@ def test_a_chest_that_is_cut_where_lungs_go_on_is_refused(tmp_path):
         read_volume(tmp_path)
 
 
+def test_a_chest_that_is_cut_within_a_zone_of_consolidation_is_refused(tmp_path):
+    # Eight slices without air, and lung on both sides of them.
+    trunk = a_body(shape=(60, 40, 36))
+    solid = a_body(lungs=40.0, seed=5, shape=(60, 40, 36))
+    trunk[16:24] = solid[16:24]
+    series.write(tmp_path / "a", trunk, skip=range(20))
+    kernel = setting(ConvolutionKernel="B60f")
+    series.write(tmp_path / "b", trunk, change=kernel, skip=range(20, 60), series="lower")
+    with pytest.raises(StudyError, match="SLICE_GAP"):
+        read_volume(tmp_path)
+
+
+def test_a_series_without_rescaling_elsewhere_does_no_harm(tmp_path):
+    series.write(tmp_path / "a", WHOLE)
+
+    def bare(ds, index):
+        del ds.RescaleSlope
+
+    away = series.an_affine(origin=(-50.0, -60.0, 700.0))
+    series.write(tmp_path / "b", WHOLE[:12], affine=away, change=bare, series="bare")
+    assert np.array_equal(read_volume(tmp_path).array, WHOLE)
+
+
 def test_of_two_series_of_the_same_images_one_is_read(tmp_path):
     for name in ("a", "b", "c"):
         series.write(tmp_path / name, WHOLE, series=name)
