@@ -33,7 +33,10 @@ class Thinker:
         self.asked += 1
         if self.asked == 3:
             print("thinking", flush=True)
-            time.sleep(60)
+            # As networks compute, in short calls. Python hears a signal that comes just before a
+            # call when the call is over.
+            for _ in range(600):
+                time.sleep(0.1)
         return Prediction(volume.source.study, dict.fromkeys(CHEST_CT, 1 / 3))
 
 Network.load = lambda self: Thinker()
