@@ -289,7 +289,11 @@ PARTS = (
                 f"{what}, of compressed slices",
                 of(
                     Refusal("CORRUPT_SLICE"),
-                    put(scan=hu, change=compressed(JPEG2000Lossless)),
+                    put(
+                        scan=hu,
+                        syntax=JPEG2000Lossless,
+                        change=compressed(JPEG2000Lossless),
+                    ),
                 ),
             ),
             Case(f"nifti-{name}", "broken file", what, of(truth(hu), nifti(array=hu))),

@@ -79,6 +79,7 @@ LINES = (
     ("nifti-pixdim-below-zero", "NO_GEOMETRY", "pixdim of more than 0.*-0.7", "from DICOM"),
     ("nifti-rows-twice-as-long", "NO_GEOMETRY", "rows of 72 .*fit rows of 36", "Correct the head"),
     ("dicom-jpeg-2000-half", "CORRUPT_SLICE", "holds [23]. zeros.*part of it is miss", "Export"),
+    ("dicom-lower-half-denser", "CORRUPT_SLICE", "slice 10 of 32.*rows", "Copy or export"),
     ("nifti-fewer-slices", "CORRUPT_FILE", "holds more", "Export it again"),
     ("mha-places-apart", "NO_GEOMETRY", "offset and position contradict", "Convert .* from DICOM"),
     ("dicom-bits-eleven-signed", "NOT_HU", "11 bits.*end below soft tissue", "correct BitsStored"),
