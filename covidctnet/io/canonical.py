@@ -348,7 +348,8 @@ def volume_of(
     code = "CORRUPT_SLICE" if reader == "dicom" else "CORRUPT_FILE"
     check_filled(hu, code=code, filler=filler)
     if filler.values is None:
-        # Decoders go on after damage; stored as they are, slices that differ were breathed.
+        # Decoders go on after damage. Where nothing was decoded, a slice that differs from both
+        # neighbours is one at which the patient breathed.
         check_damage(hu, code=code)
     names = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)

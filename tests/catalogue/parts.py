@@ -199,7 +199,7 @@ GOES_ON = (
             put("", LONG, name="a{:04d}.dcm"),
             put(
                 "",
-                LONG[:9] + np.int16(3),
+                series.a_body(lungs=40.0, seed=5, shape=(9, 40, 36)),
                 affine=series.an_affine((5.0, 0.9, 0.8), (-55.0, -65.0, -20.3)),
                 series_name="abdomen",
                 name="b{:04d}.dcm",

@@ -14,7 +14,7 @@ from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.series import Stack
 from covidctnet.io.dicom.voxels import OpenFile, read_hu
 
-__all__ = ["Shown", "are_lungs_within", "lung_of", "with_lungs"]
+__all__ = ["Shown", "are_lungs_within", "lung_of", "show_lung", "with_lungs"]
 
 # Aerated lung; air outside, in the windpipe and in the bowels is thinner but for its border.
 LUNG_HU = (-940.0, -500.0)
@@ -103,11 +103,16 @@ def are_lungs_within(stack: Stack, beyond: Sequence[Frame], *, is_above: bool) -
         if shown is None or not shown.body or shown.share > NO_LUNG:
             return False
     # Within a zone of consolidation several slices in a row show no lung, and lung follows.
-    if any(shown is None or shown.share >= MIN_LUNG for shown in _each(_some(beyond))):
+    if show_lung(beyond):
         return False
     return (
         max((shown.share for shown in _each(_some(stack.frames)) if shown), default=0.0) >= MIN_LUNG
     )
+
+
+def show_lung(frames: Sequence[Frame]) -> bool:
+    """Whether some of many frames clearly show lung, or may: one that cannot be decoded may."""
+    return any(shown is None or shown.share >= MIN_LUNG for shown in _each(_some(frames)))
 
 
 def _each(frames: Sequence[Frame]) -> Iterator[Shown | None]:

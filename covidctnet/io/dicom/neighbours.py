@@ -27,7 +27,7 @@ from covidctnet.io.dicom.geometry import (
 )
 from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
-from covidctnet.io.dicom.lungs import are_lungs_within
+from covidctnet.io.dicom.lungs import are_lungs_within, show_lung
 from covidctnet.io.dicom.series import Stack
 from covidctnet.io.dicom.voxels import read_hu, same_pixels
 
@@ -189,8 +189,9 @@ def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
     """Images of another stack that go on where this one ends.
 
     On the same grid up to a hole of some slices, and even when both show much of the same part; off
-    the grid, by another step, matrix or place, only when they hardly overlap: a series of another
-    part of the body that was planned by itself overlaps, or lies further away.
+    the grid, by another step, matrix or place, only when they hardly overlap, or when what lies
+    beyond shows lung: a series of another part of the body that was planned by itself overlaps, or
+    lies further away.
     """
     its = other.placement
     if its is None or abs(float(its.axes[:, 0] @ ends.axes[:, 0])) < SAME_DIRECTION:
@@ -221,9 +222,15 @@ def _beyond(stack: Stack, ends: _Ends, other: Stack) -> int:
     is_large = len(heights) >= MIN_SLICES
     reach = MAX_HOLE_OFF_GRID_MM if is_large else 1.5 * step
     apart = np.linalg.norm((_centre(first) - _centre(ends.first)) @ ends.axes[:, 1:])
-    if shared > 1 or apart > MAX_ASIDE_MM or (not is_large and apart > LOST_ASIDE_MM):
+    if apart > MAX_ASIDE_MM or (not is_large and apart > LOST_ASIDE_MM) or min(ways) > reach:
         return 0
-    return count if min(ways) <= reach else 0
+    if shared <= 1:
+        return count
+    # The other half of the lungs, with an overlap: not a scan of mostly the same part.
+    # Formats of one series are told of where one of them is chosen.
+    is_half = is_large and shared <= SAME_PART * len(heights) and other.series != stack.series
+    away = [its.frames[k] for k in np.flatnonzero(is_above | is_below)]
+    return count if is_half and show_lung(away) else 0
 
 
 def _is_behind_lungs(stack: Stack, ends: _Ends, other: Stack) -> bool:

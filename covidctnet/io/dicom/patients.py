@@ -11,7 +11,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.neighbours import is_alike, is_parallel
-from covidctnet.io.dicom.series import Stack, shows_less_lung
+from covidctnet.io.dicom.series import Stack
 from covidctnet.io.dicom.visit_marks import (
     MIN_MINUTES_APART,
     SOME_MARKS,
@@ -30,6 +30,8 @@ _OF_PATIENT = (1, 2, 3)
 MIN_ALIKE = 2
 # A stack as long as this part of the longest may be a scan of its own.
 MIN_PART = 0.25
+# And as a scan of the chest when it shows this part of the lung.
+MIN_LUNGS = 0.5
 
 
 def of_one_patient(stack: Stack) -> Stack:
@@ -117,7 +119,7 @@ def check_alternatives(best: Stack, stacks: Sequence[Stack]) -> None:
             continue
         if other.fault and other.fault.code == "NO_RESCALE":
             continue  # pictures without HU are no scan that could have been meant
-        if shows_less_lung(other, best):
+        if other.lung_ml is not None and other.lung_ml < MIN_LUNGS * (best.lung_ml or 0.0):
             continue  # a head or an abdomen beside the chest is no other choice
         if other.is_original or not best.is_original:
             found.setdefault(_why_apart(best, other), []).append(other)

@@ -1,8 +1,8 @@
 """Stacks of slices, and which of several is read.
 
 The rule: of the stacks that can be a chest CT (CT storage, no localizer, no projection, axial with
-at least eight slices when there is one such, with at least half as much lung as the one with most,
-at least four fifths as long as the longest of those) the first wins by: whole before faulty;
+at least eight slices when there is one such, with at least four fifths of the lung of the one with
+most, or as long as the longest where lung was not measured) the first wins by: whole before faulty;
 original before derived; thinner slices; more slices; standard, then lung, then other kernels. Of
 copies one is taken; another tie is refused.
 """
@@ -20,11 +20,9 @@ from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.kernels import kernel_kind
 from covidctnet.io.dicom.voxels import all_same_pixels
 
-__all__ = ["Dropped", "Stack", "choose", "shows_less_lung"]
+__all__ = ["Dropped", "Stack", "choose"]
 
 MIN_COVERAGE = 0.8
-# A stack of the chest shows at least this part of the lung that another one shows.
-MIN_LUNGS = 0.5
 _KERNEL_RANK = {"standard": 0, "lung": 1}
 
 
@@ -130,11 +128,11 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
         )
     axial = [s for s in candidates if s.direction == "axial" and len(s.frames) >= MIN_SLICES]
     candidates = axial or candidates
-    # An abdomen may be longer than the chest.
+    # An abdomen, or one with the lower half of the lungs, may be longer than the chest.
     most = max((s.lung_ml or 0.0 for s in candidates), default=0.0)
     candidates = [s for s in candidates if not _lacks_lung(s, most)]
     longest = max(s.extent_mm for s in candidates)
-    long = [s for s in candidates if s.extent_mm >= MIN_COVERAGE * longest]
+    long = [s for s in candidates if s.lung_ml or s.extent_mm >= MIN_COVERAGE * longest]
     if all(s.fault for s in long):
         # A fragment must not stand in for a volume that is broken.
         best = min(long, key=lambda s: s.rank)
@@ -194,13 +192,8 @@ def _lies_between(one: Stack, other: Stack) -> bool:
     return 0.1 < float(way @ one.placement.axes[:, 0]) / step % 1 < 0.9
 
 
-def shows_less_lung(stack: Stack, chest: Stack) -> bool:
-    """Whether a stack shows so much less lung than another that it is no scan of the chest."""
-    return _lacks_lung(stack, chest.lung_ml or 0.0)
-
-
 def _lacks_lung(stack: Stack, most: float) -> bool:
-    return stack.lung_ml is not None and stack.lung_ml < MIN_LUNGS * most
+    return stack.lung_ml is not None and stack.lung_ml < MIN_COVERAGE * most
 
 
 def _is_copy(one: Stack, other: Stack) -> bool:

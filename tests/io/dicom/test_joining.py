@@ -161,6 +161,32 @@ def test_a_chest_that_is_cut_within_a_zone_of_consolidation_is_refused(tmp_path)
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize("shared", [2, 6])
+def test_halves_of_the_lungs_that_overlap_off_one_grid_are_no_whole_scan(tmp_path, shared):
+    lungs = a_body(shape=(60, 40, 36))
+    series.write(tmp_path / "a", lungs, skip=range(30 - shared))
+    # Less than half a step above the grid of the others, and aside.
+    off = series.an_affine(origin=(-46.0, -60.0, series.ORIGIN[2] + 0.4 * series.SPACING[0]))
+    other = setting(AcquisitionNumber=2)
+    series.write(
+        tmp_path / "b", lungs, skip=range(30, 60), affine=off, change=other, series="lower"
+    )
+    with pytest.raises(StudyError, match="SLICE_GAP"):
+        read_volume(tmp_path)
+
+
+def test_a_longer_scan_with_the_lower_lungs_does_not_stand_for_the_chest(tmp_path):
+    chest = a_body(shape=(40, 40, 36))
+    series.write(tmp_path / "a", chest)
+    low = a_body(lungs=40.0, seed=5, shape=(72, 40, 36))
+    low[48:] = chest[:24]
+    below = series.an_affine(origin=(-55.0, -60.0, series.ORIGIN[2] - 48 * series.SPACING[0]))
+    series.write(tmp_path / "b", low, affine=below, change=setting(AcquisitionNumber=2), series="b")
+    volume = read_volume(tmp_path)
+    np.testing.assert_array_equal(volume.array, chest)
+    assert any("less lung than another" in note for note in volume.source.notes)
+
+
 def test_a_series_without_rescaling_elsewhere_does_no_harm(tmp_path):
     series.write(tmp_path / "a", WHOLE)
 
