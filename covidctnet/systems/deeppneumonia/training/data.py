@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.slicewise.table import read_images
 from covidctnet.slicewise.window import hu_to_8_bit
 from covidctnet.systems.deeppneumonia.classes import CLASSES, TASKS, Task
 from covidctnet.systems.deeppneumonia.crop import Fill, lungs_of_picture, what_is_cut_off
 from covidctnet.systems.deeppneumonia.settings import Cover, CropSettings
-from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
-from covidctnet.training.work import WorkFolder
+from covidctnet.training.images import Division, StoredImage
+from covidctnet.training.order import Drawn
+from covidctnet.training.slices import LabelledSliceData, Pair
 
 __all__ = ["CropData", "LabelledCrops"]
 
 _LOG = logging.getLogger(__name__)
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-class CropData(pl.LightningDataModule):
+class CropData(LabelledSliceData):
     """Crops of the scans of a work folder, or of a folder of pictures; by patient on one side.
 
     A batch is the crops, uint8 (batch, 1, size, size), and their classes, int64 (batch,).
@@ -54,7 +49,12 @@ class CropData(pl.LightningDataModule):
         batch_size: Slices a step; slices that do not fill a batch are left out in training.
         workers: Loader processes.
         seed: Of the order.
+
+    Attributes:
+        task_classes: Classes of the task.
     """
+
+    classes = CLASSES
 
     def __init__(
         self,
@@ -73,78 +73,52 @@ class CropData(pl.LightningDataModule):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if batch_size < 1 or workers < 0:
-            raise UsageError(
-                "expected a batch_size of 1 or more and workers of 0 or more, got "
-                f"{batch_size} and {workers}"
-            )
         if task not in TASKS:
             raise UsageError(f"expected a task out of {', '.join(TASKS)}, got {task!r:.80}")
-        self.work = WorkFolder(work)
-        self.task, self.classes = task, TASKS[task]
-        self.images, self.patients_unknown, self.division = images, patients_unknown, division
         self.settings = CropSettings(size, slices, cover, fill, level, width)
-        self.batch_size, self.seed = batch_size, seed
-        # A preset made for a large machine must run on a small one.
-        self.workers = min(workers, os.cpu_count() or 1)
-        self.sides: dict[str, list[StoredImage]] = {}
+        super().__init__(
+            work,
+            self.settings,
+            images=images,
+            patients_unknown=patients_unknown,
+            division=division,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+        )
+        self.task_classes = TASKS[task]
 
     def setup(self, stage: str) -> None:
-        """Read the pictures and divide them; scans have been divided by preprocess.
+        """Read pictures and divide them; those of a class outside the task are left out.
 
         Raises:
             CohortError: If the pictures contradict themselves.
         """
-        if not self.images or self.sides:
-            return
-        table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
-        folder = self.work.path / "pictures"
-        stored = store_images(table, folder, window=self.settings.window)
-        sides = divide_images(stored, table, self.division)
-        titles = self.classes.titles
+        super().setup(stage)
         self.sides = {
-            name: [one for one in side if one.image.label.title in titles]
-            for name, side in sides.items()
+            name: [one for one in side if one.image.label.title in self.task_classes.titles]
+            for name, side in self.sides.items()
         }
 
-    def taught(self) -> list[StoredImage]:
-        """Pictures that teach the network or choose its epoch."""
-        return [*self.sides["train"], *self.sides["val"]]
+    def scans_of(self, split: str) -> list[StoredStudy]:
+        """Scans of the work folder in a split, of the classes of the task."""
+        return [
+            study
+            for study in self.work.studies(split)
+            if study.label is None
+            or CLASSES.parse(study.label.title).title in self.task_classes.titles
+        ]
 
-    def studies(self) -> list[StoredStudy]:
-        """Scans that teach the network or choose its epoch."""
-        return [study for split in ("train", "val") for study in self._scans(split)]
-
-    def train_dataloader(self) -> DataLoader[Pair]:
-        """Whole batches in an order that depends on seed and epoch.
-
-        Raises:
-            UsageError: If there are not enough slices for one.
-        """
-        crops = self.crops_of("train")
-        if len(crops) < self.batch_size:
-            raise UsageError(
-                f"expected at least {self.batch_size} slices for a batch, got {len(crops)}. "
-                "Choose a smaller --data.batch_size or more --data.slices."
-            )
-        return self._loader(crops, EpochOrder(len(crops), self.seed), drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[Pair]:
-        """Every slice of the validation patients."""
-        crops = self.crops_of("val")
-        return self._loader(crops, in_turn(len(crops)), drop_last=False)
-
-    def crops_of(self, split: str) -> LabelledCrops:
+    def slices_of(self, split: str) -> LabelledCrops:
         """The crops of a split, with their classes.
 
         Raises:
             CohortError: If no slice of it shows whole lungs.
         """
-        if self.images:
+        if self.sides:
             found = _of_images(self.sides[split], self.settings)
         else:
-            found = _of_scans(self._scans(split), self.settings)
+            found = _of_scans(self.scans_of(split), self.settings)
         if found.left_out:
             _LOG.warning(
                 "%s: %d slices left out, %s for one", split, len(found.left_out), found.left_out[0]
@@ -153,23 +127,8 @@ class CropData(pl.LightningDataModule):
             raise CohortError(
                 f"expected slices with whole lungs in the split {split}, got none. Give more."
             )
-        labels = [int(self.classes.parse(title)) for title in found.titles]
+        labels = [int(self.task_classes.parse(title)) for title in found.titles]
         return LabelledCrops(found.crops, labels)
-
-    def _scans(self, split: str) -> list[StoredStudy]:
-        titles = self.classes.titles
-        return [
-            study
-            for study in self.work.studies(split)
-            if study.label is None or CLASSES.parse(study.label.title).title in titles
-        ]
-
-    def _loader(
-        self, crops: LabelledCrops, order: EpochOrder | list[Drawn], *, drop_last: bool
-    ) -> DataLoader[Pair]:
-        return ordered_loader(
-            crops, order, self.batch_size, workers=self.workers, drop_last=drop_last
-        )
 
 
 class LabelledCrops(Dataset[Pair]):

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.slicewise.sampling import lung_slices
-from covidctnet.slicewise.table import read_images
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
 from covidctnet.systems.resnet50_slices.settings import SliceSettings
-from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.training.order import Drawn, EpochOrder, in_turn, ordered_loader
+from covidctnet.training.images import Division, StoredImage, divide_images
+from covidctnet.training.order import Drawn
 from covidctnet.training.scans import store_scans
-from covidctnet.training.work import WorkFolder
+from covidctnet.training.slices import LabelledSliceData, Pair
 
 __all__ = ["LabelledSlices", "SliceData"]
 
-Pair = tuple[torch.Tensor, torch.Tensor]
 
-
-class SliceData(pl.LightningDataModule):
+class SliceData(LabelledSliceData):
     """Slices of a folder of pictures, of an archive of scans, or of those of a work folder.
 
     Those of a patient are all on one side.
@@ -57,6 +52,10 @@ class SliceData(pl.LightningDataModule):
         seed: Of the order.
     """
 
+    classes = CLASSES
+    # The head normalises over a batch.
+    min_batch = 2
+
     def __init__(
         self,
         work: str,
@@ -74,25 +73,23 @@ class SliceData(pl.LightningDataModule):
         workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if batch_size < 2 or workers < 0:
-            raise UsageError(
-                "expected a batch_size of 2 or more, as the head normalises over a batch, and "
-                f"workers of 0 or more, got {batch_size} and {workers}"
-            )
         if scans and (images or patients_unknown):
             raise UsageError(
                 "expected either --data.images or --data.scans, and --data.patients_unknown for "
                 "pictures alone. Give one of them."
             )
-        self.work = WorkFolder(work)
-        self.scans, self.synthetic = scans, False
-        self.images, self.patients_unknown, self.division = images, patients_unknown, division
         self.settings = SliceSettings(size, fit, level, width, slices, lungs_blacked_out)
-        self.batch_size, self.seed = batch_size, seed
-        # A preset made for a large machine must run on a small one.
-        self.workers = min(workers, os.cpu_count() or 1)
-        self.sides: dict[str, list[StoredImage]] = {}
+        super().__init__(
+            work,
+            self.settings,
+            images=images,
+            patients_unknown=patients_unknown,
+            division=division,
+            batch_size=batch_size,
+            workers=workers,
+            seed=seed,
+        )
+        self.scans = scans
 
     def setup(self, stage: str) -> None:
         """Read pictures or an archive and divide them; a work folder is divided by preprocess.
@@ -100,59 +97,25 @@ class SliceData(pl.LightningDataModule):
         Raises:
             CohortError: If the pictures or the archive contradict themselves.
         """
-        if self.sides or not (self.images or self.scans):
+        if self.sides or not self.scans:
+            super().setup(stage)
             return
-        if self.scans:
-            found = store_scans(
-                read_cohort(Path(self.scans)),
-                self.work.path / "slices",
-                CLASSES,
-                choose=partial(lung_slices, count=self.settings.slices),
-                kinds=0,
-                window=self.settings.window,
-            )
-            self.synthetic = found.synthetic
-            self.sides = divide_images(found.stored, found.table, self.division)
-            return
-        table = read_images(Path(self.images), CLASSES, patients_unknown=self.patients_unknown)
-        folder = self.work.path / "pictures"
-        stored = store_images(table, folder, window=self.settings.window)
-        self.sides = divide_images(stored, table, self.division)
-
-    def taught(self) -> list[StoredImage]:
-        """Pictures that teach the network or choose its epoch."""
-        return [*self.sides["train"], *self.sides["val"]]
-
-    def studies(self) -> list[StoredStudy]:
-        """Scans that teach the network or choose its epoch."""
-        return [study for split in ("train", "val") for study in self.work.studies(split)]
-
-    def train_dataloader(self) -> DataLoader[Pair]:
-        """Whole batches in an order that depends on seed and epoch.
-
-        Raises:
-            UsageError: If there are not enough slices for one.
-        """
-        slices = self.slices_of("train")
-        if len(slices) < self.batch_size:
-            raise UsageError(
-                f"expected at least {self.batch_size} slices for a batch, got {len(slices)}. "
-                "Choose a smaller --data.batch_size or more --data.slices."
-            )
-        order = EpochOrder(len(slices), self.seed)
-        return ordered_loader(slices, order, self.batch_size, workers=self.workers, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[Pair]:
-        """Every slice of the validation patients."""
-        slices = self.slices_of("val")
-        order = in_turn(len(slices))
-        return ordered_loader(slices, order, self.batch_size, workers=self.workers)
+        found = store_scans(
+            read_cohort(Path(self.scans)),
+            self.work.path / "slices",
+            CLASSES,
+            choose=partial(lung_slices, count=self.settings.slices),
+            kinds=0,
+            window=self.settings.window,
+        )
+        self.synthetic = found.synthetic
+        self.sides = divide_images(found.stored, found.table, self.division)
 
     def slices_of(self, split: str) -> LabelledSlices:
         """The slices of a split, with their classes."""
         if self.sides:
             return LabelledSlices.of_images(self.sides[split], self.settings)
-        return LabelledSlices.of_scans(self.work.studies(split), self.settings)
+        return LabelledSlices.of_scans(self.scans_of(split), self.settings)
 
 
 Where = tuple[float, float]

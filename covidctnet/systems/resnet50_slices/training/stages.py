@@ -15,24 +15,13 @@ from covidctnet.slicewise.operating import OperatingPoints, fit_operating_points
 from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.training.data import SliceData
 from covidctnet.systems.resnet50_slices.training.task import SliceTask
-from covidctnet.training.command import TrainCLI
-from covidctnet.training.images import describe_images
 from covidctnet.training.recipe import Recipe, Trained
-from covidctnet.training.work import describe_data, is_synthetic
+from covidctnet.training.slices import SliceCLI
 
 __all__ = ["CLASSIFIER", "export_classifier"]
 
 
 _LOG = logging.getLogger(__name__)
-
-
-class SliceCLI(TrainCLI):
-    """Of ``train resnet50_slices classifier``."""
-
-    def needed(self) -> dict[str, str]:
-        """See `TrainCLI.needed`."""
-        given = self.config.data.images or self.config.data.scans
-        return {} if given else super().needed()
 
 
 @torch.inference_mode()
@@ -67,14 +56,7 @@ def _points(
 
 def export_classifier(task: SliceTask, data: SliceData, attribution: str) -> Trained:
     """The classifier, with the settings of its slices and the operating points of patients."""
-    data.setup("fit")
-    if data.sides:
-        synthetic = data.synthetic
-        taught = describe_images(data.taught(), attribution, synthetic=synthetic)
-    else:
-        studies = data.studies()
-        taught = describe_data(data.work, studies, attribution)
-        synthetic = all(map(is_synthetic, studies))
+    taught, synthetic = data.describe(attribution)
     points, figures = _points(task, data)
     card = {
         "system": "resnet50_slices",
