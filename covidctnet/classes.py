@@ -142,6 +142,17 @@ class Classes:
         known = cls(tuple(map(str, value["titles"])), normal=str(value["normal"]))
         return CHEST_CT if known == CHEST_CT else known
 
+    @classmethod
+    def from_titles(cls, text: str) -> Classes:
+        """Classes from their titles with commas between, the normal one first.
+
+        Raises:
+            UsageError: If they are no classes.
+        """
+        titles = tuple(title.strip() for title in text.split(","))
+        known = cls(titles, normal=titles[0])
+        return CHEST_CT if known == CHEST_CT else known
+
     def covers(self, others: Classes) -> bool:
         """Whether each of these stands for at least one of the others, and none is left over."""
         try:

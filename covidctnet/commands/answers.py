@@ -145,6 +145,7 @@ def evaluate(
     data: Sequence[str] | None = None,
     work: str | None = None,
     predictions: str | None = None,
+    classes: str = "",
     output: Output = "evaluation",
     network: Network,
     seed: int = 0,
@@ -156,6 +157,8 @@ def evaluate(
         work: Work folder: its held-back test split.
         predictions: Answers made elsewhere: a .csv with study, patient, truth, p_control,
             p_covid19, p_cap, or .jsonl; with --work only those of its test split are taken.
+        classes: Of these answers, the normal one first: "Control, Ill"; by default those of the
+            work folder, else Control, Covid-19, CAP. A column p_ for each.
         output: Folder for the tables.
         network: Weights, and where they run.
         seed: Of the bootstrap.
@@ -165,19 +168,31 @@ def evaluate(
             "expected --predictions FILE alone or with --work FOLDER, got --data too. The "
             "file brings its true labels, or --work does; leave --data out."
         )
+    if classes and predictions is None:
+        raise UsageError(
+            "expected --classes with --predictions FILE alone: weights name their own classes. "
+            "Leave it out."
+        )
     if predictions is None and (data is None) == (work is None):
         raise UsageError(
             "expected one of --data FOLDER, --work FOLDER or --predictions FILE, got "
             f"{'none' if data is None else 'both --data and --work'}."
         )
 
+    from covidctnet.classes import Classes
     from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.evaluate import evaluate_data, evaluate_work
 
     target = Path(output)
     folder = existing(work) if work is not None else None
     if predictions is not None:
-        done = evaluate_predictions(existing(predictions), target, work=folder, seed=seed)
+        done = evaluate_predictions(
+            existing(predictions),
+            target,
+            work=folder,
+            classes=Classes.from_titles(classes) if classes else None,
+            seed=seed,
+        )
     else:
         folders = [existing(path) for path in data or ()]
         model = network.load()
@@ -191,7 +206,12 @@ def evaluate(
 
 
 def compare(
-    first: str, second: str | None = None, *, readers: str | None = None, seed: int = 0
+    first: str,
+    second: str | None = None,
+    *,
+    readers: str | None = None,
+    classes: str = "Control, Covid-19, CAP",
+    seed: int = 0,
 ) -> None:
     """Compare two evaluations of the same patients, or one with human readers.
 
@@ -199,6 +219,7 @@ def compare(
         first: The predictions.csv of an evaluation.
         second: Another, on the same patients.
         readers: Table with the columns study, reader and label: human readers of the same studies.
+        classes: That the answers tell apart, the normal one first.
         seed: Of the bootstrap.
     """
     if not second and not readers:
@@ -209,16 +230,20 @@ def compare(
 
     import numpy as np
 
+    from covidctnet.classes import Classes
     from covidctnet.evaluation.compare import compare as against
     from covidctnet.evaluation.compare import score_readers
     from covidctnet.evaluation.predictions import read_predictions, read_readers
     from covidctnet.evaluation.tables import comparison_table, readers_table
 
-    own = read_predictions(Path(first))
+    known = Classes.from_titles(classes)
+    own = read_predictions(Path(first), known)
     rng = np.random.default_rng(seed)
     tables = []
     if second:
-        tables.append(comparison_table(against(own, read_predictions(Path(second)), rng=rng)))
+        other = read_predictions(Path(second), known)
+        tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
-        tables.append(readers_table(*score_readers(own, read_readers(Path(readers)), rng=rng)))
+        scored = score_readers(own, read_readers(Path(readers), known), rng=rng)
+        tables.append(readers_table(*scored, known))
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import Label
 from covidctnet.errors import CohortError
 from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, redraw, wilson
 from covidctnet.evaluation.predictions import Predicted
@@ -25,7 +25,7 @@ class Comparison:
     Attributes:
         n: Patients compared.
         left_out: Studies that only one of them answered.
-        accuracy: Of the first and of the second, three classes.
+        accuracy: Of the first and of the second, all classes.
         discordant: Patients that only the first, and only the second, got right.
         p_accuracy: Of McNemar's exact test.
         auc: By label: the difference first minus second, and DeLong's p-value.
@@ -114,14 +114,14 @@ class ReaderScores:
 
     Attributes:
         name: Of the reader.
-        accuracy: Three classes.
-        covid_accuracy: Covid-19 against the rest.
-        sensitivity: For Covid-19.
-        specificity: For Covid-19.
+        accuracy: All classes.
+        covid_accuracy: Covid-19 against the rest; in other classes, their first positive one.
+        sensitivity: For that class.
+        specificity: For that class.
         skipped: Cases without a label.
         unknown: Labels of studies that were not evaluated: of others, or misspelt.
         model: The model on the cases of this reader; None for the model itself.
-        p_accuracy: Of McNemar's exact test that the two are right as often, three classes; NaN for
+        p_accuracy: Of McNemar's exact test that the two are right as often, all classes; NaN for
             the model itself.
     """
 
@@ -172,6 +172,7 @@ def score_readers(
     """
     places = {study: place for place, study in enumerate(predicted.studies)}
     labels = np.full((len(readers), len(places)), -1)
+    target = predicted.classes.target
     scores = []
     for number, (name, cases) in enumerate(sorted(readers.items())):
         for study, label in cases.items():
@@ -189,29 +190,29 @@ def score_readers(
         right, model_right = readings == truth, answer == truth
         scores.append(
             replace(
-                _reader(f"reader {number + 1}", truth, readings),
+                _reader(f"reader {number + 1}", truth, readings, target),
                 skipped=len(places) - len(there),
                 unknown=len(cases.keys() - places.keys()),
-                model=_reader("model", truth, answer),
+                model=_reader("model", truth, answer, target),
                 p_accuracy=mcnemar(
                     int((model_right & ~right).sum()), int((right & ~model_right).sum())
                 ),
             )
         )
-    means = _reader_means(predicted.truth, labels, rng)
-    return tuple(scores), means, _reader("model", predicted.truth, predicted.answer)
+    means = _reader_means(predicted.truth, labels, target, rng)
+    return tuple(scores), means, _reader("model", predicted.truth, predicted.answer, target)
 
 
-def _reader(name: str, truth: np.ndarray, answer: np.ndarray) -> ReaderScores:
+def _reader(name: str, truth: np.ndarray, answer: np.ndarray, target: Label) -> ReaderScores:
     accuracy, covid, sensitivity, specificity = (
-        wilson(*count) for count in _counts(truth, answer).values()
+        wilson(*count) for count in _counts(truth, answer, target).values()
     )
     return ReaderScores(name, accuracy, covid, sensitivity, specificity)
 
 
-def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]:
+def _counts(truth: np.ndarray, answer: np.ndarray, target: Label) -> dict[str, tuple[int, int]]:
     """How often right, and of how many, by figure."""
-    is_covid, answered_covid = truth == CHEST_CT.COVID19, answer == CHEST_CT.COVID19
+    is_covid, answered_covid = truth == target, answer == target
     return {
         "accuracy": (int((truth == answer).sum()), len(truth)),
         "covid_accuracy": (int((is_covid == answered_covid).sum()), len(truth)),
@@ -221,7 +222,7 @@ def _counts(truth: np.ndarray, answer: np.ndarray) -> dict[str, tuple[int, int]]
 
 
 def _reader_means(
-    truth: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    truth: np.ndarray, labels: np.ndarray, target: Label, rng: np.random.Generator
 ) -> dict[str, ReaderMean]:
     """Means over readers; `labels` is (reader, case), -1 where one was skipped."""
 
@@ -229,7 +230,7 @@ def _reader_means(
         values: dict[str, list[float]] = {name: [] for name in FIGURES}
         for reading in labels[:, index]:
             there = reading >= 0
-            for name, (right, n) in _counts(truth[index][there], reading[there]).items():
+            for name, (right, n) in _counts(truth[index][there], reading[there], target).items():
                 if n:
                     values[name].append(right / n)
         return values

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 OVERALL = {
-    "accuracy": "accuracy, three classes",
+    "accuracy": "accuracy, all classes",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "F1, mean over classes",
     "macro_auc": "AUC, mean over classes",

@@ -103,7 +103,7 @@ def sheets(assessment: Assessment) -> dict[str, Rows]:
 def _figures(assessment: Assessment) -> Rows:
     """Every figure that is one number, with what it is of."""
     groups: dict[str, Mapping[str, Estimate]] = {
-        "three classes": assessment.scores.overall,
+        "all classes": assessment.scores.overall,
         f"{assessment.classes.target} against the rest": assessment.scores.target,
         **{label.title: figures for label, figures in assessment.scores.by_label.items()},
         "calibration": {

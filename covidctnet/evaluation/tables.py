@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.evaluation.compare import Comparison, ReaderMean, ReaderScores
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS, READERS_CASES
 
 __all__ = ["comparison_table", "readers_table"]
 
-_TITLES = {
-    "accuracy": "accuracy, three classes",
-    "covid_accuracy": "accuracy, Covid-19 v. rest",
-    "sensitivity": "sensitivity, Covid-19",
-    "specificity": "specificity, Covid-19",
-}
+_ACCURACY = "accuracy, all classes"
 
 
 def comparison_table(result: Comparison) -> str:
@@ -27,7 +23,7 @@ def comparison_table(result: Comparison) -> str:
         "",
         "| figure | first | second | difference | p |",
         "|---|---|---|---|---|",
-        f"| accuracy, three classes | {first} | {second} | right where the other is wrong: "
+        f"| {_ACCURACY} | {first} | {second} | right where the other is wrong: "
         f"{result.discordant[0]} v. {result.discordant[1]} | {_p(result.p_accuracy)} (McNemar) |",
         *(
             f"| AUC {label} | | | {_difference(gap)} | {_p(p_value)} (DeLong) |"
@@ -42,11 +38,21 @@ def comparison_table(result: Comparison) -> str:
 
 
 def readers_table(
-    readers: Sequence[ReaderScores], means: Mapping[str, ReaderMean], model: ReaderScores
+    readers: Sequence[ReaderScores],
+    means: Mapping[str, ReaderMean],
+    model: ReaderScores,
+    classes: Classes = CHEST_CT,
 ) -> str:
-    """The model, readers and the paper, a row each."""
+    """The model and readers, a row each; and the paper, where its classes are told apart."""
+    target = classes.target
+    titles = (
+        _ACCURACY,
+        f"accuracy, {target} v. rest",
+        f"sensitivity, {target}",
+        f"specificity, {target}",
+    )
     lines = [
-        f"| who | {' | '.join(_TITLES.values())} | cases skipped | p, accuracy v. model |",
+        f"| who | {' | '.join(titles)} | cases skipped | p, accuracy v. model |",
         "|---" * (3 + len(FIGURES)) + "|",
         _reader_row("model", model, "", ""),
     ]
@@ -62,14 +68,8 @@ def readers_table(
         for name in FIGURES
     ]
     lines.append(f"| mean of {len(readers)} readers | {' | '.join(cells)} | | |")
-    for name, figures in PUBLISHED.items():
-        cells = [str(figures[figure]) for figure in FIGURES]
-        lines.append(f"| {name} (its cases, not these) | {' | '.join(cells)} | | |")
-    cells = [f"{READERS[figure]:.3f}" for figure in FIGURES]
-    lines.append(
-        f"| CovidCTNet paper, mean of 4 radiologists (its {READERS_CASES} cases) | "
-        f"{' | '.join(cells)} | | |"
-    )
+    if classes == CHEST_CT:
+        lines += _paper_rows()
     lines += ["", "The mean's interval is over resampled cases, with the same readers."]
     lines += [
         f"{one.name.capitalize()} labels {one.unknown} studies that were not evaluated: other "
@@ -78,6 +78,19 @@ def readers_table(
         if one.unknown
     ]
     return "\n".join(lines)
+
+
+def _paper_rows() -> list[str]:
+    rows = []
+    for name, figures in PUBLISHED.items():
+        cells = [str(figures[figure]) for figure in FIGURES]
+        rows.append(f"| {name} (its cases, not these) | {' | '.join(cells)} | | |")
+    cells = [f"{READERS[figure]:.3f}" for figure in FIGURES]
+    rows.append(
+        f"| CovidCTNet paper, mean of 4 radiologists (its {READERS_CASES} cases) | "
+        f"{' | '.join(cells)} | | |"
+    )
+    return rows
 
 
 def _reader_row(name: str, one: ReaderScores, skipped: str, p_value: str) -> str:

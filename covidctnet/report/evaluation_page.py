@@ -32,7 +32,7 @@ __all__ = ["render_evaluation"]
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 _PUBLISHED_TITLES = {
-    "accuracy": "Accuracy, three classes",
+    "accuracy": "Accuracy, all classes",
     "covid_accuracy": "Accuracy, Covid-19 v. rest",
     "sensitivity": "Covid-19 sensitivity",
     "specificity": "Covid-19 specificity",

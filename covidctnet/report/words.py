@@ -7,7 +7,7 @@ __all__ = ["FLAG_WORDS", "STATUS_WORDS", "flag_words"]
 STATUS_WORDS = {
     "classified": "an answer without reservation",
     "flagged": "an answer with a reservation: read the reason next to it",
-    "abstained": "two or three labels are left, and no choice between them is sure enough",
+    "abstained": "several labels are left, and no choice between them is sure enough",
     "refused": "no answer: the images are not what is expected",
     "failed": "no answer: the program failed, and tries again on the next run",
 }

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.members import SPLITS, Member, split_named
 from covidctnet.cohort.splits import Splits
 from covidctnet.contract import PredictorInfo
@@ -78,6 +78,7 @@ def evaluate_predictions(
     *,
     work: Path | None = None,
     split: str = "test",
+    classes: Classes | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate answers that were made elsewhere.
@@ -90,21 +91,30 @@ def evaluate_predictions(
             labels and the patients; a study that is not held back is refused, and one that is held
             back and has no answer counts as failed.
         split: Whom the work folder holds back.
+        classes: Of the answers; by default those of the work folder, else `CHEST_CT`.
         seed: Of the bootstrap.
 
     Raises:
-        UsageError: If the file or the work folder is missing, or there is no such split.
+        UsageError: If the file or the work folder is missing, there is no such split, or the work
+            folder has other classes.
         CohortError: If the file is not as described, a study is there twice or was not held back,
             or no study has an answer.
     """
-    answers = read_answers(file)
+    splits = Splits.load(work / "splits.json") if work is not None else None
+    if splits and classes and classes != splits.classes:
+        raise UsageError(
+            f"expected answers of the classes of the work folder ({splits.classes.in_words}), got "
+            f"{classes.in_words}. Leave --classes out, or give another work folder."
+        )
+    classes = splits.classes if splits else classes or CHEST_CT
+    answers = read_answers(file, classes)
     for answer in answers:
         if answer.split and answer.split != split_named(split):
             raise _LeakError(file.name, answer.study, answer.split, split)
-    if work is None:
-        cases, caveat = _cases(file.name, answers), UNCHECKED
+    if splits is None:
+        cases, caveat = _cases(file.name, answers, classes), UNCHECKED
     else:
-        cases = _cases_of_split(file.name, answers, _members(work, split), split)
+        cases = _cases_of_split(file.name, answers, _members(splits, split), split, classes)
         caveat = HELD_BACK.format(split=split)
     assessment = assess(cases, rng=np.random.default_rng(seed))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
@@ -135,10 +145,10 @@ class _LeakError(CohortError):
         )
 
 
-def read_answers(file: Path) -> list[Answer]:
+def read_answers(file: Path, classes: Classes = CHEST_CT) -> list[Answer]:
     """Read answers to labelled studies: a table, or JSON lines.
 
-    A table (``.csv``) has the columns ``study``, ``truth`` and a probability for each label
+    A table (``.csv``) has the columns ``study``, ``truth`` and a probability for each class
     (``p_control``, ``p_covid19``, ``p_cap``); ``patient``, ``site``, ``split`` and ``code`` may be
     there, and other columns are ignored. Our own ``predictions.csv`` is one. JSON lines
     (``.jsonl``) are one object a study with the same names and ``probabilities`` by label, such as
@@ -149,7 +159,7 @@ def read_answers(file: Path) -> list[Answer]:
         UsageError: If the file is missing, too large, or of another kind.
         CohortError: If it is not as described, with the study that is wrong.
     """
-    readers: Mapping[str, Callable[[str, str], Iterator[dict[str, Any]]]] = {
+    readers: Mapping[str, Callable[[str, str, Classes], Iterator[dict[str, Any]]]] = {
         ".csv": _rows_of_table,
         ".jsonl": _rows_of_lines,
         ".ndjson": _rows_of_lines,
@@ -158,9 +168,9 @@ def read_answers(file: Path) -> list[Answer]:
     if reader is None:
         raise UsageError(
             f"expected answers as .csv or .jsonl, got {file.name!r}. Write a table with the "
-            "columns study, patient, truth, p_control, p_covid19, p_cap."
+            f"columns study, patient, truth, {', '.join(_columns(classes))}."
         )
-    answers = [_answer(file.name, row) for row in reader(file.name, _text(file))]
+    answers = [_answer(file.name, row, classes) for row in reader(file.name, _text(file), classes)]
     if not answers:
         raise CohortError(f"{file.name} holds no study")
     twice = [study for study, n in Counter(a.study for a in answers).items() if n > 1]
@@ -170,6 +180,10 @@ def read_answers(file: Path) -> list[Answer]:
             "several times. Give one row for each study."
         )
     return answers
+
+
+def _columns(classes: Classes) -> list[str]:
+    return [f"p_{label.key}" for label in classes]
 
 
 def _text(file: Path) -> str:
@@ -186,20 +200,21 @@ def _text(file: Path) -> str:
         raise UsageError(f"{file.name} cannot be read ({error.strerror})") from None
 
 
-def _rows_of_table(name: str, text: str) -> Iterator[dict[str, Any]]:
+def _rows_of_table(name: str, text: str, classes: Classes) -> Iterator[dict[str, Any]]:
     """Rows with their probabilities under one name, as JSON lines have them."""
     reader = csv.DictReader(text.splitlines())
     columns = [column for column in reader.fieldnames or () if column]
     by_label: dict[str, str] = {}
     for column in columns:
         if column.startswith("p_"):
-            key = _label(name, column.removeprefix("p_"), "a column").key
+            key = _label(name, column.removeprefix("p_"), "a column", classes).key
             if key in by_label:
                 raise CohortError(
                     f"{name} has two columns for {key}: {by_label[key]} and {column}. Keep one."
                 )
             by_label[key] = column
-    missing = {"study"} - set(columns) | {f"p_{k.key}" for k in CHEST_CT if k.key not in by_label}
+    missing = {"study"} - set(columns)
+    missing |= {f"p_{label.key}" for label in classes if label.key not in by_label}
     if missing:
         raise CohortError(
             f"{name} lacks the columns {', '.join(sorted(missing))}. Give study, patient, truth "
@@ -214,7 +229,7 @@ def _rows_of_table(name: str, text: str) -> Iterator[dict[str, Any]]:
         raise CohortError(f"{name} is no comma-separated table. Export it again.") from None
 
 
-def _rows_of_lines(name: str, text: str) -> Iterator[dict[str, Any]]:
+def _rows_of_lines(name: str, text: str, classes: Classes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -227,7 +242,7 @@ def _rows_of_lines(name: str, text: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _answer(name: str, row: Mapping[str, Any]) -> Answer:
+def _answer(name: str, row: Mapping[str, Any], classes: Classes) -> Answer:
     study = _short_id(row.get("study"))
     if not study:
         raise CohortError(f"{name} has a row without a study. Give each study an id.")
@@ -235,8 +250,8 @@ def _answer(name: str, row: Mapping[str, Any]) -> Answer:
     return Answer(
         study=study,
         patient=_short_id(row.get("patient")),
-        truth=_label(name, truth, f"study {study}") if truth not in (None, "") else None,
-        probabilities=_probabilities(name, study, row.get("probabilities")),
+        truth=_label(name, truth, f"study {study}", classes) if truth not in (None, "") else None,
+        probabilities=_probabilities(name, study, row.get("probabilities"), classes),
         code=_code(row.get("code")),
         site=str(row.get("site") or "").removeprefix("'"),
         split=split_named(str(row.get("split") or "")),
@@ -254,37 +269,39 @@ def _code(value: Any) -> str:
     return text if re.fullmatch(r"[A-Z][A-Z_]{1,40}", text) else ""
 
 
-def _label(name: str, text: Any, where: str) -> Label:
+def _label(name: str, text: Any, where: str, classes: Classes) -> Label:
     try:
-        return CHEST_CT.parse(str(text))
+        return classes.parse(str(text))
     except CohortError as error:
         raise CohortError(f"{name}, {where}: {error}") from None
 
 
-def _probabilities(name: str, study: str, entry: Any) -> Mapping[Label, float] | None:
+def _probabilities(
+    name: str, study: str, entry: Any, classes: Classes
+) -> Mapping[Label, float] | None:
     if entry is None:
         return None
     where = f"study {study}"
     try:
-        by_label = {_label(name, key, where): float(value) for key, value in entry.items()}
+        by_label = {_label(name, key, where, classes): float(value) for key, value in entry.items()}
     except (AttributeError, TypeError, ValueError):
         by_label = {}
     total = math.fsum(by_label.values())
     if (
-        by_label.keys() != set(CHEST_CT)
+        by_label.keys() != set(classes)
         or not all(0 <= p <= 1 for p in by_label.values())
         or abs(total - 1) > SUM_TOLERANCE
     ):
         got = ", ".join(f"{label} {p:g}" for label, p in by_label.items()) or "something else"
         raise CohortError(
             f"{name}, {where}: expected one probability from 0 to 1 for each of "
-            f"{', '.join(label.title for label in CHEST_CT)}, with the sum 1, got {got}. Give "
+            f"{', '.join(label.title for label in classes)}, with the sum 1, got {got}. Give "
             "probabilities, not scores."
         )
-    return {label: by_label[label] / total for label in CHEST_CT}
+    return {label: by_label[label] / total for label in classes}
 
 
-def _cases(name: str, answers: list[Answer]) -> list[Case]:
+def _cases(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
     """Cases whose truth is the file's."""
     for answer in answers:
         if answer.truth is None:
@@ -293,25 +310,25 @@ def _cases(name: str, answers: list[Answer]) -> list[Case]:
                 "nothing (label is what was answered). Add it, or give --work."
             )
     return [
-        Case(a.truth, _outcome(a), a.site, patient=a.patient)
+        Case(a.truth, _outcome(a, classes), a.site, patient=a.patient)
         for a in answers
         if a.truth is not None
     ]
 
 
-def _outcome(answer: Answer) -> Prediction | Failure:
+def _outcome(answer: Answer, classes: Classes) -> Prediction | Failure:
     if answer.probabilities is not None:
-        return Prediction(answer.study, answer.probabilities)
+        return Prediction(answer.study, answer.probabilities, classes=classes)
     if answer.code:
         return Failure(answer.study, answer.code, "")
     return Failure(answer.study, "NO_ANSWER", "expected probabilities, the file has none")
 
 
-def _members(work: Path, split: str) -> dict[str, Member]:
+def _members(splits: Splits, split: str) -> dict[str, Member]:
     """Every study of a work folder, if it holds anybody back."""
     if split_named(split) not in SPLITS:
         raise UsageError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
-    members = {m.study: m for m in Splits.load(work / "splits.json").members}
+    members = {m.study: m for m in splits.members}
     if not any(m.split == split_named(split) for m in members.values()):
         raise UsageError(
             f"the split {split} of the work folder is empty. Preprocess with a larger share."
@@ -320,7 +337,7 @@ def _members(work: Path, split: str) -> dict[str, Member]:
 
 
 def _cases_of_split(
-    name: str, answers: list[Answer], members: Mapping[str, Member], split: str
+    name: str, answers: list[Answer], members: Mapping[str, Member], split: str, classes: Classes
 ) -> list[Case]:
     """Cases of everybody held back; the work folder says who that is, and what they have."""
     by_study = {answer.study: answer for answer in answers}
@@ -342,7 +359,7 @@ def _cases_of_split(
     return [
         Case(
             m.label,
-            _outcome(replace(by_study.get(m.study, missing), study=m.study)),
+            _outcome(replace(by_study.get(m.study, missing), study=m.study), classes),
             m.site or "",
             patient=m.patient,
         )

@@ -133,7 +133,7 @@ def test_every_number_of_the_json_stands_in_a_spreadsheet():
     assessment = assessed(simulated(24), known_sites={"amber"})
     plain = as_plain(assessment)
     rows = {(row[0], row[1]): row[2:] for row in sheets(assessment)["figures.csv"][1:]}
-    groups = {"three classes": plain["overall"], **plain["by_label"]}
+    groups = {"all classes": plain["overall"], **plain["by_label"]}
     for group, figures in groups.items():
         for name, e in figures.items():
             cells = ["" if e[k] is None else f"{e[k]:.6g}" for k in ("value", "low", "high")]

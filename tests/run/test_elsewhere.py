@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from covidctnet.classes import CHEST_CT, Label
+from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cli import main
 from covidctnet.cohort.members import Member
 from covidctnet.cohort.splits import Splits
@@ -293,3 +293,63 @@ def test_probabilities_cut_to_three_digits_are_taken_and_sum_to_one(tmp_path):
     (answer,) = read_answers(table(tmp_path, "a,ann,CAP,0.333,0.333,0.333"))
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-12)
     assert isinstance(Prediction("s", answer.probabilities).label, Label)
+
+
+TWO = [
+    "a,ann,Control,0.7,0.3",
+    "b,bob,Ill,0.1,0.9",
+    "c,cat,Ill,0.6,0.4",
+    "d,dan,Control,0.8,0.2",
+]
+TWO_HEAD = "study,patient,truth,p_control,p_ill"
+
+
+def test_answers_of_two_classes_are_evaluated_compared_and_read_beside_readers(tmp_path, capsys):
+    file = table(tmp_path, *TWO, head=TWO_HEAD)
+    evaluated = tmp_path / "evaluation"
+    arguments = ["evaluate", "--predictions", str(file), "-o", str(evaluated)]
+    assert main([*arguments, "--classes", "Control, Ill"]) == 0
+    found = json.loads((evaluated / "evaluation.json").read_text())
+    assert found["overall"]["accuracy"]["value"] == 0.75
+    readers = tmp_path / "readers.csv"
+    studies = sorted(pseudonym(name) for name in "abcd")
+    readers.write_text("study,reader,label\n" + "".join(f"{s},x,ill\n" for s in studies))
+    written = str(evaluated / "predictions.csv")
+    capsys.readouterr()
+    arguments = ["compare", written, written, "--readers", str(readers)]
+    assert main([*arguments, "--classes", "Control, Ill"]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy, all classes" in out
+    assert "sensitivity, Ill" in out
+    assert "Covid-19" not in out
+
+
+def test_answers_of_other_classes_than_named_are_refused(tmp_path, capsys):
+    file = table(tmp_path, *TWO, head=TWO_HEAD)
+    assert main(["evaluate", "--predictions", str(file), "-o", str(tmp_path / "out")]) == 2
+    assert "unknown label 'ill'; known labels are Control, Covid-19, CAP" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", ["Control", "Control,,Ill", "Ill, ill"])
+def test_classes_that_are_none_are_refused(tmp_path, classes, capsys):
+    file = table(tmp_path, *TWO, head=TWO_HEAD)
+    arguments = ["evaluate", "--predictions", str(file), "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--classes", classes]) == 2
+    assert "expected two classes or more" in capsys.readouterr().err
+
+
+def test_a_work_folder_names_the_classes_of_answers_to_its_patients(tmp_path):
+    two = Classes(("Control", "Ill"), normal="Control")
+    work = tmp_path / "work"
+    work.mkdir()
+    members = [
+        Member(pseudonym(row[0]), row[0], two.parse(row.split(",")[2]), split="test") for row in TWO
+    ]
+    Splits(tuple(members), 0, None, classes=two).save(work / "splits.json")
+    file = table(tmp_path, *TWO, head=TWO_HEAD)
+    assert (
+        "Ill against the rest: sensitivity"
+        in evaluate_predictions(file, tmp_path / "out", work=work).table
+    )
+    with pytest.raises(UsageError, match="Leave --classes out"):
+        evaluate_predictions(file, tmp_path / "other", work=work, classes=CHEST_CT)
