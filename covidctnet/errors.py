@@ -55,5 +55,5 @@ class StudyError(CovidCTNetError):
         return f"{where}{self.code}: {self.message}"
 
     def of_study(self, study: str) -> StudyError:
-        """The same error, told of the study it happened in."""
+        """The same error, with the study it happened in."""
         return self if self.study else StudyError(self.code, self.message, study=study)

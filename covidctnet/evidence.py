@@ -383,7 +383,7 @@ _HELD: Mapping[str, type] = {"regions": Region, "boxes": Box, "findings": Findin
 
 
 def evidence_from(record: Mapping[str, Any]) -> Evidence | None:
-    """The evidence that `Evidence.to_dict` told of; None for what is nothing without its voxels.
+    """The evidence that `Evidence.to_dict` wrote; None for what is nothing without its voxels.
 
     Raises:
         KeyError, TypeError, ValueError: If it is not what that function gave.

@@ -38,7 +38,7 @@ class Prediction:
         acquisition: See `covidctnet.volume.Source`.
         weights: Digest of the weights and of the settings that came with them.
         notes: What the reader and the stages did, one sentence each.
-        classes: That were told apart.
+        classes: Of the answers.
     """
 
     study: str

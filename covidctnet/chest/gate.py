@@ -34,7 +34,7 @@ MAX_GAS_SHARE = 0.85
 # 116 mm next to the other's or more. One lung alone, or a crop around it, is no chest.
 MIN_OTHER_LUNG = 0.05
 MIN_LUNGS_APART_MM = 50.0
-# Lungs are told apart on a grid of about this size.
+# Left and right lung are separated on a grid of about this size.
 GRID_MM = 4.0
 # Between the lungs and in front of the spine lie heart and great vessels: the upper quartile of
 # smooth places there is 39 to 49 HU in ten real scans without contrast medium, 107 to 345 in

@@ -244,7 +244,7 @@ def close_lungs(air: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     zoom = (1, *steps)
     coarse = _block_mean(air.astype(np.float32), zoom) > 0.5
     grid_mm = np.array(spacing_mm) * zoom
-    # Slices are told apart by a distance that no closing bridges.
+    # Slices are distinguished by a distance that no closing bridges.
     apart_mm = np.array([4 * CLOSING_MM, *grid_mm[1:]])
     closed = _close(coarse, CLOSING_MM, apart_mm)
     closed |= _small_holes(closed, grid_mm)

@@ -27,8 +27,8 @@ class CohortStudy:
         path: Where it lies, relative to its archive.
         patient: The archive's name for the patient; may be a real one, so never shown.
         label: Its class.
-        site: Where it was scanned, if told.
-        split: Which split it must be in, if told.
+        site: Where it was scanned, if known.
+        split: Which split it must be in, if given.
         root: The archive.
         lesions: A NIfTI mask of its lesions, if there is one.
     """
@@ -250,7 +250,7 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
 def _apart(cohort: list[tuple[CohortStudy, str]]) -> list[tuple[CohortStudy, str]]:
     """The studies, those apart that share an id and have nothing but a study UID in common.
 
-    Anonymisers write one UID for all patients. Found together, such scans are told apart.
+    Anonymisers write one UID for all patients. Found together, such scans are distinguished.
     """
     alike: dict[str, list[int]] = {}
     for place, (entry, _) in enumerate(cohort):

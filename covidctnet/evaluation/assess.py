@@ -99,7 +99,7 @@ class Assessment:
     """What came of labelled studies.
 
     Attributes:
-        classes: That were told apart.
+        classes: Of the answers.
         answered: Studies with an answer, by true label.
         patients: Whom they are of.
         failures: Those without, counted in none of the figures.
@@ -118,7 +118,7 @@ class Assessment:
         localisation: What was found against masks of lesions, means over the patients who have
             both: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
         strata: Figures by trait.
-        generalisation_gap: From known to unseen sites; None when it cannot be told.
+        generalisation_gap: From known to unseen sites; None when it is not known.
     """
 
     classes: Classes
@@ -152,7 +152,7 @@ def assess(
 
     Args:
         cases: Labelled studies, with an answer or without. Where patients have several, figures
-            and curves draw patients; what is told by trait and of sets still counts studies.
+            and curves draw patients; figures by trait and of sets still counts studies.
         rng: Of the bootstrap over patients within their labels.
         known_sites: Sites of the training data.
 

@@ -21,7 +21,7 @@ class Case:
         truth: Its label.
         outcome: The answer, or why there is none.
         site: Where it was scanned, as the cohort file says; empty when it does not.
-        traits: What the figures are told apart by, text or numbers by name: ``slice_mm``,
+        traits: What the figures are grouped by, text or numbers by name: ``slice_mm``,
             ``noise_hu``, ``kernel``, ``kvp``, ``scanner``, ``exposure_mas``.
         localisation: What was found against the true lesions, where there is a mask of them.
         patient: Pseudonym; empty when it is not known, which counts as one of its own.
@@ -59,7 +59,7 @@ def classes_of(cases: Iterable[Case]) -> Classes:
 
 
 def in_classes(cases: Iterable[Case], classes: Classes) -> list[Case]:
-    """Cases whose truth is told in the classes of the answers.
+    """Cases whose truth is given in the classes of the answers.
 
     A system of fewer classes says by `Classes.aliases` which of its own stands for another: "Ill"
     for Covid-19 as well as for CAP.

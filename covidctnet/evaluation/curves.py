@@ -35,7 +35,7 @@ class Curve:
     Attributes:
         x: Ascending, shape (point,).
         y: At each of them.
-        low: Lower end of the 95 % interval at each point by itself; NaN where it cannot be told.
+        low: Lower end of the 95 % interval at each point by itself; NaN where there is none.
         high: Upper end.
         positive: Patients of the class.
         n: Patients.
@@ -50,7 +50,7 @@ class Curve:
 
     @property
     def has_band(self) -> bool:
-        """Whether an interval could be told."""
+        """Whether an interval could be estimated."""
         return not np.isnan(self.low).any()
 
 

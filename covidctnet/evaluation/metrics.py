@@ -22,7 +22,7 @@ class Scores:
     """The figures of one evaluation.
 
     Attributes:
-        classes: That were told apart.
+        classes: Of the answers.
         overall: ``accuracy`` (all classes), ``balanced_accuracy``, ``macro_f1``, ``macro_auc``.
         target: The two-class operation of the papers, `Classes.target` (Covid-19) against the
             rest by the label that was given: ``accuracy``, ``sensitivity``, ``specificity``.
@@ -55,7 +55,7 @@ def score(
         probabilities: Shape (n, label), rows sum to 1.
         draws: Of these patients, within their labels. Where a patient has several studies, all
             intervals are the bootstrap's, for the others count every study as a patient.
-        classes: That were told apart.
+        classes: Of the answers.
 
     Raises:
         ValueError: If shapes disagree or rows do not sum to 1.

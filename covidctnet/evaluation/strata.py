@@ -88,10 +88,10 @@ def strata(
     Args:
         cases: With and without an answer; only the former count.
         rng: Of the bootstrap over patients.
-        known_sites: Sites of the training data; with them, known and unseen sites are told apart.
+        known_sites: Sites of the training data; with them, known sites and unseen ones are apart.
 
     Returns:
-        By trait, then value. Text is told apart by value, numbers in bands: slice spacing at 1.5, 3
+        By trait, then value. Text by its value, numbers in bands: slice spacing at 1.5, 3
         and 5 mm, anything else in thirds. A trait with one value for all tells nothing and is left
         out, as is one that divides the patients as an earlier one does.
     """

@@ -43,7 +43,7 @@ def readers_table(
     model: ReaderScores,
     classes: Classes = CHEST_CT,
 ) -> str:
-    """The model and readers, a row each; and the paper, where its classes are told apart."""
+    """The model and readers, a row each; and the paper, where its classes are distinguished."""
     target = classes.target
     titles = (
         _ACCURACY,

@@ -180,7 +180,7 @@ def packing_of(path: File) -> str | None:
 
 
 def _inflated(name: str, packed: bytes) -> bytes:
-    """The first bytes of a compressed file, as far as they can be told."""
+    """The first bytes of a compressed file, as far as they can be unpacked."""
     try:
         if name == "gzip":
             return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed, 512)

@@ -375,7 +375,7 @@ def _within(member: File) -> _Kind:
 
 
 def _may_hold_scan(archive: File) -> bool:
-    """Whether an archive within another holds a scan, or cannot be told to hold none."""
+    """Whether an archive within another holds a scan, or may hold one."""
     if archive.stat().st_size > _MAX_INNER_BYTES:
         return True
     try:
@@ -458,7 +458,7 @@ class _Voxels:
 
     @cached_property
     def _alike(self) -> dict[tuple[str, str], list[File]]:
-        """Files by folder and name: a header may have been written where case is not told apart."""
+        """Files by folder and name: a header may come from a disk without case."""
         found: dict[tuple[str, str], list[File]] = {}
         for file in self._files:
             found.setdefault((str(file.parent), folded(file.name)), []).append(file)
@@ -526,7 +526,7 @@ def _by_name(name: str) -> _Kind | None:
 
 
 def _unzipped(head: bytes) -> bytes:
-    """The beginning of what a gzip file holds; itself when that cannot be told."""
+    """The beginning of what a gzip file holds; itself when that is not known."""
     try:
         found = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
     except zlib.error:

@@ -168,13 +168,20 @@ def _beside_counts(
 ) -> dict[str, Any]:
     """Rows of a paper that counts slices, scans or patients."""
     ours = {**found.scores.by_label[found.classes.target], **found.scores.target}
-    rows = [(whose, True, ours), *((name, False, told) for name, told in published_rows(published))]
+    rows = [
+        (whose, True, ours),
+        *((name, False, figures) for name, figures in published_rows(published)),
+    ]
     return {
         "words": f"{_WHOSE_CASES}, by Wilson’s method. Our row is by patient.",
         "titles": list(COUNTED.values()),
         "rows": [
-            {"name": name, "ours": mine, "cells": [_shown(told.get(k, _UNKNOWN)) for k in COUNTED]}
-            for name, mine, told in rows
+            {
+                "name": name,
+                "ours": mine,
+                "cells": [_shown(figures.get(k, _UNKNOWN)) for k in COUNTED],
+            }
+            for name, mine, figures in rows
         ],
     }
 

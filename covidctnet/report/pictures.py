@@ -32,7 +32,7 @@ RESIDUAL_LIMIT = 0.25
 
 _GAP = 2
 _QUALITY = 80
-# Blue, black, orange: told apart with every kind of colour vision, and black where nothing was
+# Blue, black, orange: distinct with every kind of colour vision, and black where nothing was
 # found, as air is in the slices above. Positions are residuals in shares of the limit.
 _RESIDUAL_STOPS = (
     (-1.0, (158, 216, 255)),

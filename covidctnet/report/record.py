@@ -19,7 +19,7 @@ from covidctnet.results import Failure, Prediction
 
 __all__ = ["Record", "StudyLike", "columns", "labels_in", "record_of"]
 
-# What the residual was drawn by before records told the window.
+# What the residual was drawn by before records had the window.
 _FORMER_WINDOW_HU = (-1000.0, 400.0)
 
 
@@ -100,7 +100,7 @@ class Record:
         slice_mm: Heights of the slices in the picture, in patient millimetres.
         picture: File name of the picture next to the record, or empty.
         kinds: Rows of the picture, from above.
-        titles: Of the classes that were told apart, in their order.
+        titles: Of the classes that were distinguished, in their order.
         normal: Title of the normal one.
         is_gone: Whether its study is gone, renamed or changed since. The record is kept for the
             case that the study comes back; it has no row.
@@ -133,7 +133,7 @@ class Record:
 
     @property
     def classes(self) -> Classes:
-        """The classes that were told apart."""
+        """The classes that were distinguished."""
         classes = Classes(self.titles, self.normal)
         return CHEST_CT if classes == CHEST_CT else classes
 
@@ -267,7 +267,7 @@ def record_of(
 
 
 def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a record of before there was evidence told in entries of its own."""
+    """What a record had in entries of its own before there was evidence."""
     evidence = []
     if burden := value["burden"]:
         evidence.append({"type": "lesion_volume", **burden})

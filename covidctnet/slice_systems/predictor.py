@@ -175,9 +175,9 @@ class SlicesPredictor(ABC):
     @property
     def info(self) -> PredictorInfo:
         """What this predictor is."""
-        told = self.weights.provenance(self.device, self.precision)
+        provenance = self.weights.provenance(self.device, self.precision)
         published = find_system(self.weights.card["system"]).published
-        return PredictorInfo.of(self.weights, told, published=published)
+        return PredictorInfo.of(self.weights, provenance, published=published)
 
     def prepare(self, scan: Volume | StoredStudy, /) -> PreparedSlices:
         """Slices of the lungs, as the network sees them.

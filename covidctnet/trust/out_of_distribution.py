@@ -19,7 +19,7 @@ class OutOfDistributionDetector(nn.Module):
 
     Args:
         features: Numbers that describe an input.
-        classes: Labels told apart.
+        classes: Labels that are distinguished.
 
     Buffers: `means` (classes, features) and `whitening` (features, features), by which deviations
     are multiplied to get unit covariance.

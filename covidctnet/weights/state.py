@@ -1,4 +1,4 @@
-"""Whether a network still is what was loaded, told by its weights."""
+"""Whether a network still is what was loaded, seen by its weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def state_digest(network: object) -> str:
     """SHA-256 over the layers and every weight, hexadecimal, the same on every device.
 
     Args:
-        network: A module; anything else is told by its type.
+        network: A module; anything else is compared by its type.
     """
     digest = hashlib.sha256(type(network).__qualname__.encode())
     if isinstance(network, nn.Module):

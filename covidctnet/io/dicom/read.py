@@ -133,44 +133,44 @@ def survey(
         try:
             frames += read_frames(file)
         except PackedFileError as error:
-            told = StudyError(
+            refusal = StudyError(
                 error.code,
                 f"expected DICOM files, {which} is compressed by gzip. Unpack the files of the "
                 "study and read them again.",
             )
-            damage.append(_Damage(file, told, is_slice=True))
+            damage.append(_Damage(file, refusal, is_slice=True))
         except PrivatePixelsError as error:
-            told = StudyError(
+            refusal = StudyError(
                 error.code,
                 f"expected pixels where the DICOM standard puts them, {which} is of a Philips "
                 "archive that compresses pixels by a method of its own and holds them in private "
                 "elements (ELSCINT1). Export the series again without that compression.",
             )
-            damage.append(_Damage(file, told, _known(file), is_slice=True))
+            damage.append(_Damage(file, refusal, _known(file), is_slice=True))
         except DamagedFileError as error:
             known = _known(file)
             place = known.position if known else None
             height = f" (z = {place[2]:.1f})" if place else ""
-            told = StudyError(
+            refusal = StudyError(
                 error.code,
                 f"expected whole slices, {which}{height} is damaged: {error}. "
                 "Export the series again.",
             )
-            damage.append(_Damage(file, told, known))
+            damage.append(_Damage(file, refusal, known))
         except NotDicomError:
-            told = StudyError(
+            refusal = StudyError(
                 "CORRUPT_SLICE",
                 f"expected whole slices, {which} holds no DICOM. Move it away if it is no slice; "
                 "else export the series again.",
             )
-            damage.append(_Damage(file, told))
+            damage.append(_Damage(file, refusal))
         except OSError as error:
-            told = StudyError(
+            refusal = StudyError(
                 "UNREADABLE",
                 f"expected files that can be read, {which} cannot be read ({error.strerror}). "
                 "Check its rights and the disk.",
             )
-            damage.append(_Damage(file, told))
+            damage.append(_Damage(file, refusal))
     files_of = _Files(frames)
     if series_uid is not None:
         frames = [f for f in frames if f.series_uid == series_uid]

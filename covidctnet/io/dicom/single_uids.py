@@ -63,7 +63,7 @@ def _singles(homes: Sequence[Hashable], uids: Sequence[str]) -> set[int]:
 def without_single_uids(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[str, ...]]:
     """The frames of a study, UIDs taken off that every file has for itself.
 
-    Series are then told apart by their number; frames of reference are not told apart.
+    Series are then distinguished by their number; frames of reference are not distinguished.
 
     Args:
         frames: All of the study.

@@ -17,7 +17,7 @@ __all__ = ["inner_lungs", "lesion_mask", "lesion_threshold", "lesion_volume", "t
 
 # The lung mask is made on a grid of 3 mm: that near its border, what is called lung may be wall.
 RIM_MM = 3.0
-# Lungs are told apart on a grid of about this size.
+# Left and right lung are separated on a grid of about this size.
 GRID_MM = 4.0
 # Slices nearer to each other show the same lesion.
 APART_MM = 20.0

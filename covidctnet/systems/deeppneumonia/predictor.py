@@ -82,7 +82,9 @@ class DetailPredictor(SlicesPredictor):
         label = self.weights.classes.target
         scores = scored.probabilities[:, int(label)]
         heights = prepared.affine[2, 3] + np.array(prepared.places) * prepared.affine[2, 0]
-        told = SliceScores(tuple(scores.tolist()), tuple(heights.tolist()), label.key, _THRESHOLD)
+        slice_scores = SliceScores(
+            tuple(scores.tolist()), tuple(heights.tolist()), label.key, _THRESHOLD
+        )
         best = best_slices(scores)
         boxes = [box for row in best for box in _boxes(prepared, scored, int(row))]
         kept = {"numbers": [], "slices": best.tolist(), "volumes": list(range(len(scores)))}[keep]
@@ -95,7 +97,7 @@ class DetailPredictor(SlicesPredictor):
             affine=prepared.affine,
             chosen=tuple(best.tolist()) if keep == "volumes" else (),
         )
-        return (told, regions)
+        return (slice_scores, regions)
 
     def scores(self, pictures: np.ndarray) -> Scored:
         """What the network says of slices.

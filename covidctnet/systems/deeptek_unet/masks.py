@@ -66,8 +66,8 @@ def read_via(path: Path) -> Mapping[str, tuple[Outline, ...]]:
         for name, shape, attributes in rows:
             found = out.setdefault(name, [])
             if shape:
-                told = {str(k): str(v) for k, v in attributes.items()}
-                found.append(Outline(_corners(shape), told))
+                texts = {str(k): str(v) for k, v in attributes.items()}
+                found.append(Outline(_corners(shape), texts))
     except OSError as error:
         raise CohortError(
             f"the outlines {path.name!r:.80} cannot be read ({type(error).__name__}). Get the "
@@ -86,9 +86,9 @@ _Row = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
 def _rows_of_json(text: str) -> Iterator[_Row]:
-    told = json.loads(text)
-    told = told.get("_via_img_metadata", told)
-    for entry in told.values():
+    content = json.loads(text)
+    content = content.get("_via_img_metadata", content)
+    for entry in content.values():
         regions = entry["regions"]
         yield str(entry["filename"]), {}, {}
         # A list in version 2, numbered names in version 1.
@@ -184,7 +184,7 @@ def mask_of_picture(picture: np.ndarray, *, kinds: int = 1) -> np.ndarray:
     Args:
         picture: Grey values, (row, column): 0 is none. With one kind every other value is a lesion;
             with several, the values are their numbers from 1.
-        kinds: Of lesions that are told apart.
+        kinds: Of lesions that are distinguished.
 
     Returns:
         uint8, (row, column); 0 is none.

@@ -76,11 +76,11 @@ class MaskPredictor(SlicesPredictor):
         run = longest_run(scan, 0.5, gap=self.settings.run.gap)
         score = run_score(run, self.settings.run)
         classes = self.weights.classes
-        told = "no slice" if run is None else f"{run.slices} slices ({run.mm:.0f} mm)"
+        longest = "no slice" if run is None else f"{run.slices} slices ({run.mm:.0f} mm)"
         return SliceAnswer(
             {classes.normal_label: 1 - score, classes.target: score},
             self._evidence(prepared, probabilities, areas, keep),
-            (f"longest run of positive slices: {told}",),
+            (f"longest run of positive slices: {longest}",),
         )
 
     def _evidence(
@@ -89,11 +89,11 @@ class MaskPredictor(SlicesPredictor):
         """The lesion area of each slice, and masks where they are kept."""
         heights = prepared.affine[2, 3] + np.arange(len(areas)) * prepared.affine[2, 0]
         label = self.weights.classes.target.key
-        told = SliceScores(
+        slice_scores = SliceScores(
             tuple(areas.tolist()), tuple(heights.tolist()), label, self.settings.rule.pixels
         )
         if keep == "numbers":
-            return (told,)
+            return (slice_scores,)
         first, end = prepared.first, prepared.first + len(probabilities)
         # The largest may lie outside the lungs only where nothing was found at all.
         chosen = tuple(dict.fromkeys(np.clip(best_slices(areas), first, end - 1).tolist()))
@@ -116,7 +116,7 @@ class MaskPredictor(SlicesPredictor):
             affine=prepared.affine,
             chosen=chosen if keep == "volumes" else (),
         )
-        return (told, mask)
+        return (slice_scores, mask)
 
     def _on_scan(self, probabilities: np.ndarray, prepared: PreparedSlices) -> np.ndarray:
         """Probabilities of one slice on the grid of the scan, (kind, row, column)."""

@@ -117,11 +117,11 @@ def read_plan(path: Path) -> TransferPlan:
             raise UsageError(
                 f"expected a plan of at most {_MAX_BYTES} bytes, {path.name!r:.80} is larger"
             )
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-        stages = tuple(TransferStage(**_named(entry)) for entry in _named(told)["stages"])
-        plan = TransferPlan(stages, Shares(**_named(told.get("shares", {}))))
-        if told.keys() - {"stages", "shares"}:
-            raise KeyError(min(told.keys() - {"stages", "shares"}))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        stages = tuple(TransferStage(**_named(entry)) for entry in _named(content)["stages"])
+        plan = TransferPlan(stages, Shares(**_named(content.get("shares", {}))))
+        if content.keys() - {"stages", "shares"}:
+            raise KeyError(min(content.keys() - {"stages", "shares"}))
     except OSError as error:
         raise UsageError(
             f"the plan {path.name!r:.80} cannot be read ({type(error).__name__}). Give the path "

@@ -92,10 +92,10 @@ class SlicePredictor(SlicesPredictor):
             affine=prepared.affine @ prepared.grids[0],
             chosen=tuple(best_slices(scores).tolist()),
         )
-        told = SliceScores(tuple(scores.tolist()), shown.heights_mm, label.key, _THRESHOLD)
+        slice_scores = SliceScores(tuple(scores.tolist()), shown.heights_mm, label.key, _THRESHOLD)
         if keep == "numbers":
-            return (told,)
-        return (told, shown.at(shown.chosen) if keep == "slices" else shown)
+            return (slice_scores,)
+        return (slice_scores, shown.at(shown.chosen) if keep == "slices" else shown)
 
     def scores(self, pictures: np.ndarray) -> np.ndarray:
         """Probabilities of the classes for slices.

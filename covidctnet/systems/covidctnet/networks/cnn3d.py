@@ -52,7 +52,7 @@ class CNN3D(nn.Module):
         depth: Slices of a residual.
         size: Rows and columns of it.
         base: Filters of the first level; every level doubles them.
-        classes: Labels told apart.
+        classes: Labels that are distinguished.
         dense: Units of the hidden dense layer.
         dropout: Before the last layer.
         channels: Of the input: the residual, or more besides it.

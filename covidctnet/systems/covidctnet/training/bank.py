@@ -119,7 +119,7 @@ class Bank:
 
     def path(self, job: ExampleJob) -> Path:
         """Where an example lies; other settings or networks are other examples."""
-        told = {
+        settings = {
             "examples": asdict(self.examples),
             "residual": self.residual.deciding(),
             "depth": self.residual.depth,
@@ -127,7 +127,7 @@ class Bank:
             "precision": self.precision,
             "weights": load_cached(job.weights).digest,
         }
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
         return self.folder / digest / f"{job.name}.safetensors"
 
     def read(self, job: ExampleJob) -> BankedExample | None:
@@ -135,14 +135,14 @@ class Bank:
         path = self.path(job)
         try:
             with safe_open(str(path), framework="np") as file:
-                told = file.metadata()
+                metadata = file.metadata()
             return BankedExample(
                 path,
                 job.study,
                 job.label,
-                float(told["lesion_ml"]),
-                float(told["outside_ml"]),
-                tuple(map(float, told["appearance"].split())),
+                float(metadata["lesion_ml"]),
+                float(metadata["outside_ml"]),
+                tuple(map(float, metadata["appearance"].split())),
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
@@ -256,7 +256,7 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     voxel_ml = example.unit.voxel_ml
     is_lesion = example.lesions > 0
     looks = describe_appearance(example.unit, lungs)
-    told = {
+    metadata = {
         "lesion_ml": f"{np.count_nonzero(is_lesion) * voxel_ml:.3f}",
         "outside_ml": f"{np.count_nonzero(is_lesion & ~lungs) * voxel_ml:.3f}",
         "appearance": " ".join(f"{value:.6g}" for value in looks),
@@ -265,7 +265,7 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     make_folder(path.parent)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(save_arrays({"input": seen.astype(np.float16)}, metadata=told))
+        part.write_bytes(save_arrays({"input": seen.astype(np.float16)}, metadata=metadata))
         part.replace(path)
     except OSError as error:
         raise unwritable("an example", error) from error
@@ -335,8 +335,8 @@ def write_list(path: Path, bank: Bank, splits: Mapping[str, Sequence[BankedExamp
         for split, examples in splits.items()
         for example in examples
     ]
-    told = {"residual": bank.residual.deciding(), "depth": bank.residual.depth, "examples": rows}
-    write_whole(path, json.dumps(told, indent=1) + "\n")
+    content = {"residual": bank.residual.deciding(), "depth": bank.residual.depth, "examples": rows}
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_list(path: Path, residual: ResidualSettings) -> dict[str, tuple[BankedExample, ...]]:
@@ -351,10 +351,10 @@ def read_list(path: Path, residual: ResidualSettings) -> dict[str, tuple[BankedE
             classifier.
     """
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-        made_for = ResidualSettings(**told["residual"], depth=told["depth"])
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        made_for = ResidualSettings(**content["residual"], depth=content["depth"])
         out: dict[str, list[BankedExample]] = {"train": [], "val": []}
-        for row in told["examples"]:
+        for row in content["examples"]:
             example = BankedExample(
                 Path(path).parent / row["file"],
                 row["study"],

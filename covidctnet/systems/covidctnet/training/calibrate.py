@@ -39,7 +39,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 # One in a hundred valid scans may be called out of distribution.
 FALSE_ALARMS = 0.01
-# Of fewer, no spread can be told.
+# Of fewer, no spread can be estimated.
 MIN_FOR_LIMIT = 8
 
 
@@ -107,8 +107,8 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Fitted:
             networks["out_of_distribution"] = detector
             classes, features = detector.means.shape
             architecture["out_of_distribution"] = {"features": features, "classes": classes}
-            told = {"limit": limit, "scans": len(further.truth), "version": VERSION}
-            card["out_of_distribution"] = {**told, "features": list(FEATURES)}
+            fitted = {"limit": limit, "scans": len(further.truth), "version": VERSION}
+            card["out_of_distribution"] = {**fitted, "features": list(FEATURES)}
     if data.settings.has_residual:
         card |= _lesion_threshold(data)
     for name in ("calibration", "out_of_distribution", "lesion_volume"):
@@ -222,15 +222,15 @@ def add_calibration(
         if kind != "out_of_distribution"
     }
     architecture = {kind: kept["architecture"][kind] for kind in networks}
-    told = dict(card)
+    changed = dict(card)
     if math.isfinite(limit):
         classes, features = detector.means.shape
         networks["out_of_distribution"] = detector
         architecture["out_of_distribution"] = {"features": features, "classes": classes}
         scans = card.get("lesion_volume", {}).get("patients")
         fitted = {"limit": limit, "scans": scans, "version": VERSION}
-        told["out_of_distribution"] = {**fitted, "features": list(FEATURES)}
-    save_weights(folder, networks, card={**kept, **told, "architecture": architecture})
+        changed["out_of_distribution"] = {**fitted, "features": list(FEATURES)}
+    save_weights(folder, networks, card={**kept, **changed, "architecture": architecture})
 
 
 def ood_limit(distances: np.ndarray) -> float:

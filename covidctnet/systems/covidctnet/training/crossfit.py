@@ -186,7 +186,7 @@ def fold_splits(
     found = {}
     for name in (*groups, ALL):
         before = earlier[name].assignment if name in earlier else {}
-        told = [replace(member, split="test", is_requested=True) for member in apart]
+        assigned = [replace(member, split="test", is_requested=True) for member in apart]
         for member in members:
             if member.study in held_back:
                 split = "test" if held_back[member.study] == name else "denoiser_train"
@@ -203,9 +203,9 @@ def fold_splits(
                     f"fold {name}: the sites are grouped otherwise than before. Start again in a "
                     "new work folder."
                 )
-            told.append(replace(member, split=split, is_requested=False))
+            assigned.append(replace(member, split=split, is_requested=False))
         what = "everybody" if name == ALL else f"without {', '.join(groups[name])}"
-        found[name] = Splits(tuple(told), settings.seed, None, what)
+        found[name] = Splits(tuple(assigned), settings.seed, None, what)
     return found
 
 
@@ -358,7 +358,7 @@ class CrossFit:
                 continue
             _LOG.info("fold %s: classifier", fold)
             residual = self.settings.residual
-            told = [
+            flags = [
                 "--data.denoiser",
                 str(self.networks(fold)),
                 "--data.examples",
@@ -371,7 +371,7 @@ class CrossFit:
                 f"--data.classifier_input={residual.classifier_input}",
                 f"--data.precision={self.settings.precision}",
             ]
-            arguments = self._arguments(fold, preset, "train-classifier", [*told, *more])
+            arguments = self._arguments(fold, preset, "train-classifier", [*flags, *more])
             train(system.stage("classifier"), arguments, program=_PROGRAM)
 
     def calibrate(self, *, device: str = "cpu") -> None:
@@ -403,12 +403,12 @@ class CrossFit:
             values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
             calibration = Calibration.fit(truth, probabilities[kept], scans=scans)
             detector, limit = fit_over_scans(looks, truth, scans, plain)
-            told = {
+            entries = {
                 "calibration": {**calibration.to_card(), "examples": len(kept)},
                 "lesion_volume": {"threshold": lesion_threshold(values), "patients": len(values)},
             }
             folder = self.folder(fold) / "weights"
-            add_calibration(load_weights(folder), folder, told, detector, limit)
+            add_calibration(load_weights(folder), folder, entries, detector, limit)
 
     def _answer(
         self, answered: Sequence[tuple[ExampleJob, BankedExample]], device: torch.device
@@ -483,12 +483,12 @@ class CrossFit:
                 "the lungs would not learn consolidation. Use compact or wide."
             )
         settings = asdict(self.settings)
-        told = {
+        claim = {
             # Folders from before the depth was a setting of the residual have it here.
             "settings": {**settings, "depth": settings["residual"].pop("depth")},
             "networks": [file.read_text(encoding="utf-8") for file in files],
         }
-        claim_folder(self.root, "cross-fit.json", told, what="cross-fitted work folder")
+        claim_folder(self.root, "cross-fit.json", claim, what="cross-fitted work folder")
         for name, splits in self.splits.items():
             folder = self.folder(name)
             make_folder(folder)

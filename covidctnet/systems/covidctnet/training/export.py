@@ -30,8 +30,8 @@ def export_denoiser(task: DenoiserTask, data: SliceData, attribution: str) -> Tr
         "synthetic_only": task.start.get("synthetic_only", True) and _all_synthetic(studies),
         # Nothing is taken over from a classifier.
         "training": {
-            f"start: {stage}": told
-            for stage, told in task.start.get("training", {}).items()
+            f"start: {stage}": entry
+            for stage, entry in task.start.get("training", {}).items()
             if not stage.endswith("classifier")
         },
     }
@@ -66,24 +66,24 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
 
 def export_lungs(task: LungTask, data: LungData, attribution: str) -> Trained:
     """The lung network alone."""
-    told: dict[str, Any] = {"patients": data.patients}
+    description: dict[str, Any] = {"patients": data.patients}
     studies: list[StoredStudy] = []
     if data.pairs is None:
         names = ["denoiser_train", "denoiser_val", *([] if data.painted else ["train", "val"])]
         studies = [s for name in names for s in data.work.studies(name)]
         if data.painted:
             studies = [s for s in studies if s.label is CHEST_CT.CONTROL]
-            told |= {"painted": data.painted}
-        told |= describe_data(data.work, studies, attribution, drawn=data.painted > 0)
+            description |= {"painted": data.painted}
+        description |= describe_data(data.work, studies, attribution, drawn=data.painted > 0)
     elif attribution:
-        told |= {"attribution": attribution}
+        description |= {"attribution": attribution}
     card = {
         "architecture": {"lungs": task.architecture},
         "preprocessing": asdict(data.settings),
         "synthetic_only": bool(studies) and _all_synthetic(studies),
         **({"segmentation": "coarse"} if data.painted else {}),
     }
-    return Trained({"lungs": task.network}, card, told)
+    return Trained({"lungs": task.network}, card, description)
 
 
 def _all_synthetic(studies: Sequence[StoredStudy]) -> bool:

@@ -172,7 +172,7 @@ class DenoiserTask(BCDUNetTask):
         return self._loss(self(noisy), clean, lungs)
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
-        """Loss, and how well painted and healthy lung are told apart."""
+        """Loss, and how well painted and healthy lung are distinguished."""
         clean, lungs = self._blocks(*batch)
         # The same noise in every epoch: the curve shows the network, not the dice.
         noisy, noise = corrupt(clean, lungs, self.noise, generator=self.generator(2, batch_idx))

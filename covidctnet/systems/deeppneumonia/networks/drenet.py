@@ -58,7 +58,7 @@ class DRENet(nn.Module):
 
     Args:
         backbone: See `BACKBONES`; with ``resnet50`` and two classes 26,203,977 parameters.
-        classes: Labels told apart.
+        classes: Labels that are distinguished.
         size: Rows and columns at which the slice is looked at; details are looked at in half of it.
     """
 

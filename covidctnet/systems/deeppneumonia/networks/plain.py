@@ -23,7 +23,7 @@ class PlainNet(nn.Module):
 
     Args:
         backbone: See `BACKBONES`.
-        classes: Labels told apart.
+        classes: Labels that are distinguished.
         size: Rows and columns at which a slice is looked at.
     """
 

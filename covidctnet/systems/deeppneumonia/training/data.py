@@ -34,7 +34,7 @@ class CropData(LabelledSliceData):
 
     Args:
         work: Filled by preprocess; with `images`, it receives these as arrays.
-        task: What is told apart: ``three`` classes, or Covid-19 and one other: ``bacterial`` or
+        task: What is distinguished: ``three`` classes, or Covid-19 and one other: ``bacterial`` or
             ``healthy``; patients of the class that is left out are left out.
         images: Folder of pictures with ``images.csv`` or a folder for each class and patient;
             empty for the scans of the work folder.

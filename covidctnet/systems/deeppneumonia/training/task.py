@@ -27,7 +27,7 @@ class DetailTask(SeededTask):
     """DRE-Net, or a plain network on the same crops, learns the class of single slices.
 
     Args:
-        task: What is told apart; the same as of the data.
+        task: What is distinguished; the same as of the data.
         network: ``drenet``, or ``plain`` for the backbone and one linear layer.
         backbone: ``resnet50``, ``vgg16``, ``densenet121`` or ``efficientnet_lite0``.
         size: Rows and columns at which a crop is looked at.

@@ -117,7 +117,7 @@ def export_segmenter(task: MaskTask, data: MaskData, attribution: str) -> Traine
         "architecture": {"segmenter": task.architecture},
         "settings": replace(data.settings, rule=rule).to_card(),
         "synthetic_only": data.synthetic and task.start.get("synthetic_only", True),
-        "training": {f"start: {stage}": told for stage, told in before.items()},
+        "training": {f"start: {stage}": entry for stage, entry in before.items()},
         "metrics": {"slice rule": figures},
     }
     return Trained({"segmenter": task.network}, card, taught)

@@ -27,7 +27,7 @@ class MaskTask(SeededTask):
     Args:
         encoder: ``xception``, ``resnet50`` or ``efficientnet_lite0``.
         upsample: ``nearest``, or ``transposed`` for convolutions that learn it.
-        kinds: Of lesions that are told apart.
+        kinds: Of lesions that are distinguished.
         pretrained: Weights that the encoder starts from: ``imagenet``, the path of a file, or
             empty for none.
         learning_rate: Of Adam at the start; a tenth after `patience` epochs without a better

@@ -26,7 +26,7 @@ class SliceClassifier(nn.Module):
 
     Args:
         backbone: ``resnet50`` (25,615,424 parameters with two classes) or ``efficientnet_lite0``.
-        classes: Labels told apart.
+        classes: Labels that are distinguished.
 
     The softmax is left to the loss and to the caller. ImageNet weights of the body are loaded by
     `covidctnet.networks.pretrained.start_of`.
