@@ -7,7 +7,7 @@ import pytest
 
 from covidctnet.cli import main
 from covidctnet.io import find_studies
-from covidctnet.io.dicom import voxels
+from covidctnet.io.dicom import stored
 from covidctnet.run import inspect
 from covidctnet.run.headers import InspectingChild
 from tests.catalogue.cases import every_case
@@ -31,7 +31,7 @@ def test_no_pixel_is_decoded_in_the_process_of_the_caller(tmp_path, monkeypatch,
     def decode(*args, **options):
         raise AssertionError("decoded here")
 
-    monkeypatch.setattr(voxels, "_decode", decode)
+    monkeypatch.setattr(stored._Content, "stored", decode)
     (study,) = inspect.inspect_paths(tmp_path, voxels=not quick)["studies"]
     # Without a chest in it the whole look ends with NOT_CHEST, and not before.
     assert study["code"] == (None if quick else "NOT_CHEST")

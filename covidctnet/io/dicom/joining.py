@@ -20,7 +20,8 @@ from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE, STEP_TOLERANCE_MM, place
 from covidctnet.io.dicom.neighbours import is_alike
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import OpenFile, all_same_pixels, read_hu
+from covidctnet.io.dicom.stored import OpenFile, all_same_pixels
+from covidctnet.io.dicom.voxels import read_hu
 
 __all__ = ["join_series"]
 

@@ -12,7 +12,8 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import OpenFile, read_hu
+from covidctnet.io.dicom.stored import OpenFile
+from covidctnet.io.dicom.voxels import read_hu
 
 __all__ = ["Shown", "are_lungs_within", "lung_of", "show_lung", "with_lungs"]
 

@@ -29,7 +29,8 @@ from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
 from covidctnet.io.dicom.lungs import are_lungs_within, show_lung
 from covidctnet.io.dicom.series import Stack
-from covidctnet.io.dicom.voxels import read_hu, same_pixels
+from covidctnet.io.dicom.stored import same_pixels
+from covidctnet.io.dicom.voxels import read_hu
 
 __all__ = ["is_alike", "is_parallel", "with_neighbours"]
 

@@ -21,13 +21,13 @@ from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
 from covidctnet.io.dicom.geometry import SAME_PLACE, STEP_TOLERANCE, STEP_TOLERANCE_MM
 from covidctnet.io.dicom.headers import read_frames
 from covidctnet.io.dicom.neighbours import SAME_PART
+from covidctnet.io.dicom.stored import same_pixels
 from covidctnet.io.dicom.visit_marks import (
     MANY_MARKS,
     MIN_MINUTES_APART,
     SOME_MARKS,
     VISIT_KEYWORDS,
 )
-from covidctnet.io.dicom.voxels import same_pixels
 
 __all__ = ["Pairs"]
 

@@ -16,6 +16,7 @@ from pydicom.uid import UID
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.canonical import volume_of
+from covidctnet.io.dicom.bits import BITS_NOTES
 from covidctnet.io.dicom.continuity import check_continuity, repeats
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
@@ -41,7 +42,7 @@ from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.single_uids import without_single_uids
 from covidctnet.io.dicom.stacks import find_stacks
 from covidctnet.io.dicom.strays import is_named_amid, is_stray
-from covidctnet.io.dicom.voxels import BITS_NOTES, read_hu
+from covidctnet.io.dicom.voxels import read_hu
 from covidctnet.io.filled import Filler, filler_of
 from covidctnet.io.hu import AIR_HU
 from covidctnet.volume import SYNTHETIC_NOTE, Volume

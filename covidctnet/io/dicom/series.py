@@ -18,7 +18,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.kernels import kernel_kind
-from covidctnet.io.dicom.voxels import all_same_pixels
+from covidctnet.io.dicom.stored import all_same_pixels
 
 __all__ = ["Dropped", "Stack", "choose"]
 

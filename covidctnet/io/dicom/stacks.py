@@ -34,7 +34,8 @@ from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.lungs import with_lungs
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.series import Dropped, Stack
-from covidctnet.io.dicom.voxels import SYNTAXES, OpenFile, read_hu
+from covidctnet.io.dicom.stored import SYNTAXES, OpenFile
+from covidctnet.io.dicom.voxels import read_hu
 
 __all__ = ["check_content", "find_stacks"]
 
