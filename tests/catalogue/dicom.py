@@ -38,7 +38,7 @@ from pydicom.uid import (
     XRayRadiationDoseSRStorage,
 )
 
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue import encode
 from tests.catalogue.cases import Case, Expected, Refusal, Step, Truth, of, truth
 from tests.catalogue.steps import (

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, LegacyConvertedEnhancedCTImageStorage
 
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue import encode
 from tests.catalogue.cases import Case, Refusal, of, truth
 from tests.catalogue.steps import enhanced, put, put_object, setting

@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import both, enhanced, file, moved, on, put, put_object, setting
 from tests.io import series

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import both, on, put, setting
 from tests.io import series

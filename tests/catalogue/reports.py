@@ -22,7 +22,7 @@ from pydicom.uid import (
     VLWholeSlideMicroscopyImageStorage,
 )
 
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import (
     big_endian,

@@ -8,7 +8,7 @@ import pytest
 
 from covidctnet import find_studies, read_study, read_volume
 from covidctnet.errors import StudyError
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.catalogue.cases import every_case
 from tests.io import series
 

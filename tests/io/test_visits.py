@@ -9,7 +9,7 @@ import pytest
 from covidctnet import StudyError, find_studies, read_study, read_volume
 from covidctnet.io.dicom import grouping, pairs
 from covidctnet.io.dicom.frame import Identity
-from covidctnet.io.dicom.headers import series_key
+from covidctnet.io.dicom.objects import series_key
 from tests.io import series
 
 LONG = series.a_scan((20, 20, 16))

@@ -5,14 +5,8 @@ from covidctnet.io.dicom.elements import NotDicomError, looks_like_dicom
 from covidctnet.io.dicom.frame import Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.grouping import Group, group
-from covidctnet.io.dicom.headers import (
-    CT_IMAGE,
-    ENHANCED_CT,
-    PHANTOM_MANUFACTURER,
-    identify,
-    owners,
-    series_key,
-)
+from covidctnet.io.dicom.identity import identify, owners
+from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, PHANTOM_MANUFACTURER, series_key
 from covidctnet.io.dicom.read import Survey, holds_series, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice

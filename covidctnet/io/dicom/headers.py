@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
-from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -17,21 +15,33 @@ from covidctnet.io.dicom.elements import (
     PARSE_ERRORS,
     AbsurdFileError,
     DamagedFileError,
-    NotDicomError,
     PixelElement,
     PrivatePixelsError,
     parse,
 )
-from covidctnet.io.dicom.frame import Frame, Identity, Part, PixelFormat, Place
-from covidctnet.io.dicom.pictures import LOCALIZER_TYPES, derivation_words, picture_kind
+from covidctnet.io.dicom.frame import Frame, Part, PixelFormat
+from covidctnet.io.dicom.marks import FRAME_MARKS, MARKS, mark
+from covidctnet.io.dicom.objects import (
+    CT_IMAGE,
+    ENHANCED_CT,
+    FUNCTIONAL_GROUPS,
+    MAX_FRAMES,
+    MAX_SIDE,
+    PHANTOM_MANUFACTURER,
+    check_end,
+    group_item,
+    sop_class_of,
+)
+from covidctnet.io.dicom.pictures import derivation_words, picture_kind
 from covidctnet.io.dicom.values import (
     binary,
-    comparable,
     digest,
     items,
     meta_text,
     number,
+    number_or_none,
     numbers,
+    numbers_or_none,
     raw,
     raw_at,
     tag_of,
@@ -41,22 +51,10 @@ from covidctnet.io.dicom.values import (
 )
 from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_marks
 
-__all__ = [
-    "ENCAPSULATED_LENGTH",
-    "identify",
-    "owners",
-    "read_frames",
-    "series_key",
-]
+__all__ = ["ENCAPSULATED_LENGTH", "read_frames"]
 
-# No scanner makes larger images; a header that claims more is wrong, or meant to exhaust memory.
-MAX_SIDE = 4096
-MAX_FRAMES = 4096
 _MAX_SCANNER = 64
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-DICOMDIR = "1.2.840.10008.1.3.10"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMPLICIT = "1.2.840.10008.1.2"
 LOSSY_SYNTAXES = (
@@ -85,75 +83,9 @@ NO_PIXELS = PixelFormat(
     photometric="",
     padding=None,
 )
-# What `covidctnet.phantom` writes as Manufacturer: pixels that were computed, not measured.
-PHANTOM_MANUFACTURER = "covidctnet phantom"
-
-
-# What may tell two images of one place apart, most telling first. The number of the series does
-# where an anonymiser gave all series one UID.
-_CARDIAC_PHASE = (
-    "NominalPercentageOfCardiacPhase",
-    "NominalCardiacTriggerDelayTime",
-    "ActualCardiacTriggerDelayTime",
-)
-_RESPIRATORY_PHASE = (
-    "NominalPercentageOfRespiratoryPhase",
-    "StartingRespiratoryPhase",
-    "StartingRespiratoryAmplitude",
-    "EndingRespiratoryPhase",
-    "EndingRespiratoryAmplitude",
-    "NominalRespiratoryTriggerDelayTime",
-    "ActualRespiratoryTriggerDelayTime",
-)
-_MARKS = (
-    "SeriesNumber",
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    *_CARDIAC_PHASE,
-    *_RESPIRATORY_PHASE,
-    "CardiacCyclePosition",
-    "RespiratoryCyclePosition",
-    "TriggerTime",
-    "TemporalPositionTimeOffset",
-    "FrameReferenceTime",
-    "IrradiationEventUID",
-    "AcquisitionDate",
-    "AcquisitionDateTime",
-    "AcquisitionTime",
-    "KVP",
-    "ConvolutionKernel",
-    "ImageType",
-    "SliceThickness",
-    "EchoNumbers",
-    # Where the phase of a breath is said in words alone ("Gated 20%").
-    "SeriesDescription",
-    "ImageComments",
-)
-# The same for the frames of an enhanced CT, in the sequence that says it.
-_FRAME_MARKS = (
-    (
-        "FrameContentSequence",
-        (
-            "FrameAcquisitionNumber",
-            "TemporalPositionIndex",
-            "FrameAcquisitionDateTime",
-            "StackID",
-            "CardiacCyclePosition",
-            "RespiratoryCyclePosition",
-        ),
-    ),
-    ("CardiacSynchronizationSequence", _CARDIAC_PHASE),
-    ("RespiratorySynchronizationSequence", _RESPIRATORY_PHASE),
-    ("TemporalPositionSequence", ("TemporalPositionTimeOffset",)),
-    ("IrradiationEventIdentificationSequence", ("IrradiationEventUID",)),
-    ("CTXRayDetailsSequence", ("KVP",)),
-)
-_BINARY = ("FD", "FL", "SL", "SS", "UL", "US")
-_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _KEYWORDS = (
-    *_MARKS,
-    *_FUNCTIONAL_GROUPS,
+    *MARKS,
+    *FUNCTIONAL_GROUPS,
     "ConcatenationUID",
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
@@ -196,131 +128,10 @@ _KEYWORDS = (
     "PixelPaddingRangeLimit",
     "ExtendedOffsetTable",
 )
-_IDENTITY_TAGS = [
-    tag_of(keyword)
-    for keyword in (
-        *VISIT_KEYWORDS,
-        "StudyTime",
-        "SOPClassUID",
-        "SOPInstanceUID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "FrameOfReferenceUID",
-        "Modality",
-        "ImageType",
-        "SeriesNumber",
-        "InstanceNumber",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-    )
-]
 # Philips archives compress pixels by a method of their own and move them to this private group.
 _PRIVATE_PIXELS = b"ELSCINT1"
 _PRIVATE_CREATORS = [Tag(0x07A1, element) for element in range(0x10, 0x14)]
 _ALL_TAGS = [*(tag_of(keyword) for keyword in _KEYWORDS), *_PRIVATE_CREATORS]
-
-
-def series_key(series_uid: str) -> str:
-    """What stands for a series where its UID must not."""
-    return hashlib.sha256(series_uid.encode()).hexdigest()[:8]
-
-
-def identify(path: File) -> Identity:
-    """Study and series of a file; reads its first kilobytes.
-
-    Raises:
-        NotDicomError: If it holds something else, or a directory of a medium.
-        DamagedFileError: If it is DICOM and cannot be parsed, or ends before it says
-            where it belongs.
-    """
-    with path.open("rb") as file:
-        # A file cut short behind its UIDs still belongs to its study, which is then refused.
-        data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
-        try:
-            found = _identity(data)
-        except PARSE_ERRORS as e:
-            raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
-        if found.sop_class in ENHANCED_CT and not LOCALIZER_TYPES & set(texts(data, "ImageType")):
-            return replace(found, places=_places(file))
-    return found
-
-
-def _places(
-    file: BinaryIO,
-) -> tuple[Place, ...]:
-    """Position and orientation of the frames of an enhanced CT; nothing when it is damaged."""
-    file.seek(0)
-    try:
-        data, _ = parse(file, [tag_of(name) for name in _FUNCTIONAL_GROUPS], find_pixels=False)
-        shared = items(data, "SharedFunctionalGroupsSequence")[:1]
-        each = items(data, "PerFrameFunctionalGroupsSequence")[:MAX_FRAMES]
-        return tuple(
-            (
-                _told(_group("PlanePositionSequence", item, *shared), "ImagePositionPatient", 3),
-                _told(
-                    _group("PlaneOrientationSequence", item, *shared), "ImageOrientationPatient", 6
-                ),
-            )
-            for item in each
-        )
-    except (DamagedFileError, NotDicomError, *PARSE_ERRORS):
-        # Reading tells; here it only says no place.
-        return ()
-
-
-def owners(path: File) -> tuple[tuple[str, str], ...]:
-    """Whom a file is of: what a person who owns it knows it by, and nobody else may be shown.
-
-    Raises:
-        NotDicomError: If it holds something else.
-        DamagedFileError: If it cannot be parsed.
-    """
-    keywords = {
-        "patient": "PatientID",
-        "name": "PatientName",
-        "accession": "AccessionNumber",
-        "date": "StudyDate",
-    }
-    with path.open("rb") as file:
-        data, _ = parse(file, [tag_of(keyword) for keyword in keywords.values()], find_pixels=False)
-    found = ((what, text(data, keyword)) for what, keyword in keywords.items())
-    # A header could hold what moves a terminal's cursor.
-    return tuple((what, "".join(c for c in value if c.isprintable())) for what, value in found)
-
-
-def _identity(data: Dataset) -> Identity:
-    sop_class = _sop_class(data)
-    if sop_class == DICOMDIR:
-        raise NotDicomError("a directory of a medium")
-    study = uid(data, "StudyInstanceUID")
-    _check_end(data, study)
-    return Identity(
-        study_uid=study,
-        series_uid=uid(data, "SeriesInstanceUID"),
-        sop_class=sop_class,
-        sop_uid=uid(data, "SOPInstanceUID"),
-        frame_of_reference=uid(data, "FrameOfReferenceUID"),
-        series_number=text(data, "SeriesNumber"),
-        number=_said(data, "InstanceNumber"),
-        position=_told(data, "ImagePositionPatient", 3),
-        orientation=_told(data, "ImageOrientationPatient", 6),
-        visit=visit_marks(data),
-        minute=study_minute(data),
-        is_slice=sop_class == CT_IMAGE and not LOCALIZER_TYPES & set(texts(data, "ImageType")),
-    )
-
-
-def _check_end(data: Dataset, study_uid: str) -> None:
-    """Refuse a file that ends before it says where it belongs; one that leaves it out goes on."""
-    behind = ("SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient", "FrameOfReferenceUID")
-    if not study_uid and not any(tag_of(keyword) in data for keyword in behind):
-        raise DamagedFileError("its header does not say where it belongs")
-
-
-def _sop_class(data: Dataset) -> str:
-    """The SOP class; anonymisers leave it to the file's meta group, or to the modality alone."""
-    found = uid(data, "SOPClassUID") or meta_text(data, "MediaStorageSOPClassUID")
-    return found or (CT_IMAGE if text(data, "Modality").upper() == "CT" else "")
 
 
 def read_frames(path: File) -> tuple[Frame, ...]:
@@ -343,8 +154,8 @@ def read_frames(path: File) -> tuple[Frame, ...]:
 
 
 def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Frame, ...]:
-    sop_class = _sop_class(data)
-    _check_end(data, uid(data, "StudyInstanceUID"))
+    sop_class = sop_class_of(data)
+    check_end(data, uid(data, "StudyInstanceUID"))
     is_ct = sop_class == CT_IMAGE or sop_class in ENHANCED_CT
     picture = ""
     if sop_class == CT_IMAGE:
@@ -375,7 +186,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "is_lossy": text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES,
         "is_synthetic": text(data, "Manufacturer") == PHANTOM_MANUFACTURER,
         "scanner": _scanner(data),
-        "exposure_mas": _said(data, "Exposure"),
+        "exposure_mas": number_or_none(data, "Exposure"),
         "has_table": bool(items(data, "ModalityLUTSequence")),
     }
     if not is_slice:
@@ -397,7 +208,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         Frame(
             **common,
             index=0,
-            number=_said(data, "InstanceNumber"),
+            number=number_or_none(data, "InstanceNumber"),
             image_type=texts(data, "ImageType"),
             position=numbers(data, "ImagePositionPatient", 3),
             orientation=numbers(data, "ImageOrientationPatient", 6),
@@ -405,7 +216,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
             slope=number(data, "RescaleSlope"),
             intercept=number(data, "RescaleIntercept"),
             rescale_type=text(data, "RescaleType"),
-            marks=tuple((keyword, _mark(data, keyword)) for keyword in _MARKS),
+            marks=tuple((keyword, mark(data, keyword)) for keyword in MARKS),
             kernel=text(data, "ConvolutionKernel"),
         ),
     )
@@ -416,15 +227,15 @@ def _bystander(data: Dataset, common: dict[str, Any]) -> Frame:
     return Frame(
         **common,
         index=0,
-        number=_said(data, "InstanceNumber"),
+        number=number_or_none(data, "InstanceNumber"),
         image_type=texts(data, "ImageType"),
-        position=_told(data, "ImagePositionPatient", 3),
-        orientation=_told(data, "ImageOrientationPatient", 6),
-        spacing=_told(data, "PixelSpacing", 2),
+        position=numbers_or_none(data, "ImagePositionPatient", 3),
+        orientation=numbers_or_none(data, "ImageOrientationPatient", 6),
+        spacing=numbers_or_none(data, "PixelSpacing", 2),
         slope=None,
         intercept=None,
         rescale_type="",
-        marks=tuple((keyword, _mark(data, keyword)) for keyword in _MARKS),
+        marks=tuple((keyword, mark(data, keyword)) for keyword in MARKS),
         kernel=text(data, "ConvolutionKernel"),
     )
 
@@ -445,7 +256,7 @@ def _is_no_slice(data: Dataset, pixels: PixelFormat, element: PixelElement | Non
     is_consistent = is_native and 0 < pixels.frames * size <= pixels.length
     if pixels.frames > 1 and is_consistent:
         return True
-    if _told(data, "ImagePositionPatient", 3) is not None:
+    if numbers_or_none(data, "ImagePositionPatient", 3) is not None:
         return False
     # A slice says its place before the size of its matrix.
     is_large = max(pixels.rows, pixels.columns) > MAX_SIDE
@@ -459,28 +270,6 @@ def _check_size(pixels: PixelFormat) -> None:
             f"it claims {frames} frames of {rows} x {columns}; "
             f"{MAX_FRAMES} of {MAX_SIDE} x {MAX_SIDE} are the most that is read"
         )
-
-
-def _told(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
-    """Numbers that no voxel depends on."""
-    try:
-        return numbers(data, keyword, count)
-    except DamagedFileError:
-        return None
-
-
-def _said(data: Dataset, keyword: str) -> float | None:
-    """A number that no voxel depends on: text that is none says nothing."""
-    try:
-        return number(data, keyword)
-    except DamagedFileError:
-        return None
-
-
-def _mark(data: Dataset, keyword: str) -> str:
-    """A value to compare: the bytes of a binary number are no text, and 20 and 30 would be one."""
-    is_text = dictionary_VR(keyword) not in _BINARY
-    return text(data, keyword) if is_text else comparable(data, keyword)
 
 
 def _scanner(data: Dataset) -> str:
@@ -497,7 +286,7 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
         raise DamagedFileError(f"it claims {count} frames and describes {len(each)}")
 
     def group(item: Dataset, sequence: str) -> Dataset:
-        return _group(sequence, item, *shared)
+        return group_item(sequence, item, *shared)
 
     description, whole = text(data, "SeriesDescription"), _part(data)
     frames = []
@@ -535,8 +324,8 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
                 rescale_type=text(value, "RescaleType"),
                 marks=(
                     *(
-                        (keyword, _mark(group(item, sequence), keyword))
-                        for sequence, keywords in _FRAME_MARKS
+                        (keyword, mark(group(item, sequence), keyword))
+                        for sequence, keywords in FRAME_MARKS
                         for keyword in keywords
                     ),
                     ("ConvolutionKernel", kernel),
@@ -546,14 +335,6 @@ def _enhanced_frames(data: Dataset, common: dict[str, Any]) -> tuple[Frame, ...]
             )
         )
     return tuple(frames)
-
-
-def _group(sequence: str, *sources: Dataset) -> Dataset:
-    """The item of a sequence in the first of some data sets that has it; else an empty one."""
-    for source in sources:
-        if found := items(source, sequence):
-            return found[0]
-    return Dataset()
 
 
 def _part(data: Dataset) -> Part | None:

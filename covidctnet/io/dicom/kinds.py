@@ -8,7 +8,7 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT, MAX_SIDE
+from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, MAX_SIDE
 from covidctnet.io.dicom.pictures import PICTURES
 
 __all__ = ["ELSEWHERE", "NOT_HU", "unfit"]

@@ -25,9 +25,9 @@ from covidctnet.io.dicom.geometry import (
     Placement,
     has_geometry,
 )
-from covidctnet.io.dicom.headers import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.kinds import ELSEWHERE, unfit
 from covidctnet.io.dicom.lungs import are_lungs_within, show_lung
+from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.series import Stack
 from covidctnet.io.dicom.stored import same_pixels
 from covidctnet.io.dicom.voxels import read_hu

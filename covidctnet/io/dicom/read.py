@@ -26,15 +26,10 @@ from covidctnet.io.dicom.elements import (
 )
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
-from covidctnet.io.dicom.headers import (
-    CT_IMAGE,
-    ENCAPSULATED_LENGTH,
-    ENHANCED_CT,
-    identify,
-    read_frames,
-    series_key,
-)
+from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH, read_frames
+from covidctnet.io.dicom.identity import identify
 from covidctnet.io.dicom.kinds import NOT_HU
+from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, series_key
 from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
 from covidctnet.io.dicom.rescale import check_rescale

@@ -9,7 +9,7 @@ from functools import cache
 
 from covidctnet.io.dicom.frame import Entry, Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES
-from covidctnet.io.dicom.headers import CT_IMAGE
+from covidctnet.io.dicom.objects import CT_IMAGE
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
 
 __all__ = ["one_each", "one_each_in_series", "without_single_uids"]

@@ -26,13 +26,11 @@ from covidctnet.io.dicom.geometry import (
     has_geometry,
     place,
 )
-from covidctnet.io.dicom.headers import (
-    series_key,
-)
 from covidctnet.io.dicom.joining import join_series
 from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.lungs import with_lungs
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
+from covidctnet.io.dicom.objects import series_key
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.stored import SYNTAXES, OpenFile
 from covidctnet.io.dicom.voxels import read_hu

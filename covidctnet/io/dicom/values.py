@@ -22,7 +22,9 @@ __all__ = [
     "items",
     "meta_text",
     "number",
+    "number_or_none",
     "numbers",
+    "numbers_or_none",
     "raw",
     "raw_at",
     "tag_of",
@@ -166,3 +168,19 @@ def items(data: Dataset, keyword: str) -> list[Dataset]:
     with quiet():
         value = data[tag].value
     return list(value) if isinstance(value, Sequence) else []
+
+
+def numbers_or_none(data: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Numbers that no voxel depends on."""
+    try:
+        return numbers(data, keyword, count)
+    except DamagedFileError:
+        return None
+
+
+def number_or_none(data: Dataset, keyword: str) -> float | None:
+    """A number that no voxel depends on: text that is none says nothing."""
+    try:
+        return number(data, keyword)
+    except DamagedFileError:
+        return None

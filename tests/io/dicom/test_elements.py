@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from covidctnet.io.dicom.elements import DamagedFileError, NotDicomError
-from covidctnet.io.dicom.headers import identify, read_frames
+from covidctnet.io.dicom.headers import read_frames
+from covidctnet.io.dicom.identity import identify
 from tests.io.series import write
 
 ENOUGH, FROM_THE_FILE = 16 * 2**10, 160
