@@ -8,6 +8,7 @@ ever made with one.
 from __future__ import annotations
 
 import bz2
+import errno
 import io
 import lzma
 import re
@@ -24,6 +25,7 @@ __all__ = [
     "BadArchiveError",
     "DamagedFileError",
     "File",
+    "Link",
     "Member",
     "begins_as_zip",
     "is_archive",
@@ -139,7 +141,51 @@ class Member:
         return io.BytesIO(content)
 
 
-File = Path | Member
+@dataclass(frozen=True)
+class Link:
+    """A link that was found in a folder, where its name is one of a file of the study.
+
+    It is never followed: it may lead anywhere. Opening it fails.
+
+    Attributes:
+        path: Where it lies.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Last part of its name."""
+        return self.path.name
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends in."""
+        return self.path.suffix
+
+    @property
+    def parent(self) -> Path:
+        """Its folder."""
+        return self.path.parent
+
+    def stat(self) -> _State:
+        """Of the link itself."""
+        found = self.path.lstat()
+        return _State(found.st_size, found.st_mtime_ns)
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """Never.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(errno.ELOOP, "it is a link, and links found in folders are not followed")
+
+
+File = Path | Member | Link
 
 
 def is_archive(path: File) -> bool:

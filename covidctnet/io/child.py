@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from covidctnet.io.archive import File, Member
+from covidctnet.io.archive import File, Link, Member
 from covidctnet.io.discover import Study
 from covidctnet.io.picture import Picture, read_mask, read_picture
 from covidctnet.io.read import read_study
@@ -152,11 +152,15 @@ def unpacked(values: dict[str, Any]) -> Study:
 
 
 def _packed_file(file: File) -> str | list[Any]:
+    if isinstance(file, Link):
+        return [str(file)]
     return str(file) if isinstance(file, Path) else [str(file.archive), *astuple(file)[1:]]
 
 
 def _unpacked_file(file: str | list[Any]) -> File:
-    return Path(file) if isinstance(file, str) else Member(Path(file[0]), *file[1:])
+    if isinstance(file, str):
+        return Path(file)
+    return Member(Path(file[0]), *file[1:]) if len(file) > 1 else Link(Path(file[0]))
 
 
 def bytes_of(study: Study) -> int:

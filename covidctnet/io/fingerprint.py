@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import Protocol
 
-from covidctnet.io.archive import File, Member
+from covidctnet.io.archive import File, Link, Member
 
 __all__ = ["changed_at", "fingerprint_of"]
 
@@ -44,11 +45,17 @@ def changed_at(study: HasFiles) -> float:
     is set by no program, so it is taken where the system has it.
     """
     newest = 0.0
-    for path in {path.archive if isinstance(path, Member) else path for path in study.files}:
+    for path in {_on_disk(path) for path in study.files}:
         try:
-            stat = path.stat()
+            stat = path.lstat()
         except OSError:
             continue
         # Windows tells the moment of creation by that name.
         newest = max(newest, stat.st_mtime if os.name == "nt" else stat.st_ctime)
     return newest
+
+
+def _on_disk(file: File) -> Path:
+    if isinstance(file, Member):
+        return file.archive
+    return file.path if isinstance(file, Link) else file

@@ -9,6 +9,7 @@ from covidctnet.io.archive import File, members, packing_of
 from covidctnet.io.dicom import DamagedFileError, holds_series, read_dicom
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.itk import read_itk
+from covidctnet.io.names import packed_suffix
 from covidctnet.io.nifti import read_nifti
 from covidctnet.volume import Volume
 
@@ -56,6 +57,8 @@ def read_study(
                 "expected an archive that stays as it is, it has changed while it was read. "
                 "Read it again.",
             )
+        if study.format in ("packed", "other"):
+            raise _not_read(study)
         if series is not None:
             raise StudyError(
                 "UNKNOWN_SERIES",
@@ -86,6 +89,20 @@ def read_study(
             "with more.",
             study=study.id,
         ) from None
+
+
+def _not_read(study: Study) -> StudyError:
+    if study.format == "packed":
+        return StudyError(
+            "CORRUPT_FILE",
+            "expected a NIfTI, MHA or NRRD file, got one that is compressed "
+            f"({packed_suffix(study.files[0].name)}). Unpack it and give the file.",
+        )
+    return StudyError(
+        "NOT_CT",
+        "expected a volume as DICOM, NIfTI, MHA or NRRD, got one in another format "
+        f"({study.files[0].suffix.lower()}). Convert it to NIfTI and give that file.",
+    )
 
 
 def _refuse_packed(file: File) -> None:

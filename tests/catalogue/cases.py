@@ -172,6 +172,7 @@ def every_case() -> tuple[Case, ...]:
         patients,
         phases,
         reports,
+        unfinished,
     )
 
     modules = (
@@ -186,5 +187,6 @@ def every_case() -> tuple[Case, ...]:
         joints,
         enhanced,
         damage,
+        unfinished,
     )
     return tuple(case for module in modules for case in module.CASES)

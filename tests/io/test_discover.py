@@ -99,14 +99,14 @@ def test_reading_a_folder_of_two_studies_tells_how_many(tmp_path):
 
 
 def test_folders_nested_too_deeply_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidctnet.io.discover.MAX_DEPTH", 3)
+    monkeypatch.setattr("covidctnet.io.walk.MAX_DEPTH", 3)
     series.write(tmp_path / "a" / "b" / "c" / "d")
     with pytest.raises(UsageError, match="at most 3 deep, got more"):
         find_studies(tmp_path)
 
 
 def test_too_many_files_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidctnet.io.discover.MAX_FILES", 5)
+    monkeypatch.setattr("covidctnet.io.walk.MAX_FILES", 5)
     series.write(tmp_path)
     with pytest.raises(UsageError, match="at most 5 files, got more"):
         find_studies(tmp_path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.dicom.anatomy import show_one_body
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.neighbours import is_alike, is_parallel
 from covidctnet.io.dicom.series import Stack
@@ -123,7 +124,7 @@ def check_alternatives(best: Stack, stacks: Sequence[Stack]) -> None:
             continue  # a head or an abdomen beside the chest is no other choice
         if other.is_original or not best.is_original:
             found.setdefault(_why_apart(best, other), []).append(other)
-    for why in ("heights", "formats", "frames"):
+    for why in ("heights", "formats", "frames", "bodies"):
         if others := found.get(why):
             keys = ", ".join(sorted(stack.key for stack in (best, *others)))
             raise StudyError(
@@ -143,6 +144,10 @@ _WHY = {
         "scans under one series UID differ in matrix, spacing or frame of reference and in where "
         "they begin and end, as several patients do"
     ),
+    "bodies": (
+        "scans begin and end together, show different bodies, and no sex, date of birth, age or "
+        "date of the study says that they are of one patient"
+    ),
     "frames": (
         "scans lie in frames of reference of their own, and no sex, date of birth, age or date of "
         "the study says that they are of one patient"
@@ -153,8 +158,8 @@ _WHY = {
 def _why_apart(best: Stack, other: Stack) -> str:
     """Why two stacks may be of two patients or two parts of the body; empty when nothing says so.
 
-    Two that begin and end together are reconstructions of one scan; prone and supine are one
-    patient's, wherever the table stood.
+    Two that begin and end together are reconstructions of one scan, if they show one body; prone
+    and supine are one patient's, wherever the table stood.
     """
     one, two = best.placement, other.placement
     if one is None or two is None:
@@ -167,12 +172,17 @@ def _why_apart(best: Stack, other: Stack) -> str:
     its_low, its_high = _ends(one, two)
     if its_low > high or its_high < low:
         return "heights"
+    is_said = marks_in_common(_marks(best), _marks(other)) >= SOME_MARKS
     if max(abs(low - its_low), abs(high - its_high)) <= max(one.step_mm, two.step_mm):
-        return ""
+        is_doubtful = not is_said and (two_frames or _folder(best) != _folder(other))
+        return "bodies" if is_doubtful and not show_one_body(one, two) else ""
     if best.series == other.series and not is_alike(first, second):
         return "formats"
-    is_told = marks_in_common(_marks(best), _marks(other)) >= SOME_MARKS
-    return "frames" if two_frames and not is_told else ""
+    return "frames" if two_frames and not is_said else ""
+
+
+def _folder(stack: Stack) -> str:
+    return str(stack.frames[0].file.parent)
 
 
 def _ends(axes: Placement, placement: Placement) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from pydicom import config
 from pydicom.uid import UID
 
 from covidctnet.errors import StudyError
-from covidctnet.io.archive import File
+from covidctnet.io.archive import File, Link
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.bits import BITS_NOTES
 from covidctnet.io.dicom.continuity import check_continuity, repeats
@@ -40,6 +40,7 @@ from covidctnet.io.dicom.strays import is_named_amid, is_stray
 from covidctnet.io.dicom.voxels import read_hu
 from covidctnet.io.filled import Filler, filler_of
 from covidctnet.io.hu import AIR_HU
+from covidctnet.io.names import packed_suffix
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
 __all__ = ["Survey", "holds_series", "read_dicom", "survey"]
@@ -154,17 +155,21 @@ def survey(
             )
             damage.append(_Damage(file, refusal, known))
         except NotDicomError:
+            packed = packed_suffix(file.name)
+            what, advice = "holds no DICOM", "else export the series again"
+            if packed:
+                what, advice = f"is compressed ({packed})", "else unpack it"
             refusal = StudyError(
                 "CORRUPT_SLICE",
-                f"expected whole slices, {which} holds no DICOM. Move it away if it is no slice; "
-                "else export the series again.",
+                f"expected whole slices, {which} {what}. Move it away if it is no slice; {advice}.",
             )
             damage.append(_Damage(file, refusal))
         except OSError as error:
+            advice = "Put the file in its place" if isinstance(file, Link) else "Check its rights"
             refusal = StudyError(
                 "UNREADABLE",
                 f"expected files that can be read, {which} cannot be read ({error.strerror}). "
-                "Check its rights and the disk.",
+                f"{advice}.",
             )
             damage.append(_Damage(file, refusal))
     files_of = _Files(frames)

@@ -1,8 +1,8 @@
 """Whether slices that were rescaled each in its own way belong to one scan.
 
 What is usual is never asked of the slices themselves: where a quarter of them was changed, they
-would make their own error usual. The limits are of real scans, and slices that share a rescaling
-are never compared.
+would make their own error usual. The limits are of real scans. Slices that share a rescaling are
+compared with wider limits: there the pixels themselves must have been changed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ __all__ = ["check_rescale"]
 # by 25 HU over 40 mm. See `make rewritten`.
 ONE_CLASS_HU, ONE_CLASS_HU_PER_MM = 30.0, 2.0
 BOTH_CLASSES_HU, BOTH_CLASSES_HU_PER_MM = 10.0, 1.0
+# By so much a slice whose header is that of all others has other pixels: twice what scans show.
+PIXELS_HU, PIXELS_HU_PER_MM = 45.0, 3.0
 # Slices so many places apart are compared: an error that grows slowly is small between neighbours.
 REACHES = (1, 2, 4, 8, 16)
 # Where slices of one rescaling lie between others again and again, what differs in anatomy cancels.
@@ -38,8 +40,8 @@ MIN_VOXELS = 30
 MIN_SHARE = 0.005
 # A class that so few voxels of two slices share has moved from one to the other.
 MIN_SHARED = 0.5
-# So many pixels a side are enough for a median.
-SIDE = 128
+# So many pixels a side are enough for a median, and for one that only a large error moves.
+SIDE, SMALL_SIDE = 128, 64
 
 
 def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) -> None:
@@ -55,10 +57,11 @@ def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) 
         heights: Where they lie along the normal, mm.
 
     Raises:
-        StudyError: ``NO_RESCALE``.
+        StudyError: ``NO_RESCALE``, ``CORRUPT_SLICE``.
     """
     scales = [(float(f.slope or 0), float(f.intercept or 0)) for f in frames]
     if len(set(scales)) == 1:
+        _check_pixels(hu, heights)
         return
     side = max(1, min(hu.shape[1:]) // SIDE)
     small = hu[:, ::side, ::side].astype(np.float32)
@@ -83,6 +86,22 @@ def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) 
         if np.abs(np.median(known, axis=0)).max() > ALL_BORDERS_HU:
             raise _contradiction(scales.index(scale) + 1, len(frames))
     _check_odd_ones(scales, small)
+
+
+def _check_pixels(hu: np.ndarray, heights: np.ndarray) -> None:
+    """Refuse a slice that is denser or thinner all over than the next: its pixels were changed."""
+    side = max(1, min(hu.shape[1:]) // SMALL_SIDE)
+    small = hu[:, ::side, ::side].astype(np.float32)
+    for i in range(len(small) - 1):
+        shifts = _shifts(small[i], small[i + 1], is_near=True)
+        limit = PIXELS_HU + PIXELS_HU_PER_MM * abs(float(heights[i + 1] - heights[i]))
+        if (np.abs(shifts[~np.isnan(shifts)]) > limit).any():
+            raise StudyError(
+                "CORRUPT_SLICE",
+                f"expected slices on one scale, slices {i + 1} and {i + 2} of {len(hu)} differ by "
+                f"{np.nanmax(np.abs(shifts)):.0f} HU all over: the pixels of one were changed or "
+                "damaged. Export the original series.",
+            )
 
 
 def _pairs(scales: Sequence[tuple[float, float]]) -> Iterator[tuple[int, int]]:

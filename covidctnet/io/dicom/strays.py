@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 
 from covidctnet.io.archive import File
 from covidctnet.io.dicom.frame import Frame, Identity
+from covidctnet.io.names import digits, plain_name, shape
 
 __all__ = ["is_named_amid", "is_stray"]
 
@@ -31,7 +31,7 @@ def is_stray(file: File, known: Identity | None, frames: Sequence[Frame]) -> boo
     numbers = [f.number for f in frames]
     if None in numbers or not _is_run([float(n or 0) for n in numbers]):
         return False
-    return not _is_named_like(file.name, [f.file.name for f in frames])
+    return not _is_named_like(plain_name(file.name), [plain_name(f.file.name) for f in frames])
 
 
 def _is_run(numbers: Sequence[float]) -> bool:
@@ -42,7 +42,7 @@ def _is_run(numbers: Sequence[float]) -> bool:
 
 def _is_named_like(name: str, others: Sequence[str]) -> bool:
     """Whether a name is the next, or one in between, of names that are numbered."""
-    if not any(_shape(other) == _shape(name) for other in others):
+    if not any(shape(other) == shape(name) for other in others):
         return False
     place = _place(name, others)
     # Names of one slice, or names made of UIDs: nothing tells.
@@ -51,29 +51,21 @@ def _is_named_like(name: str, others: Sequence[str]) -> bool:
 
 def is_named_amid(name: str, others: Sequence[str]) -> bool:
     """Whether a name is surely one in between of names that are numbered."""
-    return _place(name, others) == "amid"
+    return _place(plain_name(name), [plain_name(other) for other in others]) == "amid"
 
 
 def _place(name: str, others: Sequence[str]) -> str | None:
     """``amid``, ``next`` or ``far`` among names that are numbered; None when nothing tells."""
-    alike = [_digits(other) for other in others if _shape(other) == _shape(name)]
-    own = _digits(name)
-    varying = [k for k in range(len(own)) if len({digits[k] for digits in alike}) > 1]
+    alike = [digits(other) for other in others if shape(other) == shape(name)]
+    own = digits(name)
+    varying = [k for k in range(len(own)) if len({one[k] for one in alike}) > 1]
     if len(varying) != 1:
         return None
     (place,) = varying
     if any(own[k] != alike[0][k] for k in range(len(own)) if k != place):
         return "far"
-    numbers = sorted({digits[place] for digits in alike})
+    numbers = sorted({one[place] for one in alike})
     if numbers[0] < own[place] < numbers[-1]:
         return "amid"
     step = min(b - a for a, b in itertools.pairwise(numbers))
     return "next" if numbers[0] - step <= own[place] <= numbers[-1] + step else "far"
-
-
-def _shape(name: str) -> str:
-    return re.sub(r"\d+", "#", name.lower())
-
-
-def _digits(name: str) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", name)]
