@@ -13,22 +13,39 @@ def main() -> int:
 
 
 def _put_library_first() -> None:
-    """Let no file in a folder of PYTHONPATH stand for a module of Python.
+    """Let no file in the working folder, or in a folder of PYTHONPATH, stand for another module.
 
-    An empty entry of PYTHONPATH is the working folder, which may hold anything besides scans. What
-    stands in front of Python's own library goes right behind it, where it still comes before the
-    packages of the installation.
+    What PYTHONPATH puts in front of Python's own library goes right behind it, where it still comes
+    before the packages of the installation. An empty or relative entry of PYTHONPATH is left out:
+    it is the working folder, or one in it, which may hold anything besides scans.
     """
     library = os.__file__.rpartition(os.sep)[0]
     if library not in sys.path:
         return
     packed = f"{os.sep}python{sys.version_info[0]}{sys.version_info[1]}.zip"
     place = sys.path.index(library)
-    before = [folder for folder in sys.path[:place] if not folder.endswith(packed)]
+    relative = _relative_entries()
+    before = [
+        folder
+        for folder in sys.path[:place]
+        if not folder.endswith(packed) and os.path.realpath(folder) not in relative
+    ]
     end = place + 1
     if end < len(sys.path) and sys.path[end].endswith(f"{os.sep}lib-dynload"):
         end += 1
-    sys.path[:end] = [folder for folder in sys.path[:end] if folder not in before] + before
+    python_own = [f for f in sys.path[:end] if f.endswith(packed)] + sys.path[place:end]
+    sys.path[:end] = python_own + before
+
+
+def _relative_entries() -> set[str]:
+    """The working folder, and what entries of PYTHONPATH that start from it lead to."""
+    # With os alone: any other module, pathlib too, might be a file in such a folder.
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        found = {os.path.realpath(entry) for entry in given if not os.path.isabs(entry)}  # noqa: PTH117
+        return found | {os.path.realpath(os.getcwd())}  # noqa: PTH109
+    except OSError:  # the working folder is gone
+        return set()
 
 
 if __name__ == "__main__":

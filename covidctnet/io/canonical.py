@@ -13,6 +13,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.filled import Filler, check_damage, check_filled, filler_of
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
+from covidctnet.io.levels import check_levels
 from covidctnet.volume import Source, Volume
 
 __all__ = [
@@ -353,6 +354,8 @@ def volume_of(
         check_damage(hu, code=code)
     names = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
+    if "gaps_resampled" not in names:
+        check_levels(hu, float(spacing[0]), code=code)
     if spacing[0] > THICK_SLICES_MM + 1e-3:
         names.add("thick_slices")
     if hu.shape[0] < FEW_SLICES:

@@ -43,6 +43,9 @@ class VoxelFiles:
         # alone.
         if not isinstance(header, Path) or header not in self._given:
             return None
+        if header.is_symlink() and not path.exists():
+            # Next to the link lies nothing of that name: next to what it leads to it may.
+            path = header.resolve().parent / name
         if not path.exists():
             found = [file for file in _folder_of(header) if folded(file.name) == folded(name)]
             if len(found) != 1:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from covidctnet.errors import UsageError
-from covidctnet.io.archive import BadArchiveError, File, Link, is_archive
+from covidctnet.io.archive import BadArchiveError, File, Link, Member
 from covidctnet.io.detached import VoxelFiles
 from covidctnet.io.dicom import (
     CT_IMAGE,
@@ -24,8 +24,9 @@ from covidctnet.io.dicom import (
     identify,
     series_key,
 )
-from covidctnet.io.kinds import Format, Kind, kinds_of
-from covidctnet.io.names import NamesOfSlices
+from covidctnet.io.itk import data_file_of
+from covidctnet.io.kinds import Format, Kind, is_volume, kinds_of
+from covidctnet.io.names import NamesOfSlices, shape
 from covidctnet.io.walk import Walk
 
 __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
@@ -181,12 +182,20 @@ def _may_be_slices(
     for path in dicom:
         names.setdefault(path.parent, []).append(path.name)
     slices = {folder: NamesOfSlices(there) for folder, there in names.items()}
+    # A folder of a scan that lies in several may hold no slice that can be read.
+    next_to: dict[tuple[Path, str], list[NamesOfSlices]] = {}
+    for folder, there in slices.items():
+        next_to.setdefault(_like(folder), []).append(there)
     # Series are often written without suffixes.
     habits = {(path.parent, _suffix(path)) for path in dicom}
     claimed = []
     for path, kind in unknown:
         is_alike = kind not in ("junk", "link") and (path.parent, _suffix(path)) in habits
-        if is_alike or (path.parent in slices and slices[path.parent].may_be_slice(path.name)):
+        if path.parent in slices:
+            is_alike = is_alike or slices[path.parent].may_be_slice(path.name)
+        elif len(siblings := next_to.get(_like(path.parent), [])) > 1:
+            is_alike = any(names.has_shape_of(path.name) for names in siblings)
+        if is_alike:
             claimed.append(path)
         else:
             skipped[_PASSED_OVER.get(kind, "not a scan")] += 1
@@ -212,7 +221,9 @@ def _only(studies: Sequence[Study], series: str) -> list[Study]:
 
 def _beside_archives(study: Study, folders: set[Path]) -> Study:
     """The study, with a note when an archive that is not opened lies beside its files."""
-    if not folders & {path.parent for path in study.files}:
+    own = {path.parent for path in study.files}
+    own |= {path.archive.parent for path in study.files if isinstance(path, Member)}
+    if not folders & own:
         return study
     note = "an archive that is not opened lies beside its files: it may hold more of the scan"
     return replace(study, notes=(*study.notes, note))
@@ -242,10 +253,11 @@ def _dicom_studies(
     for number, found in enumerate(groups):
         for path, _ in found.entries:
             homes.setdefault(path.parent, set()).add(number)
+    spread = _spread_series(groups)
     beside: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        numbers = homes.get(path.parent, set())
+        numbers = homes.get(path.parent) or spread.get(_like(path.parent), set())
         if len(numbers) == 1:
             # It may be a slice of any series of the study.
             beside.setdefault(next(iter(numbers)), []).append(path)
@@ -257,9 +269,34 @@ def _dicom_studies(
             own = [*own, *beside.get(number, ())]
             studies.append(_dicom_study(study_id(text), own, series_uid, found.notes))
     for lost in orphans.values():
-        digest = hashlib.sha256("".join(_safe_id(path) for path in lost).encode())
+        # By their places: patients whose files broke in one way are several all the same.
+        digest = hashlib.sha256("".join(_id_of_path(path) for path in lost).encode())
         studies.append(_dicom_study(digest.hexdigest()[:12], lost, None))
     return studies
+
+
+def _spread_series(groups: Sequence[Group]) -> dict[tuple[Path, str], set[int]]:
+    """Groups with a series whose slices lie in several folders next to each other.
+
+    Returns:
+        By what such folders have in common, see `_like`.
+    """
+    folders: dict[tuple[tuple[Path, str], int, str], set[Path]] = {}
+    for number, found in enumerate(groups):
+        for path, identity in found.entries:
+            if identity.is_slice and path not in found.single_series:
+                key = (_like(path.parent), number, identity.series_uid)
+                folders.setdefault(key, set()).add(path.parent)
+    out: dict[tuple[Path, str], set[int]] = {}
+    for (like, number, _), own in folders.items():
+        if len(own) > 1:
+            out.setdefault(like, set()).add(number)
+    return out
+
+
+def _like(folder: Path) -> tuple[Path, str]:
+    """What folders have in common that are numbered in one folder."""
+    return folder.parent, shape(folder.name)
 
 
 def _parts(found: Group, every_series: bool) -> Iterator[tuple[str, str | None, list[File]]]:
@@ -301,14 +338,26 @@ def _file_studies(
 ) -> list[Study]:
     studies: dict[str, Study] = {}
     for paths, kind in files:
-        # What is closed is not opened to be told from others.
-        is_shut = kind == "closed" or (kind == "archive" and not is_archive(paths[0]))
-        identity = _id_of_path(paths[0]) if is_shut else _id_of(paths)
+        # Only of a whole scan a second one with the same content is a copy: patients whose files
+        # broke in one way are several all the same.
+        identity = _id_of(paths) if _is_scan(paths, kind) else _id_of_path(paths[0])
         if identity in studies:
             skipped["copies"] += len(paths)
         else:
             studies[identity] = Study(identity, Path(str(paths[0])), kind, paths)
     return list(studies.values())
+
+
+def _is_scan(paths: Sequence[File], kind: Format) -> bool:
+    """Whether a file is what it is called, and all of it is there."""
+    if kind not in ("nifti", "itk"):
+        return False
+    try:
+        if not is_volume(paths[0]):
+            return False
+        return kind == "nifti" or len(paths) > 1 or data_file_of(paths[0]) is None
+    except (OSError, BadArchiveError):
+        return False
 
 
 def _id_of(paths: Sequence[File]) -> str:

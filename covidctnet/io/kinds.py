@@ -22,7 +22,7 @@ from covidctnet.io.itk import looks_like_itk
 from covidctnet.io.names import DICOM_NAMES, packed_suffix
 from covidctnet.io.nifti import looks_like_nifti
 
-__all__ = ["Format", "Kind", "is_analyze", "kinds_of"]
+__all__ = ["Format", "Kind", "is_analyze", "is_volume", "kinds_of"]
 
 Format = Literal["dicom", "nifti", "itk", "archive", "closed", "packed", "other"]
 Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip", "link"]
@@ -134,6 +134,19 @@ def kind_of(path: File) -> Kind:
     if head.startswith(_PAGES):
         return "junk"
     return "junk" if head and _PRINTABLE.issuperset(head[:512]) else "unknown"
+
+
+def is_volume(path: File) -> bool:
+    """Whether a file begins as NIfTI, MHA or NRRD, compressed or not.
+
+    Raises:
+        OSError: If it cannot be read.
+        BadArchiveError: If it lies in an archive and is broken.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    head = _unzipped(head) if head.startswith(b"\x1f\x8b") else head
+    return looks_like_nifti(head) or looks_like_itk(head)
 
 
 def _is_packed(path: File) -> bool:

@@ -84,6 +84,10 @@ class NamesOfSlices:
             shape(stem) in self._shapes and stem not in self._stems for stem in _stems_of(name)
         )
 
+    def has_shape_of(self, name: str) -> bool:
+        """Whether a file of another folder is numbered as the slices are."""
+        return any(shape(stem) in self._shapes for stem in _stems_of(name))
+
 
 def _stems_of(name: str) -> Iterator[str]:
     yield _stem(name)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
 
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import file, put
 from tests.io import series
+from tests.io.series import Change
 
 SCAN = series.a_scan()
 # Numbers in the names of all slices, see `series.write`, and of those that are changed.
@@ -79,7 +83,72 @@ BROKEN_OFF: tuple[tuple[str, str, str, Step], ...] = (
     ("hidden", "half files as rsync names them", DCM, _renamed(DCM, "." + DCM + ".Xq3aYb", _half)),
 )
 
+
+def _pixels(edit: Callable[[np.ndarray], np.ndarray], which: Sequence[int] = (5,)) -> Change:
+    """Other stored numbers in some slices; the header stays."""
+
+    def change(ds: Dataset, index: int) -> None:
+        if index in which:
+            stored = np.frombuffer(ds.PixelData, "<u2")
+            ds.PixelData = edit(stored.astype(np.int64)).astype("<u2").tobytes()
+
+    return change
+
+
+def _in_turn(ds: Dataset, index: int) -> None:
+    """Every second slice in another series."""
+    ds.SliceThickness = 2.5
+    if index % 2:
+        ds.SeriesInstanceUID = series.uid("turn")
+        ds.SeriesNumber = 9
+
+
+BODY = series.a_body()
+CHANGED: tuple[tuple[str, str, str, Change], ...] = (
+    ("denser", "CORRUPT_SLICE", "stored numbers 200 higher", _pixels(lambda stored: stored + 200)),
+    (
+        "unshifted",
+        "CORRUPT_SLICE",
+        "stored numbers without the intercept",
+        _pixels(lambda stored: stored + 1024),
+    ),
+    ("swapped", "NOT_HU", "bytes in the other order", _pixels(lambda s: s % 256 * 256 + s // 256)),
+    (
+        "half",
+        "CORRUPT_SLICE",
+        "half of the scan 200 higher",
+        _pixels(lambda stored: stored + 200, range(16, 32)),
+    ),
+)
 CASES = (
+    *(
+        Case(
+            f"dicom-pixels-{name}",
+            "rescale per slice",
+            f"native pixels under the header of the others: {what}",
+            of(Refusal(code), put(scan=BODY, change=change)),
+        )
+        for name, code, what, change in CHANGED
+    ),
+    Case(
+        "dicom-series-in-turn",
+        "overlapping acquisitions",
+        "slices of one scan in turn under two series UIDs",
+        of(Refusal("AMBIGUOUS_SERIES"), put(scan=series.a_scan((21, 20, 16)), change=_in_turn)),
+    ),
+    Case(
+        "dicom-unfinished-folder",
+        "damaged files",
+        "a scan over four folders, the files of the last one empty",
+        of(
+            CORRUPT,
+            *(
+                put(f"part{part}", skip=[k for k in range(12) if k // 3 != part])
+                for part in range(4)
+            ),
+            *(file(f"part3/{number:04d}.dcm", b"") for number in ALL[9:]),
+        ),
+    ),
     *(
         Case(
             f"dicom-unfinished-{name}",

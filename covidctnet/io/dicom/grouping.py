@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covidctnet.io.archive import File
+from covidctnet.io.archive import DamagedFileError, File
 from covidctnet.io.dicom.blocks import Extent, blocks_of
 from covidctnet.io.dicom.frame import Entry, Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE_MM
@@ -172,9 +172,22 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
 
 
 def _fingerprint(entries: Sequence[Entry]) -> str:
-    """What stands for a study that no UID tells from others."""
+    """What stands for a study that no UID tells from others.
+
+    Where files carry no UIDs of their own, as those of several patients may, by their content too.
+    """
     lines = sorted(
         f"{found.series_uid} {found.sop_uid} {found.position} {found.number}"
         for _, found in entries
     )
+    if len({found.sop_uid for _, found in entries if found.sop_uid}) < len(entries):
+        lines += sorted(_content(path) for path, _ in entries)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _content(path: File) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, DamagedFileError):
+        return ""

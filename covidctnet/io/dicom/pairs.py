@@ -137,7 +137,9 @@ class Pairs:
     @cached_property
     def against(self) -> np.ndarray:
         """Something says that they are of two visits, whatever their UIDs."""
-        series, elsewhere = self._codes("series", empty=True), self.elsewhere
+        # Where series have no UID, their numbers stand for it.
+        series = _coded([block.series or (block.number,) for block in self._blocks])
+        elsewhere = self.elsewhere
         same_series = series[:, None] == series[None, :]
         numbers, frames = self._codes("number"), self._codes("frame")
         same_number = (numbers[:, None] == numbers[None, :]) & (numbers >= 0)[:, None]
@@ -221,16 +223,14 @@ class Pairs:
             for k in range(len(VISIT_KEYWORDS))
         ]
 
-    def _codes(self, name: str, *, empty: bool = False) -> np.ndarray:
-        return _coded([getattr(block, name) for block in self._blocks], empty=empty)
+    def _codes(self, name: str) -> np.ndarray:
+        return _coded([getattr(block, name) for block in self._blocks])
 
 
-def _coded(values: Sequence[Hashable], *, empty: bool = False) -> np.ndarray:
-    """A number for each value; -1 for empty ones unless they count as a value."""
+def _coded(values: Sequence[Hashable]) -> np.ndarray:
+    """A number for each value, -1 for empty ones."""
     known: dict[Hashable, int] = {}
-    return np.array(
-        [known.setdefault(v, len(known)) if v or empty else -1 for v in values], dtype=int
-    )
+    return np.array([known.setdefault(v, len(known)) if v else -1 for v in values], dtype=int)
 
 
 def _near(values: np.ndarray, limit: float) -> np.ndarray:

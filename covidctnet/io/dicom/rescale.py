@@ -1,8 +1,8 @@
 """Whether slices that were rescaled each in its own way belong to one scan.
 
 What is usual is never asked of the slices themselves: where a quarter of them was changed, they
-would make their own error usual. The limits are of real scans. Slices that share a rescaling are
-compared with wider limits: there the pixels themselves must have been changed.
+would make their own error usual. The limits are of real scans. Slices that share a rescaling
+are compared with wider limits, see `covidctnet.io.levels`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.hu import AIR_HU
+from covidctnet.io.levels import CLASSES_HU, MIN_SHARE, MIN_VOXELS, shifts_between
 
 __all__ = ["check_rescale"]
 
@@ -22,8 +23,6 @@ __all__ = ["check_rescale"]
 # by 25 HU over 40 mm. See `make rewritten`.
 ONE_CLASS_HU, ONE_CLASS_HU_PER_MM = 30.0, 2.0
 BOTH_CLASSES_HU, BOTH_CLASSES_HU_PER_MM = 10.0, 1.0
-# By so much a slice whose header is that of all others has other pixels: twice what scans show.
-PIXELS_HU, PIXELS_HU_PER_MM = 45.0, 3.0
 # Slices so many places apart are compared: an error that grows slowly is small between neighbours.
 REACHES = (1, 2, 4, 8, 16)
 # Where slices of one rescaling lie between others again and again, what differs in anatomy cancels.
@@ -34,14 +33,8 @@ ODD_ONE_SHARE = 0.75
 # The only slice with a rescaling of its own must fit better with it by this than with the others'.
 MIN_BETTER_HU = 5.0
 MIN_BETTER = 2.0
-# Gas in and around the body, and soft tissue; asked of so many voxels or more.
-CLASSES_HU = ((-1000.5, -500.0), (-200.0, 200.0))
-MIN_VOXELS = 30
-MIN_SHARE = 0.005
-# A class that so few voxels of two slices share has moved from one to the other.
-MIN_SHARED = 0.5
-# So many pixels a side are enough for a median, and for one that only a large error moves.
-SIDE, SMALL_SIDE = 128, 64
+# So many pixels a side are enough for a median.
+SIDE = 128
 
 
 def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) -> None:
@@ -57,11 +50,10 @@ def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) 
         heights: Where they lie along the normal, mm.
 
     Raises:
-        StudyError: ``NO_RESCALE``, ``CORRUPT_SLICE``.
+        StudyError: ``NO_RESCALE``.
     """
     scales = [(float(f.slope or 0), float(f.intercept or 0)) for f in frames]
     if len(set(scales)) == 1:
-        _check_pixels(hu, heights)
         return
     side = max(1, min(hu.shape[1:]) // SIDE)
     small = hu[:, ::side, ::side].astype(np.float32)
@@ -70,7 +62,7 @@ def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) 
         here, there = small[i], small[i + k]
         if k == 1 and _has_lost(here, there):
             raise _contradiction(i + 1, len(frames))
-        shifts = _shifts(here, there, is_near=k == 1)
+        shifts = shifts_between(here, there, is_near=k == 1)
         mm = abs(float(heights[i + k] - heights[i]))
         if _is_beyond(shifts, mm, is_near=k == 1):
             raise _contradiction(i + 1, len(frames))
@@ -86,22 +78,6 @@ def check_rescale(frames: Sequence[Frame], hu: np.ndarray, heights: np.ndarray) 
         if np.abs(np.median(known, axis=0)).max() > ALL_BORDERS_HU:
             raise _contradiction(scales.index(scale) + 1, len(frames))
     _check_odd_ones(scales, small)
-
-
-def _check_pixels(hu: np.ndarray, heights: np.ndarray) -> None:
-    """Refuse a slice that is denser or thinner all over than the next: its pixels were changed."""
-    side = max(1, min(hu.shape[1:]) // SMALL_SIDE)
-    small = hu[:, ::side, ::side].astype(np.float32)
-    for i in range(len(small) - 1):
-        shifts = _shifts(small[i], small[i + 1], is_near=True)
-        limit = PIXELS_HU + PIXELS_HU_PER_MM * abs(float(heights[i + 1] - heights[i]))
-        if (np.abs(shifts[~np.isnan(shifts)]) > limit).any():
-            raise StudyError(
-                "CORRUPT_SLICE",
-                f"expected slices on one scale, slices {i + 1} and {i + 2} of {len(hu)} differ by "
-                f"{np.nanmax(np.abs(shifts)):.0f} HU all over: the pixels of one were changed or "
-                "damaged. Export the original series.",
-            )
 
 
 def _pairs(scales: Sequence[tuple[float, float]]) -> Iterator[tuple[int, int]]:
@@ -131,26 +107,6 @@ def _has_lost(here: np.ndarray, there: np.ndarray) -> bool:
     """Whether one of two neighbours lacks what the other measures: pushed below all HU."""
     one, other = here > AIR_HU, there > AIR_HU
     return bool(2 * (one & other).sum() < max(one.sum(), other.sum()))
-
-
-def _shifts(here: np.ndarray, there: np.ndarray, *, is_near: bool) -> np.ndarray:
-    """By how much the second slice is denser, HU: over gas and over soft tissue, NaN without."""
-    shared = (here > AIR_HU) & (there > AIR_HU)
-    differ, mean = there - here, (here + there) / 2
-    least = max(MIN_VOXELS, MIN_SHARE * here.size)
-    found = np.full(len(CLASSES_HU), np.nan)
-    for n, (low, high) in enumerate(CLASSES_HU):
-        chosen = shared & (mean > low) & (mean < high)
-        if is_near:
-            either = (here > low) & (here < high) | (there > low) & (there < high)
-            either &= shared
-            if chosen.sum() < MIN_SHARED * either.sum():
-                chosen = either
-        if chosen.sum() >= least:
-            found[n] = np.median(differ[chosen])
-    if is_near and np.isnan(found).all() and shared.any():
-        found[:] = np.median(differ[shared])
-    return found
 
 
 def _is_beyond(shifts: np.ndarray, mm: float, *, is_near: bool) -> bool:

@@ -23,6 +23,8 @@ from covidctnet.io.dicom.stored import all_same_pixels
 __all__ = ["Dropped", "Stack", "choose"]
 
 MIN_COVERAGE = 0.8
+# Slices that are thicker, as parts of their distance, leave no room for others in between.
+MAX_THICKNESS = 0.75
 _KERNEL_RANK = {"standard": 0, "lung": 1}
 
 
@@ -177,11 +179,14 @@ def choose(stacks: Sequence[Stack], *, series: str | None = None) -> tuple[Stack
 
 
 def _lies_between(one: Stack, other: Stack) -> bool:
-    """Whether two stacks of one series lie between each other's slices: neither is all of it.
+    """Whether two stacks lie between each other's slices: neither is all of the scan.
 
-    One of them may have a slice more than the other, which is no reason to choose it.
+    One of them may have a slice more than the other, which is no reason to choose it. Two series
+    must be alike in all but that, and their slices too thin to be a scan each.
     """
-    if one.series != other.series or one.placement is None or other.placement is None:
+    if one.placement is None or other.placement is None:
+        return False
+    if one.series != other.series and not _are_thin_halves(one, other):
         return False
     step = one.placement.step_mm
     if abs(other.placement.step_mm - step) > 0.01 * step:
@@ -190,6 +195,23 @@ def _lies_between(one: Stack, other: Stack) -> bool:
         return False
     way = np.array(other.frames[0].position) - np.array(one.frames[0].position)
     return 0.1 < float(way @ one.placement.axes[:, 0]) / step % 1 < 0.9
+
+
+def _are_thin_halves(one: Stack, other: Stack) -> bool:
+    """Whether two series are alike, with slices that leave room for those of the other."""
+    first, second = one.frames[0], other.frames[0]
+    thickness = dict(first.marks).get("SliceThickness", "")
+    try:
+        is_thin = float(thickness) <= MAX_THICKNESS * one.placement.step_mm  # type: ignore[union-attr]
+    except ValueError:
+        is_thin = True
+    same_frame = first.frame_of_reference and first.frame_of_reference == second.frame_of_reference
+    return bool(is_thin and same_frame) and (
+        first.kernel == second.kernel
+        and first.image_type == second.image_type
+        and first.spacing == second.spacing
+        and dict(second.marks).get("SliceThickness", "") == thickness
+    )
 
 
 def _lacks_lung(stack: Stack, most: float) -> bool:
