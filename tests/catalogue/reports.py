@@ -86,6 +86,13 @@ def _without(*indices: int) -> list[int]:
     return [k for k in range(20) if k not in indices]
 
 
+def _placeless(**values: object) -> Change:
+    """An image of the scan's series that says no place."""
+    places = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    uids = {"SeriesInstanceUID": series.uid("study/series"), "SeriesNumber": 2}
+    return both(_alone(*places), setting(**{**uids, **values}))
+
+
 # ---- acquisitions that adjoin, share a place, or go on elsewhere ----
 
 AGAIN = LONG.copy()
@@ -606,6 +613,39 @@ BESIDE = (
         "bystanders",
         "a scanned page in the folder of the slices",
         of(RIGHT, put(), put_object("page.dcm", _page(SecondaryCaptureImageStorage, 7016, 4960))),
+    ),
+    *(
+        Case(
+            f"dicom-page-{name}",
+            "bystanders",
+            f"a page saved as a CT image without a place, under the series UID of the scan: {what}",
+            of(expected, put(change=setting(SeriesNumber=2), skip=skip), put_object("p.dcm", page)),
+        )
+        for name, what, expected, skip, page in (
+            ("number", "another series number", RIGHT, (), _placeless(SeriesNumber=501)),
+            (
+                "type",
+                "another image type",
+                RIGHT,
+                (),
+                _placeless(InstanceNumber=1, ImageType=["DERIVED", "SECONDARY", "OTHER"]),
+            ),
+            (
+                "next",
+                "another image type, but numbered as the next slice",
+                Refusal("NO_GEOMETRY"),
+                (),
+                _placeless(InstanceNumber=13, ImageType=["DERIVED", "SECONDARY", "OTHER"]),
+            ),
+            ("slice", "nothing else", Refusal("NO_GEOMETRY"), (), _placeless(InstanceNumber=1)),
+            (
+                "hole",
+                "another series number, and a slice is missing",
+                Refusal("NO_GEOMETRY"),
+                (5,),
+                _placeless(SeriesNumber=501),
+            ),
+        )
     ),
     Case(
         "dicom-beside-report-cut",
