@@ -61,6 +61,13 @@ def _time(seconds: float) -> Change:
     return lambda ds, index: setattr(ds, "AcquisitionTime", f"1012{seconds + index / 4:05.2f}")
 
 
+def _over_midnight(ds: Dataset, index: int) -> None:
+    """Four slices a second; the twentieth is the first of the next day."""
+    seconds = (86_395 + index / 4) % 86_400
+    clock = f"{int(seconds) // 3600:02d}{int(seconds) // 60 % 60:02d}{seconds % 60:05.2f}"
+    ds.AcquisitionTime = clock
+
+
 AGENT = setting(ContrastBolusAgent="agent")
 GO_ON = (
     *(
@@ -78,6 +85,11 @@ GO_ON = (
                 "one-spiral",
                 "two series of one spiral with contrast medium, times go on: joined",
                 _two(20, 20, one=both(AGENT, _time(10))),
+            ),
+            (
+                "midnight",
+                "two series of one spiral over midnight: joined",
+                _two(20, 20, one=_over_midnight),
             ),
             ("one-slice", "one slice is in a series of its own: joined", _two(31, 31)),
         )
