@@ -748,6 +748,15 @@ def both_steps(folder: Path) -> None:
     file("b.dcm", NOISE)(folder)
 
 
+def _second_half(folder: Path) -> None:
+    """The last six slices in a folder of their own, named as the first six."""
+    put("b", name=IMAGES, skip=range(6))(folder)
+    for number in range(6):
+        (folder / "b" / IMAGES.format(7 * (number + 6))).rename(
+            folder / "b" / IMAGES.format(7 * number)
+        )
+
+
 STRAYS = (
     *(
         Case(
@@ -771,6 +780,23 @@ STRAYS = (
         Case(
             f"dicom-stray-{name}",
             "stray files",
+            f"a second copy of the folder that broke off, its last file {what}: flagged",
+            of(
+                FLAGGED,
+                put("a", name=IMAGES),
+                put("b", name=IMAGES, skip=range(6, 12)),
+                file("b/IM0042.dcm", content),
+            ),
+        )
+        for name, what, content in (
+            ("in-copy-empty", "empty", b""),
+            ("in-copy-noise", "noise", NOISE),
+        )
+    ),
+    *(
+        Case(
+            f"dicom-stray-{name}",
+            "stray files",
             what,
             of(Refusal("CORRUPT_SLICE"), *steps),
         )
@@ -779,6 +805,15 @@ STRAYS = (
                 "maybe-next",
                 "an empty file named as the slice behind the last would be",
                 (put(name=IMAGES), file("IM0084.dcm", b"")),
+            ),
+            (
+                "last-of-folder",
+                "folders of six slices, named alike; the last file is empty",
+                (
+                    put("a", name=IMAGES, skip=range(6, 12)),
+                    _second_half,
+                    file("b/IM0035.dcm", b""),
+                ),
             ),
             (
                 "maybe-middle",
