@@ -291,6 +291,28 @@ def _winding() -> np.ndarray:
     return np.stack([np.where(lung, -850, body) for lung in lungs]).astype(np.int16)
 
 
+def _skin(mirrored: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Coronal slices from front to back, head up, and the same volume in axial slices."""
+    scan = ASKEW[::-1, 6:-6].transpose(1, 0, 2).copy()
+    scan[-2:] = -1000
+    scan[-2, :, 8:22] = scan[-1, :, 14:28] = 40
+    if mirrored is not None:
+        scan[mirrored] = scan[mirrored, :, ::-1]
+    return scan, scan.transpose(1, 0, 2)[::-1]
+
+
+def _coronal(scan: np.ndarray) -> Step:
+    affine = series.an_affine()
+    affine[:3, 3] += affine[:3, 0] * (scan.shape[1] - 1)
+    affine[:3, :2] = np.stack([affine[:3, 1], -affine[:3, 0]], axis=1)
+    return put("", scan, affine=affine)
+
+
+def _twice_the_step(ds: Dataset, index: int) -> None:
+    ds.SliceThickness = ds.SpacingBetweenSlices = 5.0
+    ds.SliceLocation = 5.0 * index
+
+
 SHAPES = (
     *(
         Case(
@@ -322,6 +344,24 @@ SHAPES = (
         "orientation",
         "one slice is mirrored left to right",
         of(Refusal("NO_GEOMETRY"), put("", MIRRORED)),
+    ),
+    Case(
+        "dicom-coronal-skin",
+        "orientation",
+        "coronal slices, the outer ones show skin on either side",
+        of(truth(_skin()[1], series.an_affine(), "odd_orientation"), _coronal(_skin()[0])),
+    ),
+    Case(
+        "dicom-coronal-mirrored",
+        "orientation",
+        "one coronal slice is mirrored left to right",
+        of(Refusal("NO_GEOMETRY"), _coronal(_skin(mirrored=20)[0])),
+    ),
+    Case(
+        "dicom-steps-contradicted",
+        "spacing along z",
+        "positions 2.5 mm apart, all other fields of the header say 5 mm: positions count",
+        of(_of(BODY), put("", BODY, change=_twice_the_step)),
     ),
     Case(
         "dicom-positions-in-cm",

@@ -24,6 +24,7 @@ from covidctnet.io.dicom.geometry import MIN_SLICES, place
 __all__ = [
     "Weave",
     "check_continuity",
+    "contradicted_step",
     "is_one_scan",
     "is_woven",
     "mirrored",
@@ -69,6 +70,8 @@ OUTER = 1 / 8
 MAX_STRETCH = 2.5
 # Noise counts less over so many mm.
 STRETCH_MM = 1.0
+# Steps are one up to the first factor between them, and clearly two from the second on.
+SAME_STEP, CLEARLY_OTHER = 1.1, 1.3
 # A header that says that slices are about so thick as they lie apart is believed.
 FITTING_STEPS = (0.4, 3.0)
 
@@ -354,6 +357,58 @@ def _check_stretch(
             "times faster from one to the next than pixels within them: positions may be in cm. "
             "Export the original series.",
         )
+
+
+def contradicted_step(frames: Sequence[Frame], step_mm: float) -> float | None:
+    """The step that two fields of the headers agree on, where positions have clearly another.
+
+    Converters that number slices, or resample them, may write positions anew and keep the rest, or
+    the other way round. Positions count; the fields are SliceThickness, SpacingBetweenSlices and
+    the steps of SliceLocation. One alone says nothing: slices overlap, or leave gaps.
+
+    Args:
+        frames: In order, evenly spaced.
+        step_mm: Of their positions.
+
+    Returns:
+        The step in mm; None when the fields are silent, do not agree, or one of the last two has
+        the step of the positions.
+    """
+    between = [frame.spacing_between for frame in frames]
+    places = [frame.location for frame in frames]
+    apart = None
+    if None not in places and len(places) > 1:
+        steps = np.abs(np.diff(np.array(places, dtype=float)))
+        if _are_near(float(steps.min()), float(steps.max())):
+            apart = float(np.median(steps))
+    spacing = _only_length(between)
+    if any(_are_near(said, step_mm) for said in (spacing, apart)):
+        return None
+    thick: list[float | None] = []
+    for frame in frames:
+        try:
+            thick.append(float(dict(frame.marks).get("SliceThickness", "")))
+        except ValueError:
+            thick.append(None)
+    for one, other in combinations((apart, spacing, _only_length(thick)), 2):
+        if one is None or other is None or not _are_near(one, other):
+            continue
+        if max(one / step_mm, step_mm / one) >= CLEARLY_OTHER:
+            return one
+    return None
+
+
+def _only_length(said: Sequence[float | None]) -> float | None:
+    """What all slices say, mm; None when some are silent or two differ."""
+    lengths = {abs(length) for length in said if length is not None}
+    return lengths.pop() if None not in said and len(lengths) == 1 else None
+
+
+def _are_near(one: float | None, other: float | None) -> bool:
+    """Whether two lengths are the same but for rounding."""
+    if one is None or other is None or min(one, other) <= 0:
+        return False
+    return max(one, other) <= SAME_STEP * min(one, other)
 
 
 def _check_folders(frames: Sequence[Frame]) -> None:

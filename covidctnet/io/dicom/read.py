@@ -17,7 +17,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File, Link
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.bits import BITS_NOTES
-from covidctnet.io.dicom.continuity import check_continuity, repeats
+from covidctnet.io.dicom.continuity import check_continuity, contradicted_step, repeats
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
@@ -378,6 +378,12 @@ def read_dicom(
     array, more = read_hu(stack.frames)
     check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
+    step = contradicted_step(stack.frames, placement.step_mm)
+    if step is not None:
+        notes.append(
+            f"positions lie {placement.step_mm:.4g} mm apart, other fields of the headers agree "
+            f"with each other and say that slices lie {step:.4g} mm apart: the positions count"
+        )
     notes += more
     if again := repeats(array):
         notes.append(f"{again} of {len(array)} slices repeat the one before in every voxel")
