@@ -43,6 +43,8 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 64 * 2**20
 _LOCAL_HEADER = 30
 _ENCRYPTED = 1
+# Ways to compress entries that are not read, by their numbers.
+_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _DRIVE = re.compile(r"[A-Za-z]:")
 # Archives that are not opened, by how they begin.
 _CLOSED = ((b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "RAR"))
@@ -54,15 +56,25 @@ _MAX_MEMORY = 2**28
 
 
 class DamagedFileError(Exception):
-    """A file, or an archive of files, is broken."""
+    """A file, or an archive of files, is broken.
+
+    Attributes:
+        code: Of the refusal.
+        advice: What to do about an archive of which this is said.
+    """
 
     code = "CORRUPT_SLICE"
+    advice = "Pack or copy it again, or unpack it yourself"
 
 
 class BadArchiveError(DamagedFileError):
-    """An archive that is broken, or made to do harm."""
+    """An archive that is broken, made to do harm, or packed in a way that is not read."""
 
     code = "BAD_ARCHIVE"
+
+    def __init__(self, what: str, advice: str = DamagedFileError.advice) -> None:
+        super().__init__(what)
+        self.advice = advice
 
 
 class _State(NamedTuple):
@@ -269,10 +281,19 @@ def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise BadArchiveError("it holds a link or a device")
+    if entry.volume or entry.header_offset < 0:
+        raise BadArchiveError(
+            "it is one part of an archive that was split",
+            "Unpack all parts and give the folder, or join them to one archive",
+        )
     if entry.flag_bits & _ENCRYPTED:
         raise BadArchiveError("it is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise BadArchiveError(f"compression method {entry.compress_type} is not read")
+        method = _METHODS.get(entry.compress_type, f"method {entry.compress_type}")
+        raise BadArchiveError(
+            f"its entries are compressed by {method}, and only Deflate is read",
+            "Unpack it and give the folder, or pack it again with Deflate",
+        )
     is_deflated = entry.compress_type == zipfile.ZIP_DEFLATED
     if not is_deflated and entry.compress_size != entry.file_size:
         raise BadArchiveError("its directory contradicts itself")

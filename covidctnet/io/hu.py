@@ -27,6 +27,8 @@ PEAK_RANGE_HU, PEAK_STEP_HU = (-300, 500), 10
 DENSE_HU = 500
 MAX_DENSE = 0.25
 MAX_HU = 32767
+# What a number of 16 bits reaches when its sign is not read.
+MAX_UNSIGNED = 65535
 # Where noise is measured: squares of soft tissue, in so many slices of the middle half.
 NOISE_SQUARE = 8
 NOISE_SLICES = 7
@@ -47,9 +49,14 @@ def as_hu(array: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     low, high = array.min(), array.max()
     if high > MAX_HU:
-        raise StudyError(
-            "NOT_HU", f"expected HU, got values up to {high:g}. Export the original CT values."
-        )
+        what, advice = "", "Export the original CT values"
+        if high <= MAX_UNSIGNED:
+            what = ", as negative numbers that the header calls unsigned"
+            advice = (
+                "Correct the header (PixelRepresentation 1 in DICOM, a signed type elsewhere) if "
+                "they are, or export the original CT values"
+            )
+        raise StudyError("NOT_HU", f"expected HU, got values up to {high:g}{what}. {advice}.")
     notes: tuple[str, ...] = ()
     if low < AIR_HU:
         padding = int((array < PADDING_BELOW_HU).sum())

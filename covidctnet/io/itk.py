@@ -69,6 +69,8 @@ _NRRD_SPACES = {
     **dict.fromkeys(["right-anterior-superior", "ras"], (-1.0, -1.0, 1.0)),
     **dict.fromkeys(["left-anterior-superior", "las"], (1.0, -1.0, 1.0)),
 }
+# The same with a fourth axis that counts time.
+_NRRD_TIMED = {f"{name}-time" if "-" in name else f"{name}t": name for name in _NRRD_SPACES}
 _MILLIMETRES = {"", "mm", "millimeter", "millimetre", "millimeters", "millimetres", "?", "???"}
 _ZIPPED, _BZIPPED, _RAW = "gzip", "bzip2", "raw"
 # A MetaImage header begins with a field, and has fields that no other text has.
@@ -89,6 +91,10 @@ AGREE = 1e-4
 # first rows do from each other.
 FRONT_ROWS = 8
 FRONT_UNLIKE = 4.0
+# So many bytes stand behind the voxels of whole files: the end of a line, or zeros that fill up
+# and are no voxels.
+MAX_BEHIND = 3
+_LINE_END = b"\r\n\x1a"
 # Directions are unit vectors within this.
 UNIT_TOLERANCE = 1e-3
 
@@ -105,6 +111,7 @@ class _Layout:
         data: Name of the file that holds the voxels; None for the header's own.
         lines: Lines in front of the voxels.
         skip: Bytes in front of them; -1 when the voxels are the last bytes of the file.
+        notes: What was decided about the header.
     """
 
     shape: tuple[int, int, int]
@@ -114,6 +121,7 @@ class _Layout:
     data: str | None
     lines: int = 0
     skip: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -178,7 +186,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
             layout, end = (_nrrd if head.startswith(b"NRRD") else _meta)(head)
             if layout.data is None:
                 file.seek(end)
-                content = _voxels(file, layout)
+                content, behind = _voxels(file, layout)
         if layout.data is not None:
             raw_files = [file for file in files[1:] if folded(file.name) == folded(layout.data)]
             if not _is_plain(layout.data):
@@ -188,7 +196,7 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
             if not raw_files:
                 raise _corrupt("the file that holds its voxels is not next to it", _TOGETHER)
             with raw_files[0].open("rb") as raw:
-                content = _voxels(cast(BinaryIO, raw), layout)
+                content, behind = _voxels(cast(BinaryIO, raw), layout)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _corrupt("its compressed data break off") from None
     except OSError as error:
@@ -205,7 +213,10 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
             "export it again.",
         )
     flags = check_geometry(layout.affine, array.shape)
-    return volume_of(array, layout.affine, study=study, reader="itk", flags=flags)
+    notes = layout.notes
+    if behind:
+        notes += (f"{behind} bytes behind the voxels, zeros or the end of a line, passed over",)
+    return volume_of(array, layout.affine, study=study, reader="itk", notes=notes, flags=flags)
 
 
 def _inflating(file: BinaryIO) -> BinaryIO:
@@ -215,8 +226,8 @@ def _inflating(file: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if head == b"\x1f\x8b" else file
 
 
-def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
-    """The bytes of the voxels, from where their file stands."""
+def _voxels(file: BinaryIO, layout: _Layout) -> tuple[bytes, int]:
+    """The bytes of the voxels, from where their file stands, and how many are passed over."""
     for _ in range(layout.lines):
         if not file.readline(MAX_HEADER_BYTES).endswith(b"\n"):
             raise _corrupt("it has fewer lines than its header skips")
@@ -227,23 +238,33 @@ def _voxels(file: BinaryIO, layout: _Layout) -> bytes:
             held = len(content)
             if held > expected:
                 _check_front(content, layout)
-            content = content[-expected:]
+            content, behind = content[-expected:], b""
         else:
             file.seek(layout.skip, 1)
-            content = file.read(expected + 1)
+            content = file.read(expected + MAX_BEHIND + 1)
             held = len(content)
+            behind = content[expected:]
+            if _is_harmless(behind, layout):
+                content, held = content[:expected], min(held, expected)
             # How much more there is, without reading it.
             while held > expected and (more := len(file.read(2**20))):
                 held += more
         if held < expected or (layout.skip >= 0 and held != expected):
             raise _corrupt(f"expected {expected} bytes of voxels, the file holds {held}")
-        return content
+        return content, len(behind)
     start = max(0, layout.skip)
     content = _inflated(file, layout.encoding, start + expected)[start:]
     if len(content) != expected:
         count = "more" if len(content) > expected else str(len(content))
         raise _corrupt(f"expected {expected} bytes of voxels, the file holds {count}")
-    return content
+    return content, 0
+
+
+def _is_harmless(behind: bytes, layout: _Layout) -> bool:
+    """Whether what stands behind the voxels tells nothing against the header."""
+    is_voxels = len(behind) % layout.dtype.itemsize == 0
+    is_filling = not behind.strip(b"\0") and not is_voxels
+    return len(behind) <= MAX_BEHIND and (not behind.strip(_LINE_END) or is_filling)
 
 
 def _check_front(content: bytes, layout: _Layout) -> None:
@@ -406,12 +427,21 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
         if key in fields:
             raise _corrupt(f"its header says {name.strip()!r} twice")
         fields[key] = value.strip()
-    if not {"spacedirections", "spaceorigin", "space"} <= fields.keys():
-        raise _lost("space, space directions or space origin is missing")
-    flips = _NRRD_SPACES.get(fields["space"].lower())
+    if not {"spacedirections", "spaceorigin"} <= fields.keys():
+        raise _lost("space directions or space origin is missing")
+    notes: tuple[str, ...] = ()
+    space = fields.get("space", "").lower()
+    is_timed = space in _NRRD_TIMED
+    if not space and fields.get("spacedimension") == "4":
+        # ITK names the space of three axes; of four it writes the same axes without the name.
+        space, is_timed = "lpst", True
+        notes = ("the header names no space: four axes are taken as ITK writes them, in LPS",)
+    flips = _NRRD_SPACES.get(_NRRD_TIMED.get(space, space))
+    if not space:
+        raise _lost("space is missing")
     if flips is None:
         raise _lost("the space is not the patient's")
-    for unit in _units(fields.get("spaceunits", "")):
+    for unit in _units(fields.get("spaceunits", ""))[: 3 if is_timed else None]:
         _check_units(unit)
     encoding = {
         "raw": _RAW,
@@ -432,6 +462,8 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
         raise _corrupt(f"it says {fields['dimension'][:9]} axes and gives {len(sizes)} sizes")
     vectors = re.findall(r"none|\([^)]*\)", fields["spacedirections"])
     start = _floats(fields["spaceorigin"].strip("()").replace(",", " "))
+    if is_timed:
+        vectors, start = _without_time(vectors, start)
     if len(vectors) != len(sizes) or len(start) != 3:
         raise _lost("its directions or origin are not of as many axes as its voxels")
     # An axis without direction counts frames, or numbers of a voxel.
@@ -450,8 +482,12 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
     if "spacings" in fields:
         lengths = [float(np.linalg.norm(direction)) for direction in directions]
         spacings = fields["spacings"].split()
-        thicknesses = _floats(" ".join(spacings[k] for k in spatial if k < len(spacings)))
-        if len(thicknesses) != 3 or not np.allclose(thicknesses, lengths, rtol=AGREE):
+        said = np.array(_floats(" ".join(spacings[k] for k in spatial if k < len(spacings))))
+        # NaN is how the format says that a spacing is not known.
+        is_known = ~np.isnan(said)
+        if len(said) != 3 or not np.allclose(
+            said[is_known], np.array(lengths)[is_known], rtol=AGREE
+        ):
             raise _lost("its spacings and space directions contradict each other")
     layout = _Layout(
         shape=_shape([sizes[k] for k in spatial]),
@@ -463,8 +499,27 @@ def _nrrd(head: bytes) -> tuple[_Layout, int]:
         data=_bare_name(fields["datafile"]) if "datafile" in fields else None,
         lines=_whole(fields.get("lineskip", "0")),
         skip=_whole(fields.get("byteskip", "0")),
+        notes=notes,
     )
     return layout, blank.end() if blank else len(head)
+
+
+def _without_time(
+    vectors: Sequence[str], start: tuple[float, ...]
+) -> tuple[list[str], tuple[float, ...]]:
+    """Directions and origin in a space of four axes, as in one without time."""
+    out: list[str] = []
+    for vector in vectors:
+        direction = (0.0,) * 4 if vector == "none" else _floats(vector[1:-1].replace(",", " "))
+        if len(direction) != 4 or len(start) != 4:
+            raise _lost("its directions or origin are not of as many axes as its space")
+        if not any(direction[:3]):
+            out.append("none")
+        elif direction[3]:
+            raise _lost("its directions turn axes of the patient into time")
+        else:
+            out.append(f"({','.join(map(repr, direction[:3]))})")
+    return out, start[:3]
 
 
 def _affine(directions: np.ndarray, origin: Sequence[float] | np.ndarray) -> np.ndarray:

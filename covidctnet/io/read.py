@@ -73,7 +73,7 @@ def read_study(
     except DamagedFileError as error:
         raise StudyError(
             error.code,
-            f"expected a whole archive: {error}. Pack or copy it again, or unpack it yourself.",
+            f"expected a whole archive: {error}. {error.advice}.",
             study=study.id,
         ) from None
     except OSError as error:

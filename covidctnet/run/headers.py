@@ -18,7 +18,10 @@ from covidctnet.io.canonical import FEW_SLICES, ODD_DEGREES, THICK_SLICES_MM
 from covidctnet.io.child import ReadingChild, bytes_of, packed, unpacked
 from covidctnet.io.child import work as read
 from covidctnet.io.dicom import Dropped, Stack, Survey, series_key, survey
+from covidctnet.io.dicom.frame import Frame
+from covidctnet.io.dicom.geometry import has_geometry
 from covidctnet.io.dicom.kinds import unfit
+from covidctnet.io.dicom.stacks import WITHOUT_PLACE
 from covidctnet.io.discover import Study
 from covidctnet.workers.isolate import Limits, Reply
 
@@ -115,7 +118,8 @@ def _series(
             {
                 frame.file
                 for frame in seen.frames
-                if (series_key(frame.series_uid), unfit(frame)) == (left_out.key, left_out.what)
+                if (series_key(frame.series_uid), _left_out_as(frame))
+                == (left_out.key, left_out.what)
             }
         )
     # A file of many frames may hold several series: it counts where it is listed first.
@@ -128,6 +132,11 @@ def _series(
     if left := files - sum(entry["files"] for entry in entries):
         entries.append(_others("copies or second images of a place", left))
     return entries
+
+
+def _left_out_as(frame: Frame) -> str:
+    """What an image is called that is in no stack."""
+    return unfit(frame) or ("" if has_geometry(frame) else WITHOUT_PLACE)
 
 
 def _others(what: str, files: int) -> dict[str, Any]:

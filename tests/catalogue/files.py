@@ -674,6 +674,28 @@ def _common(suffix: str) -> tuple[Case, ...]:
         bad(
             "longer", broken, "more bytes than voxels", "CORRUPT_FILE", edit=lambda c: c + bytes(40)
         ),
+        good(
+            "line-end",
+            "volume file",
+            "the end of a line behind the voxels",
+            RIGHT,
+            edit=lambda c: c + b"\r\n",
+        ),
+        good(
+            "filled-up",
+            "volume file",
+            "three zeros behind the voxels",
+            RIGHT,
+            edit=lambda c: c + bytes(3),
+        ),
+        bad("longer-word", broken, "two letters more", "CORRUPT_FILE", edit=lambda c: c + b"ab"),
+        bad(
+            "longer-four",
+            broken,
+            "four zeros more than voxels",
+            "CORRUPT_FILE",
+            edit=lambda c: c + bytes(4),
+        ),
         bad(
             "compressed-half",
             broken,
@@ -788,7 +810,7 @@ def _common(suffix: str) -> tuple[Case, ...]:
             "frames-two",
             "dimensions of a file",
             "four dimensions with two frames",
-            "OVERLAPPING_ACQUISITIONS" if suffix == "mha" else "NO_GEOMETRY",
+            "OVERLAPPING_ACQUISITIONS",
             array=np.stack([SCAN, SCAN + np.int16(5)]),
         ),
         Case(
@@ -919,6 +941,14 @@ def nrrd_head(
     return NRRD.format(space=space, directions=directions, origin=origin, encoding=encoding)
 
 
+def _one_frame(folder: Path) -> None:
+    """A step that writes the scan as the only frame of four axes."""
+    frame = SimpleITK.GetImageFromArray(SCAN)
+    frame.SetSpacing((0.7, 0.8, 2.5))
+    frame.SetOrigin((-50.0, -60.0, 10.0))
+    SimpleITK.WriteImage(SimpleITK.JoinSeries([frame], 7.0, 2.0), str(folder / "scan.nrrd"))
+
+
 ONLY_NRRD = (
     Case(
         "nrrd-by-hand",
@@ -953,6 +983,12 @@ ONLY_NRRD = (
                 ),
             ),
         ),
+    ),
+    Case(
+        "nrrd-frame-one-itk",
+        "dimensions of a file",
+        "four axes and one frame, written by SimpleITK, which names no space",
+        of(RIGHT, _one_frame),
     ),
     Case(
         "nrrd-gzip",
@@ -1081,6 +1117,24 @@ ONLY_NRRD = (
                 nrrd_head(directions=STRAIGHT + " none")
                 .replace("dimension: 3", "dimension: 4")
                 .replace("20 12", "20 12 1"),
+                SCAN.tobytes(),
+            ),
+            (
+                "frame-one-in-time",
+                "four axes of a space with time, one frame",
+                nrrd_head(
+                    "right-anterior-superior-time",
+                    "(-0.7,0,0,0) (0,-0.8,0,0) (0,0,2.5,0) (0,0,0,2)",
+                    "(50,60,10,7)",
+                )
+                .replace("dimension: 3", "dimension: 4")
+                .replace("20 12", "20 12 1"),
+                SCAN.tobytes(),
+            ),
+            (
+                "spacings-unknown",
+                "directions, and spacings of NaN: not known",
+                nrrd_head().replace("endian", "spacings: NaN NaN NaN\nendian"),
                 SCAN.tobytes(),
             ),
             (

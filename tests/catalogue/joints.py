@@ -61,6 +61,13 @@ def _time(seconds: float) -> Change:
     return lambda ds, index: setattr(ds, "AcquisitionTime", f"1012{seconds + index / 4:05.2f}")
 
 
+def _over_midnight(ds: Dataset, index: int) -> None:
+    """Four slices a second; the twentieth is the first of the next day."""
+    seconds = (86_395 + index / 4) % 86_400
+    clock = f"{int(seconds) // 3600:02d}{int(seconds) // 60 % 60:02d}{seconds % 60:05.2f}"
+    ds.AcquisitionTime = clock
+
+
 AGENT = setting(ContrastBolusAgent="agent")
 GO_ON = (
     *(
@@ -78,6 +85,11 @@ GO_ON = (
                 "one-spiral",
                 "two series of one spiral with contrast medium, times go on: joined",
                 _two(20, 20, one=both(AGENT, _time(10))),
+            ),
+            (
+                "midnight",
+                "two series of one spiral over midnight: joined",
+                _two(20, 20, one=_over_midnight),
             ),
             ("one-slice", "one slice is in a series of its own: joined", _two(31, 31)),
         )
@@ -279,6 +291,28 @@ def _winding() -> np.ndarray:
     return np.stack([np.where(lung, -850, body) for lung in lungs]).astype(np.int16)
 
 
+def _skin(mirrored: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Coronal slices from front to back, head up, and the same volume in axial slices."""
+    scan = ASKEW[::-1, 6:-6].transpose(1, 0, 2).copy()
+    scan[-2:] = -1000
+    scan[-2, :, 8:22] = scan[-1, :, 14:28] = 40
+    if mirrored is not None:
+        scan[mirrored] = scan[mirrored, :, ::-1]
+    return scan, scan.transpose(1, 0, 2)[::-1]
+
+
+def _coronal(scan: np.ndarray) -> Step:
+    affine = series.an_affine()
+    affine[:3, 3] += affine[:3, 0] * (scan.shape[1] - 1)
+    affine[:3, :2] = np.stack([affine[:3, 1], -affine[:3, 0]], axis=1)
+    return put("", scan, affine=affine)
+
+
+def _twice_the_step(ds: Dataset, index: int) -> None:
+    ds.SliceThickness = ds.SpacingBetweenSlices = 5.0
+    ds.SliceLocation = 5.0 * index
+
+
 SHAPES = (
     *(
         Case(
@@ -310,6 +344,24 @@ SHAPES = (
         "orientation",
         "one slice is mirrored left to right",
         of(Refusal("NO_GEOMETRY"), put("", MIRRORED)),
+    ),
+    Case(
+        "dicom-coronal-skin",
+        "orientation",
+        "coronal slices, the outer ones show skin on either side",
+        of(truth(_skin()[1], series.an_affine(), "odd_orientation"), _coronal(_skin()[0])),
+    ),
+    Case(
+        "dicom-coronal-mirrored",
+        "orientation",
+        "one coronal slice is mirrored left to right",
+        of(Refusal("NO_GEOMETRY"), _coronal(_skin(mirrored=20)[0])),
+    ),
+    Case(
+        "dicom-steps-contradicted",
+        "spacing along z",
+        "positions 2.5 mm apart, all other fields of the header say 5 mm: positions count",
+        of(_of(BODY), put("", BODY, change=_twice_the_step)),
     ),
     Case(
         "dicom-positions-in-cm",

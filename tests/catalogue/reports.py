@@ -86,6 +86,13 @@ def _without(*indices: int) -> list[int]:
     return [k for k in range(20) if k not in indices]
 
 
+def _placeless(**values: object) -> Change:
+    """An image of the scan's series that says no place."""
+    places = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    uids = {"SeriesInstanceUID": series.uid("study/series"), "SeriesNumber": 2}
+    return both(_alone(*places), setting(**{**uids, **values}))
+
+
 # ---- acquisitions that adjoin, share a place, or go on elsewhere ----
 
 AGAIN = LONG.copy()
@@ -607,6 +614,39 @@ BESIDE = (
         "a scanned page in the folder of the slices",
         of(RIGHT, put(), put_object("page.dcm", _page(SecondaryCaptureImageStorage, 7016, 4960))),
     ),
+    *(
+        Case(
+            f"dicom-page-{name}",
+            "bystanders",
+            f"a page saved as a CT image without a place, under the series UID of the scan: {what}",
+            of(expected, put(change=setting(SeriesNumber=2), skip=skip), put_object("p.dcm", page)),
+        )
+        for name, what, expected, skip, page in (
+            ("number", "another series number", RIGHT, (), _placeless(SeriesNumber=501)),
+            (
+                "type",
+                "another image type",
+                RIGHT,
+                (),
+                _placeless(InstanceNumber=1, ImageType=["DERIVED", "SECONDARY", "OTHER"]),
+            ),
+            (
+                "next",
+                "another image type, but numbered as the next slice",
+                Refusal("NO_GEOMETRY"),
+                (),
+                _placeless(InstanceNumber=13, ImageType=["DERIVED", "SECONDARY", "OTHER"]),
+            ),
+            ("slice", "nothing else", Refusal("NO_GEOMETRY"), (), _placeless(InstanceNumber=1)),
+            (
+                "hole",
+                "another series number, and a slice is missing",
+                Refusal("NO_GEOMETRY"),
+                (5,),
+                _placeless(SeriesNumber=501),
+            ),
+        )
+    ),
     Case(
         "dicom-beside-report-cut",
         "bystanders",
@@ -708,6 +748,15 @@ def both_steps(folder: Path) -> None:
     file("b.dcm", NOISE)(folder)
 
 
+def _second_half(folder: Path) -> None:
+    """The last six slices in a folder of their own, named as the first six."""
+    put("b", name=IMAGES, skip=range(6))(folder)
+    for number in range(6):
+        (folder / "b" / IMAGES.format(7 * (number + 6))).rename(
+            folder / "b" / IMAGES.format(7 * number)
+        )
+
+
 STRAYS = (
     *(
         Case(
@@ -731,6 +780,23 @@ STRAYS = (
         Case(
             f"dicom-stray-{name}",
             "stray files",
+            f"a second copy of the folder that broke off, its last file {what}: flagged",
+            of(
+                FLAGGED,
+                put("a", name=IMAGES),
+                put("b", name=IMAGES, skip=range(6, 12)),
+                file("b/IM0042.dcm", content),
+            ),
+        )
+        for name, what, content in (
+            ("in-copy-empty", "empty", b""),
+            ("in-copy-noise", "noise", NOISE),
+        )
+    ),
+    *(
+        Case(
+            f"dicom-stray-{name}",
+            "stray files",
             what,
             of(Refusal("CORRUPT_SLICE"), *steps),
         )
@@ -739,6 +805,15 @@ STRAYS = (
                 "maybe-next",
                 "an empty file named as the slice behind the last would be",
                 (put(name=IMAGES), file("IM0084.dcm", b"")),
+            ),
+            (
+                "last-of-folder",
+                "folders of six slices, named alike; the last file is empty",
+                (
+                    put("a", name=IMAGES, skip=range(6, 12)),
+                    _second_half,
+                    file("b/IM0035.dcm", b""),
+                ),
             ),
             (
                 "maybe-middle",

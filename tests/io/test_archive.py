@@ -265,3 +265,27 @@ def test_a_member_behaves_as_the_file_it_was(series, tmp_path):
     assert first.stat().st_size == original.stat().st_size
     assert isinstance(first.open(), io.BytesIO)
     assert first.open().read() == original.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")]
+)
+def test_an_archive_compressed_otherwise_is_refused_with_what_to_do(tmp_path, method, name):
+    path = tmp_path / "scan.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.dcm", bytes(1000))
+    with pytest.raises(StudyError, match=f"by {name}.*pack it again with Deflate") as caught:
+        read_volume(path)
+    assert caught.value.code == "BAD_ARCHIVE"
+
+
+def test_the_last_part_of_a_split_archive_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "scan.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in "abcd":
+            archive.writestr(name, bytes(1000))
+    content = path.read_bytes()
+    path.write_bytes(content[len(content) // 2 :])
+    with pytest.raises(StudyError, match=r"archive that was split\. Unpack all parts") as caught:
+        read_volume(path)
+    assert caught.value.code == "BAD_ARCHIVE"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from covidctnet.errors import StudyError
-from covidctnet.io.hu import check_hu, noise_hu
+from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from tests.io import series
 
 
@@ -48,3 +48,11 @@ def test_soft_tissue_that_lies_elsewhere_is_refused():
     scan = np.where(scan > -500, scan + 200, scan)
     with pytest.raises(StudyError, match=r"most soft tissue lies near 2\d\d HU; a slope"):
         check_hu(scan)
+
+
+def test_negative_values_that_a_header_calls_unsigned_are_refused_with_what_to_correct():
+    unsigned = series.a_scan().astype(np.uint16)
+    with pytest.raises(StudyError, match=r"calls unsigned\. Correct .*PixelRepresentation"):
+        as_hu(unsigned)
+    with pytest.raises(StudyError, match=r"up to 90000\. Export the original"):
+        as_hu(np.array([[[0, 90_000]]]))

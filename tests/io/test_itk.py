@@ -118,3 +118,8 @@ def test_the_file_of_voxels_is_found_behind_as_many_empty_lines_as_a_header_may_
     assert data_file_of(path) == "scan.raw"
     path.write_bytes(b"NDims = 3" + ending + b"\n" * 60_000)
     assert data_file_of(path) is None
+
+
+def test_bytes_behind_the_voxels_are_noted(path):
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert "1 bytes behind the voxels" in read_volume(path).source.notes[0]

@@ -151,6 +151,8 @@ class Frame:
         picture: What it says to be when it is no slice, one of
             `covidctnet.io.dicom.pictures.PICTURES`, or empty.
         part: Which part of a multi-frame image its file holds; None when that is no part.
+        spacing_between: SpacingBetweenSlices, mm, or None.
+        location: SliceLocation, mm, or None.
     """
 
     file: File
@@ -183,3 +185,5 @@ class Frame:
     minute: int | None = None
     picture: str = ""
     part: Part | None = None
+    spacing_between: float | None = None
+    location: float | None = None

@@ -111,6 +111,8 @@ _KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+    "SpacingBetweenSlices",
+    "SliceLocation",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
@@ -218,6 +220,8 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
             rescale_type=text(data, "RescaleType"),
             marks=tuple((keyword, mark(data, keyword)) for keyword in MARKS),
             kernel=text(data, "ConvolutionKernel"),
+            spacing_between=number_or_none(data, "SpacingBetweenSlices"),
+            location=number_or_none(data, "SliceLocation"),
         ),
     )
 

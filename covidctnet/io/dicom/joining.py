@@ -43,6 +43,7 @@ _COUNTS = ("AcquisitionNumber", "FrameAcquisitionNumber", "StackID")
 _TIMES = ("AcquisitionDateTime", "FrameAcquisitionDateTime", "AcquisitionTime")
 # Slices of one spiral that meet are taken within this; a phase begins later by 10 s or more.
 MAX_PAUSE_S = 2.0
+_DAY_S = 86400.0
 # Slices on each side of the border that are asked whether they go on.
 ASKED = 6
 # Steps of one grid differ by less.
@@ -205,7 +206,9 @@ def _pause(end: Frame, start: Frame) -> float | None:
     times = _time(end), _time(start)
     if times[0] is None or times[1] is None:
         return None
-    return abs(times[1] - times[0])
+    apart = abs(times[1] - times[0])
+    # A scan may go on over midnight.
+    return min(apart, _DAY_S - apart)
 
 
 def _time(frame: Frame) -> float | None:

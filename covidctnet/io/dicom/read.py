@@ -17,7 +17,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File, Link
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.bits import BITS_NOTES
-from covidctnet.io.dicom.continuity import check_continuity, repeats
+from covidctnet.io.dicom.continuity import check_continuity, contradicted_step, repeats
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
@@ -36,7 +36,7 @@ from covidctnet.io.dicom.rescale import check_rescale
 from covidctnet.io.dicom.series import Dropped, Stack, choose
 from covidctnet.io.dicom.single_uids import without_single_uids
 from covidctnet.io.dicom.stacks import find_stacks
-from covidctnet.io.dicom.strays import is_named_amid, is_stray
+from covidctnet.io.dicom.strays import Slot, is_in_second_copy, is_named_amid, is_stray
 from covidctnet.io.dicom.voxels import read_hu
 from covidctnet.io.filled import Filler, filler_of
 from covidctnet.io.hu import AIR_HU
@@ -239,6 +239,10 @@ class _Files:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.series_of = {f.file: f.series_uid for f in frames}
         self.series = set(self.series_of.values())
+        self._slots: dict[Path, dict[str, Slot]] = {}
+        for frame in frames:
+            slot = frame.series_uid, frame.number, frame.position
+            self._slots.setdefault(frame.file.parent, {})[frame.file.name] = slot
         self._names: dict[Path, list[str]] = {}
         self._series_in: dict[Path, set[str]] = {}
         for file, series in self.series_of.items():
@@ -249,6 +253,10 @@ class _Files:
         """Whether a file lies in a folder of other series."""
         there = self._series_in.get(file.parent, set())
         return bool(there) and not there & own
+
+    def is_in_second_copy(self, file: File) -> bool:
+        """Whether a file lies in a second copy of a folder that holds its slice."""
+        return is_in_second_copy(file, self._slots)
 
     def is_named_amid(self, file: File) -> bool:
         """Whether its name is numbered between those of the files in its folder."""
@@ -280,7 +288,9 @@ def _beside_damage(
         and (
             d.is_slice
             or d.error.code == "UNREADABLE"
-            or not is_stray(d.file, d.known, stack.frames)
+            or not is_stray(
+                d.file, d.known, stack.frames, is_copied=files.is_in_second_copy(d.file)
+            )
         )
     ]
     return replace(stack, fault=missing[0].error) if missing else replace(stack, strays=len(near))
@@ -368,6 +378,12 @@ def read_dicom(
     array, more = read_hu(stack.frames)
     check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
+    step = contradicted_step(stack.frames, placement.step_mm)
+    if step is not None:
+        notes.append(
+            f"positions lie {placement.step_mm:.4g} mm apart, other fields of the headers agree "
+            f"with each other and say that slices lie {step:.4g} mm apart: the positions count"
+        )
     notes += more
     if again := repeats(array):
         notes.append(f"{again} of {len(array)} slices repeat the one before in every voxel")

@@ -35,8 +35,10 @@ from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.stored import SYNTAXES, OpenFile
 from covidctnet.io.dicom.voxels import read_hu
 
-__all__ = ["check_content", "find_stacks"]
+__all__ = ["WITHOUT_PLACE", "check_content", "find_stacks"]
 
+# What an image is called that says no place and that no stack lacks.
+WITHOUT_PLACE = "image without a place"
 # Acquisitions that share this part of the shorter one, or one place, adjoin.
 JOINT_SHARE = 0.1
 # No scanner makes images of more formats in one series.
@@ -116,25 +118,69 @@ def _stacks_of_series(
     if not fit:
         return [], dropped
     misplaced = [f for f in fit if not has_geometry(f)]
-    if misplaced:
-        fault = StudyError(
-            "NO_GEOMETRY",
-            f"expected position, orientation and spacing of every slice, {len(misplaced)} of "
-            f"{len(fit)} lack them. Export the original series.",
-        )
-        return [Stack(key, key, tuple(fit), None, fault)], dropped
+    placed = [f for f in fit if has_geometry(f)]
+    if not misplaced:
+        return _placed_stacks(fit, key, allow_gaps, allow_tilt), dropped
+    if _is_whole_without(placed, misplaced):
+        stacks = _placed_stacks(placed, key, allow_gaps, allow_tilt)
+        if not any(stack.fault for stack in stacks):
+            files = len({f.file for f in misplaced})
+            why = "the slices are whole without it"
+            dropped.append(Dropped(key, WITHOUT_PLACE, len(misplaced), why, files))
+            return stacks, dropped
+    fault = StudyError(
+        "NO_GEOMETRY",
+        f"expected position, orientation and spacing of every slice, {len(misplaced)} of "
+        f"{len(fit)} lack them. Export the original series.",
+    )
+    return [Stack(key, key, tuple(fit), None, fault)], dropped
 
+
+def _is_whole_without(placed: Sequence[Frame], misplaced: Sequence[Frame]) -> bool:
+    """Whether images that say no place are pages that were saved beside whole series.
+
+    Anonymisers that write one series UID into all files bring them together. A page has another
+    series number than any slice, or is of another type and not numbered as the next slice; and
+    the instance numbers of the slices have no hole that it may fill.
+    """
+    numbers: dict[str, set[float]] = {}
+    for frame in placed:
+        if frame.number is None:
+            return False
+        numbers.setdefault(frame.series_number, set()).add(frame.number)
+    if not numbers or any(max(own) - min(own) + 1 != len(own) for own in numbers.values()):
+        return False
+    types = {frame.image_type for frame in placed}
+
+    def is_page(frame: Frame) -> bool:
+        if frame.position is not None or frame.orientation is not None:
+            return False
+        if frame.series_number and "" not in numbers and frame.series_number not in numbers:
+            return True
+        own = numbers.get(frame.series_number)
+        if own is None or frame.number is None or not frame.image_type:
+            return False
+        is_next = frame.number in (min(own) - 1, max(own) + 1)
+        return frame.image_type not in types and not is_next
+
+    return all(is_page(frame) for frame in misplaced)
+
+
+def _placed_stacks(
+    frames: Sequence[Frame], key: str, allow_gaps: bool, allow_tilt: bool
+) -> list[Stack]:
+    """The stacks of a series whose images all say where they lie."""
     parts: list[Stack] = []
     try:
-        clusters = _clusters(fit)
+        clusters = _clusters(frames)
     except StudyError as fault:
-        return [Stack(key, key, tuple(fit), None, fault)], dropped
+        return [Stack(key, key, tuple(frames), None, fault)]
     for cluster in clusters:
         parts += _stacks_of_cluster(cluster, key, allow_gaps, allow_tilt)
     parts.sort(key=lambda s: (-len(s.frames), s.frames[0].sop_uid, s.frames[0].index))
     return [
         replace(s, key=f"{key}.{n}" if parts[1:] else key) for n, s in enumerate(parts, start=1)
-    ], dropped
+    ]
 
 
 def _clusters(frames: Sequence[Frame]) -> list[list[Frame]]:

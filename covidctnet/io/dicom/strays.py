@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from covidctnet.io.archive import File
 from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.names import digits, plain_name, shape
 
-__all__ = ["is_named_amid", "is_stray"]
+__all__ = ["Slot", "is_in_second_copy", "is_named_amid", "is_stray"]
 
 
-def is_stray(file: File, known: Identity | None, frames: Sequence[Frame]) -> bool:
+def is_stray(
+    file: File, known: Identity | None, frames: Sequence[Frame], *, is_copied: bool = False
+) -> bool:
     """Whether a stack is whole without a file that cannot be read.
 
     A file whose beginning can be read is a second copy when a whole slice has its number and its
     place. One that says nothing is no slice when the instance numbers have no hole and it is not
-    named as the next slice, or one in between, would be.
+    named as the next slice, or one in between, would be, or its name is one of a copy.
 
     Args:
         file: The file.
         known: What its beginning says, if it can be read.
         frames: Of a stack that forms an even grid.
+        is_copied: Whether it lies in a second copy of a folder that holds its slice.
     """
     if known is not None:
         return known.number is not None and any(
@@ -31,7 +35,29 @@ def is_stray(file: File, known: Identity | None, frames: Sequence[Frame]) -> boo
     numbers = [f.number for f in frames]
     if None in numbers or not _is_run([float(n or 0) for n in numbers]):
         return False
+    if is_copied:
+        return True
     return not _is_named_like(plain_name(file.name), [plain_name(f.file.name) for f in frames])
+
+
+# The series, number and place of an image.
+Slot = tuple[str, float | None, tuple[float, ...] | None]
+
+
+def is_in_second_copy(file: File, slots: Mapping[Path, Mapping[str, Slot]]) -> bool:
+    """Whether a file lies in a second copy of a folder, and the first one holds its slice.
+
+    All images that can be read in its folder are also in the other one, by name, number and place,
+    and a slice of its own name is there.
+
+    Args:
+        file: The file, which cannot be read.
+        slots: Of all images of the study, by folder and name.
+    """
+    own = slots.get(file.parent, {})
+    return bool(own) and any(
+        file.name in there and own.items() <= there.items() for there in slots.values()
+    )
 
 
 def _is_run(numbers: Sequence[float]) -> bool:

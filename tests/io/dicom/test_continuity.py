@@ -220,6 +220,74 @@ def test_mirrored_slices_among_others_are_refused(tmp_path, which, axes):
         read_volume(tmp_path)
 
 
+def coronal():
+    """A body in coronal slices, and their affine."""
+    scan = askew()[::-1, 6:-6].transpose(1, 0, 2).copy()
+    affine = np.array(
+        [[0, 0, 0.7, -50], [0.8, 0, 0, -60], [0, -2.5, 0, 10], [0, 0, 0, 1.0]],
+    )
+    return scan, affine
+
+
+def test_skin_on_either_side_of_outer_coronal_slices_is_no_mirrored_slice(tmp_path):
+    scan, affine = coronal()
+    scan[-2:] = -1000
+    scan[-2, :, 8:22] = scan[-1, :, 14:28] = 40
+    series.write(tmp_path, scan, change=numbers, affine=affine)
+    assert read_volume(tmp_path).array.shape == (32, 28, 36)
+
+
+def test_a_mirrored_coronal_slice_is_refused(tmp_path):
+    scan, affine = coronal()
+    scan[20] = scan[20, :, ::-1]
+    series.write(tmp_path, scan, change=numbers, affine=affine)
+    with pytest.raises(StudyError, match=r"NO_GEOMETRY.*one of them is mirrored"):
+        read_volume(tmp_path)
+
+
+STEPS = ("SliceThickness", "SpacingBetweenSlices", "SliceLocation")
+
+
+def says_steps(said):
+    """A change that gives the fields of a header a step that may not be that of the positions."""
+
+    def change(ds, index):
+        numbers(ds, index)
+        for name in STEPS:
+            if name not in said and name in ds:
+                delattr(ds, name)
+            elif name in said:
+                setattr(ds, name, said[name] * (index if name == "SliceLocation" else 1))
+
+    return change
+
+
+@pytest.mark.parametrize("step", [0.6, 1.2, 5.0, 7.5])
+@pytest.mark.parametrize("names", [STEPS, STEPS[:2], STEPS[1:], STEPS[::2]])
+def test_positions_that_two_fields_contradict_are_read_with_a_note(tmp_path, names, step):
+    series.write(tmp_path, ONE, change=says_steps(dict.fromkeys(names, step)))
+    notes = read_volume(tmp_path).source.notes
+    assert [n for n in notes if f"say that slices lie {step:g} mm apart" in n] == list(notes)
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        dict.fromkeys(STEPS, 2.5),
+        {"SliceThickness": 5.0},
+        {"SliceThickness": 5.0, "SpacingBetweenSlices": 2.5},
+        {"SliceThickness": 5.0, "SpacingBetweenSlices": 5.0, "SliceLocation": -2.5},
+        {"SliceThickness": 5.0, "SpacingBetweenSlices": 3.5, "SliceLocation": 9.0},
+        dict.fromkeys(STEPS, 2.8),
+        dict.fromkeys(STEPS, 0.0),
+    ],
+)
+def test_fields_that_do_not_agree_against_the_positions_make_no_note(tmp_path, said):
+    series.write(tmp_path, ONE, change=says_steps(said))
+    assert read_volume(tmp_path).source.notes == ()
+
+
 @pytest.mark.parametrize("thickness", [None, 2.5])
 def test_positions_in_cm_are_refused(tmp_path, thickness):
     # A lung that winds along the body, in pixels of 3 mm.
