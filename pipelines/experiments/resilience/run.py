@@ -31,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="each fault a few times")
     parser.add_argument("--only", default="", help=f"some of {','.join(FAULTS)}")
-    parser.add_argument("--share", type=float, default=1.0, help="of the full numbers")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of the full numbers, where they are not a list of cases",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all moments")
     parser.add_argument("--output", type=Path, default=None)
     options = parser.parse_args(arguments)
@@ -43,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="resilience-") as folder:
             lab = Lab(Path(folder), options.seed)
             for name in chosen:
-                attempt, full, short = FAULTS[name]
-                times = short if options.short else max(1, round(options.share * full))
+                trial = FAULTS[name]
+                share = 1.0 if trial.is_list else options.share
+                times = trial.short if options.short else max(1, round(share * trial.full))
                 began = time.monotonic()
-                tolls.append(attempt(lab, times))
+                tolls.append(trial.attempt(lab, times))
                 sys.stderr.write(f"{tolls[-1].fault}: {time.monotonic() - began:.0f} s\n")
                 for example in tolls[-1].examples[:5]:
                     sys.stderr.write(f"  {' '.join(example.split())}\n")
