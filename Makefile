@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices exactness one-scan wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices exactness one-scan resilience loaded wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -178,6 +178,12 @@ one-scan: install ## From the DICOM series below DATA to its answer: docs/measur
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
 	  --only read,preprocess,lungs,whole,memory $(ARGS)
+
+resilience: install ## Kills, full disks, signals, names, environments: docs/measured/resilience.md
+	$(BIN)/python -m pipelines.experiments.resilience.run --output docs/measured/resilience.md $(ARGS)
+
+loaded: install ## One scan (DATA) alone and beside busy programs, by how threads wait
+	$(BIN)/python -m pipelines.experiments.loaded.run "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)
 
 wheel: install ## Build the wheel into dist/
 	rm -rf build dist

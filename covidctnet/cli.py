@@ -19,12 +19,15 @@ from covidctnet.commands.parser import run_command, summary_of
 from covidctnet.errors import CovidCTNetError, UsageError
 from covidctnet.logs import configure_logs
 from covidctnet.stopping import Stopped, stop_on_signals
+from covidctnet.surroundings import check_surroundings, raise_stack, set_threads, shortage
 
 __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
 # They find the files of --preset themselves, or have none.
 _OWN_PRESETS = ("train", "weights")
+# They load no networks.
+_WITHOUT_NETWORKS = ("inspect", "merge", "compare", "split", "phantom")
 # Options by the name that they had: still read, shown nowhere.
 _FORMER_OPTIONS = {"--anew": "--redraw"}
 
@@ -45,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # No Python that this program starts, as multiprocessing does, shall look for modules in the
         # working folder: it may hold anything besides scans. Callers' own programs are left alone.
         os.environ["PYTHONSAFEPATH"] = "1"
+        raise_stack()
+        set_threads(os.environ)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with stop_on_signals():
@@ -93,6 +98,7 @@ def _run(arguments: list[str]) -> int:
     rest = [_FORMER_OPTIONS.get(word, word) for word in rest if word != "--verbose"]
     configure_logs(verbose=verbose)
     try:
+        check_surroundings(networks=name not in _WITHOUT_NETWORKS)
         text_file, rest = _taken(rest, "--log-file")
         json_file, rest = _taken(rest, "--log-json")
         configure_logs(verbose=verbose, text_file=text_file, json_file=json_file)
@@ -114,6 +120,8 @@ def _run(arguments: list[str]) -> int:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             line = "the disk is full; make room and run again, finished work is kept"
             return _complain(line, Exit.ERROR)
+        if short := shortage(error):
+            return _complain(short, Exit.ERROR)
         line = f"the system refused: {error.strerror or type(error).__name__}"
         word = _argument_of(error.filename, rest)
         if word is None:
@@ -121,6 +129,8 @@ def _run(arguments: list[str]) -> int:
         return _complain(f"{line}, at or below {word!r}; check its rights", Exit.USAGE)
     except Exception as error:  # the last resort of a program that promises no traceback
         _LOG.debug("traceback", exc_info=True)
+        if short := shortage(error):
+            return _complain(short, Exit.ERROR)
         # Logs are kept, and paths are named after patients.
         line = re.sub(r"\S*[/\\]\S*", "(path)", str(error))[:300]
         return _complain(

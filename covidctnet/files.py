@@ -35,7 +35,7 @@ _SUFFIX = ".unfinished"
 _SUFFIXES = (_SUFFIX, ".part")
 
 
-def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
+def write_whole(path: Path, content: str | bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file so that no reader ever sees a part of it.
 
     The bytes go to a temporary file next to `path`, which takes its name once they are all on disk.

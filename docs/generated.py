@@ -195,6 +195,11 @@ def exactness() -> str:
     return _measured("exactness.md", "Not compared yet: `make exactness` does.")
 
 
+def resilience() -> str:
+    """What faults cost, once they have been tried."""
+    return _measured("resilience.md", "Not tried yet: `make resilience` does.")
+
+
 def one_scan() -> str:
     """One real scan's times, once they have been measured."""
     return _measured("one-scan.md", "Not measured yet: `make one-scan` does.")
@@ -217,6 +222,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "before": before,
     "strangers": strangers,
     "exactness": exactness,
+    "resilience": resilience,
     "one-scan": one_scan,
     "slices": slices,
     "out-of-distribution": out_of_distribution,

@@ -1,6 +1,7 @@
 """What a child process may be asked in tests: work that goes wrong in every way there is."""
 
 import os
+import resource
 import sys
 import time
 
@@ -19,6 +20,10 @@ def work(deed, **values):
     if deed == "flags":
         names = ("isolated", "no_user_site", "ignore_environment")
         return {name: int(getattr(sys.flags, name)) for name in names}, None
+    if deed == "surroundings":
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        return {"stack": stack, "threads": [os.environ.get(name) for name in names]}, None
     if deed == "lend":
         from lent import VALUE
 

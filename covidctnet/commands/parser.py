@@ -6,6 +6,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from covidctnet.commands.common import Exit
+from covidctnet.errors import UsageError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -38,6 +39,12 @@ def run_command(name: str, function: Callable[..., int | None], arguments: list[
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     add_parameters(parser, function)
     values = parser.instantiate(parser.parse_args(arguments))
+    for parameter in parameters:
+        # An empty variable of a shell must not mean the current folder.
+        if get_origin(parameter.annotation) is Annotated and values[parameter.name] == "":
+            raise UsageError(
+                f"expected a folder behind --{parameter.name}, got an empty name. Name one."
+            )
     return function(**{p.name: _value(p, values) for p in parameters}) or Exit.OK
 
 

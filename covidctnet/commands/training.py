@@ -125,6 +125,8 @@ def _check_classes(system: str, flags: Sequence[str]) -> None:
     # What follows an option is its value, behind a space or an equals sign.
     words = [part for flag in flags for part in flag.split("=", 1)]
     named = [value for word, value in pairwise(words) if word in ("--work", "--data.work")]
+    if "" in named:
+        raise UsageError("expected a folder behind --work, got an empty name. Name one.")
     for folder in named[-1:]:
         file, classes = Path(folder) / "splits.json", find_system(system).classes
         if file.is_file() and not classes.covers(there := Splits.load(file).classes):

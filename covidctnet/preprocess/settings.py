@@ -9,7 +9,12 @@ from typing import Any, Literal, get_args
 
 from covidctnet.errors import UsageError
 
-__all__ = ["PreprocessSettings"]
+__all__ = ["MOST_SIZE", "PreprocessSettings"]
+
+MOST_SIZE = 2048
+"""Rows and columns of a slice for a network, at most; no scanner has as many."""
+# What 16 bits hold.
+_MOST_HU = 32768
 
 Interpolation = Literal["linear", "cubic"]
 AboveWindow = Literal["clip", "air"]
@@ -65,10 +70,15 @@ class PreprocessSettings:
     def __post_init__(self) -> None:
         if not 0.1 <= self.spacing_mm <= 10:
             raise UsageError(f"spacing_mm must lie in 0.1..10 mm, got {self.spacing_mm}")
-        if not self.low_hu < self.high_hu:
-            raise UsageError(f"low_hu ({self.low_hu}) must be < high_hu ({self.high_hu})")
-        if self.size < 8 or self.size % 8:
-            raise UsageError(f"size must be a positive multiple of 8, got {self.size}")
+        if not -_MOST_HU <= self.low_hu < self.high_hu <= _MOST_HU:
+            raise UsageError(
+                f"low_hu ({self.low_hu}) must be < high_hu ({self.high_hu}), and both within "
+                f"{_MOST_HU} of 0"
+            )
+        if not 8 <= self.size <= MOST_SIZE or self.size % 8:
+            raise UsageError(
+                f"size must be a positive multiple of 8, up to {MOST_SIZE}, got {self.size}"
+            )
         if not 0 <= self.margin_mm <= 100:
             raise UsageError(f"margin_mm must lie in 0..100 mm, got {self.margin_mm}")
         for name, choices in _CHOICES.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.logs import about
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.run.parts import Part
+from covidctnet.surroundings import usable_cores
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
 from covidctnet.workers.turns import in_order
@@ -39,7 +39,6 @@ __all__ = [
     "classify_into",
     "classify_studies",
     "default_readers",
-    "usable_cores",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -155,13 +154,6 @@ def classify_studies(
     studies = find_studies(paths, every_series=every_series)
     outcomes = answers(studies, model, keep=keep, limits=limits, readers=readers)
     return (answered.outcome for answered in outcomes)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, where the system tells; else those of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def default_readers(device: str) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -18,8 +16,9 @@ from torch import nn
 
 from covidctnet.devices import pick_device
 from covidctnet.errors import UsageError
+from covidctnet.training.checkpoints import BEST, LAST, WholeFiles, checkpoint_of
 
-__all__ = ["TrainCLI", "checkpoint_of", "start_from"]
+__all__ = ["TrainCLI", "start_from"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -122,9 +121,12 @@ class TrainCLI(LightningCLI):
             ),
             # Two, as `save_last` writes the last one only when it is also the best; the best comes
             # first, as the last one holds its state.
-            _checkpoint(folder, "best", *self.monitor),
-            _checkpoint(folder, "last"),
+            _checkpoint(folder, BEST, *self.monitor),
+            _checkpoint(folder, LAST),
         ]
+        given = self.config_init.trainer.plugins or []
+        files = WholeFiles(self.config.ckpt_path)
+        kwargs["plugins"] = [*(given if isinstance(given, list) else [given]), files]
         trainer: pl.Trainer = super().instantiate_trainer(**kwargs)
         return trainer
 
@@ -164,7 +166,7 @@ def _checkpoint(
 ) -> ModelCheckpoint:
     return _MovableCheckpoint(
         dirpath=folder / "checkpoints",
-        filename=name,
+        filename=Path(name).stem,
         monitor=monitor,
         mode=mode,
         enable_version_counter=False,
@@ -200,29 +202,3 @@ def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
         told = ", ".join(f"{part} ({count})" for part, count in parts.items())
         _LOG.warning("not taken over, missing there or of another shape: %s", told)
     return left
-
-
-def checkpoint_of(named: str, folder: Path) -> str | None:
-    """The file that ``--ckpt_path`` means; None where there is no last one yet."""
-    last = folder / "checkpoints" / "last.ckpt"
-    if named == "last" and not last.is_file():
-        _LOG.warning("the work folder has no checkpoint yet; training starts at the beginning")
-        return None
-    path = last if named == "last" else Path(named)
-    if not path.is_file():
-        raise UsageError(
-            f"the checkpoint {Path(named).name!r} does not exist; give a file, or `last` for the "
-            "last one of the work folder"
-        )
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-        is_checkpoint = isinstance(held, dict) and "state_dict" in held
-    # Whatever else a file may hold fails in its own way; none of it is a checkpoint.
-    except (pickle.UnpicklingError, RuntimeError, LookupError, ValueError, EOFError, TypeError):
-        is_checkpoint = False
-    if not is_checkpoint:
-        raise UsageError(
-            f"{path.name!r} is no whole checkpoint of a training run; give another, or train from "
-            "the beginning without --ckpt_path"
-        )
-    return str(path)

@@ -24,8 +24,9 @@ def write_curve(stage_folder: Path, output: Path, stage: str) -> None:
     names: dict[str, None] = {"epoch": None, "step": None}
     logs = (stage_folder / "log").glob("run*/metrics.csv")
     for log in sorted(logs, key=lambda path: int(path.parent.name.removeprefix("run"))):
-        with log.open(newline="", encoding="utf-8") as file:
-            found = [row for row in csv.DictReader(file) if row.get("step")]
+        # A run that was killed may have left a part of its last line.
+        whole, _, _ = log.read_text(encoding="utf-8").rpartition("\n")
+        found = [row for row in csv.DictReader(whole.splitlines()) if row.get("step")]
         if not found:
             continue
         first = min(int(row["step"]) for row in found)

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-__all__ = ["Drawn", "EpochOrder", "in_turn", "ordered_loader"]
+__all__ = ["Drawn", "EachOnce", "EpochOrder", "in_turn", "ordered_loader", "processes_of_run"]
 
 Drawn = tuple[int, int]
 T = TypeVar("T")
@@ -54,6 +54,38 @@ def in_turn(count: int) -> list[Drawn]:
     return [(place, -1) for place in range(count)]
 
 
+class EachOnce(DistributedSampler[T]):
+    """Shares cases among the processes of a run, each case once.
+
+    torch's own repeats cases until all shares are equal: figures, and the choice of the best epoch,
+    would depend on the number of processes. Fewer cases than processes are not shared: a process
+    without any would have no figures to choose by, and all means are then those of every case.
+
+    Args:
+        cases: What a data set is asked for, in order.
+        processes: Of the run.
+        rank: Which of them this is.
+    """
+
+    def __init__(self, cases: Sequence[T], processes: int, rank: int) -> None:
+        super().__init__(cases, num_replicas=processes, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.own = cases if len(cases) < processes else cases[rank::processes]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+
+def processes_of_run() -> tuple[int, int]:
+    """Processes of this run, and which one this is."""
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return 1, 0
+    return group.get_world_size(), group.get_rank()
+
+
 def ordered_loader(
     dataset: Dataset[T],
     order: EpochOrder | list[Drawn],
@@ -66,15 +98,19 @@ def ordered_loader(
 
     Args:
         dataset: Its index is one of `order`.
-        order: Of the items.
+        order: Of the items. A fixed one is shared among the processes of a run, each item once.
         batch_size: Items of a batch.
         workers: Loader processes.
         drop_last: Leave out the items that do not fill a batch.
     """
+    sampler: Sampler[Drawn] | list[Drawn] = order
+    processes, rank = processes_of_run()
+    if processes > 1 and isinstance(order, list):
+        sampler = EachOnce(order, processes, rank)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=order,
+        sampler=sampler,
         drop_last=drop_last,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from jsonargparse import Namespace
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -25,6 +24,7 @@ from covidctnet.errors import UsageError
 from covidctnet.files import make_folder
 from covidctnet.progress import bar, lines
 from covidctnet.stopping import Stopped, note_stops
+from covidctnet.training.checkpoints import LAST, read_whole
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
 from covidctnet.training.recipe import Recipe
@@ -216,9 +216,15 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
             "written. Train with a smaller --model.learning_rate or --trainer.precision 32-true."
         )
     if cli.config.checkpoint == "last":
-        best = Path(str(checkpoints.dirpath)) / "last.ckpt"
+        best = Path(str(checkpoints.dirpath)) / LAST
     if cli.trainer.is_global_zero:
-        state = torch.load(best, map_location="cpu", weights_only=True)
+        state = read_whole(best)
+        if state is None:
+            raise UsageError(
+                f"expected the checkpoint of the chosen epoch, {best.name!r} is damaged or gone. "
+                "No weights written. Take the last epoch with --checkpoint last --ckpt_path last, "
+                "or train from the beginning."
+            )
         network = cli.model.network.to("cpu")
         prefix = "network."
         parameters = state["state_dict"].items()

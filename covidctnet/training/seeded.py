@@ -61,15 +61,20 @@ class SeededTask(pl.LightningModule):
 
         Lightning's own mean over processes counts shares of unequal size alike, in whole numbers.
         """
-        for names, (sums, cases) in self._scores.items():
-            totals = torch.cat([sums, sums.new_tensor([float(cases)])])
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(totals)
-            means = totals[:-1] / totals[-1]
-            # The same on all processes: their mean is the value, and Lightning asks for it.
-            told = dict(zip(names, means, strict=True))
-            self.log_dict(told, prog_bar=True, sync_dist=True)
+        shares = [{names: (sums.tolist(), cases) for names, (sums, cases) in self._scores.items()}]
         self._scores.clear()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            own = shares[0]
+            shares = [own] * torch.distributed.get_world_size()
+            # As objects: a process may lack figures that another has, as those of lesions.
+            torch.distributed.all_gather_object(shares, own)
+        for names in dict.fromkeys(names for share in shares for names in share):
+            found = [share[names] for share in shares if names in share]
+            cases = sum(count for _, count in found)
+            totals = torch.tensor([sums for sums, _ in found]).sum(dim=0)
+            # The same on all processes: their mean is the value, and Lightning asks for it.
+            told = dict(zip(names, (totals / cases).to(self.device), strict=True))
+            self.log_dict(told, prog_bar=True, sync_dist=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed what draws from the global generator, such as dropout."""

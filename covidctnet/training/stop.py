@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from covidctnet.stopping import Stopped
+from covidctnet.training.checkpoints import LAST
 
 __all__ = ["StopAtStep"]
 
@@ -57,11 +58,7 @@ class StopAtStep(pl.Callback):
         if not self.asked or loop.batch_progress.is_last_batch or loop._should_accumulate():
             return
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            folder = Path(trainer.default_root_dir) / "checkpoints"
-            # Beside the last one, which stays whole if this is ended by force.
-            part = folder / "last.ckpt.part"
-            trainer.save_checkpoint(part)
-            part.replace(folder / "last.ckpt")
+            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / LAST)
         raise Stopped(self.asked[0])
 
     def on_validation_batch_end(

@@ -164,8 +164,12 @@ def load_weights(name: str | Path) -> Weights:
     card = read_card(folder)
     files: dict[str, bytes] = {}
     for file, entry in card["files"].items():
+        path = folder / entry.get("file", file)
         try:
-            files[file] = (folder / entry.get("file", file)).read_bytes()
+            if not path.is_file():
+                # A pipe would never be opened, a device never end.
+                raise FileNotFoundError
+            files[file] = path.read_bytes()
         except OSError as error:
             raise WeightsError(
                 f"weights {folder.name!r} lack a readable {file}, which their card names "

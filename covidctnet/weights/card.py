@@ -71,6 +71,9 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     label = folder.name
     try:
+        if not (folder / CARD).is_file():
+            # A pipe would never be opened.
+            raise FileNotFoundError
         with (folder / CARD).open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:

@@ -34,6 +34,7 @@ import numpy as np
 
 from covidctnet.errors import CovidCTNetError, StorageError, StudyError
 from covidctnet.stopping import ignore_stops
+from covidctnet.surroundings import ONE_THREAD, shortage
 
 __all__ = ["Child", "ChildError", "Limits", "Reply", "StartError", "start"]
 
@@ -52,6 +53,16 @@ _F_SETPIPE_SZ = 1031
 # that Python alone does not find.
 _START = """
 import os, sys
+try:
+    # The stack that threads get is decided when a program starts, so it starts again.
+    import resource
+    given, most = resource.getrlimit(resource.RLIMIT_STACK)
+    usual = 8 * 2**20 if most == resource.RLIM_INFINITY else min(8 * 2**20, most)
+    if given != usual:
+        resource.setrlimit(resource.RLIMIT_STACK, (usual, most))
+        os.execv(sys.executable, sys.orig_argv)
+except (ImportError, OSError, ValueError):
+    pass
 out = os.dup(1)
 try:
     from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -115,10 +126,15 @@ class StartError(CovidCTNetError):
     def __init__(self, cause: str) -> None:
         # Paths name people.
         cause = " ".join(re.sub(r"\S*[/\\]\S*", "(path)", cause).split())[:300].rstrip(".")
+        short = shortage(cause)
+        remedy = (
+            f"{short[:1].upper()}{short[1:]}"
+            if short
+            else "Install covidctnet again, into a new virtual environment, and run it from there."
+        )
         super().__init__(
             "the program cannot start: expected a process that reads scans, got "
-            f"{cause}. No scan is at fault. "
-            "Install covidctnet again, into a new virtual environment, and run it from there."
+            f"{cause}. No scan is at fault. {remedy}"
         )
 
 
@@ -248,6 +264,8 @@ class Child:
                 stdout=subprocess.PIPE,
                 # Libraries cite what they choke on, and headers hold names.
                 stderr=subprocess.DEVNULL,
+                # A thread a core, each with its stack and buffers, counts against its memory.
+                env={**os.environ, **ONE_THREAD},
             )
         except OSError as error:
             raise StartError(f"{type(error).__name__}: {error.strerror}") from error

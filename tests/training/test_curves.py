@@ -38,3 +38,9 @@ def test_nothing_logged_is_nothing_written(tmp_path):
     log(tmp_path, 1, "")
     write_curve(tmp_path, tmp_path / "curves", "denoiser")
     assert not (tmp_path / "curves").exists()
+
+
+def test_a_line_that_a_killed_run_did_not_end_is_left_out(tmp_path):
+    log(tmp_path, 1, "epoch,step,train_loss\n0,10,0.5\n0,20,0.4\n0,2")
+    write_curve(tmp_path, tmp_path / "curves", "denoiser")
+    assert [r["step"] for r in told(tmp_path / "curves" / "denoiser.csv")] == ["10", "20"]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from dataclasses import asdict, replace
 
 import pytest
@@ -501,4 +502,38 @@ def test_a_card_without_end_is_not_read_to_its_end(folder, monkeypatch):
     monkeypatch.setattr(card_module, "_MAX_BYTES", 1000)
     (folder / "card.json").write_text(json.dumps({"card_version": 2, "more": "x" * 2000}))
     with pytest.raises(WeightsError, match="no readable card"):
+        load_weights(folder)
+
+
+def named_in_the_preprocessing(folder, name, text):
+    """A card as it was, with another text for one number."""
+    file = folder / "card.json"
+    card = json.loads(file.read_text())
+    card["settings"]["preprocessing"][name] = "HERE"
+    file.write_text(json.dumps(card).replace('"HERE"', text))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("size", "800000000"),
+        ("low_hu", "-1e999"),  # which JSON reads as infinity
+        ("high_hu", "1e999"),
+        ("high_hu", "1e30"),
+        ("spacing_mm", "1e-9"),
+    ],
+)
+def test_a_card_with_absurd_settings_is_refused_in_one_line(folder, name, text):
+    named_in_the_preprocessing(folder, name, text)
+    with pytest.raises(WeightsError, match=name) as caught:
+        load_weights(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+@pytest.mark.parametrize("name", ["card.json", "denoiser.safetensors"])
+def test_a_pipe_in_a_folder_of_weights_is_refused_at_once(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(WeightsError, match="FileNotFoundError"):
         load_weights(folder)

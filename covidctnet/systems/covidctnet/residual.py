@@ -10,6 +10,7 @@ import numpy as np
 
 from covidctnet.errors import UsageError
 from covidctnet.preprocess.grid import gaussian_matrix, linear_taps
+from covidctnet.preprocess.settings import MOST_SIZE
 
 __all__ = ["ClassifierInput", "DepthPlan", "DepthResize", "ResidualSettings", "Within"]
 
@@ -52,8 +53,10 @@ class ResidualSettings:
             raise UsageError(f"within must be scan or lungs, got {self.within!r}")
         if not isinstance(self.shrink, int) or not 1 <= self.shrink <= 8:
             raise UsageError(f"shrink must be a whole number in 1..8, got {self.shrink!r}")
-        if not isinstance(self.depth, int) or self.depth < 1:
-            raise UsageError(f"depth must be a whole number from 1, got {self.depth!r}")
+        if not isinstance(self.depth, int) or not 1 <= self.depth <= MOST_SIZE:
+            raise UsageError(
+                f"depth must be a whole number from 1 to {MOST_SIZE}, got {self.depth!r}"
+            )
         if not isinstance(self.signed, bool):
             raise UsageError(f"signed must be true or false, got {self.signed!r}")
         if self.classifier_input not in get_args(ClassifierInput):

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from covidctnet.errors import StudyError, UsageError
+from covidctnet.preprocess.settings import MOST_SIZE
 from covidctnet.slice_systems.predictor import Chosen, SlicePicture
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.sampling import lung_slices
@@ -42,9 +43,9 @@ class CropSettings:
     width: float = 1500.0
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.slices < 1:
+        if not 32 <= self.size <= MOST_SIZE or self.slices < 1:
             raise UsageError(
-                f"expected a size of 32 or more and at least one slice, got {self.size} and "
+                f"expected a size of 32 to {MOST_SIZE} and a slice or more, got {self.size} and "
                 f"{self.slices}"
             )
         if self.cover not in get_args(Cover) or self.fill not in get_args(Fill):

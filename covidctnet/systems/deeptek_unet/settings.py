@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from covidctnet.errors import UsageError
+from covidctnet.preprocess.settings import MOST_SIZE
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.aggregate import Run, RunRule
 from covidctnet.slicewise.window import Window
@@ -40,8 +41,8 @@ class MaskSettings:
     run: RunRule = field(default_factory=lambda: RunRule(slices=_PAPER_RUN))
 
     def __post_init__(self) -> None:
-        if self.size < 32:
-            raise UsageError(f"expected a size of 32 or more, got {self.size}")
+        if not 32 <= self.size <= MOST_SIZE:
+            raise UsageError(f"expected a size of 32 to {MOST_SIZE}, got {self.size}")
         # Refuses what is no window.
         self.window  # noqa: B018
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.preprocess.settings import MOST_SIZE
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.slicewise.picture_lungs import without_lungs
@@ -41,10 +42,11 @@ class SliceSettings:
     points: OperatingPoints | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.slices < 1 or self.fit not in get_args(Fit):
+        is_size = 32 <= self.size <= MOST_SIZE
+        if not is_size or self.slices < 1 or self.fit not in get_args(Fit):
             raise UsageError(
-                "expected a size of 32 or more, crop or pad as fit, and at least one slice, got "
-                f"{self.size}, {self.fit!r:.80} and {self.slices}"
+                f"expected a size of 32 to {MOST_SIZE}, crop or pad as fit, and a slice or more, "
+                f"got {self.size}, {self.fit!r:.80} and {self.slices}"
             )
         # Refuses what is no window.
         self.window  # noqa: B018

@@ -17,7 +17,7 @@ from covidctnet.files import write_whole
 from covidctnet.phantom import SCANNERS, make_phantom
 from covidctnet.phantom.series import write_series
 from covidctnet.progress import track
-from covidctnet.run.classify import usable_cores
+from covidctnet.surroundings import usable_cores
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from pipelines.experiments.benchmark import around, stages
 from pipelines.experiments.benchmark.goals import goals

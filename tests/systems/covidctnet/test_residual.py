@@ -83,7 +83,7 @@ def test_the_settings_choose_the_plan():
         ({"signed": "no"}, "signed must be true or false"),
         ({"signed": 1}, "signed must be true or false"),
         ({"classifier_input": "lungs"}, "classifier_input must be residual, ct or both, got 'lun"),
-        ({"depth": 0}, "depth must be a whole number from 1, got 0"),
+        ({"depth": 0}, "depth must be a whole number from 1 to 2048, got 0"),
         ({"classifier_input": None}, "classifier_input must be residual, ct or both, got None"),
     ],
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytorch_lightning as pl
@@ -28,6 +28,7 @@ from covidctnet.systems.covidctnet.residual import (
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.bank import BankedExample, read_list
 from covidctnet.systems.covidctnet.weights import load_weights
+from covidctnet.training.order import EachOnce, processes_of_run
 from covidctnet.training.work import WorkFolder, is_synthetic, one_preprocessing
 from covidctnet.weights.card import taught_by
 
@@ -378,34 +379,6 @@ class _EpochShuffle(torch.utils.data.Sampler[int]):
         self.epoch = epoch
 
 
-class _EachOnce(torch.utils.data.DistributedSampler[int]):
-    """Shares cases among the processes of a run, each case once.
-
-    torch's own repeats cases until all shares are equal: figures, and the choice of the best epoch,
-    would depend on the number of processes. Fewer cases than processes are not shared: a process
-    without any would have no figures to choose by.
-    """
-
-    def __init__(self, dataset: Dataset[Any], processes: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=processes, rank=rank, shuffle=False)
-        count = len(dataset)  # type: ignore[arg-type]
-        self.own = range(count) if count < processes else range(rank, count, processes)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.own)
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-
-def _processes() -> tuple[int, int]:
-    """Processes of this run, and which one this is."""
-    group = torch.distributed
-    if not (group.is_available() and group.is_initialized()):
-        return 1, 0
-    return group.get_world_size(), group.get_rank()
-
-
 def _check_loading(batch_size: int, workers: int) -> None:
     if batch_size < 1 or workers < 0:
         raise UsageError(
@@ -424,11 +397,11 @@ def loader(
     # A preset made for a large machine must run on a small one.
     workers = min(workers, os.cpu_count() or 1)
     sampler: torch.utils.data.Sampler[int] | None = None
-    processes, rank = _processes()
+    processes, rank = processes_of_run()
     if shuffle_seed is not None:
         sampler = _EpochShuffle(len(dataset), shuffle_seed, chances)  # type: ignore[arg-type]
     elif processes > 1:
-        sampler = _EachOnce(dataset, processes, rank)
+        sampler = EachOnce(range(len(dataset)), processes, rank)  # type: ignore[arg-type]
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -338,7 +338,7 @@ def test_every_validation_case_counts_once_whatever_the_processes(monkeypatch, c
     cases = TensorDataset(torch.arange(count))
     shares = []
     for rank in range(processes):
-        monkeypatch.setattr(training_data, "_processes", lambda rank=rank: (processes, rank))
+        monkeypatch.setattr(training_data, "processes_of_run", lambda rank=rank: (processes, rank))
         found = training_data.loader(cases, 1, 0)
         shares.append([int(batch[0]) for batch in found])
         assert len(found) == len(shares[-1])

@@ -69,7 +69,7 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(little_work):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"settings": {"size": 8}}, "impossible settings .expected a size of 32 or more"),
+        ({"settings": {"size": 8}}, "impossible settings .expected a size of 32 to 2048"),
         ({"settings": {"colour": 1}}, "impossible settings .expected size, fit"),
         ({"classes": ["Covid-19", "Non-Covid"]}, "in this order"),
     ],
