@@ -12,8 +12,8 @@ from covidctnet.errors import UsageError
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.slicewise.picture_lungs import without_lungs
+from covidctnet.slicewise.resize import CENTRE, Fit, resize
 from covidctnet.slicewise.window import Window, hu_to_8_bit
-from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
 
 __all__ = ["SliceSettings"]
 
@@ -43,8 +43,8 @@ class SliceSettings:
     def __post_init__(self) -> None:
         if self.size < 32 or self.slices < 1 or self.fit not in get_args(Fit):
             raise UsageError(
-                "expected a size of 32 or more, crop or pad as fit, and at least one slice, got "
-                f"{self.size}, {self.fit!r:.80} and {self.slices}"
+                "expected a size of 32 or more, crop, pad or stretch as fit, and at least one "
+                f"slice, got {self.size}, {self.fit!r:.80} and {self.slices}"
             )
         # Refuses what is no window.
         self.window  # noqa: B018
@@ -69,7 +69,7 @@ class SliceSettings:
 
         Args:
             hu: Shape (row, column).
-            where: Of the crop, see `covidctnet.systems.resnet50_slices.resize.crop_box`.
+            where: Of the crop, see `covidctnet.slicewise.resize.crop_box`.
 
         Returns:
             uint8, (size, size).
