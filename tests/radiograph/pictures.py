@@ -63,3 +63,17 @@ def write_png(path, pixels, **how):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **{"dpi": (254, 254), **how})
     return path
+
+
+def write_radiographs(root, *, patients=10, pictures=2, size=120, classes=("Pneumonia", "Normal")):
+    """Radiographs of two classes of patients in turn, with ``images.csv``; returns the folder."""
+    rows = ["file,patient,label"]
+    for patient in range(patients):
+        label = classes[patient % 2]
+        for number in range(pictures):
+            name = f"p{patient}_{number}.png"
+            seed = 100 * patient + number
+            write_png(root / name, radiograph(size, seed, ill=patient % 2 == 0))
+            rows.append(f"{name},p{patient},{label}")
+    (root / "images.csv").write_text("\n".join(rows) + "\n")
+    return root
