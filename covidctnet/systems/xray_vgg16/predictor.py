@@ -12,6 +12,7 @@ from covidctnet.contract import RunSettings
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.evidence import Evidence, Finding, Heatmap, Keep, QualityFindings
 from covidctnet.networks.gradcam import grad_cam
+from covidctnet.radiograph.chest import check_frontal
 from covidctnet.radiograph.read import Radiograph
 from covidctnet.results import Prediction
 from covidctnet.slice_systems.predictor import NetworkPredictor
@@ -61,7 +62,7 @@ class RadiographPredictor(NetworkPredictor):
         """The radiograph as the network sees it.
 
         Raises:
-            StudyError: ``NOT_RADIOGRAPH`` for a CT.
+            StudyError: ``NOT_RADIOGRAPH`` for a CT; what `check_frontal` raises.
             UsageError: For anything else, such as a study in a work folder.
         """
         start = time.perf_counter()
@@ -76,12 +77,14 @@ class RadiographPredictor(NetworkPredictor):
                 f"expected a radiograph as it was read, got {type(scan).__name__}. Read it with "
                 "covidctnet.radiograph.read.read_radiograph."
             )
+        study = scan.source.study
+        flags = check_frontal(scan.pixels, scan.findings, study=study)
         picture = self.settings.picture(scan.pixels)
         return PreparedRadiograph(
             picture,
             scan.source,
             scan.findings,
-            scan.source.flags,
+            (*scan.source.flags, *flags),
             {"preprocess": time.perf_counter() - start},
         )
 
