@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices exactness one-scan resilience loaded wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs exactness one-scan resilience loaded wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -162,6 +162,16 @@ slices: install ## Copies of slices and the shortcut baseline, on sets below DAT
 	  --others "ucsd_covid_ct=$(DATA)/ucsd_covid_ct" \
 	           "infnet_medseg2d=$(DATA)/infnet_medseg2d/train/Imgs" \
 	  --scans "$(DATA)/covid_ct_md" "$(DATA)/controls_ct" --output docs/measured/slices.md $(ARGS)
+
+radiographs: install ## What the look for a frontal chest refuses, on sets below DATA
+	$(BIN)/python -m pipelines.experiments.radiographs.look \
+	  --radiographs "children (cxr_kermany_224)=$(DATA)/cxr_kermany_224" \
+	                "children, original size (cxr_kermany)=$(DATA)/cxr_kermany" \
+	                "adults (cxr_ieee8023)=$(DATA)/cxr_ieee8023" \
+	  --others "CT slices (ucsd_covid_ct_whole)=$(DATA)/ucsd_covid_ct_whole" \
+	           "CT slices (sars_cov2_ct_sample)=$(DATA)/sars_cov2_ct_sample" \
+	           "CT slices, turned (infnet_medseg2d)=$(DATA)/infnet_medseg2d/train/Imgs" \
+	  --scans "$(DATA)/controls_ct" --output docs/measured/radiographs.md $(ARGS)
 
 pictures: install ## Draw docs/pictures again: stages, learning curves (WEIGHTS), the page of make demo
 	$(BIN)/python -m pipelines.experiments.pictures.make --weights "$(WEIGHTS)" $(PAGE:%=--page %)

@@ -16,12 +16,10 @@ from covidctnet.errors import UsageError
 from covidctnet.evidence import Keep
 from covidctnet.published import PublishedFigures
 from covidctnet.results import Prediction
-from covidctnet.volume import Volume
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from covidctnet.cohort.store import StoredStudy
     from covidctnet.training.recipe import Recipe
     from covidctnet.weights import Weights
 
@@ -50,6 +48,7 @@ class PredictorInfo:
         preprocessing: Digest of the settings that a study in a work folder must be preprocessed
             with for `Predictor.prepare` to take it; empty where it takes none.
         published: What the paper of the system reports, to be shown next to other figures.
+        modality: What its system reads.
         caveat: What must be said with every answer; empty where nothing must.
         trained_on: What the weights have learned from, in words.
         provenance: What a result must carry to be repeated.
@@ -66,6 +65,7 @@ class PredictorInfo:
     card: Mapping[str, Any] = field(default_factory=dict, repr=False)
     preprocessing: str = ""
     published: tuple[PublishedFigures, ...] = ()
+    modality: Modality = "ct"
 
     @classmethod
     def of(
@@ -76,6 +76,7 @@ class PredictorInfo:
         digest: str = "",
         preprocessing: str = "",
         published: tuple[PublishedFigures, ...] = (),
+        modality: Modality = "ct",
     ) -> PredictorInfo:
         """What a predictor with these weights is.
 
@@ -85,6 +86,7 @@ class PredictorInfo:
             digest: Of a predictor that was changed since; that of the weights by default.
             preprocessing: See `PredictorInfo`.
             published: See `PredictorInfo`.
+            modality: See `PredictorInfo`.
         """
         return cls(
             weights.card["system"],
@@ -97,6 +99,7 @@ class PredictorInfo:
             weights.card,
             preprocessing,
             published,
+            modality,
         )
 
 
@@ -107,12 +110,14 @@ class Predictor(Protocol):
     def info(self) -> PredictorInfo:
         """What it is."""
 
-    def prepare(self, scan: Volume | StoredStudy, /) -> Any:
+    def prepare(self, scan: Any, /) -> Any:
         """What can be done while another study is answered, in any thread.
 
         Args:
-            scan: As it was read; or a study in a work folder, of a predictor whose info names the
-                preprocessing.
+            scan: As it was read: a `covidctnet.volume.Volume`, or a
+                `covidctnet.radiograph.read.Radiograph` for a predictor of radiographs; or a
+                `covidctnet.cohort.store.StoredStudy` of a work folder, for a predictor whose info
+                names the preprocessing.
 
         Raises:
             StudyError: If the scan cannot be answered.

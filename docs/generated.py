@@ -180,6 +180,11 @@ def slices() -> str:
     return _measured("slices.md", "Not measured yet: `make slices` does.")
 
 
+def radiographs() -> str:
+    """What the look for a frontal chest does, once it has been measured."""
+    return _measured("radiographs.md", "Not measured yet: `make radiographs` does.")
+
+
 def out_of_distribution_residual() -> str:
     """The same by features of the classifier, as it was before."""
     return _measured("out-of-distribution-residual.md", "Not kept.")
@@ -225,6 +230,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "resilience": resilience,
     "one-scan": one_scan,
     "slices": slices,
+    "radiographs": radiographs,
     "out-of-distribution": out_of_distribution,
     "out-of-distribution-residual": out_of_distribution_residual,
     "real-scans": real_scans,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +10,15 @@ from pathlib import Path
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import read_table
-from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.discover import Found, Study, find_studies
 
 __all__ = ["CohortStudy", "read_cohort"]
 
 _REQUIRED = ("study", "patient", "label")
 _OPTIONAL = ("site", "split", "lesions")
+# What a patient's name ends before, where a scan is a file.
+_SUFFIXES = (".gz", ".nii", ".mha", ".nrrd", ".dcm")
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,12 @@ class _Row:
     lesions: Path | None = None
 
 
-def read_cohort(*roots: Path, classes: Sequence[Classes] = (CHEST_CT,)) -> tuple[CohortStudy, ...]:
+Finder = Callable[[Sequence[Path | str] | Path | str], Found]
+
+
+def read_cohort(
+    *roots: Path, classes: Sequence[Classes] = (CHEST_CT,), find: Finder = find_studies
+) -> tuple[CohortStudy, ...]:
     """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
@@ -69,6 +77,7 @@ def read_cohort(*roots: Path, classes: Sequence[Classes] = (CHEST_CT,)) -> tuple
     Args:
         roots: The archives.
         classes: Of the labels; of several sets, the first that knows a label decides.
+        find: Finds the studies under a path: those of CT by default.
 
     Returns:
         Sorted by archive and path; a patient may have several studies.
@@ -87,12 +96,12 @@ def read_cohort(*roots: Path, classes: Sequence[Classes] = (CHEST_CT,)) -> tuple
         listed = (
             _rows_of_table(root, table, classes)
             if table.is_file()
-            else _rows_of_folders(root, classes)
+            else _rows_of_folders(root, classes, find)
         )
         of_many = f" of archive {number}" if len(roots) > 1 else ""
         rows += [replace(r, root=root, where=r.where + of_many) for r in listed]
     _check_patients(rows)
-    cohort = _apart([study for row in rows for study in _studies(row)])
+    cohort = _apart([study for row in rows for study in _studies(row, find)], find)
     places: dict[str, str] = {}
     for entry, where in cohort:
         if entry.study.id in places:
@@ -118,7 +127,7 @@ def _titles(classes: Sequence[Classes], *, mark: str = "") -> str:
     return ", ".join(f"{title}{mark}" for title in titles)
 
 
-def _rows_of_folders(root: Path, classes: Sequence[Classes]) -> Iterator[_Row]:
+def _rows_of_folders(root: Path, classes: Sequence[Classes], find: Finder) -> Iterator[_Row]:
     folders: dict[Path, Label] = {}
     others: list[Path] = []
     for folder in _entries(root, "the archive"):
@@ -133,7 +142,7 @@ def _rows_of_folders(root: Path, classes: Sequence[Classes]) -> Iterator[_Row]:
             "them. Add one."
         )
     for number, folder in enumerate(others, start=1):
-        if count := len(find_studies(folder)):
+        if count := len(find(folder)):
             raise CohortError(
                 f"folder {number} of {len(others)} in the archive that name no class holds {count} "
                 f"scans; classes are {_titles(classes)}. Rename it, or move it out of the "
@@ -163,7 +172,7 @@ def _entries(folder: Path, what: str) -> list[Path]:
 def _patient_name(entry: Path) -> str:
     name = entry.name
     if entry.is_file():
-        for suffix in (".gz", ".nii", ".mha", ".nrrd", ".dcm"):
+        for suffix in (*_SUFFIXES, *_PICTURE_SUFFIXES):
             name = name.removesuffix(suffix)
     return name
 
@@ -225,8 +234,8 @@ def _check_patients(rows: list[_Row]) -> None:
                 )
 
 
-def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
-    studies = find_studies(row.path)
+def _studies(row: _Row, find: Finder) -> list[tuple[CohortStudy, str]]:
+    studies = find(row.path)
     if not studies:
         raise CohortError(f"{row.where} holds no scan; remove it or add its files")
     return [
@@ -247,7 +256,7 @@ def _studies(row: _Row) -> list[tuple[CohortStudy, str]]:
     ]
 
 
-def _apart(cohort: list[tuple[CohortStudy, str]]) -> list[tuple[CohortStudy, str]]:
+def _apart(cohort: list[tuple[CohortStudy, str]], find: Finder) -> list[tuple[CohortStudy, str]]:
     """The studies, those apart that share an id and have nothing but a study UID in common.
 
     Anonymisers write one UID for all patients. Found together, such scans are distinguished.
@@ -260,7 +269,7 @@ def _apart(cohort: list[tuple[CohortStudy, str]]) -> list[tuple[CohortStudy, str
         if len(places) < 2:
             continue
         owner_of = {file: place for place in places for file in cohort[place][0].study.files}
-        together = find_studies([cohort[place][0].study.path for place in places])
+        together = find([cohort[place][0].study.path for place in places])
         owners = [{owner_of.get(file) for file in study.files} for study in together]
         # Each must hold one of them and no other.
         if sorted(map(len, owners)) != [1] * len(places) or len(set.union(*owners)) != len(places):

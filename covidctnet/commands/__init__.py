@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from covidctnet.commands import answers, cohorts, training
+from covidctnet.commands import answers, cohorts, pictures, training
 
 __all__ = ["COMMANDS"]
 
@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "classify": answers.classify,
     "merge": answers.merge,
     "inspect": answers.inspect,
+    "quality": pictures.quality,
     "phantom": cohorts.phantom,
     "paint": cohorts.paint,
     "preprocess": cohorts.preprocess,

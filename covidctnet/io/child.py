@@ -87,7 +87,8 @@ class PictureChild:
         """
         values, pixels = self._child.ask({"path": _packed_file(path)})
         assert pixels is not None
-        return Picture(pixels, **{**values, "notes": tuple(values["notes"])})
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return Picture(pixels, **{**values, **lists})
 
     def mask(self, path: File) -> np.ndarray:
         """`covidctnet.io.picture.read_mask`, elsewhere.
@@ -110,7 +111,7 @@ def picture_work(path: str | list[Any], is_mask: bool = False) -> Reply:
     if is_mask:
         return {}, read_mask(_unpacked_file(path))
     picture = read_picture(_unpacked_file(path))
-    names = ("units", "format", "mode", "bits", "notes")
+    names = ("units", "format", "mode", "bits", "notes", "flags", "spacing_mm")
     return {name: getattr(picture, name) for name in names}, picture.pixels
 
 

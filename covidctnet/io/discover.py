@@ -25,7 +25,7 @@ from covidctnet.io.dicom import (
     series_key,
 )
 from covidctnet.io.itk import data_file_of
-from covidctnet.io.kinds import Format, Kind, is_volume, kinds_of
+from covidctnet.io.kinds import Format, Kind, is_picture, is_volume, kinds_of
 from covidctnet.io.names import NamesOfSlices, shape
 from covidctnet.io.walk import Walk
 
@@ -45,8 +45,9 @@ class Study:
     Attributes:
         id: 12 hexadecimal digits, see `covidctnet.volume.Source`.
         path: The folder or file; may carry a patient's name, so shown in results.csv only.
-        format: Which reader takes it; ``archive`` is one that cannot be opened, ``closed`` a
-            folder that may not be read: both are refused.
+        format: Which reader takes it; ``picture`` is a file that may be a radiograph, ``archive``
+            one that cannot be opened, ``closed`` a folder that may not be read: these two are
+            refused.
         files: All of its files, on the disk or in an archive, sorted; damaged ones included.
         series_uid: The only series to look at, when every series is a study of its own.
         notes: What was decided about which files belong together.
@@ -153,6 +154,9 @@ def find_studies(
             dicom.append(path)
         elif kind == "damaged":
             claimed.append(path)
+        elif kind == "junk" and path in walk.given and is_picture(path):
+            # Somebody means it; reading it says that it is no CT.
+            others.append(((path,), "picture"))
         elif kind == "unknown" or kind == "unreadable" or kind == "junk" or kind == "link":
             unknown.append((path, kind))
         elif kind == "itk" and (file := beside[path]) is not None:

@@ -22,9 +22,9 @@ from covidctnet.io.itk import looks_like_itk
 from covidctnet.io.names import DICOM_NAMES, packed_suffix
 from covidctnet.io.nifti import looks_like_nifti
 
-__all__ = ["Format", "Kind", "is_analyze", "is_volume", "kinds_of"]
+__all__ = ["Format", "Kind", "is_analyze", "is_picture", "is_volume", "kinds_of"]
 
-Format = Literal["dicom", "nifti", "itk", "archive", "closed", "packed", "other"]
+Format = Literal["dicom", "nifti", "itk", "picture", "archive", "closed", "packed", "other"]
 Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip", "link"]
 
 # So much of a file says what it is.
@@ -38,9 +38,16 @@ _ITK_NAMES = (".mha", ".mhd", ".nrrd", ".nhdr")
 _OTHER_VOLUMES = (".mgz", ".mgh", ".mnc", ".gipl", ".gipl.gz")
 # Documents, by how they begin: JPEG, PNG, PDF, zip, TIFF, GIF.
 _DOCUMENTS = (b"\xff\xd8\xff", b"\x89PNG", b"%PDF", b"PK\x03\x04", b"II*\0", b"MM\0*", b"GIF8")
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*")
 # Of gzip, XML and HTML: a server's page of an error is saved under the name of what was asked for.
 _PAGES = (b"\x1f\x8b", b"<")
 _PRINTABLE = frozenset(range(32, 256)) | frozenset(b"\t\n\r\f")
+
+
+def is_picture(path: File) -> bool:
+    """Whether a file begins as PNG, JPEG or TIFF."""
+    with path.open("rb") as file:
+        return file.read(4).startswith(_PICTURES)
 
 
 def kinds_of(files: Sequence[File]) -> Iterator[tuple[File, Kind]]:

@@ -1,15 +1,13 @@
-"""One grey picture from a file: PNG, JPEG, TIFF, or a single CT slice in DICOM.
+"""One grey picture from a file: PNG, JPEG, TIFF, or DICOM of a single CT slice or radiograph.
 
 The content decides what a file is, never its name. Its size is read first, and a picture that is
 too small or too large is refused before a pixel is decoded. Decoders are C code, so pictures of
 unknown origin are read in a child process: `covidctnet.io.child.PictureChild`.
-
-Radiographs in DICOM (CR, DX) are not read yet: they are refused as no CT. Their place is
-`_FORMATS`, with a reader of their own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import warnings
@@ -24,27 +22,28 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugi
 
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
-from covidctnet.io.dicom import looks_like_dicom, read_slice
+from covidctnet.io.dicom import (
+    DamagedFileError,
+    NotDicomError,
+    is_radiograph,
+    looks_like_dicom,
+    read_radiograph,
+    read_slice,
+)
 from covidctnet.io.jpeg_end import jpeg_damage
+from covidctnet.io.picture_size import check_shape
 
 __all__ = [
-    "MAX_SIDE",
-    "MIN_SIDE",
     "Format",
     "Picture",
     "StoredPicture",
+    "grey_digest",
     "picture_shape",
     "read_mask",
     "read_picture",
     "read_stored",
 ]
 
-# A smaller picture shows no lung. The smallest slice cut out of a published figure is 61 wide.
-MIN_SIDE = 32
-# The largest detector of a radiograph has about 4,300 pixels along a side.
-MAX_SIDE = 8192
-# Decoding takes seconds for each 2**24 pixels of colour.
-MAX_PIXELS = 2**25
 MAX_FILE_BYTES = 256 * 2**20
 _HEAD_BYTES = 1024
 
@@ -129,6 +128,8 @@ class Picture:
             names them; the photometric interpretation of DICOM.
         bits: Stored for a channel.
         notes: What the reader did, one sentence each.
+        flags: Short machine-readable reservations of a radiograph in DICOM.
+        spacing_mm: Between rows and between columns; None where the file does not say it.
     """
 
     pixels: np.ndarray
@@ -137,6 +138,8 @@ class Picture:
     mode: str
     bits: int
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    spacing_mm: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or 0 in self.pixels.shape:
@@ -150,6 +153,11 @@ class Picture:
         """Rows and columns."""
         rows, columns = self.pixels.shape
         return rows, columns
+
+    @property
+    def is_radiograph(self) -> bool:
+        """Whether its file says that it is a radiograph; other formats say nothing."""
+        return self.format == "DICOM" and self.units == "grey"
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -218,18 +226,30 @@ def read_picture(path: File) -> Picture:
     stay as they are stored.
 
     Args:
-        path: PNG, JPEG, TIFF, or DICOM of one CT slice.
+        path: PNG, JPEG, TIFF, or DICOM of one CT slice or one frontal radiograph of a chest.
 
     Raises:
         StudyError: ``NOT_PICTURE`` for anything else, ``SMALL_PICTURE``, ``ABSURD_SIZE``,
             ``COLOUR_MODEL`` for CMYK and others without a grey value, ``SEVERAL_PICTURES`` for an
             animation or several pages, ``CORRUPT_FILE`` for a damaged file, ``UNREADABLE``, or
-            what `covidctnet.io.dicom.read_slice` raises.
+            what `covidctnet.io.dicom.read_slice` and `covidctnet.io.dicom.read_radiograph` raise.
     """
     content, kind = _content(path)
     if kind == "DICOM":
+        if _says_radiograph(path):
+            found = read_radiograph(path)
+            return Picture(
+                found.pixels,
+                "grey",
+                "DICOM",
+                found.photometric,
+                found.bits,
+                found.notes,
+                found.flags,
+                found.spacing_mm,
+            )
         slice_read = read_slice(path)
-        _check_shape(*slice_read.hu.shape)
+        check_shape(*slice_read.hu.shape)
         return Picture(
             slice_read.hu, "HU", "DICOM", slice_read.photometric, slice_read.bits, slice_read.notes
         )
@@ -239,6 +259,26 @@ def read_picture(path: File) -> Picture:
     mode = image.mode
     pixels = _decoded(lambda: _grey(image, bits, notes))
     return Picture(pixels, "grey", kind, mode, bits, tuple(notes))
+
+
+def _says_radiograph(path: File) -> bool:
+    try:
+        return is_radiograph(path)
+    except (NotDicomError, DamagedFileError, OSError):
+        # The reader of slices says what is wrong.
+        return False
+
+
+def grey_digest(grey: np.ndarray) -> str:
+    """SHA-256 of a picture's grey values and its shape, hexadecimal.
+
+    Args:
+        grey: uint8, shape (row, column).
+    """
+    rows, columns = grey.shape
+    content = np.ascontiguousarray(grey)
+    head = f"{content.dtype.str} {rows} x {columns} ".encode()
+    return hashlib.sha256(head + content.tobytes()).hexdigest()
 
 
 def read_mask(path: File) -> np.ndarray:
@@ -317,7 +357,7 @@ def _kind(head: bytes) -> Format:
         known = "an empty file" if not head else "text" if is_text else "an unknown kind of file"
     raise StudyError(
         "NOT_PICTURE",
-        f"expected PNG, JPEG, TIFF or a CT slice in DICOM, got {known}. Save the picture as PNG.",
+        f"expected PNG, JPEG, TIFF or DICOM, got {known}. Save the picture as PNG.",
     )
 
 
@@ -329,7 +369,7 @@ def _checked(content: bytes, kind: str) -> tuple[Image.Image, int]:
     # Image.open would refuse a large picture in words of its own.
     image = _decoded(lambda: _opened(open_format, content))
     columns, rows = image.size
-    _check_shape(rows, columns)
+    check_shape(rows, columns)
     if _decoded(lambda: getattr(image, "is_animated", False)):
         raise StudyError(
             "SEVERAL_PICTURES",
@@ -352,27 +392,6 @@ def _opened(open_format: _Opening, content: bytes) -> Image.Image:
             "expected grey or RGB of 8 bits, or grey of 16 or 32 bits, got a TIFF of other "
             "numbers, which are not read. Save the picture as PNG.",
         ) from None
-
-
-def _check_shape(rows: int, columns: int) -> None:
-    if min(rows, columns) < MIN_SIDE:
-        raise StudyError(
-            "SMALL_PICTURE",
-            f"expected a picture of at least {MIN_SIDE} x {MIN_SIDE} pixels, got "
-            f"{rows} x {columns}. Give the original picture.",
-        )
-    if max(rows, columns) > MAX_SIDE:
-        raise StudyError(
-            "ABSURD_SIZE",
-            f"expected a picture of at most {MAX_SIDE} x {MAX_SIDE} pixels, got {rows} x {columns}."
-            " Check the file, or make the picture smaller.",
-        )
-    if rows * columns > MAX_PIXELS:
-        raise StudyError(
-            "ABSURD_SIZE",
-            f"expected a picture of at most {MAX_PIXELS} pixels, got {rows} x {columns}. Check the "
-            "file, or make the picture smaller.",
-        )
 
 
 def _check_colours(image: Image.Image) -> None:

@@ -65,6 +65,12 @@ def read_study(
                 "expected a DICOM study, as a series was asked for, got a file of one volume. "
                 "Leave the series out.",
             )
+        if study.format == "picture":
+            raise StudyError(
+                "NOT_CT",
+                "expected a chest CT, got a picture that may be a radiograph. Give the original "
+                "CT series, or use weights of a system that reads radiographs.",
+            )
         if study.format == "nifti":
             return read_nifti(study.files[0], study.id)
         return read_itk(study.files, study.id)

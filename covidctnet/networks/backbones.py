@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from covidctnet.errors import UsageError
 
-__all__ = ["BACKBONES", "Backbone", "library", "make_body", "normalised"]
+__all__ = ["BACKBONES", "Backbone", "library", "make_body", "normalised", "outline"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # eps 1e-3 belong to them, which timm calls `tf_`. Of the sixteen combinations of padding, eps and
 # normalisation that pipelines/experiments/lite0 compares, this one is best in every figure.
 _BYTES_TO_ONE = (127 / 255,) * 3, (128 / 255,) * 3
+_HALVES = (0.5,) * 3, (0.5,) * 3
 
 BACKBONES: Mapping[str, Backbone] = MappingProxyType(
     {
@@ -48,6 +49,9 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
             Backbone("vgg16", "vgg16", 4096, *_IMAGENET),
             Backbone("densenet121", "densenet121", 1024, *_IMAGENET),
             Backbone("efficientnet_lite0", "tf_efficientnet_lite0", 1280, *_BYTES_TO_ONE),
+            # Their maps are smaller than a part in 32, as some of their convolutions have no edge.
+            Backbone("inception_v3", "inception_v3", 2048, *_HALVES),
+            Backbone("inception_resnet_v2", "inception_resnet_v2", 1536, *_HALVES),
         )
     }
 )
@@ -69,6 +73,12 @@ def library(name: str) -> ModuleType:
             f"expected the package {name.replace('_', '-')}, which this network is built from, "
             f"got {type(error).__name__}. Install it with: pip install 'covidctnet[systems]'"
         ) from None
+
+
+def outline(name: str) -> nn.Module:
+    """A body without its head and without memory, to take layers from; see `make_body`."""
+    with torch.device("meta"):
+        return make_body(name)
 
 
 def make_body(name: str) -> nn.Module:

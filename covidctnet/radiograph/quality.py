@@ -131,7 +131,8 @@ def bit_depth(subject: Subject) -> Finding | None:
     levels = len(np.unique(picture.pixels))
     if levels < MIN_LEVELS:
         return Finding("bit_depth", levels, f"only {levels} different grey values")
-    if picture.bits != 8:
+    # DICOM keeps what the detector gave.
+    if picture.bits != 8 and picture.format != "DICOM":
         return Finding("bit_depth", picture.bits, f"{picture.bits} bits for a pixel, not 8")
     return None
 

@@ -11,15 +11,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from covidctnet.contract import Predictor
-from covidctnet.errors import StudyError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.evidence import Keep
 from covidctnet.io import Study, find_studies, read_study
 from covidctnet.io.child import ReadingChild
+from covidctnet.io.discover import Found
 from covidctnet.io.fingerprint import changed_at, fingerprint_of
 from covidctnet.logs import about
+from covidctnet.radiograph.child import RadiographChild
+from covidctnet.radiograph.find import find_radiographs
+from covidctnet.radiograph.read import Radiograph, read_radiograph
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.run.parts import Part
 from covidctnet.surroundings import usable_cores
@@ -151,9 +155,23 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    studies = find_studies(paths, every_series=every_series)
+    studies = _found(model, paths, every_series=every_series)
     outcomes = answers(studies, model, keep=keep, limits=limits, readers=readers)
     return (answered.outcome for answered in outcomes)
+
+
+def _found(
+    model: Predictor, paths: Paths, *, every_series: bool = False, series: str | None = None
+) -> Found:
+    """What the model reads, under some paths."""
+    if model.info.modality == "ct":
+        return find_studies(paths, every_series=every_series, series=series)
+    if every_series or series is not None:
+        raise UsageError(
+            "expected no choice of series, as every radiograph has an answer of its own, got one. "
+            "Leave it out."
+        )
+    return find_radiographs(paths)
 
 
 def default_readers(device: str) -> int:
@@ -206,7 +224,7 @@ def classify_into(
         StorageError: If the results cannot be written.
     """
     started = time.time()
-    studies = find_studies(paths, every_series=every_series, series=series)
+    studies = _found(model, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     unsettled = 0
@@ -321,9 +339,7 @@ def answers(
     """
     if readers < 1:
         raise ValueError(f"expected one reader or more, got {readers}")
-    helpers: list[ReadingChild | _ReaderHere] = [
-        ReadingChild(limits) if limits else _ReaderHere() for _ in range(readers)
-    ]
+    helpers = [_reader(model, limits) for _ in range(readers)]
     coming = in_order(
         studies, helpers, lambda reader, study: _prepared(study, reader, model), ahead=readers
     )
@@ -341,18 +357,42 @@ def answers(
             yield Answered(study, outcome, seconds, fingerprint)
 
 
-class _ReaderHere:
-    """Reads in this process."""
+class _Reader(Protocol):
+    """Reads one study after the other."""
 
-    def __call__(self, study: Study) -> Volume:
-        return read_study(study)
+    def __call__(self, study: Study) -> Volume | Radiograph:
+        """What the study holds."""
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+
+
+def _reader(model: Predictor, limits: Limits | None) -> _Reader:
+    """What reads for a model: in a process of its own where there are limits."""
+    if model.info.modality == "ct":
+        return ReadingChild(limits) if limits else _ReaderHere(read_study)
+    return RadiographChild(limits) if limits else _ReaderHere(read_radiograph)
+
+
+class _ReaderHere:
+    """Reads in this process.
+
+    Args:
+        read: The reader.
+    """
+
+    def __init__(self, read: Callable[[Study], Volume | Radiograph]) -> None:
+        self._read = read
+
+    def __call__(self, study: Study) -> Volume | Radiograph:
+        return self._read(study)
 
     def close(self) -> None:
         """Nothing to do."""
 
 
 def _prepared(
-    study: Study, read: Callable[[Study], Volume], model: Predictor
+    study: Study, read: Callable[[Study], Volume | Radiograph], model: Predictor
 ) -> tuple[Any, dict[str, float], str]:
     """What the model made of a study before its turn, or a `Failure`; seconds and fingerprint."""
     fingerprint = fingerprint_of(study)

@@ -26,12 +26,14 @@ from covidctnet.evaluation.strata import known_sites
 from covidctnet.evidence import Keep, Mask, SliceEvidence
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.io.lesions import lesion_truth
+from covidctnet.radiograph.read import Radiograph
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.classify import DEFAULT_LIMITS, answers
 from covidctnet.run.prepare import pseudonym
+from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.volume import Source, Volume
 from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
@@ -133,7 +135,8 @@ def evaluate_data(
     """Evaluate on a labelled folder, from the original files on.
 
     Args:
-        data: The folder, or several; see `covidctnet.cohort.archive.read_cohort`.
+        data: The folder, or several; see `covidctnet.cohort.archive.read_cohort`, and for
+            radiographs `covidctnet.run.radiographs.labelled_radiographs`.
         model: What is evaluated.
         output: See `evaluate_work`.
         seed: Of the bootstrap.
@@ -146,7 +149,11 @@ def evaluate_data(
     """
     # An archive may have the labels of the model, or those that its classes stand for.
     classes = (CHEST_CT, model.info.classes)
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=classes)
+    roots = [data] if isinstance(data, Path) else data
+    if model.info.modality == "ct":
+        cohort = read_cohort(*roots, classes=classes)
+    else:
+        cohort = labelled_radiographs(roots, model.info.classes)
     unseen = Unseen(model.info.card)
     predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
     outcomes = answers([entry.study for entry in cohort], predictor, limits=limits)
@@ -247,7 +254,7 @@ class _Localising:
     def info(self) -> PredictorInfo:
         return self.model.info
 
-    def prepare(self, scan: Volume | StoredStudy) -> tuple[str, Any]:
+    def prepare(self, scan: Volume | Radiograph | StoredStudy) -> tuple[str, Any]:
         self.sources[scan.source.study] = scan.source
         return scan.source.study, self.model.prepare(scan)
 

@@ -25,6 +25,7 @@ from covidctnet.weights import Weights
 
 __all__ = [
     "Chosen",
+    "NetworkPredictor",
     "PreparedSlices",
     "SliceAnswer",
     "SlicePicture",
@@ -121,11 +122,8 @@ class FastNetwork(Protocol):
         """A copy with folded batch norms, channels last."""
 
 
-class SlicesPredictor(ABC):
-    """A trained network that answers scans by their slices.
-
-    A system says which network it has, which slices are read, what the network sees of one, and
-    what its output means.
+class NetworkPredictor:
+    """A trained network that looks at single pictures, on its device.
 
     Args:
         weights: With the network.
@@ -133,12 +131,10 @@ class SlicesPredictor(ABC):
 
     Attributes:
         kind: Of the network in the card.
-        stage: What the network does; its time is listed by this name.
-        batch_size: Slices that the network reads at once.
+        batch_size: Pictures that the network reads at once.
     """
 
     kind: ClassVar[str]
-    stage: ClassVar[str]
     batch_size: ClassVar[int]
 
     def __init__(self, weights: Weights, how: RunSettings) -> None:
@@ -147,6 +143,39 @@ class SlicesPredictor(ABC):
         self.precision = pick_precision(how.precision, self.device)
         network = cast(FastNetwork, weights.network(self.kind))
         self.network = network.fast(DTYPES[self.precision]).to(self.device)
+
+    @property
+    def info(self) -> PredictorInfo:
+        """What this predictor is."""
+        provenance = self.weights.provenance(self.device, self.precision)
+        system = find_system(self.weights.card["system"])
+        return PredictorInfo.of(
+            self.weights, provenance, published=system.published, modality=system.modality
+        )
+
+    @torch.inference_mode()
+    def outputs(self, pictures: np.ndarray) -> Iterator[Any]:
+        """Outputs of the network, a batch at a time.
+
+        Args:
+            pictures: uint8, (picture, size, size).
+        """
+        for first in range(0, len(pictures), self.batch_size):
+            batch = torch.from_numpy(pictures[first : first + self.batch_size]).to(self.device)
+            yield self.network(batch[:, None].float() / 255)
+
+
+class SlicesPredictor(NetworkPredictor, ABC):
+    """A trained network that answers scans by their slices.
+
+    A system says which network it has, which slices are read, what the network sees of one, and
+    what its output means.
+
+    Attributes:
+        stage: What the network does; its time is listed by this name.
+    """
+
+    stage: ClassVar[str]
 
     @abstractmethod
     def choose(self, lungs: np.ndarray) -> Chosen:
@@ -171,13 +200,6 @@ class SlicesPredictor(ABC):
     @abstractmethod
     def answer(self, prepared: PreparedSlices, keep: Keep) -> SliceAnswer:
         """What the network says of a scan."""
-
-    @property
-    def info(self) -> PredictorInfo:
-        """What this predictor is."""
-        provenance = self.weights.provenance(self.device, self.precision)
-        published = find_system(self.weights.card["system"]).published
-        return PredictorInfo.of(self.weights, provenance, published=published)
 
     def prepare(self, scan: Volume | StoredStudy, /) -> PreparedSlices:
         """Slices of the lungs, as the network sees them.
@@ -235,17 +257,6 @@ class SlicesPredictor(ABC):
             classes=self.weights.classes,
             evidence=found.evidence,
         )
-
-    @torch.inference_mode()
-    def outputs(self, pictures: np.ndarray) -> Iterator[Any]:
-        """Outputs of the network, a batch at a time.
-
-        Args:
-            pictures: uint8, (slice, size, size).
-        """
-        for first in range(0, len(pictures), self.batch_size):
-            batch = torch.from_numpy(pictures[first : first + self.batch_size]).to(self.device)
-            yield self.network(batch[:, None].float() / 255)
 
 
 def best_slices(scores: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A `System` that reads slices, made of the parts in which it differs from others."""
+"""A `System` that reads slices or radiographs, made of the parts in which it differs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from covidctnet.classes import Classes
-from covidctnet.contract import Predictor, RunSettings, Stage, System
+from covidctnet.contract import Modality, Predictor, RunSettings, Stage, System
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.published import PublishedFigures
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from covidctnet.slice_systems.predictor import SlicesPredictor
     from covidctnet.weights import Weights
 
 __all__ = ["slice_system"]
@@ -27,10 +26,11 @@ def slice_system(
     kind: str,
     settings: Callable[[Mapping[str, Any]], object],
     build: Callable[[Mapping[str, Any]], nn.Module],
-    predictor: Callable[[], type[SlicesPredictor]],
+    predictor: Callable[[], Callable[[Weights, RunSettings], Predictor]],
     stage: Stage,
     published: tuple[PublishedFigures, ...] = (),
     variants: tuple[Classes, ...] = (),
+    modality: Modality = "ct",
 ) -> System:
     """A system with one network, whose settings decide how a slice becomes its input.
 
@@ -46,6 +46,7 @@ def slice_system(
         stage: That trains the network.
         published: What its paper reports.
         variants: See `System`.
+        modality: See `System`.
     """
 
     def check(label: str, card: Mapping[str, Any]) -> None:
@@ -69,7 +70,7 @@ def slice_system(
     return System(
         name=name,
         title=title,
-        modality="ct",
+        modality=modality,
         classes=classes,
         networks=frozenset({kind}),
         check=check,

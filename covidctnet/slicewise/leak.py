@@ -7,7 +7,6 @@ images are not found, nor is every picture whose contrast was bent.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from scipy import fft
 from scipy.spatial import KDTree
 
 from covidctnet.errors import UsageError
+from covidctnet.io.picture import grey_digest
 from covidctnet.slicewise.table import Images
 
 __all__ = [
@@ -69,15 +69,14 @@ def fingerprint(grey: np.ndarray) -> Fingerprint:
         grey: uint8, shape (row, column).
     """
     rows, columns = grey.shape
-    content = np.ascontiguousarray(grey)
-    digest = hashlib.sha256(f"{content.dtype.str} {rows} x {columns} ".encode() + content.tobytes())
-    small = _means(rows) @ content.astype(np.float32) @ _means(columns).T
+    digest = grey_digest(grey)
+    small = _means(rows) @ grey.astype(np.float32) @ _means(columns).T
     if small.std() < _MIN_SPREAD:
-        return Fingerprint(digest.hexdigest(), None)
+        return Fingerprint(digest, None)
     cosines = fft.dctn(small, norm="ortho")[:_COSINES, :_COSINES] * _FREQUENCIES
     # By frequency, without the mean.
     vector = cosines.ravel()[_BY_FREQUENCY][1:]
-    return Fingerprint(digest.hexdigest(), (vector / np.linalg.norm(vector)).astype(np.float32))
+    return Fingerprint(digest, (vector / np.linalg.norm(vector)).astype(np.float32))
 
 
 _FREQUENCIES = np.add.outer(np.arange(_COSINES), np.arange(_COSINES)).astype(np.float32)

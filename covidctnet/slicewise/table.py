@@ -142,11 +142,23 @@ class PatientImages(Images):
 
 @overload
 def read_images(
-    root: Path, classes: Classes, *, patients_unknown: Literal[False] = False
+    root: Path,
+    classes: Classes,
+    *,
+    patients_unknown: Literal[False] = False,
+    patient_in_name: bool = False,
 ) -> PatientImages: ...
 @overload
-def read_images(root: Path, classes: Classes, *, patients_unknown: bool) -> Images: ...
-def read_images(root: Path, classes: Classes, *, patients_unknown: bool = False) -> Images:
+def read_images(
+    root: Path, classes: Classes, *, patients_unknown: bool, patient_in_name: bool = False
+) -> Images: ...
+def read_images(
+    root: Path,
+    classes: Classes,
+    *,
+    patients_unknown: bool = False,
+    patient_in_name: bool = False,
+) -> Images:
     """Read whose the pictures of a folder are and what they show; the pictures are not decoded.
 
     ``images.csv`` has the columns file (path relative to the folder), patient, label and, if they
@@ -158,6 +170,8 @@ def read_images(root: Path, classes: Classes, *, patients_unknown: bool = False)
         classes: That the labels are of.
         patients_unknown: Allow pictures without a patient. What comes back then makes no figure by
             patient, even where some patients are known; those that are known still stay together.
+        patient_in_name: A picture that lies in the folder of a class itself is named
+            ``PATIENT_*``: its patient is what stands before the first ``_``.
 
     Returns:
         In the order of the table, or sorted by path.
@@ -174,7 +188,7 @@ def read_images(root: Path, classes: Classes, *, patients_unknown: bool = False)
     if (root / "images.csv").is_file():
         images, passed_over = _of_table(root, classes, mistakes)
     else:
-        images, passed_over = _of_folders(root, classes, mistakes)
+        images, passed_over = _of_folders(root, classes, mistakes, patient_in_name)
     if not patients_unknown:
         mistakes += [
             f"{image.where}: expected a patient, got none. Name the patient, or say that patients "
@@ -261,7 +275,7 @@ def _position(text: str | None) -> float | None:
 
 
 def _of_folders(
-    root: Path, classes: Classes, mistakes: list[str]
+    root: Path, classes: Classes, mistakes: list[str], patient_in_name: bool
 ) -> tuple[list[LabelledImage], list[str]]:
     images: list[LabelledImage] = []
     others = 0
@@ -291,6 +305,9 @@ def _of_folders(
                 )
                 continue
             patient = above[0] if above else None
+            if patient_in_name and not above:
+                name, mark, _ = path.stem.partition("_")
+                patient = name if mark and name else None
             scan = above[1] if len(above) > 1 else None
             images.append(LabelledImage(path, label, where, patient=patient, scan=scan))
     if not is_class:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covidctnet.errors import UsageError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.io.picture import Picture
 
-__all__ = ["LUNG_WINDOW", "Window", "grey_8_bit", "hu_to_8_bit"]
+__all__ = ["LUNG_WINDOW", "Window", "grey_8_bit", "hu_to_8_bit", "slice_8_bit"]
 
 # Of numbers whose meaning is unknown, this share at each end becomes black or white.
 _TAIL_PERCENT = 0.5
@@ -81,6 +81,21 @@ def grey_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
     if high <= low:
         low, high = float(picture.pixels.min()), float(picture.pixels.max())
     return _stretched(picture.pixels, low, high)
+
+
+def slice_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
+    """The grey values of a picture of a CT slice in 8 bits; see `grey_8_bit`.
+
+    Raises:
+        StudyError: ``NOT_CT`` for a radiograph in DICOM; other formats say nothing of it.
+    """
+    if picture.is_radiograph:
+        raise StudyError(
+            "NOT_CT",
+            "expected a slice of a CT, got a radiograph. Give radiographs to a system that reads "
+            "them.",
+        )
+    return grey_8_bit(picture, window)
 
 
 def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 from covidctnet.errors import CohortError, StudyError, UsageError
 from covidctnet.files import make_folder
 from covidctnet.io.child import PictureChild
+from covidctnet.io.picture import Picture
 from covidctnet.progress import track
 from covidctnet.slicewise.folds import make_folds
 from covidctnet.slicewise.leak import Fingerprint, find_copies, fingerprint
 from covidctnet.slicewise.table import Images, LabelledImage
-from covidctnet.slicewise.window import LUNG_WINDOW, Window, grey_8_bit
+from covidctnet.slicewise.window import LUNG_WINDOW, Window, slice_8_bit
 
 __all__ = ["Division", "StoredImage", "describe_images", "divide_images", "store_images"]
 
@@ -71,6 +73,7 @@ def store_images(
     folder: Path,
     *,
     window: Window = LUNG_WINDOW,
+    grey: Callable[[Picture], np.ndarray] | None = None,
     mask_of: Callable[[np.ndarray], np.ndarray] | None = None,
     drawn: Mapping[str, Callable[[tuple[int, int]], np.ndarray]] | None = None,
 ) -> tuple[StoredImage, ...]:
@@ -80,6 +83,8 @@ def store_images(
         images: From a table.
         folder: Receives the files; those that are there are replaced.
         window: For pictures in HU.
+        grey: Grey values of a picture, uint8; by default those of a slice through the window, which
+            refuse radiographs.
         mask_of: Turns the values of a mask's picture into numbers of findings; None leaves masks
             out.
         drawn: Findings that lie in another file: by the name of a picture's file, what gives their
@@ -95,30 +100,31 @@ def store_images(
     if drawn is not None:
         _check_drawn(images, drawn)
     make_folder(folder)
+    grey = grey or partial(slice_8_bit, window=window)
     stored: list[StoredImage] = []
     with PictureChild() as read:
         for place, image in enumerate(track(list(images), "reading pictures")):
             try:
-                grey = grey_8_bit(read(image.file), window)
+                pixels = grey(read(image.file))
                 labels = None if image.mask is None or mask_of is None else read.mask(image.mask)
             except StudyError as error:
                 raise CohortError(f"{image.where}: {error.message}") from None
             file, mask = folder / f"{place:06d}.npy", None
-            np.save(file, np.ascontiguousarray(grey), allow_pickle=False)
+            np.save(file, np.ascontiguousarray(pixels), allow_pickle=False)
             if labels is not None and mask_of is not None:
-                if labels.shape != grey.shape:
+                if labels.shape != pixels.shape:
                     raise CohortError(
-                        f"{image.where}: expected a mask of {grey.shape[0]} x {grey.shape[1]} "
+                        f"{image.where}: expected a mask of {pixels.shape[0]} x {pixels.shape[1]} "
                         f"pixels like its picture, got {labels.shape[0]} x {labels.shape[1]}. "
                         "Give the mask of this picture."
                     )
                 labels = mask_of(labels)
             if drawn is not None:
-                labels = drawn[image.file.name]((grey.shape[0], grey.shape[1]))
+                labels = drawn[image.file.name]((pixels.shape[0], pixels.shape[1]))
             if labels is not None:
                 mask = folder / f"{place:06d}.mask.npy"
                 np.save(mask, labels, allow_pickle=False)
-            stored.append(StoredImage(image, file, mask, fingerprint(grey)))
+            stored.append(StoredImage(image, file, mask, fingerprint(pixels)))
     return tuple(stored)
 
 

@@ -9,8 +9,10 @@ import pytest
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.systems.resnet50_slices.settings import SliceSettings
+from covidctnet.systems.xray_vgg16.settings import RadiographSettings
 from pipelines.experiments.slices import folds
 from tests.picture_set import write_pictures
+from tests.radiograph.pictures import write_radiographs
 
 
 class Bright:
@@ -112,3 +114,30 @@ def test_black_lungs_take_away_what_the_network_reads(trained, tmp_path, monkeyp
     grey[20:24, 12:18] = 160
     assert settings.picture(grey)[9:23, 6:26].max() == 0
     assert replace(settings, lungs_blacked_out=False).picture(grey)[11, 8] > 100
+
+
+def test_the_confusion_matrix_is_by_patient_with_shares_of_its_rows(trained, tmp_path):
+    page = page_of(tmp_path)
+    assert "| true, by patient | called Non-Covid | called Covid-19 |" in page
+    (line,) = [line for line in page.splitlines() if line.startswith("| Covid-19 |")]
+    counts = [int(cell.split()[0]) for cell in line.strip("| ").split(" | ")[1:]]
+    assert sum(counts) == 10 and f"({counts[1] / 10:.1%})" in line
+
+
+def test_radiographs_are_scored_in_folds_by_their_own_classes(monkeypatch, tmp_path):
+    folder = write_radiographs(tmp_path / "set", patients=12, size=64)
+
+    class Ill:
+        settings = RadiographSettings(size=32)
+
+        def scores(self, pictures):
+            spot = pictures[:, 17:22, 7:12].mean((1, 2)) / 255
+            return np.stack([1 - spot, spot], 1)
+
+    monkeypatch.setattr(folds, "train_fold", lambda given, variant, fold, flags: Ill())
+    page = tmp_path / "page.md"
+    arguments = [str(folder), "--work", str(tmp_path / "work"), "--output", str(page)]
+    assert folds.main([*arguments, "--system", "xray_vgg16", "--folds", "3"]) == 0
+    found = rows(page.read_text())
+    assert float(found[folds.NETWORK, "radiograph", "auc"].split()[0]) > 0.9
+    assert "called Pneumonia" in page.read_text() and "24 radiographs of 12" in page.read_text()

@@ -110,6 +110,7 @@ LINES = (
 # Codes that reading does not raise for a file, and where their lines are tested.
 ELSEWHERE = {
     "NOT_RADIOGRAPH": "tests/radiograph/test_convert.py",
+    "LATERAL_VIEW": "tests/io/dicom/test_radiograph.py",
     "CHANGED": "tests/run/test_classify.py",
     "UNKNOWN_SERIES": "below",
     "UNREADABLE": "below",

@@ -13,8 +13,10 @@ from PIL import Image, PngImagePlugin
 
 from covidctnet.errors import StudyError
 from covidctnet.io.child import PictureChild
-from covidctnet.io.picture import MAX_SIDE, picture_shape, read_mask, read_picture
+from covidctnet.io.picture import picture_shape, read_mask, read_picture
+from covidctnet.io.picture_size import MAX_SIDE
 from tests.io import series
+from tests.radiograph.pictures import radiograph, write_dicom
 
 ROWS, COLUMNS = 40, 56
 
@@ -296,14 +298,11 @@ def test_a_dicom_slice_is_read_in_hu(tmp_path):
     assert picture_shape(files[4]) == shape[1:]
 
 
-def test_a_radiograph_in_dicom_is_no_ct_slice(tmp_path):
-    def change(ds, index):
-        ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-        ds.Modality = "CR"
-
-    files = series.write(tmp_path, series.a_scan((12, 40, 56)), change=change)
-    code, message = refusal(files[0])
-    assert code == "NOT_CT" and "Computed Radiography" in message
+def test_a_radiograph_in_dicom_is_read_as_grey(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", radiograph(64).astype(np.uint16) * 16)
+    picture = read_picture(path)
+    assert (picture.units, picture.format, picture.mode) == ("grey", "DICOM", "MONOCHROME2")
+    assert picture.is_radiograph and picture_shape(path) == (64, 64)
 
 
 def test_a_slice_without_rescaling_or_whole_pixels_is_refused(tmp_path):

@@ -8,17 +8,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from covidctnet.io.picture import read_stored
 from covidctnet.radiograph.quality import check_picture, jpeg_quality
-
-
-def radiograph(size=400, seed=0):
-    """A soft picture with fine grain, as a detector gives: a bright middle, two darker fields."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size] / size
-    body = 190 * np.exp(-(((x - 0.5) / 0.45) ** 4)) + 20
-    for middle in (0.3, 0.7):
-        body -= 110 * np.exp(-(((x - middle) / 0.14) ** 2) - ((y - 0.45) / 0.28) ** 2)
-    body += 12 * np.sin(40 * y) * np.exp(-(((x - 0.5) / 0.4) ** 2))
-    return np.clip(body + rng.normal(0, 3, body.shape), 0, 240).astype(np.uint8)
+from tests.radiograph.pictures import radiograph
 
 
 def codes(tmp_path, image, name="a.png", **how):

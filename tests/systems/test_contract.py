@@ -19,6 +19,8 @@ from covidctnet.errors import CohortError, WeightsError
 from covidctnet.evaluation.intervals import auc
 from covidctnet.evidence import Mask, evidence_from
 from covidctnet.io import read_study
+from covidctnet.radiograph.find import find_radiographs
+from covidctnet.radiograph.read import read_radiograph
 from covidctnet.registry import find_system, system_names
 from covidctnet.report.evidence import draw_picture
 from covidctnet.run.evaluate import evaluate_data
@@ -27,6 +29,7 @@ from covidctnet.training.images import Division
 from covidctnet.weights import load_weights, save_weights
 from tests.little_work import little_work
 from tests.picture_set import write_pictures
+from tests.radiograph.pictures import radiograph, write_png, write_radiographs
 from tests.small import calibrated_weights, with_masks, write_chest, write_cohort
 from tests.systems.toy import CLASSES
 
@@ -70,6 +73,12 @@ SMALL = {
         "--data.size=64",
         "--data.batch_size=4",
     ],
+    "xray_vgg16": [
+        "--model.network=efficientnet_lite0",
+        "--model.pretrained=",
+        "--data.size=96",
+        "--data.batch_size=4",
+    ],
 }
 
 
@@ -83,9 +92,20 @@ def weights_of(system, tmp_path, request):
     if system == "deeptek_unet":
         folder = write_pictures(tmp_path / "pictures", masks=True)
         arguments += ["--data.images", str(folder)]
+    if find_system(system).modality == "radiograph":
+        arguments += ["--data.images", str(write_radiographs(tmp_path / "radiographs"))]
     steps = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--device=cpu"]
     assert main([*arguments, *SMALL[system], *steps]) == 0
     return work / "weights"
+
+
+def read_input(system, tmp_path):
+    """A scan, or a radiograph, as it was read."""
+    if system.modality == "radiograph":
+        write_png(tmp_path / "radiograph" / "a.png", radiograph())
+        return read_radiograph(*find_radiographs(tmp_path / "radiograph"))
+    (entry, *_) = read_cohort(write_cohort(tmp_path / "archive", 2, 1))
+    return read_study(entry.study)
 
 
 @pytest.mark.parametrize("name", ["covidctnet", "toy", *SMALL])
@@ -98,8 +118,8 @@ def test_every_system_is_found_loads_answers_twice_alike_and_keeps_its_card(
     model = covidctnet.load(folder, device="cpu", precision="32")
     assert model.info.system == name
     assert model.info.classes == system.classes
-    (entry, *_) = read_cohort(write_cohort(tmp_path / "archive", 2, 1))
-    volume = read_study(entry.study)
+    assert model.info.modality == system.modality
+    volume = read_input(system, tmp_path)
     one, two = (model(model.prepare(volume)) for _ in range(2))
     assert one.probabilities == two.probabilities
     assert one.classes == system.classes

@@ -24,7 +24,7 @@ def test_a_preset_belongs_to_a_stage_and_is_read_up_to_the_missing_data(file, tm
     assert "expected a folder of pictures, 'nowhere' is none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["resnet50_slices", "deeptek_unet", "deeppneumonia"])
+@pytest.mark.parametrize("name", ["resnet50_slices", "deeptek_unet", "deeppneumonia", "xray_vgg16"])
 def test_a_system_of_slices_has_a_preset_of_the_paper_and_a_tiny_one(name):
     found = {file.parts[-2] for file in FILES if file.parts[-3] == name}
     assert {"paper", "tiny"} <= found

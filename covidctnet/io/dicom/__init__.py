@@ -7,6 +7,7 @@ from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.grouping import Group, group
 from covidctnet.io.dicom.identity import identify, owners
 from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, PHANTOM_MANUFACTURER, series_key
+from covidctnet.io.dicom.radiograph import DicomRadiograph, is_radiograph, read_radiograph
 from covidctnet.io.dicom.read import Survey, holds_series, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice
@@ -17,6 +18,7 @@ __all__ = [
     "MIN_SLICES",
     "PHANTOM_MANUFACTURER",
     "DamagedFileError",
+    "DicomRadiograph",
     "Dropped",
     "Group",
     "Identity",
@@ -27,9 +29,11 @@ __all__ = [
     "group",
     "holds_series",
     "identify",
+    "is_radiograph",
     "looks_like_dicom",
     "owners",
     "read_dicom",
+    "read_radiograph",
     "read_slice",
     "series_key",
     "survey",

@@ -51,7 +51,7 @@ from covidctnet.io.dicom.values import (
 )
 from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_marks
 
-__all__ = ["ENCAPSULATED_LENGTH", "read_frames"]
+__all__ = ["ENCAPSULATED_LENGTH", "pixel_format", "read_frames"]
 
 _MAX_SCANNER = 64
 
@@ -168,7 +168,7 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         )
         is_ct = not picture
     # Nothing of another object is ever decoded: whatever it claims harms nobody.
-    pixels = _pixel_format(data, element) if is_ct else NO_PIXELS
+    pixels = pixel_format(data, element) if is_ct else NO_PIXELS
     is_slice = is_ct and not (sop_class == CT_IMAGE and _is_no_slice(data, pixels, element))
     if is_slice:
         _check_size(pixels)
@@ -351,7 +351,8 @@ def _part(data: Dataset) -> Part | None:
     return Part(whole, 1 if number is None else number, total, before)
 
 
-def _pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:
+def pixel_format(data: Dataset, element: PixelElement | None) -> PixelFormat:
+    """How a file stores its pixels, as its header says."""
     rows, columns = binary(data, "Rows"), binary(data, "Columns")
     frames = int(number(data, "NumberOfFrames") or 1)
     allocated = binary(data, "BitsAllocated")

@@ -16,7 +16,14 @@ from covidctnet.io.dicom.elements import DEFLATED, PIXELS, DamagedFileError, inf
 from covidctnet.io.dicom.frame import Frame, PixelFormat
 from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH
 
-__all__ = ["SYNTAXES", "OpenFile", "all_same_pixels", "same_pixels", "stored_values"]
+__all__ = [
+    "SYNTAXES",
+    "OpenFile",
+    "all_same_pixels",
+    "same_pixels",
+    "stored_image",
+    "stored_values",
+]
 
 _NATIVE = (
     "1.2.840.10008.1.2",
@@ -161,7 +168,7 @@ def _native(content: bytes, pixels: PixelFormat, bits: _Bits) -> np.ndarray:
     if pixels.tag != PIXELS:
         kind = {32: "f4", 64: "f8"}.get(pixels.bits_allocated)
     else:
-        kind = {16: "u2", 32: "u4"}.get(pixels.bits_allocated)
+        kind = {8: "u1", 16: "u2", 32: "u4"}.get(pixels.bits_allocated)
     if kind is None:
         raise DamagedFileError(f"{pixels.bits_allocated} bits a pixel are not read")
     dtype = np.dtype(kind).newbyteorder(">" if pixels.is_big_endian else "<")
@@ -280,6 +287,23 @@ def _decompressed(stream: bytes, pixels: PixelFormat, taken: _Bits) -> np.ndarra
     array = np.frombuffer(decoded.content, f"<u{width}").reshape(pixels.rows, pixels.columns)
     bits = min(pixels.bits_stored, decoded.precision)
     return _significant(array, pixels, bits, bits - 1, taken)
+
+
+def stored_image(path: File, pixels: PixelFormat) -> np.ndarray:
+    """The stored values of a file of one image, signed or unsigned, shape (row, column).
+
+    Args:
+        path: The file.
+        pixels: How it stores them.
+
+    Raises:
+        DamagedFileError: If they cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Content(cast(BinaryIO, file), pixels).stored(0, _Bits(False, False))
+    except OSError as error:
+        raise DamagedFileError(error.strerror or type(error).__name__) from None
 
 
 def same_pixels(one: Frame, other: Frame) -> bool:

@@ -7,6 +7,7 @@ import torch
 
 from covidctnet.contract import RunSettings
 from covidctnet.evidence import Evidence, Heatmap, Keep, SliceScores
+from covidctnet.networks.gradcam import grad_cam
 from covidctnet.slice_systems.predictor import (
     Chosen,
     PreparedSlices,
@@ -15,10 +16,9 @@ from covidctnet.slice_systems.predictor import (
     SlicesPredictor,
     best_slices,
 )
+from covidctnet.slicewise.resize import grid_of
 from covidctnet.slicewise.sampling import lung_slices
-from covidctnet.systems.resnet50_slices.gradcam import grad_cam
 from covidctnet.systems.resnet50_slices.networks import SliceClassifier
-from covidctnet.systems.resnet50_slices.resize import grid_of
 from covidctnet.systems.resnet50_slices.settings import SliceSettings
 from covidctnet.weights import Weights
 

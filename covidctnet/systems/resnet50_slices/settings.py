@@ -13,8 +13,8 @@ from covidctnet.preprocess.settings import MOST_SIZE
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.slicewise.picture_lungs import without_lungs
+from covidctnet.slicewise.resize import CENTRE, Fit, resize
 from covidctnet.slicewise.window import Window, hu_to_8_bit
-from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit, resize
 
 __all__ = ["SliceSettings"]
 
@@ -45,8 +45,8 @@ class SliceSettings:
         is_size = 32 <= self.size <= MOST_SIZE
         if not is_size or self.slices < 1 or self.fit not in get_args(Fit):
             raise UsageError(
-                f"expected a size of 32 to {MOST_SIZE}, crop or pad as fit, and a slice or more, "
-                f"got {self.size}, {self.fit!r:.80} and {self.slices}"
+                f"expected a size of 32 to {MOST_SIZE}, crop, pad or stretch as fit, and a slice or "
+                f"more, got {self.size}, {self.fit!r:.80} and {self.slices}"
             )
         # Refuses what is no window.
         self.window  # noqa: B018
@@ -71,7 +71,7 @@ class SliceSettings:
 
         Args:
             hu: Shape (row, column).
-            where: Of the crop, see `covidctnet.systems.resnet50_slices.resize.crop_box`.
+            where: Of the crop, see `covidctnet.slicewise.resize.crop_box`.
 
         Returns:
             uint8, (size, size).

@@ -1,19 +1,22 @@
-"""The ResNet-50 system on a folder of pictures, in folds, with its controls.
+"""A system on a folder of pictures, in folds, with its controls.
 
     python -m pipelines.experiments.slices.folds FOLDER --work runs/folds --preset tiny
-        [--across FOLDER] [--from-scratch] [--lungs-blacked-out] [--train-blacked-out]
+        [--system xray_vgg16] [--across FOLDER] [--from-scratch] [--lungs-blacked-out]
+        [--train-blacked-out]
 
-Every fold is trained by the command line and scores pictures that taught nothing; those of one
-patient, of one source, and copies are in one fold. A fold that was trained before is not trained
-again, and one that was interrupted goes on. Further flags go to the training.
+The system is ``resnet50_slices`` or one of radiographs.
+
+Every fold trains a fresh network by the command line and scores pictures that taught nothing; those
+of one patient, of one source, and copies are in one fold. A fold that was trained before is not
+trained again, and one that was interrupted goes on. Further flags go to the training.
 
 The shortcut baseline on the same folds is always in the table. ``--from-scratch`` trains the same
 folds without ImageNet weights. ``--lungs-blacked-out`` scores the test pictures without lungs;
 ``--train-blacked-out`` trains without them, too. ``--across`` names pictures of another set, which
 are scored by the mean of the networks of all folds; copies of training pictures are left out.
 
-Printed are figures by slice, with intervals over patients or sources, and by patient where patients
-are known.
+Printed are figures by picture, with intervals over patients or sources, and by patient where
+patients are known; and the confusion matrix.
 """
 
 from __future__ import annotations
@@ -22,30 +25,31 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from covidctnet.classes import Classes
 from covidctnet.cli import main as covidctnet
-from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.intervals import Estimate, auc, bootstrap, redraw
 from covidctnet.evaluation.slicewise import patient_figures, slice_figures
 from covidctnet.io.child import PictureChild
 from covidctnet.io.picture import Picture
+from covidctnet.radiograph.convert import grey_of
+from covidctnet.registry import find_system
+from covidctnet.run.load import load
+from covidctnet.slicewise.aggregate import patient_scores
 from covidctnet.slicewise.leak import find_copies, fingerprint
 from covidctnet.slicewise.shortcut import fit_shortcut, shortcut_features, shortcut_scores
 from covidctnet.slicewise.table import Images, PatientImages, read_images
 from covidctnet.slicewise.window import grey_8_bit
-from covidctnet.systems.resnet50_slices.classes import CLASSES
-from covidctnet.systems.resnet50_slices.predictor import SlicePredictor
-from covidctnet.systems.resnet50_slices.published import OPERATING_POINTS
 from covidctnet.training.images import Division, StoredImage, divide_images, store_images
-from covidctnet.weights import load_weights
 from pipelines.experiments.command import tell
 
 THRESHOLD = 0.5
-CPU = RunSettings(device="cpu", precision="32")
 NETWORK, SHORTCUT = "network", "shortcut baseline"
 TESTED_BLACK = "network, lungs blacked out in the test"
 
@@ -74,12 +78,67 @@ TRAINED_BLACK = Variant(
 )
 
 
+class Scoring(Protocol):
+    """A predictor of single pictures."""
+
+    settings: Any
+
+    def scores(self, pictures: np.ndarray, /) -> np.ndarray:
+        """Probabilities, (picture, class), of uint8 pictures (picture, size, size)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The system that is looked at.
+
+    Attributes:
+        name: Of the system.
+        classes: Of its task.
+        is_radiograph: Whether it reads radiographs, no slices.
+        points: Published operating points of a picture.
+    """
+
+    name: str
+    classes: Classes
+    is_radiograph: bool
+    points: Mapping[str, float]
+
+    @classmethod
+    def of(cls, name: str, flags: Sequence[str]) -> Subject:
+        """A system by its name, with the task that flags of its training name."""
+        system = find_system(name)
+        home = f"covidctnet.systems.{name}"
+        tasks = getattr(import_module(f"{home}.classes"), "TASKS", {})
+        named = [flag.partition("=")[2] for flag in flags if flag.startswith("--data.task=")]
+        classes = tasks[named[-1]] if named and named[-1] in tasks else system.classes
+        points = getattr(import_module(f"{home}.published"), "OPERATING_POINTS", {})
+        return cls(name, classes, system.modality == "radiograph", points)
+
+    @property
+    def unit(self) -> str:
+        """What one picture is called."""
+        return "radiograph" if self.is_radiograph else "slice"
+
+    def read(self, folder: Path, *, patients_unknown: bool) -> Images:
+        """The labelled pictures of a folder."""
+        return read_images(
+            folder,
+            self.classes,
+            patients_unknown=patients_unknown,
+            patient_in_name=self.is_radiograph,
+        )
+
+    def grey(self, picture: Picture) -> np.ndarray:
+        """Grey values as training takes them."""
+        return grey_of(picture) if self.is_radiograph else grey_8_bit(picture)
+
+
 def train_fold(
     given: argparse.Namespace, variant: Variant, fold: int, flags: Sequence[str]
-) -> SlicePredictor:
+) -> Scoring:
     """The network of one fold, trained where it is not there yet."""
     work = Path(given.work) / f"{variant.folder}{fold}"
-    arguments = ["train", "resnet50_slices", "classifier", "--preset", given.preset]
+    arguments = ["train", given.system, "classifier", "--preset", given.preset]
     arguments += [f"--work={work}", f"--data.images={given.folder}"]
     arguments += [f"--data.patients_unknown={str(given.patients_unknown).lower()}"]
     arguments += [f"--data.division.folds={given.folds}", f"--data.division.fold={fold}"]
@@ -88,7 +147,9 @@ def train_fold(
         arguments.append("--ckpt_path=last")
     if not (work / "weights" / "card.json").is_file() and covidctnet(arguments) != 0:
         raise UsageError(f"the training of fold {fold} failed; see above")
-    return SlicePredictor(load_weights(work / "weights"), CPU)
+    found: Any = load(work / "weights", device="cpu", precision="32")
+    scoring: Scoring = found
+    return scoring
 
 
 @dataclass
@@ -109,7 +170,7 @@ class Scored:
 def in_folds(
     stored: Sequence[StoredImage],
     images: Images,
-    models: Sequence[SlicePredictor],
+    models: Sequence[Scoring],
     *,
     black: bool = False,
 ) -> Scored:
@@ -121,7 +182,7 @@ def in_folds(
         # The parts that the training made, as they follow from the pictures alone.
         tested = divide_images(stored, images, Division(len(models), fold))["test"]
         shown = np.stack([settings.picture(one.pixels()) for one in tested])
-        scores = model.scores(shown)[:, int(CLASSES.target)].tolist()
+        scores = model.scores(shown)[:, int(images.classes.target)].tolist()
         for one, score in zip(tested, scores, strict=True):
             place = places[one.image.where]
             found.slices[place], found.folds[place] = score, fold
@@ -132,7 +193,8 @@ def in_folds(
 
 def page(given: argparse.Namespace, flags: Sequence[str]) -> Iterator[str]:
     """The page, line by line."""
-    images = read_images(given.folder, CLASSES, patients_unknown=given.patients_unknown)
+    subject = Subject.of(given.system, flags)
+    images = subject.read(given.folder, patients_unknown=given.patients_unknown)
     variants = [PLAIN]
     variants += [FROM_SCRATCH] if given.from_scratch else []
     variants += [TRAINED_BLACK] if given.train_blacked_out else []
@@ -140,7 +202,7 @@ def page(given: argparse.Namespace, flags: Sequence[str]) -> Iterator[str]:
         one.name: [train_fold(given, one, fold, flags) for fold in range(given.folds)]
         for one in variants
     }
-    stored = store_images(images, Path(given.work) / "pictures")
+    stored = store_images(images, Path(given.work) / "pictures", grey=subject.grey)
     scored = {
         name: in_folds(stored, images, of_folds, black=name == TRAINED_BLACK.name)
         for name, of_folds in models.items()
@@ -156,22 +218,25 @@ def page(given: argparse.Namespace, flags: Sequence[str]) -> Iterator[str]:
     yield verdict(gained)
     yield ""
     groups = len(np.unique(images.groups()))
-    yield f"{len(images)} slices of {groups} patients or sources, {given.folds} folds."
+    yield f"{len(images)} {subject.unit}s of {groups} patients or sources, {given.folds} folds."
     yield ""
     yield "| model | unit | figure | value (95 % interval) |"
     yield "|---|---|---|---|"
     for name, one in scored.items():
-        yield from slice_rows(name, images, one.slices, at=OPERATING_POINTS)
+        yield from slice_rows(name, images, one.slices, subject.unit, at=subject.points)
         if isinstance(images, PatientImages):
             yield from patient_rows(name, images, one)
-    yield from slice_rows(SHORTCUT, images, shortcut)
-    yield difference_row(SHORTCUT, gained)
+    yield from slice_rows(SHORTCUT, images, shortcut, subject.unit)
+    yield difference_row(SHORTCUT, gained, subject.unit)
     for name, one in scored.items():
         if name != NETWORK:
-            yield difference_row(name, difference(images, scored[NETWORK].slices, one.slices))
+            less = difference(images, scored[NETWORK].slices, one.slices)
+            yield difference_row(name, less, subject.unit)
+    yield ""
+    yield from confusion(images, scored[NETWORK], subject.unit)
     if given.across:
         yield ""
-        yield from across(given, models, pictures, fit_shortcut(features, images.labels))
+        yield from across(given, subject, models, pictures, fit_shortcut(features, images.labels))
 
 
 def verdict(gained: Estimate) -> str:
@@ -184,17 +249,40 @@ def verdict(gained: Estimate) -> str:
     )
 
 
+def confusion(images: Images, one: Scored, unit: str) -> Iterator[str]:
+    """The confusion matrix, by patient where patients are known, at the thresholds of the folds."""
+    target, normal = images.classes.target.title, images.classes.normal
+    called, positive = one.slices > THRESHOLD, images.positive
+    if isinstance(images, PatientImages):
+        unit = "patient"
+        by_patient = patient_scores(images.patients, one.decided.tolist())
+        ill = patient_scores(images.patients, images.positive.astype(float).tolist())
+        called = np.array(list(by_patient.values())) > THRESHOLD
+        positive = np.array(list(ill.values())) > THRESHOLD
+    yield f"| true, by {unit} | called {normal} | called {target} |"
+    yield "|---|---|---|"
+    for title, is_row in ((normal, ~positive), (target, positive)):
+        total = max(int(is_row.sum()), 1)
+        cells = [int((is_row & ~called).sum()), int((is_row & called).sum())]
+        yield f"| {title} | " + " | ".join(f"{n} ({n / total:.1%})" for n in cells) + " |"
+
+
 def slice_rows(
-    name: str, images: Images, scores: np.ndarray, *, at: Mapping[str, float] | None = None
+    name: str,
+    images: Images,
+    scores: np.ndarray,
+    unit: str,
+    *,
+    at: Mapping[str, float] | None = None,
 ) -> Iterator[str]:
-    """Figures by slice; sensitivity and specificity at further thresholds."""
+    """Figures by picture; sensitivity and specificity at further thresholds."""
     found = slice_figures(images, scores, THRESHOLD, np.random.default_rng(0)).figures
     for figure, value in found.items():
-        yield f"| {name} | slice | {figure} | {value} |"
+        yield f"| {name} | {unit} | {figure} | {value} |"
     for point, threshold in (at or {}).items():
         there = slice_figures(images, scores, threshold, np.random.default_rng(0)).figures
         for figure in ("sensitivity", "specificity"):
-            yield f"| {name} | slice | {figure} at {point} ({threshold:g}) | {there[figure]} |"
+            yield f"| {name} | {unit} | {figure} at {point} ({threshold:g}) | {there[figure]} |"
 
 
 def patient_rows(name: str, images: PatientImages, one: Scored) -> Iterator[str]:
@@ -203,9 +291,9 @@ def patient_rows(name: str, images: PatientImages, one: Scored) -> Iterator[str]
         yield f"| {name} | patient | {figure} | {value} |"
 
 
-def difference_row(name: str, gained: Estimate) -> str:
+def difference_row(name: str, gained: Estimate, unit: str) -> str:
     """How much better the network is."""
-    return f"| network - {name} | slice | auc | {gained} |"
+    return f"| network - {name} | {unit} | auc | {gained} |"
 
 
 def difference(images: Images, one: np.ndarray, other: np.ndarray) -> Estimate:
@@ -222,15 +310,16 @@ def difference(images: Images, one: np.ndarray, other: np.ndarray) -> Estimate:
 
 def across(
     given: argparse.Namespace,
-    models: Mapping[str, Sequence[SlicePredictor]],
+    subject: Subject,
+    models: Mapping[str, Sequence[Scoring]],
     taught: Sequence[Picture],
     shortcut: object,
 ) -> Iterator[str]:
     """Figures on pictures of another set that are no copies of training pictures."""
-    others = read_images(given.across, CLASSES, patients_unknown=True)
+    others = subject.read(given.across, patients_unknown=True)
     with PictureChild() as read:
         pictures = [read(image.file) for image in others]
-    prints = [fingerprint(grey_8_bit(picture)) for picture in (*taught, *pictures)]
+    prints = [fingerprint(subject.grey(picture)) for picture in (*taught, *pictures)]
     copies = {
         second - len(taught)
         for first, second, _ in find_copies(prints)
@@ -246,19 +335,20 @@ def across(
     yield ""
     yield "| model | unit | figure | value (95 % interval) |"
     yield "|---|---|---|---|"
-    greys = [grey_8_bit(picture) for picture in pictures]
+    greys = [subject.grey(picture) for picture in pictures]
+    target = int(others.classes.target)
     for name, of_folds in models.items():
-        scores = np.mean([scores_of(model, greys) for model in of_folds], axis=0)
-        yield from slice_rows(f"{name}, mean of {len(of_folds)}", others, scores)
+        scores = np.mean([scores_of(model, greys, target) for model in of_folds], axis=0)
+        yield from slice_rows(f"{name}, mean of {len(of_folds)}", others, scores, subject.unit)
     features = shortcut_features(pictures)
-    found = shortcut.predict_proba(features)[:, int(CLASSES.target)]  # type: ignore[attr-defined]
-    yield from slice_rows(SHORTCUT, others, found)
+    found = shortcut.predict_proba(features)[:, target]  # type: ignore[attr-defined]
+    yield from slice_rows(SHORTCUT, others, found, subject.unit)
 
 
-def scores_of(model: SlicePredictor, greys: Sequence[np.ndarray]) -> np.ndarray:
-    """Probability of Covid-19 of pictures."""
+def scores_of(model: Scoring, greys: Sequence[np.ndarray], target: int) -> np.ndarray:
+    """Probability of the target class of pictures."""
     shown = np.stack([model.settings.picture(grey) for grey in greys])
-    found: np.ndarray = model.scores(shown)[:, int(CLASSES.target)]
+    found: np.ndarray = model.scores(shown)[:, target]
     return found
 
 
@@ -269,6 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", required=True)
+    parser.add_argument("--system", default="resnet50_slices")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--across", type=Path, default=None)

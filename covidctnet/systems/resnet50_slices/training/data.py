@@ -14,9 +14,9 @@ from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import UsageError
 from covidctnet.preprocess import PreprocessSettings
+from covidctnet.slicewise.resize import CENTRE, Fit
 from covidctnet.slicewise.sampling import lung_slices
 from covidctnet.systems.resnet50_slices.classes import CLASSES
-from covidctnet.systems.resnet50_slices.resize import CENTRE, Fit
 from covidctnet.systems.resnet50_slices.settings import SliceSettings
 from covidctnet.training.images import Division, StoredImage, divide_images
 from covidctnet.training.order import Drawn

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from covidctnet.errors import UsageError
-from covidctnet.systems.resnet50_slices.resize import crop_box, grid_of, resize
+from covidctnet.slicewise.resize import crop_box, grid_of, resize
 
 
 def test_the_crop_of_a_wide_picture_is_its_centre_and_of_a_tall_one_too():
@@ -38,7 +38,7 @@ def test_what_is_no_grey_picture_of_bytes_is_refused():
     for picture in (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), np.zeros((0, 4), np.uint8)):
         with pytest.raises(UsageError, match="expected a grey picture of bytes"):
             resize(picture, 32)
-    with pytest.raises(UsageError, match="expected crop or pad as fit, got 'squish'"):
+    with pytest.raises(UsageError, match="expected crop, pad or stretch as fit, got 'squish'"):
         resize(np.zeros((4, 4), np.uint8), 32, fit="squish")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from covidctnet.systems.resnet50_slices.gradcam import grad_cam
+from covidctnet.networks.gradcam import grad_cam
 from covidctnet.systems.resnet50_slices.networks import SliceClassifier
 
 

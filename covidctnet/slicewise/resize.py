@@ -1,7 +1,8 @@
-"""From a slice of any size to a square one.
+"""From a picture of any size to a square one.
 
-Source: fastai2 0.0.16 ``Resize``, for ``crop``. Differs in: ``pad`` is ours, as a crop cuts off the
-sides of wide slices.
+Source: fastai2 0.0.16 ``Resize``, for ``crop``; Keras' ``flow_from_directory``, for ``stretch``.
+Differs in: ``stretch`` interpolates, where Keras takes the nearest pixel. ``pad`` is ours, as a
+crop cuts off the sides of wide pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from covidctnet.errors import UsageError
 
 __all__ = ["Fit", "crop_box", "grid_of", "resize"]
 
-Fit = Literal["crop", "pad"]
+Fit = Literal["crop", "pad", "stretch"]
 CENTRE = (0.5, 0.5)
 
 
@@ -54,6 +55,8 @@ def grid_of(width: int, height: int, size: int, *, fit: Fit = "crop") -> np.ndar
         left, top, right, _ = crop_box(width, height)
         scale = np.full(2, (right - left) / size)
         corner = np.array([top, left], np.float64)
+    elif fit == "stretch":
+        scale, corner = np.array([height, width]) / size, np.zeros(2)
     else:
         sides = np.array([height, width])
         inner = np.array(_inner(height, width, size))
@@ -74,7 +77,7 @@ def resize(
         picture: Grey values, uint8, shape (row, column).
         size: Rows and columns of the result.
         fit: ``crop`` takes the largest square; ``pad`` keeps the whole picture, with black at two
-            sides.
+            sides; ``stretch`` makes it as wide as high.
         where: Of the square; see `crop_box`.
 
     Returns:
@@ -94,8 +97,10 @@ def resize(
     if fit == "crop":
         # Cropped before it is resized, so that nothing from beyond the edge comes in.
         return np.array(image.crop(crop_box(width, height, where)).resize((size, size), how))
+    if fit == "stretch":
+        return np.array(image.resize((size, size), how))
     if fit != "pad":
-        raise UsageError(f"expected crop or pad as fit, got {fit!r:.80}")
+        raise UsageError(f"expected crop, pad or stretch as fit, got {fit!r:.80}")
     inner = _inner(width, height, size)
     out = np.zeros((size, size), np.uint8)
     left, top = (size - inner[0]) // 2, (size - inner[1]) // 2

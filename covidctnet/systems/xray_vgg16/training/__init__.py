@@ -1,0 +1,1 @@
+"""How the network learns: the head of a cut body, or all of a whole one."""
