@@ -35,7 +35,9 @@ __all__ = [
     "LocalRunner",
     "Reading",
     "Runner",
+    "Work",
     "answer",
+    "lost",
     "prepare",
     "read",
     "reader_of",
@@ -68,6 +70,19 @@ class Answered(NamedTuple):
     fingerprint: str
     source: Source | None = None
     localisation: Localisation | CohortError | None = None
+
+
+class Work(Protocol):
+    """Work on items, one after the other, that can be sent to another process."""
+
+    def helper(self) -> Any:
+        """What is kept from item to item, such as a child process."""
+
+    def __call__(self, helper: Any, item: Any) -> Any:
+        """The result of an item."""
+
+    def give_up(self, item: Any) -> Any:
+        """The result of an item that loses every process that works on it."""
 
 
 class Asked(Protocol):
@@ -328,6 +343,17 @@ def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
             "what it says.",
             status="failed",
         )
+
+
+def lost(study: str) -> Failure:
+    """A study that several machines were lost over."""
+    return Failure(
+        study,
+        "WORKER_LOST",
+        "every worker that took it was lost, as when it needs more memory than a node has. Run it "
+        "alone, without --runner.",
+        status="failed",
+    )
 
 
 def _too_large(study: str) -> Failure:
