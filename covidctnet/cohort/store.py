@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -176,9 +177,28 @@ class Store:
 
     def has(self, study: str, content_key: str, settings_digest: str) -> bool:
         """Whether a study is there, made from this content with these settings."""
+        return self.content_of(study, settings_digest) == content_key
+
+    def content_of(self, study: str, settings_digest: str) -> str | None:
+        """Key of the content that a study was made from with these settings; None without it."""
         stored = self._read(self.folder / f"{study}.json")
-        expected = (content_key, settings_digest)
-        return stored is not None and (stored.content_key, stored.settings_digest) == expected
+        if stored is None or stored.settings_digest != settings_digest:
+            return None
+        return stored.content_key
+
+    def adopt(self, study: str, files: Mapping[str, bytes]) -> None:
+        """Keep a study that was put into a store elsewhere, whole or not at all.
+
+        Args:
+            study: Its id.
+            files: Content by name, as they were there.
+
+        Raises:
+            OSError: If the disk is full or read-only; nothing half-written stays.
+        """
+        self._replace(
+            study, {name: partial(_copy, content=content) for name, content in files.items()}
+        )
 
     def get(self, study: str) -> StoredStudy:
         """A study by its short id.
@@ -224,36 +244,38 @@ class Store:
                 study=stored.id,
             )
         values = np.rint(steps).astype("<i2")
+        text = (json.dumps(to_record(stored), indent=1) + "\n").encode()
+        writers: dict[str, Callable[[BinaryIO], object]] = {
+            stored.path.name: lambda f: _nifti(f, values, volume.affine, stored.token)
+        }
+        if lungs is not None:
+            mask = lungs.astype("u1")
+            writers[stored.lungs_path.name] = lambda f: _nifti(f, mask, volume.affine, stored.token)
+        writers[f"{stored.id}.json"] = partial(_copy, content=text)
+        self._replace(stored.id, writers)
+
+    def _replace(self, study: str, writers: Mapping[str, Callable[[BinaryIO], object]]) -> None:
+        """Write the files of a study and put them in the place of former ones, the record last."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        record = self.folder / f"{stored.id}.json"
-        lungs_path = stored.lungs_path
-        # Temporary files first: a full disk leaves the former study as it was.
-        parts = [
-            (
-                stored.path,
-                _part(self.folder, lambda f: _nifti(f, values, volume.affine, stored.token)),
-            ),
-        ]
+        record = f"{study}.json"
+        parts: list[tuple[Path, Path]] = []
         try:
-            if lungs is not None:
-                mask = lungs.astype("u1")
-                parts.append(
-                    (
-                        lungs_path,
-                        _part(self.folder, lambda f: _nifti(f, mask, volume.affine, stored.token)),
-                    )
-                )
-            text = (json.dumps(to_record(stored), indent=1) + "\n").encode()
-            parts.append((record, _part(self.folder, lambda f: f.write(text))))
+            # Temporary files first: a full disk leaves the former study as it was.
+            for name in sorted(writers, key=lambda name: name == record):
+                parts.append((self.folder / name, _part(self.folder, writers[name])))
             with _alone(self.folder):
-                record.unlink(missing_ok=True)
-                if lungs is None:
-                    lungs_path.unlink(missing_ok=True)
+                (self.folder / record).unlink(missing_ok=True)
+                if f"{study}.lungs.nii" not in writers:
+                    (self.folder / f"{study}.lungs.nii").unlink(missing_ok=True)
                 for path, part in parts:
                     part.replace(path)
         finally:
             for _, part in parts:
                 part.unlink(missing_ok=True)
+
+
+def _copy(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
 
 
 @contextmanager

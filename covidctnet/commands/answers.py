@@ -8,11 +8,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from covidctnet.commands.common import NOTICE, Exit, Network, Output, StudyLimits, existing
+from covidctnet.commands.common import (
+    NOTICE,
+    Exit,
+    Network,
+    Output,
+    StudyLimits,
+    cluster_of,
+    existing,
+)
 from covidctnet.errors import UsageError
 from covidctnet.progress import bar
+
+if TYPE_CHECKING:
+    from covidctnet.contract import Predictor
+    from covidctnet.run.runner import Runner
 
 __all__ = ["classify", "compare", "evaluate", "inspect", "merge"]
 
@@ -30,6 +42,7 @@ def classify(
     part: str = "",
     study_limits: StudyLimits,
     metrics_file: str = "",
+    runner: str = "local",
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -40,7 +53,8 @@ def classify(
         every_series: An answer for every series, not only for the best one of a study.
         series: Answer this series alone, by the key that covidctnet inspect shows.
         readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
-            more, with a GPU two fewer than cores, sixteen at most.
+            more, with a GPU two fewer than cores, sixteen at most; on a cluster for every worker,
+            two on a CPU and eight with a GPU.
         settle: Leave a study for the next run when a file of it was written less than so many
             seconds ago; for folders that are being filled.
         wait: Wait for the end of another run that writes into the same folder.
@@ -48,6 +62,8 @@ def classify(
             of an array of SLURM; covidctnet merge makes the tables of all.
         study_limits: What reading a study may cost.
         metrics_file: File for figures of the run in the text format of Prometheus.
+        runner: Where studies are answered: local; ray, workers of Ray on this machine; or
+            ray://HOST:PORT, HOST:PORT or auto, a cluster of Ray.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -65,18 +81,23 @@ def classify(
     results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
     limits = study_limits.limits
     metrics = Metrics(Path(metrics_file)) if metrics_file else None
-    model = network.load()
-    with bar("classifying") as progress, ExitStack() as ending:
+    with cluster_of(runner) as cluster, bar("classifying") as progress, ExitStack() as ending:
+        answering: Predictor | Runner
+        if cluster:
+            answering = network.runner(cluster, limits, readers=readers)
+        else:
+            answering = network.load()
+            readers = readers or default_readers(pick_device(network.device).type)
         if metrics:
             ending.callback(metrics.ended)
         counts = classify_into(
             results,
             scans,
-            model,
+            answering,
             every_series=every_series,
             series=series or None,
             progress=progress,
-            readers=readers or default_readers(pick_device(network.device).type),
+            readers=max(1, readers),
             settle_s=settle,
             part=share,
             limits=limits,
@@ -149,6 +170,7 @@ def evaluate(
     output: Output = "evaluation",
     network: Network,
     seed: int = 0,
+    runner: str = "local",
 ) -> int:
     """Measure accuracy and AUC with intervals on labelled patients.
 
@@ -162,6 +184,7 @@ def evaluate(
         output: Folder for the tables.
         network: Weights, and where they run.
         seed: Of the bootstrap.
+        runner: See classify: local, ray, ray://HOST:PORT, HOST:PORT or auto.
     """
     if predictions is not None and data is not None:
         raise UsageError(
@@ -182,6 +205,7 @@ def evaluate(
     from covidctnet.classes import Classes
     from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.evaluate import evaluate_data, evaluate_work
+    from covidctnet.workers.isolate import Limits
 
     target = Path(output)
     folder = existing(work) if work is not None else None
@@ -195,8 +219,8 @@ def evaluate(
         )
     else:
         folders = [existing(path) for path in data or ()]
-        model = network.load()
-        with bar("evaluating") as progress:
+        with cluster_of(runner) as cluster, bar("evaluating") as progress:
+            model = network.runner(cluster, Limits()) if cluster else network.load()
             if folder is not None:
                 done = evaluate_work(folder, model, target, seed=seed, progress=progress)
             else:

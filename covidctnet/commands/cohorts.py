@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from covidctnet.commands.common import Exit, Output, StudyLimits, existing
+from covidctnet.commands.common import Exit, Output, StudyLimits, cluster_of, existing
 from covidctnet.progress import bar
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def preprocess(
     workers: int = 2,
     wait: bool = False,
     study_limits: StudyLimits,
+    runner: str = "local",
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -100,9 +101,11 @@ def preprocess(
             classes of the work folder, or Control, Covid-19 and CAP.
         settings: What happens to a scan.
         split: How the patients are divided.
-        workers: Processes.
+        workers: Processes of this machine.
         wait: Wait for the end of another run that preprocesses into the same folder.
         study_limits: What reading and preprocessing a study may cost.
+        runner: Where studies are preprocessed: local; ray, ray://HOST:PORT, HOST:PORT or auto, by
+            workers of Ray, one on every CPU; this machine alone writes.
     """
     from covidctnet.run.prepare import prepare
 
@@ -114,7 +117,7 @@ def preprocess(
         classes = chosen.classes
         if not chosen.has_denoiser:
             split = replace(split, denoiser_controls=0.0)
-    with bar("preprocessing") as progress:
+    with cluster_of(runner) as cluster, bar("preprocessing") as progress:
         done = prepare(
             [Path(folder) for folder in data],
             Path(work),
@@ -125,6 +128,7 @@ def preprocess(
             wait=wait,
             limits=study_limits.limits,
             classes=classes,
+            cluster=cluster,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.reused} were there, "

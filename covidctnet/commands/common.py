@@ -2,6 +2,8 @@
 
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -11,9 +13,11 @@ from covidctnet.errors import UsageError
 
 if TYPE_CHECKING:
     from covidctnet.contract import Predictor
+    from covidctnet.run.cluster import Cluster
+    from covidctnet.run.runner import Runner
     from covidctnet.workers.isolate import Limits
 
-__all__ = ["NOTICE", "Exit", "Network", "Output", "StudyLimits", "existing"]
+__all__ = ["NOTICE", "Exit", "Network", "Output", "StudyLimits", "cluster_of", "existing"]
 
 
 class Exit(IntEnum):
@@ -56,6 +60,14 @@ class Network:
             self.weights, device=self.device, precision=self.precision, compiled=self.compiled
         )
 
+    def runner(self, cluster: "Cluster", limits: "Limits", *, readers: int = 0) -> "Runner":
+        """The same on a cluster."""
+        from covidctnet.contract import RunSettings
+        from covidctnet.run.cluster import PredictorSpec
+
+        how = RunSettings(self.device, self.precision, self.compiled)
+        return cluster.runner(PredictorSpec.of(self.weights, how), limits=limits, readers=readers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyLimits:
@@ -91,6 +103,22 @@ class StudyLimits:
         if self.max_memory:
             limits = replace(limits, memory_mb=self.max_memory)
         return limits
+
+
+@contextmanager
+def cluster_of(runner: str) -> "Iterator[Cluster | None]":
+    """The cluster that ``--runner`` names; None for this machine without one.
+
+    Raises:
+        UsageError: If it names none, or it cannot be reached.
+    """
+    if runner == "local":
+        yield None
+        return
+    from covidctnet.run.cluster import Cluster
+
+    with Cluster(runner) as cluster:
+        yield cluster
 
 
 def existing(text: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from covidctnet._version import __version__
 from covidctnet.contract import PredictorInfo
 
-__all__ = ["json_bytes", "provenance_of", "run_key"]
+__all__ = ["json_bytes", "library_versions", "provenance_of", "run_key"]
 
 _LIBRARIES = (
     "torch",
@@ -41,8 +41,13 @@ def provenance_of(info: PredictorInfo) -> dict[str, Any]:
             "release": platform.release(),
             "machine": platform.machine(),
         },
-        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
+        "libraries": library_versions(),
     }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that answers depend on, by name."""
+    return {name: version for name in _LIBRARIES if (version := _version(name))}
 
 
 def run_key(provenance: Mapping[str, Any]) -> str:

@@ -5,31 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from covidctnet.contract import Predictor
-from covidctnet.errors import StudyError, UsageError
+from covidctnet.contract import Predictor, PredictorInfo
+from covidctnet.errors import UsageError
 from covidctnet.evidence import Keep
-from covidctnet.io import Study, find_studies, read_study
-from covidctnet.io.child import ReadingChild
+from covidctnet.io import Study, find_studies
 from covidctnet.io.discover import Found
-from covidctnet.io.fingerprint import changed_at, fingerprint_of
+from covidctnet.io.fingerprint import changed_at
 from covidctnet.logs import about
-from covidctnet.radiograph.child import RadiographChild
 from covidctnet.radiograph.find import find_radiographs
-from covidctnet.radiograph.read import Radiograph, read_radiograph
 from covidctnet.results import ANSWERED, Failure, Prediction
 from covidctnet.run.parts import Part
+from covidctnet.run.runner import DEFAULT_LIMITS, Answers, LocalRunner, Runner, runner_of
 from covidctnet.surroundings import usable_cores
-from covidctnet.volume import Volume
-from covidctnet.workers.isolate import ChildError, Limits, StartError
-from covidctnet.workers.turns import in_order
+from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:
     from covidctnet.report import Results
@@ -37,41 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_LIMITS",
-    "Answered",
     "Counts",
-    "answers",
     "classify_into",
     "classify_studies",
     "default_readers",
 ]
 
 _LOG = logging.getLogger(__name__)
-T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
 Written = tuple[Study, Prediction | Failure, dict[str, float]]
-DEFAULT_LIMITS = Limits()
-
-
-class Answered(NamedTuple):
-    """What came of a study.
-
-    Attributes:
-        study: As it was found.
-        outcome: Its answer, or why it has none.
-        seconds: Wall-clock seconds by stage.
-        fingerprint: Of its files before they were read; they were the same afterwards, unless the
-            outcome is a failure with the code ``CHANGED``.
-    """
-
-    study: Study
-    outcome: Prediction | Failure
-    seconds: dict[str, float]
-    fingerprint: str
-
-
-# What `answers` gives.
-Answers = Generator[Answered, None, None]
 
 
 @dataclass(frozen=True)
@@ -155,16 +125,16 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    studies = _found(model, paths, every_series=every_series)
-    outcomes = answers(studies, model, keep=keep, limits=limits, readers=readers)
-    return (answered.outcome for answered in outcomes)
+    studies = _found(model.info, paths, every_series=every_series)
+    runner = LocalRunner(model, limits=limits, readers=readers)
+    return (answered.outcome for answered in runner.answers(studies, keep=keep))
 
 
 def _found(
-    model: Predictor, paths: Paths, *, every_series: bool = False, series: str | None = None
+    info: PredictorInfo, paths: Paths, *, every_series: bool = False, series: str | None = None
 ) -> Found:
     """What the model reads, under some paths."""
-    if model.info.modality == "ct":
+    if info.modality == "ct":
         return find_studies(paths, every_series=every_series, series=series)
     if every_series or series is not None:
         raise UsageError(
@@ -190,7 +160,7 @@ def default_readers(device: str) -> int:
 def classify_into(
     results: Results,
     paths: Paths,
-    model: Predictor,
+    model: Predictor | Runner,
     *,
     every_series: bool = False,
     series: str | None = None,
@@ -209,12 +179,12 @@ def classify_into(
     Args:
         results: Where the answers go.
         paths: See `classify_studies`.
-        model: Who answers.
+        model: Who answers: a predictor on this machine, or a runner.
         every_series: See `classify_studies`.
         series: Key of the only series to answer, see `covidctnet.io.find_studies`.
         progress: Called with (done, total) after every study.
-        limits: See `classify_studies`.
-        readers: See `classify_studies`.
+        limits: See `classify_studies`; of this machine alone.
+        readers: See `classify_studies`; of this machine alone.
         settle_s: Leave out studies with a file that was written less than so many seconds ago.
         part: Only the studies of this part; all by default.
         metrics: Told of every study.
@@ -223,13 +193,14 @@ def classify_into(
         UsageError: If a path or the series does not exist.
         StorageError: If the results cannot be written.
     """
+    runner = runner_of(model, limits=limits, readers=readers)
     started = time.time()
-    studies = _found(model, paths, every_series=every_series, series=series)
+    studies = _found(runner.info, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     unsettled = 0
     with results:
-        results.start(model.info)
+        results.start(runner.info)
         ours = [study for study in studies if part is None or part.has(study.id)]
         for study in ours:
             record = results.answer(study)
@@ -257,7 +228,7 @@ def classify_into(
             earlier,
             extra={"is_routine": True},
         )
-        outcomes = answers(todo, model, keep="slices", limits=limits, readers=readers)
+        outcomes = runner.answers(todo, keep="slices")
         with closing(_written(results, outcomes)) as written:
             for done, (study, outcome, seconds) in enumerate(written, 1):
                 statuses[outcome.status] += 1
@@ -299,7 +270,7 @@ def _written(results: Results, outcomes: Answers) -> Generator[Written]:
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(outcomes):
-            for study, outcome, seconds, fingerprint in outcomes:
+            for study, outcome, seconds, fingerprint, *_ in outcomes:
                 writing = writer.submit(
                     results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
                 )
@@ -312,137 +283,3 @@ def _written(results: Results, outcomes: Answers) -> Generator[Written]:
         for (study, _, _), writing in waiting:
             if writing.exception() is not None:
                 _LOG.warning("the answer to study %s could not be written", study.id)
-
-
-def answers(
-    studies: Iterable[Study],
-    model: Predictor,
-    *,
-    keep: Keep = "numbers",
-    limits: Limits | None = DEFAULT_LIMITS,
-    readers: int = 1,
-) -> Answers:
-    """Every study with its answer, in order; reading runs ahead.
-
-    A study whose files change while it is read has no answer, only a failure: what was read may be
-    half of it.
-
-    Args:
-        studies: In the order of the output.
-        model: Who answers.
-        keep: See `classify_studies`.
-        limits: See `classify_studies`.
-        readers: See `classify_studies`.
-
-    Raises:
-        ValueError: If there is no reader.
-    """
-    if readers < 1:
-        raise ValueError(f"expected one reader or more, got {readers}")
-    helpers = [_reader(model, limits) for _ in range(readers)]
-    coming = in_order(
-        studies, helpers, lambda reader, study: _prepared(study, reader, model), ahead=readers
-    )
-    with closing(coming):
-        for study, (prepared, seconds, fingerprint) in coming:
-            outcome: Prediction | Failure
-            if isinstance(prepared, Failure):
-                outcome = prepared
-            else:
-                outcome = _guarded(study.id, partial(model, prepared, keep=keep))
-            # Voxels of this study go before those of the one after the next come.
-            del prepared
-            if isinstance(outcome, Prediction):
-                seconds = {**seconds, **outcome.seconds}
-            yield Answered(study, outcome, seconds, fingerprint)
-
-
-class _Reader(Protocol):
-    """Reads one study after the other."""
-
-    def __call__(self, study: Study) -> Volume | Radiograph:
-        """What the study holds."""
-
-    def close(self) -> None:
-        """Nothing is read any more."""
-
-
-def _reader(model: Predictor, limits: Limits | None) -> _Reader:
-    """What reads for a model: in a process of its own where there are limits."""
-    if model.info.modality == "ct":
-        return ReadingChild(limits) if limits else _ReaderHere(read_study)
-    return RadiographChild(limits) if limits else _ReaderHere(read_radiograph)
-
-
-class _ReaderHere:
-    """Reads in this process.
-
-    Args:
-        read: The reader.
-    """
-
-    def __init__(self, read: Callable[[Study], Volume | Radiograph]) -> None:
-        self._read = read
-
-    def __call__(self, study: Study) -> Volume | Radiograph:
-        return self._read(study)
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-def _prepared(
-    study: Study, read: Callable[[Study], Volume | Radiograph], model: Predictor
-) -> tuple[Any, dict[str, float], str]:
-    """What the model made of a study before its turn, or a `Failure`; seconds and fingerprint."""
-    fingerprint = fingerprint_of(study)
-    start = time.perf_counter()
-    volume = _guarded(study.id, partial(read, study))
-    seconds = {"read": time.perf_counter() - start}
-    if fingerprint_of(study) != fingerprint:
-        volume = Failure(
-            study.id,
-            "CHANGED",
-            "its files changed while they were read, as when a copy has not ended. Run again when "
-            "it has; --settle SECONDS leaves out what changed a moment ago.",
-            status="failed",
-        )
-    if isinstance(volume, Failure):
-        return volume, seconds, fingerprint
-    return _guarded(study.id, partial(model.prepare, volume)), seconds, fingerprint
-
-
-def _guarded(study: str, work: Callable[[], T]) -> T | Failure:
-    """What `work` gives, or why it gives nothing: one bad study never stops the rest."""
-    try:
-        return work()
-    except StartError:
-        # Every other study would fail for the same cause, and none is at fault.
-        raise
-    except StudyError as error:
-        return Failure(study, error.code, error.message)
-    except ChildError as error:
-        return Failure(study, error.code, error.message, status="failed")
-    except MemoryError:
-        return _too_large(study)
-    except Exception as error:  # a bug of ours must cost one study, not the night's run
-        _LOG.debug("study %s", study, exc_info=True)
-        # torch.OutOfMemoryError and its kin are RuntimeErrors; torch is not imported here.
-        if "out of memory" in str(error).lower():
-            return _too_large(study)
-        return Failure(
-            study,
-            "INTERNAL",
-            f"the program failed with {type(error).__name__}. Run again with --verbose and report "
-            "what it says.",
-            status="failed",
-        )
-
-
-def _too_large(study: str) -> Failure:
-    return Failure(
-        study,
-        "OUT_OF_MEMORY",
-        "the study does not fit into memory. Close other programs, or use another --device.",
-        status="failed",
-    )

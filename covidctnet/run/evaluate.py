@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,25 +17,21 @@ from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import Predictor, PredictorInfo
-from covidctnet.errors import CohortError, StudyError, UsageError
+from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.localise import Localisation, localise
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.sheets import predictions_table, sheets
 from covidctnet.evaluation.strata import known_sites
-from covidctnet.evidence import Keep, Mask, SliceEvidence
 from covidctnet.files import make_folder, table_text, write_whole
-from covidctnet.io.lesions import lesion_truth
-from covidctnet.radiograph.read import Radiograph
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 from covidctnet.results import Failure, Prediction
-from covidctnet.run.classify import DEFAULT_LIMITS, answers
 from covidctnet.run.prepare import pseudonym
 from covidctnet.run.radiographs import labelled_radiographs
-from covidctnet.volume import Source, Volume
+from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
+from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
 
@@ -66,7 +63,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_work(
     work: Path,
-    model: Predictor,
+    model: Predictor | Runner,
     output: Path,
     *,
     split: str = "test",
@@ -77,7 +74,7 @@ def evaluate_work(
 
     Args:
         work: Folder that `covidctnet preprocess` filled.
-        model: What is evaluated; its preprocessing must be the folder's.
+        model: What is evaluated, a predictor or a runner; its preprocessing must be the folder's.
         output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
             model card as ``model-card.md`` and ``model-card.json``.
@@ -95,10 +92,12 @@ def evaluate_work(
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
         )
-    expected = model.info.preprocessing
+    runner = runner_of(model, limits=None)
+    info = runner.info
+    expected = info.preprocessing
     if not expected:
         raise UsageError(
-            f"weights of the system {model.info.system} do not answer what preprocess has "
+            f"weights of the system {info.system} do not answer what preprocess has "
             "prepared. Use --data with the original scans."
         )
     if {s.settings_digest for s in stored} != {expected}:
@@ -106,7 +105,7 @@ def evaluate_work(
             "the work folder was preprocessed otherwise than these weights want. Give the weights "
             "that were trained in it, or use --data with the original scans."
         )
-    card = model.info.card
+    card = info.card
     digest = Splits.load(work / "splits.json").digest
     for stage, record in card.get("training", {}).items():
         data = record.get("data", {})
@@ -120,12 +119,12 @@ def evaluate_work(
     unseen = Unseen(card)
     for study in stored:
         unseen.check(study.source)
-    return _evaluate(_of_stored(stored, model), len(stored), model, output, seed, progress)
+    return _evaluate(_of_stored(stored, runner), len(stored), info, output, seed, progress)
 
 
 def evaluate_data(
     data: Path | Sequence[Path],
-    model: Predictor,
+    model: Predictor | Runner,
     output: Path,
     *,
     seed: int = 0,
@@ -137,41 +136,48 @@ def evaluate_data(
     Args:
         data: The folder, or several; see `covidctnet.cohort.archive.read_cohort`, and for
             radiographs `covidctnet.run.radiographs.labelled_radiographs`.
-        model: What is evaluated.
+        model: What is evaluated: a predictor on this machine, or a runner.
         output: See `evaluate_work`.
         seed: Of the bootstrap.
         progress: Called with (done, total).
-        limits: See `covidctnet.classify_studies`.
+        limits: See `covidctnet.classify_studies`; of this machine alone.
 
     Raises:
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
             taught the weights, or a scan is there twice.
     """
+    runner = runner_of(model, limits=limits)
+    info = runner.info
     # An archive may have the labels of the model, or those that its classes stand for.
-    classes = (CHEST_CT, model.info.classes)
+    classes = (CHEST_CT, info.classes)
     roots = [data] if isinstance(data, Path) else data
-    if model.info.modality == "ct":
+    if info.modality == "ct":
         cohort = read_cohort(*roots, classes=classes)
     else:
-        cohort = labelled_radiographs(roots, model.info.classes)
-    unseen = Unseen(model.info.card)
-    predictor = _Localising(model, {e.study.id: e.lesions for e in cohort if e.lesions})
-    outcomes = answers([entry.study for entry in cohort], predictor, limits=limits)
+        cohort = labelled_radiographs(roots, info.classes)
+    unseen = Unseen(info.card)
+    masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
+    outcomes = runner.answers([entry.study for entry in cohort], lesions=masks)
 
     def cases() -> Iterator[Case]:
-        for entry, answered in zip(cohort, outcomes, strict=True):
-            if source := predictor.sources.get(answered.study.id):
-                unseen.check(source)
-            case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
-            yield replace(case, localisation=predictor.found.get(answered.study.id))
+        with closing(outcomes):
+            for entry, answered in zip(cohort, outcomes, strict=True):
+                if answered.source is not None:
+                    unseen.check(answered.source)
+                found = answered.localisation
+                if isinstance(found, CohortError):
+                    _LOG.warning("study %s: %s", answered.study.id, found)
+                    found = None
+                case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
+                yield replace(case, localisation=found)
 
-    return _evaluate(cases(), len(cohort), model, output, seed, progress)
+    return _evaluate(cases(), len(cohort), info, output, seed, progress)
 
 
 def _evaluate(
     coming: Iterable[Case],
     total: int,
-    model: Predictor,
+    info: PredictorInfo,
     output: Path,
     seed: int,
     progress: Progress | None,
@@ -182,7 +188,6 @@ def _evaluate(
         cases.append(case)
         if progress:
             progress(done, total)
-    info = model.info
     known = known_sites(info.card)
     assessment = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
     table = (
@@ -237,43 +242,6 @@ def write_evaluation(
     write_whole(output / "index.html", page)
 
 
-class _Localising:
-    """A model whose masks are also compared with the lesions of those who have a mask of them.
-
-    Attributes:
-        found: By study, as the answers come.
-        sources: Of what was read, by study.
-    """
-
-    def __init__(self, model: Predictor, masks: Mapping[str, Path]) -> None:
-        self.model, self.masks = model, masks
-        self.found: dict[str, Localisation] = {}
-        self.sources: dict[str, Source] = {}
-
-    @property
-    def info(self) -> PredictorInfo:
-        return self.model.info
-
-    def prepare(self, scan: Volume | Radiograph | StoredStudy) -> tuple[str, Any]:
-        self.sources[scan.source.study] = scan.source
-        return scan.source.study, self.model.prepare(scan)
-
-    def __call__(self, prepared: tuple[str, Any], *, keep: Keep = "numbers") -> Prediction:
-        study, scan = prepared
-        if study not in self.masks:
-            return self.model(scan, keep=keep)
-        answer = self.model(scan, keep="volumes")
-        if (mask := answer.find(Mask)) is not None:
-            try:
-                self.found[study] = localise(mask, lesion_truth(self.masks[study], mask))
-            except CohortError as error:
-                # The answer stands without it.
-                _LOG.warning("study %s: %s", study, error)
-        # Voxels of many patients would fill the memory.
-        numbers = tuple(e for e in answer.evidence if not isinstance(e, SliceEvidence))
-        return replace(answer, evidence=numbers)
-
-
 class Unseen:
     """Refuses scans that taught the weights, and the same scan under two studies.
 
@@ -320,12 +288,8 @@ def _case(
     return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
-def _of_stored(studies: Iterable[StoredStudy], model: Predictor) -> Iterator[Case]:
-    for study in studies:
-        assert study.label is not None
-        outcome: Prediction | Failure
-        try:
-            outcome = model(model.prepare(study))
-        except StudyError as error:
-            outcome = Failure(study.id, error.code, error.message)
-        yield _case(study.label, outcome, study.patient, study.site)
+def _of_stored(studies: Sequence[StoredStudy], runner: Runner) -> Iterator[Case]:
+    with closing(runner.answers(studies)) as outcomes:
+        for study, answered in zip(studies, outcomes, strict=True):
+            assert study.label is not None
+            yield _case(study.label, answered.outcome, study.patient, study.site)

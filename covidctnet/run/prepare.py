@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from covidctnet.chest.gate import check_chest, prepare_chest
 from covidctnet.classes import CHEST_CT, Classes
@@ -26,16 +27,20 @@ from covidctnet.io.discover import study_id
 from covidctnet.logs import about
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure
+from covidctnet.run.runner import DEFAULT_LIMITS, lost
 from covidctnet.volume import Source
 from covidctnet.workers.isolate import Child, ChildError, Limits, Reply
 from covidctnet.workers.turns import in_order
 from covidctnet.writer import SoleWriter
 
+if TYPE_CHECKING:
+    from covidctnet.run.cluster import Cluster
+
 __all__ = ["Prepared", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 Outcome = Reply | Failure
-DEFAULT_LIMITS = Limits()
+Files = Mapping[str, Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def prepare(
     limits: Limits | None = DEFAULT_LIMITS,
     wait: bool = False,
     classes: Classes | None = None,
+    cluster: Cluster | None = None,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -82,6 +88,7 @@ def prepare(
         limits: What a study may cost; None works in this process, without limits.
         wait: Wait for the end of another run that preprocesses into the work folder.
         classes: Of the archive's labels; by default those of the work folder, or `CHEST_CT`.
+        cluster: Reads and preprocesses instead of this machine, which alone writes.
 
     Raises:
         UsageError: If the archive does not exist, the work folder is one of several folds or of
@@ -99,7 +106,12 @@ def prepare(
         store = Store(work / "preprocessed")
         for folder in (work, store.folder, store.coarse.folder):
             remove_leftovers(folder)
-        return _prepare(cohort, work, store, settings, split, workers, progress, limits, classes)
+        outcomes = (
+            _on_cluster(cohort, store, settings, limits, classes, cluster)
+            if cluster
+            else _run(cohort, store, settings, max(1, workers), limits, classes)
+        )
+        return _prepare(cohort, outcomes, work, split, progress, classes)
 
 
 def _checked(
@@ -122,13 +134,10 @@ def _previous(work: Path) -> Splits | None:
 
 def _prepare(
     cohort: tuple[CohortStudy, ...],
+    outcomes: Iterable[tuple[CohortStudy, Outcome]],
     work: Path,
-    store: Store,
-    settings: PreprocessSettings,
     split: SplitSettings,
-    workers: int,
     progress: Callable[[int, int], None] | None,
-    limits: Limits | None,
     classes: Classes,
 ) -> Prepared:
     members: list[Member] = []
@@ -136,7 +145,6 @@ def _prepare(
     made = 0
     rows: list[tuple[str, str, str]] = []
     paths: dict[str, str] = {}
-    outcomes = _run(cohort, store, settings, max(1, workers), limits, classes)
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
@@ -227,37 +235,119 @@ def _run(
     classes: Classes,
 ) -> Iterator[tuple[CohortStudy, Outcome]]:
     def request(entry: CohortStudy) -> dict[str, Any]:
-        return {
-            "study": packed(entry.study),
-            "store": str(store.folder),
-            "settings": asdict(settings),
-            "label": entry.label.key,
-            "classes": classes.to_dict(),
-            "site": entry.site,
-            "patient": pseudonym(entry.patient),
-        }
+        return _request(entry, store.folder, settings, classes)
 
     if limits is None:
         for entry in cohort:
-            yield entry, _outcome(entry.study, partial(work, **request(entry)))
+            yield entry, _outcome(entry.study.id, partial(work, **request(entry)))
         return
 
     def elsewhere(child: Child, entry: CohortStudy) -> Outcome:
         size = bytes_of(entry.study)
-        return _outcome(entry.study, partial(child.ask, request(entry), files_bytes=size))
+        return _outcome(entry.study.id, partial(child.ask, request(entry), files_bytes=size))
 
     children = [Child(f"{__name__}:work", limits=limits) for _ in range(workers)]
     with closing(in_order(cohort, children, elsewhere, ahead=2 * workers)) as done:
         yield from done
 
 
-def _outcome(study: Study, prepare_it: Callable[[], Reply]) -> Outcome:
+def _request(
+    entry: CohortStudy, store: Path, settings: PreprocessSettings, classes: Classes
+) -> dict[str, Any]:
+    """What `work` is asked."""
+    return {
+        "study": packed(entry.study),
+        "store": str(store),
+        "settings": asdict(settings),
+        "label": entry.label.key,
+        "classes": classes.to_dict(),
+        "site": entry.site,
+        "patient": pseudonym(entry.patient),
+    }
+
+
+def _on_cluster(
+    cohort: tuple[CohortStudy, ...],
+    store: Store,
+    settings: PreprocessSettings,
+    limits: Limits | None,
+    classes: Classes,
+    cluster: Cluster,
+) -> Iterator[tuple[CohortStudy, Outcome]]:
+    """The same on other machines: files come back, and are written here."""
+
+    def items() -> Iterator[_Item]:
+        for entry in cohort:
+            keys = {s.content_of(entry.study.id, settings.digest) for s in _stores(store, settings)}
+            known = keys.pop() if len(keys) == 1 else None
+            # The folder is made where the work is done.
+            request = _request(entry, Path(), settings, classes) | {"known": known or ""}
+            yield _Item(entry.study.id, request, bytes_of(entry.study))
+
+    with closing(cluster.map(_Elsewhere(limits), items())) as done:
+        for entry, (_, (outcome, files)) in zip(cohort, done, strict=True):
+            if not isinstance(outcome, Failure) and outcome[0]["how"] == "kept":
+                outcome[0].update(_known(store.get(entry.study.id).source))
+            try:
+                # Coarse before the other: a study that is there has both.
+                for name in sorted(files, reverse=True):
+                    (store if name == "." else store.coarse).adopt(entry.study.id, files[name])
+            except OSError as error:
+                raise unwritable("a preprocessed study", error) from error
+            yield entry, outcome
+
+
+class _Item(NamedTuple):
+    """A study that is sent away."""
+
+    id: str
+    request: dict[str, Any]
+    files_bytes: int
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Preprocesses into a folder that is gone afterwards; see `covidctnet.run.runner.Work`."""
+
+    limits: Limits | None
+
+    def helper(self) -> Child | None:
+        """A child process; None without limits."""
+        return Child(f"{__name__}:work", limits=self.limits) if self.limits else None
+
+    def __call__(self, child: Child | None, item: _Item) -> tuple[Outcome, Files]:
+        """The outcome, and the files of each folder by name."""
+        with TemporaryDirectory() as folder:
+            request = item.request | {"store": folder}
+            outcome = _outcome(
+                item.id,
+                partial(child.ask, request, files_bytes=item.files_bytes)
+                if child
+                else partial(work, **request),
+            )
+            store = Store(Path(folder))
+            files = {
+                name: {
+                    path.name: path.read_bytes()
+                    for path in part.folder.glob(f"{item.id}.*")
+                    if path.is_file()
+                }
+                for name, part in ((".", store), ("coarse", store.coarse))
+            }
+            return outcome, {name: held for name, held in files.items() if held}
+
+    def give_up(self, item: _Item) -> tuple[Outcome, Files]:
+        """A study that loses every worker."""
+        return lost(item.id), {}
+
+
+def _outcome(study: str, prepare_it: Callable[[], Reply]) -> Outcome:
     try:
         return prepare_it()
     except StudyError as error:
-        return Failure(study.id, error.code, error.message)
+        return Failure(study, error.code, error.message)
     except ChildError as error:
-        return Failure(study.id, error.code, error.message, status="failed")
+        return Failure(study, error.code, error.message, status="failed")
 
 
 def work(
@@ -268,8 +358,11 @@ def work(
     classes: dict[str, Any],
     site: str | None,
     patient: str,
+    known: str | None = None,
 ) -> Reply:
     """Preprocess one study into the store; what a child process does.
+
+    With `known`, the key of the content that another store has it of, that store counts.
 
     Returns:
         ``how``: ``made``, or ``kept`` when the store had it; ``content``, the digest of its voxels;
@@ -279,12 +372,14 @@ def work(
         StudyError: If it cannot be used.
         StorageError: If the store cannot be written.
     """
-    known = Classes.from_dict(classes)
+    labels = Classes.from_dict(classes)
     asked, store_of, how = unpacked(study), Store(Path(store)), PreprocessSettings(**settings)
     key = content_key(asked)
     series = _series_of(asked)
-    stores = [store_of, store_of.coarse] if how.field == "lungs" else [store_of]
-    if all(part.has(asked.id, key, how.digest) for part in stores):
+    if known == key:
+        return {"how": "kept", "series": series}, None
+    stores = _stores(store_of, how)
+    if known is None and all(part.has(asked.id, key, how.digest) for part in stores):
         return {"how": "kept", "series": series, **_known(store_of.get(asked.id).source)}, None
     volume = read_study(asked)
     scan = prepare_chest(volume, how)
@@ -302,14 +397,18 @@ def work(
                 content_key=key,
                 settings=settings,
                 settings_digest=how.digest,
-                label=known[label],
-                classes=known,
+                label=labels[label],
+                classes=labels,
                 site=site,
                 patient=patient,
             )
     except OSError as error:
         raise unwritable("a preprocessed study", error) from error
     return {"how": "made", "series": series, **_known(volume.source)}, None
+
+
+def _stores(store: Store, settings: PreprocessSettings) -> list[Store]:
+    return [store, store.coarse] if settings.field == "lungs" else [store]
 
 
 def _known(source: Source) -> dict[str, str]:

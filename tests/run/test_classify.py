@@ -147,9 +147,7 @@ def test_answers_come_one_by_one(inbox):
 
 def test_a_run_that_is_given_up_reads_no_further(inbox, monkeypatch):
     read, real = [], read_study
-    monkeypatch.setattr(
-        "covidctnet.run.classify.read_study", lambda s: read.append(s.id) or real(s)
-    )
+    monkeypatch.setattr("covidctnet.run.runner.read_study", lambda s: read.append(s.id) or real(s))
     answers = classify_studies([inbox], Oracle(), limits=None)
     next(answers)
     answers.close()
@@ -169,7 +167,7 @@ def test_two_studies_are_in_memory_at_most(inbox, monkeypatch):
         read.append(weakref.ref(volume))
         return volume
 
-    monkeypatch.setattr("covidctnet.run.classify.read_study", reading)
+    monkeypatch.setattr("covidctnet.run.runner.read_study", reading)
     # Slow enough that the following study has been read when an answer comes.
     for answer in classify_studies([inbox], Oracle(lambda _: time.sleep(0.1)), limits=None):
         assert isinstance(answer, Prediction)
@@ -252,7 +250,7 @@ def test_a_reader_that_breaks_costs_its_study_only(inbox, monkeypatch):
             raise MemoryError
         return real(study)
 
-    monkeypatch.setattr("covidctnet.run.classify.read_study", breaking)
+    monkeypatch.setattr("covidctnet.run.runner.read_study", breaking)
     answers = list(classify_studies([inbox], Oracle(), limits=None))
     assert [answer.code for answer in answers if isinstance(answer, Failure)] == ["OUT_OF_MEMORY"]
     assert len(answers) == 3
@@ -310,7 +308,7 @@ def test_of_two_hundred_studies_with_a_twentieth_poisoned_exactly_the_good_ones_
         if deed == "bomb":
             bomb.rename(folder / "4.dcm")
     reader = partial(ReadingChild, task="tests.poison:read_or_break")
-    monkeypatch.setattr("covidctnet.run.classify.ReadingChild", reader)
+    monkeypatch.setattr("covidctnet.run.runner.ReadingChild", reader)
     limits = Limits(memory_mb=500, seconds=5.0)
     answers = list(classify_studies([tmp_path / "inbox"], Oracle(), limits=limits))
     codes = {n: a.code for n, a in enumerate(answers) if isinstance(a, Failure)}
@@ -588,7 +586,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(inbox, tmp_path, monkey
 
 def test_a_reader_that_cannot_start_ends_the_run_and_blames_no_study(inbox, tmp_path, monkeypatch):
     reader = partial(ReadingChild, task="tests.no_such_module:work")
-    monkeypatch.setattr("covidctnet.run.classify.ReadingChild", reader)
+    monkeypatch.setattr("covidctnet.run.runner.ReadingChild", reader)
     with pytest.raises(StartError, match="the program cannot start"):
         classify(inbox, tmp_path / "results", Oracle())
 
@@ -615,7 +613,7 @@ def test_a_copy_that_ends_while_it_is_read_leaves_no_answer_and_is_asked_again(
             for file in late:
                 file.write_bytes(content[file])
 
-    monkeypatch.setattr("covidctnet.run.classify.read_study", read_half)
+    monkeypatch.setattr("covidctnet.run.runner.read_study", read_half)
     first = in_this_process(inbox, tmp_path / "out", Oracle())
     assert first.by_status["failed"] == 1
     (row,) = [row for row in table(tmp_path / "out") if row["status"] == "failed"]

@@ -45,8 +45,8 @@ class SliceSettings:
         is_size = 32 <= self.size <= MOST_SIZE
         if not is_size or self.slices < 1 or self.fit not in get_args(Fit):
             raise UsageError(
-                f"expected a size of 32 to {MOST_SIZE}, crop, pad or stretch as fit, and a slice or "
-                f"more, got {self.size}, {self.fit!r:.80} and {self.slices}"
+                f"expected a size of 32 to {MOST_SIZE}, crop, pad or stretch as fit, and a slice "
+                f"or more, got {self.size}, {self.fit!r:.80} and {self.slices}"
             )
         # Refuses what is no window.
         self.window  # noqa: B018

@@ -1,0 +1,272 @@
+"""Two nodes of Ray on this machine: answers as on one machine, whatever dies."""
+
+import contextlib
+import csv
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from covidctnet.contract import RunSettings
+from covidctnet.errors import UsageError, WeightsError
+from covidctnet.io.nifti import ras_to_lps
+from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec
+from tests.small import SPACING, tiny_weights, write_cohort
+from tests.volumes import a_chest
+
+STUDIES = 30
+# What a study costs in time, and when it was answered; all else must be equal.
+CHANGING = ("seconds", "answered", "run")
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+class Nodes:
+    """A cluster of this machine's own ports, with a secret of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONSAFEPATH": "1",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
+            # A node that is gone is noticed sooner.
+            "RAY_health_check_period_ms": "1000",
+        }
+        self.processes = []
+
+    def start(self, *arguments):
+        head = [f"--address={self.address}"]
+        if not self.processes:
+            head = ["--head", f"--port={self.port}", "--include-dashboard=false"]
+            head += [f"--temp-dir={self.folder}"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *head]
+        command += ["--num-cpus=1", "--object-store-memory=200000000", *arguments]
+        node = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.processes.append(node)
+        said = []
+        for line in node.stdout:
+            said.append(line)
+            if "--block" in line:
+                return node
+        raise AssertionError("".join(said))
+
+    def kill(self, node):
+        """Everything of a node at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+        node.stdout.close()
+
+    def run(self, *arguments, **options):
+        command = [sys.executable, "-m", "covidctnet", *map(str, arguments)]
+        return subprocess.Popen(
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            **options,
+        )
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    # The names of sockets must be short.
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="n-", ignore_cleanup_errors=True) as folder:
+        started = Nodes(Path(folder))
+        try:
+            started.start()
+            started.start()
+            yield started
+        finally:
+            for node in reversed(started.processes):
+                if node.poll() is None:
+                    started.kill(node)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory):
+    root = tmp_path_factory.mktemp("inbox")
+    volume, _ = a_chest((25, 50, 60), SPACING[0])
+    for number in range(STUDIES):
+        scan = np.array(volume.array)
+        scan += np.random.default_rng(number).integers(-15, 15, scan.shape, dtype=np.int16)
+        affine = ras_to_lps(volume.affine)[:, [2, 1, 0, 3]]
+        image = nibabel.Nifti1Image(scan.transpose(2, 1, 0), affine)
+        nibabel.save(image, root / f"{number:03}.nii")
+    (root / "broken.nii").write_bytes(b"no scan")
+    return root
+
+
+def ended(process, seconds=300):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def records(output):
+    """All that stands in the records, by study, but what differs from run to run."""
+    found = {}
+    for path in (output / "studies").glob("*.json"):
+        record = json.loads(path.read_text())
+        found[record["study"]] = {k: v for k, v in record.items() if k not in CHANGING}
+    return found
+
+
+def rows(output):
+    with (output / "results.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def alone(nodes, inbox, weights, tmp_path_factory):
+    """What this machine answers without Ray."""
+    output = tmp_path_factory.mktemp("alone") / "out"
+    code, _, err = ended(
+        nodes.run("classify", inbox, "-o", output, "--weights", weights, "--device", "cpu")
+    )
+    assert code == 3, err
+    return output
+
+
+def answered(output):
+    return len(list((output / "studies").glob("*.json")))
+
+
+def test_a_cohort_is_preprocessed_by_two_nodes_as_by_one_machine(nodes, tmp_path):
+    data = write_cohort(tmp_path / "data", controls=4, others=2)
+    options = ["--settings.size", "40", "--settings.spacing_mm", "4"]
+    stores = []
+    for name, runner in (("alone", "local"), ("cluster", nodes.address)):
+        work = tmp_path / name
+        for again in (False, True):
+            code, out, err = ended(
+                nodes.run("preprocess", data, "-o", work, "--runner", runner, *options)
+            )
+            assert code == 0, err
+            assert ("8 were there" if again else "8 studies preprocessed") in out
+        stores.append(
+            {path.relative_to(work): path.read_bytes()[352:] for path in work.rglob("*.nii")}
+        )
+    assert len(stores[0]) == 16
+    assert stores[0] == stores[1]
+    assert (tmp_path / "alone" / "splits.json").read_bytes() == (
+        tmp_path / "cluster" / "splits.json"
+    ).read_bytes()
+
+
+def test_an_evaluation_by_two_nodes_is_that_of_one_machine(nodes, weights, tmp_path):
+    data = write_cohort(tmp_path / "data", controls=2, others=2)
+    for name, runner in (("alone", "local"), ("cluster", nodes.address)):
+        command = ["evaluate", "--data", data, "-o", tmp_path / name, "--runner", runner]
+        code, _, err = ended(nodes.run(*command, "--weights", weights, "--device", "cpu"))
+        assert code == 0, err
+    first, second = (
+        {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.*")}
+        for name in ("alone", "cluster")
+    )
+    assert first == second
+
+
+def test_weights_that_a_node_lacks_are_one_line(nodes, inbox, weights, tmp_path):
+    spec = PredictorSpec.of(weights, RunSettings("cpu"))
+    with pytest.raises(ClusterError, match=r"expected covidctnet 9 on every node, .* got 0"):
+        PredictorSpec(spec.weights, spec.digest, spec.settings, 1, {"covidctnet": "9"}).load()
+    with pytest.raises(ClusterError, match=r"expected the weights tiny \(0+\) on every node"):
+        PredictorSpec(spec.weights, "0" * 12, spec.settings, 1, spec.versions).load()
+    with pytest.raises(WeightsError, match="no weights 'gone'"):
+        PredictorSpec(str(tmp_path / "gone"), "0" * 12, spec.settings, 1, spec.versions).load()
+
+
+def test_a_node_that_dies_costs_no_answer_and_doubles_none(nodes, inbox, weights, alone, tmp_path):
+    output = tmp_path / "out"
+    process = nodes.run(
+        *("classify", inbox, "-o", output, "--weights", weights, "--device", "cpu"),
+        *("--runner", nodes.address),
+    )
+    while answered(output) < 5 and process.poll() is None:
+        time.sleep(0.05)
+    nodes.kill(nodes.processes[-1])
+    assert answered(output) < STUDIES
+    code, out, err = ended(process)
+    assert code == 3, err
+    assert f"{STUDIES + 1} studies" in out
+    assert rows(output) == rows(alone)
+    assert records(output) == records(alone)
+
+
+def test_a_head_node_that_dies_is_one_line_and_the_answers_stay(
+    nodes, inbox, weights, alone, tmp_path
+):
+    output = tmp_path / "out"
+    command = ["classify", inbox, "-o", output, "--weights", weights, "--device", "cpu"]
+    process = nodes.run(*command, "--runner", nodes.address)
+    while answered(output) < 3 and process.poll() is None:
+        time.sleep(0.05)
+    nodes.kill(nodes.processes[0])
+    code, _, err = ended(process)
+    complaints = [line for line in err.splitlines() if line.startswith("covidctnet:")]
+    assert code == 1, err
+    assert len(complaints) == 1
+    assert "head node of the Ray cluster no longer answers" in complaints[0]
+    kept = answered(output)
+    assert 3 <= kept < STUDIES
+    assert len(rows(output)) == kept
+    code, out, err = ended(nodes.run(*command))
+    assert code == 3, err
+    assert f"({kept} from an earlier run)" in out or f"({kept - 1} from an earlier run)" in out
+    assert records(output) == records(alone)
+
+
+def test_no_cluster_at_an_address_is_one_line(nodes, inbox, weights, tmp_path):
+    code, _, err = ended(
+        nodes.run("classify", inbox, "-o", tmp_path / "out", "--runner", f"127.0.0.1:{free_port()}")
+    )
+    assert code == 2
+    assert "expected a Ray cluster at 127.0.0.1:" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("address", ["", "rya", "ray://", "ray://host", "http://host:1", "a/b:1"])
+def test_what_is_no_runner_is_refused(address):
+    with pytest.raises(UsageError, match="expected --runner local, ray, ray://HOST:PORT"):
+        Cluster(address)
+
+
+def test_without_ray_the_command_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install covidctnet\[ray\]"):
+        Cluster("ray")
