@@ -70,6 +70,7 @@ WITH = (
     "AngioTAC de arterias pulmonares", "TC Tórax com contraste EV", "AngioTC de tórax (TEP)",
     "CT thorax c+", "CTA pulmonalis", "CT Thorax / Abdomen m. kontr.", "DT thorax m kontrast",
     "BT Toraks kontrastlı", "CT Chest with and without IV contrast", "Thorax Lunge KM 1.0 I70f",
+    "CT CHST W CNTRST", "CHEST W CNTRAST", "ENH CHEST", "CHEST ENH", "delay 60s", "Delayed: 70 sec",
 )  # fmt: skip
 WITHOUT = (
     "WITHOUT CONTRAST", "W/O CONTRAST", "wo contrast", "NON CONTRAST", "Noncontrast", "native",
@@ -139,7 +140,7 @@ WITHOUT = (
     "TC senza somministrazione di mdc ev", "TC tórax sin cte", "TACAR sin contraste",
     "TC de torax sem contraste iodado", "CT-thorax zonder i.v. contrast", "CT Thorax u. kontr.",
     "BT Toraks kontrastsız", "HRCT u/ kontrast", "thorax native", "Thorax low dose plain",
-    "CT ohne Kontrast",
+    "CT ohne Kontrast", "CT CHST W/O CNTRST", "NON ENH CHEST", "UNENH CHEST",
 )  # fmt: skip
 NEITHER = ("Thorax 1.0 B30f", "CHEST ROUTINE", "HRCT", "Topogram", "IVC filter follow-up", "i+1",
     "Angiology dept", "Angiologie", "angiosarcoma", "Portal upload", "patient portal", "CT A/P",
@@ -160,6 +161,7 @@ NEITHER = ("Thorax 1.0 B30f", "CHEST ROUTINE", "HRCT", "Topogram", "IVC filter f
     "Topogram 0.6", "HRCT insp", "HRCT exp", "Chest 2.0 Bf42", "MPR cor", "Lung 1.5 Qr59",
     "CT CHEST HI RES", "Dose Report", "TORACE HR", "Tórax AR", "CT Thorax expiratie",
     "Thorax supine", "PRONE", "ABDOMEN/PELVIS", "CT CHEST CARDIAC SCORE", "biopsy",
+    "IV DRUG USER", "IV drug abuse", "ART THERAPY",
 )  # fmt: skip
 AGENTS = ("agent", "Omnipaque 350", "IV", "contrast", "ISOVUE", "C", "100 ml Ultravist", "yes",
     "IV & ORAL", "APPLIED", "Visipaque 320 IV",

@@ -39,6 +39,7 @@ _SPELLINGS = tuple(
         # Before the dots of abbreviations go: "5 cm" is a length, "c.m." never is.
         (r"\bc\.m\b\.?|\bc/m\b", "contrast"),
         (r"\bpost \d+ ?s(?:ec\w*)?\b|\b\d+ ?s(?:ec\w*)? (?:delay\w*|p\.? ?i\b)", "contrast"),
+        (r"\bdelay\w*:? ?\d+ ?s(?:ec\w*)?\b", "contrast"),
         (r"\bct[ -]pa\b(?! ?(?:and|&|/|\+|lat|view))", "ctpa"),
         (r"\bct-a\b(?![/&+])", "cta"),
         (r"\+ ?/ ?-", "with & without"),
@@ -79,13 +80,14 @@ _GIVEN = _words(
     "toegediend gegeven gebruikt gitt givet givit brukt anvendt podano",
 )
 _NATIVE = _words(
-    "nativ\\w* natief nat(?:iivi)? plain unenhanced nc ncct nect ncect blanco basale smdc",
+    "nativ\\w* natief nat(?:iivi)? plain unenh\\w* nc ncct nect ncect blanco basale smdc",
     "simples? non?(?:con|enh|inj)\\w* unkontrast\\w* pre(?:con|kontrast)\\w* нативн\\w*",
     "(?:iv)?[ck]ontrast(?:siz|frei|fri|los|loos|less)\\w*",
 )
 _MEDIUM = _words(
     "(?:iv|post)?[ck]ontr(?:as[tz]\\w*)? контраст\\w* varjoaine\\w* km ivkm c?mdc cmc pdc civ",
-    "cte ivcon postcon postc ce cect enhanc\\w* inj inject\\w* injekt\\w* iniezione kl omnipaque",
+    "cntra?st\\w* cte ivcon postcon postc ce cect enh",
+    "enhanc\\w* inj inject\\w* injekt\\w* iniezione kl omnipaque",
     "omni visipaque isovue iopam\\w* jopam\\w* ultravist iopromide? iomeron imeron iomeprol",
     "optiray ioversol oxilan xenetix iobitridol iohexol iodixanol accupaque solutrast",
 )
@@ -112,7 +114,8 @@ _ELSE_BEFORE = {"iv": _words("stage grade? stadium type typ"), "portal": _words(
 _ELSE_BEHIND = {
     "portal": _words("upload import export web"),
     "venous": _words("blood"),
-    "art": _words("work"),
+    "art": _words("work therap\\w*"),
+    "iv": _words("drug\\w* abus\\w*"),
 }
 _REMOVED = _words("removed redacted masked deleted anon\\w*")
 # What an element for the agent holds where none is known.
