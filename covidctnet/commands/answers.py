@@ -47,7 +47,8 @@ def classify(
     """Answer Covid-19, CAP or Control for every study under some paths.
 
     Args:
-        paths: DICOM folders, NIfTI, MHA, NRRD; nested.
+        paths: DICOM folders, NIfTI, MHA, NRRD; nested. For weights of a system that reads
+            radiographs: DICOM of CR and DX, PNG, JPEG, TIFF.
         output: Folder for the results.
         network: Weights, and where they run.
         every_series: An answer for every series, not only for the best one of a study.

@@ -37,15 +37,19 @@ __all__ = [
     "Format",
     "Picture",
     "StoredPicture",
+    "grey_bytes",
     "grey_digest",
     "picture_shape",
     "read_mask",
     "read_picture",
     "read_stored",
+    "stretched",
 ]
 
 MAX_FILE_BYTES = 256 * 2**20
 _HEAD_BYTES = 1024
+# Of numbers whose meaning is unknown, this share at each end becomes black or white.
+_TAIL_PERCENT = 0.5
 
 Format = Literal["PNG", "JPEG", "TIFF", "DICOM"]
 Units = Literal["grey", "HU"]
@@ -267,6 +271,29 @@ def _says_radiograph(path: File) -> bool:
     except (NotDicomError, DamagedFileError, OSError):
         # The reader of slices says what is wrong.
         return False
+
+
+def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Numbers in 8 bits: 0 at and below the low one, 255 at and above the high one; uint8."""
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+
+def grey_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Grey values in 8 bits, uint8 (row, column).
+
+    Args:
+        pixels: Bytes: as they are; other numbers, whose meaning is unknown: stretched between the
+            percentiles 0.5 and 99.5.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = np.percentile(pixels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
+    if high <= low:
+        low, high = float(pixels.min()), float(pixels.max())
+    return stretched(pixels, float(low), float(high))
 
 
 def grey_digest(grey: np.ndarray) -> str:

@@ -10,12 +10,9 @@ from PIL import Image
 
 from covidctnet.errors import StudyError
 from covidctnet.files import write_whole
-from covidctnet.io.picture import Picture
+from covidctnet.io.picture import Picture, grey_bytes
 
 __all__ = ["grey_of", "save_grey", "save_png"]
-
-# Of more than 8 bits, this share of the pixels at each end becomes black or white.
-_TAIL_PERCENT = 0.5
 
 
 def grey_of(picture: Picture) -> np.ndarray:
@@ -35,14 +32,7 @@ def grey_of(picture: Picture) -> np.ndarray:
             "NOT_RADIOGRAPH",
             "expected a radiograph, got a slice of a CT. Give CT to a system that reads it.",
         )
-    pixels = picture.pixels
-    if pixels.dtype == np.uint8:
-        return pixels
-    low, high = np.percentile(pixels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-    if high <= low:
-        low, high = float(pixels.min()), float(pixels.max())
-    scaled = (pixels.astype(np.float64) - low) * (255 / max(float(high - low), 1e-12))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return grey_bytes(picture.pixels)
 
 
 def save_grey(picture: Picture, target: Path) -> None:

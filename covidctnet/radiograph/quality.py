@@ -17,7 +17,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from covidctnet.evidence import Finding
-from covidctnet.io.picture import StoredPicture
+from covidctnet.io.picture import StoredPicture, grey_bytes
 
 __all__ = ["CHECKS", "Subject", "check_picture", "jpeg_quality"]
 
@@ -86,12 +86,7 @@ def check_picture(stored: StoredPicture, suffix: str) -> tuple[Finding, ...]:
         stored: From `covidctnet.io.picture.read_stored`.
         suffix: Of the file's name, with its dot; empty for none.
     """
-    pixels = stored.picture.pixels
-    if pixels.dtype != np.uint8:
-        low, high = np.percentile(pixels, [0.5, 99.5])
-        scaled = (pixels.astype(np.float32) - low) / max(float(high - low), 1e-6)
-        pixels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    subject = Subject(stored, suffix.lower(), pixels)
+    subject = Subject(stored, suffix.lower(), grey_bytes(stored.picture.pixels))
     return tuple(found for check in CHECKS if (found := check(subject)) is not None)
 
 

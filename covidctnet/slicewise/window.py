@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from covidctnet.errors import StudyError, UsageError
-from covidctnet.io.picture import Picture
+from covidctnet.io.picture import Picture, grey_bytes, stretched
 
 __all__ = ["LUNG_WINDOW", "Window", "grey_8_bit", "hu_to_8_bit", "slice_8_bit"]
-
-# Of numbers whose meaning is unknown, this share at each end becomes black or white.
-_TAIL_PERCENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def hu_to_8_bit(hu: np.ndarray, window: Window = LUNG_WINDOW) -> np.ndarray:
     Returns:
         uint8, the same shape, rounded to the nearest.
     """
-    return _stretched(hu, window.low, window.high)
+    return stretched(hu, window.low, window.high)
 
 
 def grey_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
@@ -75,12 +72,7 @@ def grey_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
     """
     if picture.units == "HU":
         return hu_to_8_bit(picture.pixels, window)
-    if picture.pixels.dtype == np.uint8:
-        return picture.pixels
-    low, high = np.percentile(picture.pixels, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
-    if high <= low:
-        low, high = float(picture.pixels.min()), float(picture.pixels.max())
-    return _stretched(picture.pixels, low, high)
+    return grey_bytes(picture.pixels)
 
 
 def slice_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
@@ -96,10 +88,3 @@ def slice_8_bit(picture: Picture, window: Window = LUNG_WINDOW) -> np.ndarray:
             "them.",
         )
     return grey_8_bit(picture, window)
-
-
-def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

@@ -102,8 +102,8 @@ class RadiographPredictor(NetworkPredictor):
         score = float(votes.mean())
         notes = prepared.source.notes
         if len(votes) > 1:
-            told = ", ".join(f"{vote:.2f}" for vote in votes)
-            notes = (*notes, f"votes of {len(votes)} checkpoints for {target.title}: {told}")
+            listed = ", ".join(f"{vote:.2f}" for vote in votes)
+            notes = (*notes, f"votes of {len(votes)} checkpoints for {target.title}: {listed}")
         shown = score
         if (points := self.settings.points) is not None:
             shown = points.decided(score)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from covidctnet.errors import UsageError
+from covidctnet.preprocess.settings import MOST_SIZE
 from covidctnet.slice_systems.settings import read_settings
 from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.slicewise.picture_lungs import without_lungs
@@ -35,9 +36,9 @@ class RadiographSettings:
     points: OperatingPoints | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 32 or self.fit not in get_args(Fit):
+        if not 32 <= self.size <= MOST_SIZE or self.fit not in get_args(Fit):
             raise UsageError(
-                "expected a size of 32 or more and crop, pad or stretch as fit, got "
+                f"expected a size of 32 to {MOST_SIZE} and crop, pad or stretch as fit, got "
                 f"{self.size} and {self.fit!r:.80}"
             )
 

@@ -32,8 +32,8 @@ def test_the_control_has_no_lungs():
 
 
 def test_impossible_settings_are_refused():
-    for bad in ({"size": 8}, {"fit": "squash"}):
-        with pytest.raises(UsageError, match="expected a size of 32 or more and crop, pad"):
+    for bad in ({"size": 8}, {"size": 10**6}, {"fit": "squash"}):
+        with pytest.raises(UsageError, match="expected a size of 32 to 2048 and crop, pad"):
             RadiographSettings(**bad)
     with pytest.raises(UsageError, match="expected size, fit"):
         RadiographSettings.from_card({"colour": 1})

@@ -94,7 +94,7 @@ class RadiographTask(SeededTask):
             self._weights = self.trainer.datamodule.weights_of_classes()  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        """Count anew."""
+        """Start the count of the epoch."""
         self._right, self._seen = 0, 0
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
