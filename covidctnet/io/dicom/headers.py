@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -14,6 +14,7 @@ from covidctnet.io.archive import File
 from covidctnet.io.dicom.contrast import CONTRAST_KEYWORDS, has_contrast
 from covidctnet.io.dicom.elements import (
     DEFLATED,
+    HEAD_BYTES,
     PARSE_ERRORS,
     AbsurdFileError,
     DamagedFileError,
@@ -24,6 +25,7 @@ from covidctnet.io.dicom.elements import (
 )
 from covidctnet.io.dicom.frame import Frame, Identity, Part, PixelFormat, Place
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES, derivation_words, picture_kind
+from covidctnet.io.dicom.quick import quick_elements
 from covidctnet.io.dicom.values import (
     binary,
     comparable,
@@ -214,6 +216,7 @@ _IDENTITY_TAGS = [
         "ImageOrientationPatient",
     )
 ]
+_IDENTITY_TAG_SET = frozenset(int(tag) for tag in _IDENTITY_TAGS)
 # Philips archives compress pixels by a method of their own and move them to this private group.
 _PRIVATE_PIXELS = b"ELSCINT1"
 _PRIVATE_CREATORS = [Tag(0x07A1, element) for element in range(0x10, 0x14)]
@@ -234,8 +237,14 @@ def identify(path: File) -> Identity:
             where it belongs.
     """
     with path.open("rb") as file:
-        # A file cut short behind its UIDs still belongs to its study, which is then refused.
-        data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
+        # Nearly all headers are ordinary ones.
+        quick = quick_elements(file.read(HEAD_BYTES), _IDENTITY_TAG_SET)
+        if quick is not None:
+            data = cast(Dataset, quick)
+        else:
+            file.seek(0)
+            # A file cut short behind its UIDs still belongs to its study, which is then refused.
+            data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
         try:
             found = _identity(data)
         except PARSE_ERRORS as e:
