@@ -78,10 +78,13 @@ class Work(Protocol):
     def helper(self) -> Any:
         """What is kept from item to item, such as a child process."""
 
-    def __call__(self, helper: Any, item: Any) -> Any:
+    def __call__(self, helper: Any, item: Any, /) -> Any:
         """The result of an item."""
 
-    def give_up(self, item: Any) -> Any:
+    def __hash__(self) -> int:
+        """Equal for equal work."""
+
+    def give_up(self, item: Any, /) -> Any:
         """The result of an item that loses every process that works on it."""
 
 
