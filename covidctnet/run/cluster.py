@@ -198,7 +198,7 @@ class Cluster:
             how: dict[str, Any] = {"runtime_env": {"working_dir": str(empty)}}
             if self._address == "local":
                 how |= {"include_dashboard": False, "_temp_dir": str(folder)}
-            ending.enter_context(_last_word())
+            ending.enter_context(_last_word(folder))
             with _own_signals():
                 self._connect(how)
             ending.callback(self._disconnect)
@@ -630,8 +630,9 @@ class _Flow:
 
 # Ray ends this process, without an error that could be caught, when the node of this machine dies.
 _LAST_WORD = """
-import sys
+import shutil, sys
 if not sys.stdin.read():
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
     sys.stderr.write(
         "covidctnet: the command was ended from outside, or by Ray as its node on this machine is "
         "gone. What was finished is kept: start the cluster again, and run this command again.\\n"
@@ -640,10 +641,10 @@ if not sys.stdin.read():
 
 
 @contextmanager
-def _last_word() -> Iterator[None]:
-    """A process that says so in one line when this one ends within."""
+def _last_word(folder: Path) -> Iterator[None]:
+    """A process that says so in one line when this one ends within, and removes its folder."""
     watching = subprocess.Popen(
-        [sys.executable, "-I", "-c", _LAST_WORD],
+        [sys.executable, "-I", "-c", _LAST_WORD, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         # A signal to the group of this process is no end of it.
