@@ -23,7 +23,6 @@ class VoxelFiles:
     def __init__(self, files: Sequence[File], given: set[Path]) -> None:
         self._files = files
         self._given = given
-        self._exact = {str(path): path for path in files}
 
     def beside(self, header: File) -> File | None:
         """The file in the folder of a header that it names; None when none is."""
@@ -54,6 +53,11 @@ class VoxelFiles:
         if path.is_file() and (header.is_symlink() or not path.is_symlink()):
             return path
         return None
+
+    @cached_property
+    def _exact(self) -> dict[str, File]:
+        """Files by their whole name; where no header is, none is needed."""
+        return {str(path): path for path in self._files}
 
     @cached_property
     def _alike(self) -> dict[tuple[str, str], list[File]]:

@@ -13,9 +13,12 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -58,6 +61,7 @@ _WAITING = 8
 # The head node of a cluster is asked so often, and given up after so long a silence. Ray itself
 # ends the whole process after 60 s.
 _PING_S, _SILENCE_S = 2.0, 20.0
+_CONNECT_S = 10.0
 _GPU_READERS, _CPU_READERS = 8, 2
 
 
@@ -194,6 +198,7 @@ class Cluster:
             how: dict[str, Any] = {"runtime_env": {"working_dir": str(empty)}}
             if self._address == "local":
                 how |= {"include_dashboard": False, "_temp_dir": str(folder)}
+            ending.enter_context(_last_word(folder))
             with _own_signals():
                 self._connect(how)
             ending.callback(self._disconnect)
@@ -212,6 +217,9 @@ class Cluster:
 
     def _connect(self, how: Mapping[str, Any]) -> None:
         try:
+            if ":" in self._address:
+                # Ray asks for a minute or more, and says so many times.
+                socket.create_connection(_host_and_port(self._address), timeout=_CONNECT_S).close()
             self.ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **how)
         except (ConnectionError, TimeoutError, RuntimeError, OSError, ValueError) as error:
             where = "on this machine" if self._address == "local" else f"at {self._address}"
@@ -223,12 +231,14 @@ class Cluster:
 
     def _disconnect(self) -> None:
         if self._head is None or self._head.answers:
-            with suppress(Exception):
+            with suppress(Exception), warnings.catch_warnings():
+                # A client of Ray warns of a head node that is gone.
+                warnings.simplefilter("ignore")
                 self.ray.shutdown()
 
     def _head_address(self) -> str:
-        if self._address.startswith("ray://"):
-            return self._address.removeprefix("ray://")
+        if ":" in self._address:
+            return self._address
         return str(self.ray.get_runtime_context().gcs_address)
 
     def map(
@@ -247,7 +257,7 @@ class Cluster:
         def begin(item: Any, running: int) -> Any:
             return task.remote(work, item) if running < most else None
 
-        flow = _Flow(self, begin, lost=lambda ref, error: None, give_up=work.give_up)
+        flow = _Flow(self, begin, ended=lambda ref, error: None, give_up=work.give_up)
         yield from flow.results(items)
 
     def runner(
@@ -540,7 +550,7 @@ class _Flow:
         cluster: That works.
         begin: Begins an item and gives the reference of its result; None when there is no room.
             Called with the item and the number of those that run.
-        lost: Called with every reference that has ended, and with what ended it.
+        ended: Called with every reference that has ended, and with what ended it.
         give_up: The result of an item that lost its worker too often.
         also: References that are waited for besides.
         collect: Takes those of them that are there.
@@ -550,14 +560,14 @@ class _Flow:
         self,
         cluster: Cluster,
         begin: Callable[[Any, int], Any],
-        lost: Callable[[Any, Exception | None], None],
+        ended: Callable[[Any, Exception | None], None],
         *,
         give_up: Callable[[Any], Any],
         also: Mapping[Any, Any] | None = None,
         collect: Callable[[list[Any]], None] = lambda refs: None,
     ) -> None:
         self._cluster = cluster
-        self._begin, self._ended, self._give_up = begin, lost, give_up
+        self._begin, self._ended, self._give_up = begin, ended, give_up
         self._also, self._collect = also if also is not None else {}, collect
         self._running: dict[Any, _Job] = {}
 
@@ -569,7 +579,8 @@ class _Flow:
         done: dict[int, tuple[Any, Any]] = {}
         following = 0
         while True:
-            while len(done) <= _WAITING * max(1, len(self._running)):
+            # What was lost is what the others wait for.
+            while again or len(done) <= _WAITING * max(1, len(self._running)):
                 job = again.popleft() if again else next(coming, None)
                 if job is None:
                     break
@@ -618,12 +629,40 @@ class _Flow:
         return (result,)
 
 
+# Ray ends this process, without an error that could be caught, when the node of this machine dies.
+_LAST_WORD = """
+import shutil, sys
+if not sys.stdin.read():
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    sys.stderr.write(
+        "covidctnet: the command was ended from outside, or by Ray as its node on this machine is "
+        "gone. What was finished is kept: start the cluster again, and run this command again.\\n"
+    )
+"""
+
+
+@contextmanager
+def _last_word(folder: Path) -> Iterator[None]:
+    """A process that says so in one line when this one ends within, and removes its folder."""
+    watching = subprocess.Popen(
+        [sys.executable, "-I", "-c", _LAST_WORD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        # A signal to the group of this process is no end of it.
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        watching.communicate("ended")
+
+
 class _Head:
     """Whether the head node of a cluster answers, asked in a thread of its own."""
 
     def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._where = (host.strip("[]"), int(port))
+        self._where = _host_and_port(address)
         self._heard_s = time.monotonic()
         self._closed = threading.Event()
         threading.Thread(target=self._listen, name="head node", daemon=True).start()
@@ -641,6 +680,11 @@ class _Head:
     def close(self) -> None:
         """Ask no more."""
         self._closed.set()
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 @contextmanager

@@ -4,13 +4,19 @@ import contextlib
 import csv
 import json
 import os
+import pickle
+import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -19,7 +25,7 @@ import pytest
 from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec
+from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec, _Flow, _Head
 from tests.small import SPACING, tiny_weights, write_cohort
 from tests.volumes import a_chest
 
@@ -84,8 +90,8 @@ class Nodes:
         node.wait()
         node.stdout.close()
 
-    def run(self, *arguments, **options):
-        command = [sys.executable, "-m", "covidctnet", *map(str, arguments)]
+    def run(self, *arguments, program=("-m", "covidctnet")):
+        command = [sys.executable, *program, *map(str, arguments)]
         return subprocess.Popen(
             command,
             env=self.environment,
@@ -93,15 +99,12 @@ class Nodes:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            **options,
         )
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
+def nodes():
     # The names of sockets must be short.
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="n-", ignore_cleanup_errors=True) as folder:
         started = Nodes(Path(folder))
         try:
@@ -110,8 +113,7 @@ def nodes(tmp_path_factory):
             yield started
         finally:
             for node in reversed(started.processes):
-                if node.poll() is None:
-                    started.kill(node)
+                started.kill(node)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +170,7 @@ def answered(output):
 
 
 def test_a_cohort_is_preprocessed_by_two_nodes_as_by_one_machine(nodes, tmp_path):
-    data = write_cohort(tmp_path / "data", controls=4, others=2)
+    data = write_cohort(tmp_path / "data", controls=5, others=3)
     options = ["--settings.size", "40", "--settings.spacing_mm", "4"]
     stores = []
     for name, runner in (("alone", "local"), ("cluster", nodes.address)):
@@ -178,11 +180,11 @@ def test_a_cohort_is_preprocessed_by_two_nodes_as_by_one_machine(nodes, tmp_path
                 nodes.run("preprocess", data, "-o", work, "--runner", runner, *options)
             )
             assert code == 0, err
-            assert ("8 were there" if again else "8 studies preprocessed") in out
+            assert ("11 were there" if again else "11 studies preprocessed") in out
         stores.append(
             {path.relative_to(work): path.read_bytes()[352:] for path in work.rglob("*.nii")}
         )
-    assert len(stores[0]) == 16
+    assert len(stores[0]) == 22
     assert stores[0] == stores[1]
     assert (tmp_path / "alone" / "splits.json").read_bytes() == (
         tmp_path / "cluster" / "splits.json"
@@ -202,14 +204,49 @@ def test_an_evaluation_by_two_nodes_is_that_of_one_machine(nodes, weights, tmp_p
     assert first == second
 
 
-def test_weights_that_a_node_lacks_are_one_line(nodes, inbox, weights, tmp_path):
+def test_a_worker_with_other_versions_or_weights_says_so_in_one_line(weights, tmp_path):
     spec = PredictorSpec.of(weights, RunSettings("cpu"))
-    with pytest.raises(ClusterError, match=r"expected covidctnet 9 on every node, .* got 0"):
-        PredictorSpec(spec.weights, spec.digest, spec.settings, 1, {"covidctnet": "9"}).load()
+    assert pickle.loads(pickle.dumps(spec)).load().info.digest == spec.digest
+    newer = replace(spec, versions={**spec.versions, "torch": "9"})
+    with pytest.raises(ClusterError, match=r"expected torch 9 on every node, .* got 2"):
+        newer.load()
     with pytest.raises(ClusterError, match=r"expected the weights tiny \(0+\) on every node"):
-        PredictorSpec(spec.weights, "0" * 12, spec.settings, 1, spec.versions).load()
+        replace(spec, digest="0" * 12).load()
     with pytest.raises(WeightsError, match="no weights 'gone'"):
-        PredictorSpec(str(tmp_path / "gone"), "0" * 12, spec.settings, 1, spec.versions).load()
+        replace(spec, weights=str(tmp_path / "gone")).load()
+
+
+def test_weights_that_a_node_lacks_end_the_run_in_one_line(nodes, inbox, weights, tmp_path):
+    lacking = (
+        "from covidctnet.run import cluster\n"
+        "import dataclasses, sys\n"
+        "from covidctnet.cli import main\n"
+        "of = cluster.PredictorSpec.of\n"
+        "lost = lambda *a: dataclasses.replace(of(*a), weights='/gone')\n"
+        "cluster.PredictorSpec.of = lost\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    output = tmp_path / "out"
+    command = ["classify", inbox, "-o", output, "--weights", weights, "--device", "cpu"]
+    code, _, err = ended(nodes.run(*command, "--runner", nodes.address, program=["-c", lacking]))
+    complaints = [line for line in err.splitlines() if line.startswith("covidctnet:")]
+    assert code == 1, err
+    assert len(complaints) == 1
+    assert re.search(r"node \S+ of the cluster: no weights 'gone'", complaints[0])
+
+
+def test_a_head_node_that_answers_no_more_is_told_from_one_that_does(monkeypatch):
+    monkeypatch.setattr("covidctnet.run.cluster._PING_S", 0.01)
+    monkeypatch.setattr("covidctnet.run.cluster._SILENCE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cluster = Cluster.__new__(Cluster)
+        cluster._head = _Head(f"127.0.0.1:{server.getsockname()[1]}")
+        time.sleep(0.6)
+        cluster.check()
+    time.sleep(0.6)
+    with pytest.raises(ClusterError, match="head node of the Ray cluster no longer answers"):
+        cluster.check()
+    cluster._head.close()
 
 
 def test_a_node_that_dies_costs_no_answer_and_doubles_none(nodes, inbox, weights, alone, tmp_path):
@@ -242,10 +279,9 @@ def test_a_head_node_that_dies_is_one_line_and_the_answers_stay(
     complaints = [line for line in err.splitlines() if line.startswith("covidctnet:")]
     assert code == 1, err
     assert len(complaints) == 1
-    assert "head node of the Ray cluster no longer answers" in complaints[0]
+    assert "What was finished is kept" in complaints[0]
     kept = answered(output)
     assert 3 <= kept < STUDIES
-    assert len(rows(output)) == kept
     code, out, err = ended(nodes.run(*command))
     assert code == 3, err
     assert f"({kept} from an earlier run)" in out or f"({kept - 1} from an earlier run)" in out
@@ -258,6 +294,69 @@ def test_no_cluster_at_an_address_is_one_line(nodes, inbox, weights, tmp_path):
     )
     assert code == 2
     assert "expected a Ray cluster at 127.0.0.1:" in err.splitlines()[-1]
+
+
+class LostError(Exception):
+    pass
+
+
+class Engine:
+    """What `_Flow` needs of Ray; the last reference that was begun ends first."""
+
+    class exceptions:  # noqa: N801 - the library's name
+        RayError = LostError
+        RayTaskError = type("RayTaskError", (LostError,), {})
+
+    def __init__(self, losing=lambda item, tries: False):
+        self.losing = losing
+        self.begun = {}
+        self.tries = Counter()
+        self.most = 0
+
+    def begin(self, item, running):
+        assert running == len(self.begun)
+        if running >= 4:
+            return None
+        ref = object()
+        self.begun[ref] = item
+        self.tries[item] += 1
+        self.most = max(self.most, running + 1)
+        return ref
+
+    def wait(self, refs, num_returns, timeout):
+        return refs[-1:], refs[:-1]
+
+    def get(self, ref):
+        item = self.begun.pop(ref)
+        if self.losing(item, self.tries[item]):
+            raise LostError
+        return item * item
+
+    def results(self, items):
+        cluster = SimpleNamespace(ray=self, check=lambda: None)
+        flow = _Flow(cluster, self.begin, lambda ref, error: None, give_up=lambda item: "lost")
+        return flow.results(items)
+
+
+def test_results_keep_their_order_and_a_bounded_number_is_begun():
+    taken = []
+    engine = Engine()
+    items = (taken.append(n) or n for n in range(500))
+    for number, (item, result) in enumerate(engine.results(items)):
+        assert (item, result) == (number, number * number)
+        # Those that run, and those that are done and wait for one before them.
+        assert len(taken) - number <= 4 + 8 * 4 + 2
+    assert number == 499
+    assert engine.most == 4
+    assert set(engine.tries.values()) == {1}
+
+
+def test_what_is_lost_is_done_again_three_times_at_most_and_given_out_once():
+    engine = Engine(lambda item, tries: item == 7 or (item % 3 == 0 and tries < 3))
+    found = list(engine.results(range(50)))
+    assert [item for item, _ in found] == list(range(50))
+    assert [result for _, result in found] == [n * n if n != 7 else "lost" for n in range(50)]
+    assert set(engine.tries.values()) == {1, 3}
 
 
 @pytest.mark.parametrize("address", ["", "rya", "ray://", "ray://host", "http://host:1", "a/b:1"])

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom.dataset import Dataset
 
 from covidctnet.io.archive import File
-from covidctnet.io.dicom.elements import PARSE_ERRORS, DamagedFileError, NotDicomError, parse
+from covidctnet.io.dicom.elements import (
+    HEAD_BYTES,
+    PARSE_ERRORS,
+    DamagedFileError,
+    NotDicomError,
+    parse,
+)
 from covidctnet.io.dicom.frame import Identity, Place
 from covidctnet.io.dicom.objects import (
     CT_IMAGE,
@@ -21,6 +27,7 @@ from covidctnet.io.dicom.objects import (
     sop_class_of,
 )
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
+from covidctnet.io.dicom.quick import quick_elements
 from covidctnet.io.dicom.values import (
     items,
     number_or_none,
@@ -52,6 +59,7 @@ _IDENTITY_TAGS = [
         "ImageOrientationPatient",
     )
 ]
+_IDENTITY_TAG_SET = frozenset(int(tag) for tag in _IDENTITY_TAGS)
 
 
 def identify(path: File) -> Identity:
@@ -63,8 +71,14 @@ def identify(path: File) -> Identity:
             where it belongs.
     """
     with path.open("rb") as file:
-        # A file cut short behind its UIDs still belongs to its study, which is then refused.
-        data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
+        # Nearly all headers are ordinary ones.
+        quick = quick_elements(file.read(HEAD_BYTES), _IDENTITY_TAG_SET)
+        if quick is not None:
+            data = cast(Dataset, quick)
+        else:
+            file.seek(0)
+            # A file cut short behind its UIDs still belongs to its study, which is then refused.
+            data, _ = parse(file, _IDENTITY_TAGS, find_pixels=False)
         try:
             found = _identity(data)
         except PARSE_ERRORS as e:
