@@ -268,7 +268,7 @@ ENVIRONMENTS: Sequence[Surroundings] = (
     ("a stack without limit", {}, "ulimit -s unlimited"),
     ("a stack of 4 GB", {}, "ulimit -s 4000000"),
     ("umask 077", {}, "umask 077"),
-    ("low priority", {}, "renice -n 19 $$ >/dev/null"),
+    ("low priority", {}, "renice -n 5 $$ >/dev/null"),
     ("input closed", {}, "exec <&-"),
     ("output closed", {}, "exec >&-"),
     ("errors closed", {}, "exec 2>&-"),
@@ -307,16 +307,22 @@ def environments(lab: Lab, times: int) -> Toll:
                 environment[key] = filled
         line = f'{first or "true"}; exec "$@"'
         command = ["/bin/bash", "-c", line, "-", *_program(), "classify", str(lab.inbox)]
-        done = subprocess.run(
-            [*command, "-o", str(results), "--readers", "1"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env=environment,
-            timeout=600,
-        )
         toll.tried += 1
+        try:
+            done = subprocess.run(
+                [*command, "-o", str(results), "--readers", "1"],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                env=environment,
+                timeout=600,
+            )
+        except subprocess.TimeoutExpired:
+            toll.ends += 1
+            toll.examples.append(f"{name}: no end within ten minutes")
+            lab.finish(results, toll)
+            continue
         if done.returncode != DONE:
             toll.ends += 1
             toll.examples.append(f"{name}: {done.returncode} {done.stderr[-300:]}")
