@@ -41,7 +41,10 @@ def check_levels(hu: np.ndarray, slice_mm: float, *, code: str) -> None:
     # Resampled scans may begin and end in air.
     is_air = (small < CLASSES_HU[0][1]).mean(axis=(1, 2)) > MAX_AIR
     for i in np.flatnonzero(~is_air[:-1] & ~is_air[1:]).tolist():
-        shifts = shifts_between(small[i], small[i + 1], is_near=True)
+        # Lung that a breath made soft tissue is in no class of both, and does not count.
+        shifts = shifts_between(small[i], small[i + 1], is_near=False)
+        if np.isnan(shifts).all():
+            shifts = shifts_between(small[i], small[i + 1], is_near=True)
         if (np.abs(shifts[~np.isnan(shifts)]) > limit).any():
             raise StudyError(
                 code,

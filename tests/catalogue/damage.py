@@ -257,7 +257,6 @@ def _with(rows: slice, value: int | None = None, *, slices: slice = slice(9, 10)
 ROWS = slice(18, 22)
 LOWER = slice(20, None)
 ZEROS = "four rows of stored zeros within a slice"
-# Decoders go on after damage; what was not compressed, a patient may have breathed.
 DENSER = (
     ("lower-half-denser", "the lower half of a slice 600 HU too dense", _with(LOWER)),
     (
@@ -296,7 +295,12 @@ PARTS = (
                     ),
                 ),
             ),
-            Case(f"nifti-{name}", "broken file", what, of(truth(hu), nifti(array=hu))),
+            Case(
+                f"nifti-{name}",
+                "broken file",
+                what,
+                of(Refusal("CORRUPT_FILE"), nifti(array=hu)),
+            ),
         )
     ),
 )
