@@ -112,6 +112,7 @@ ELSEWHERE = {
     "NOT_RADIOGRAPH": "tests/radiograph/test_convert.py",
     "LATERAL_VIEW": "tests/io/dicom/test_radiograph.py",
     "CHANGED": "tests/run/test_classify.py",
+    "WORKER_LOST": "tests/run/test_cluster.py",
     "UNKNOWN_SERIES": "below",
     "UNREADABLE": "below",
     "NOT_CHEST": "tests/systems/covidctnet/test_predictor.py",

@@ -24,8 +24,16 @@ import pytest
 
 from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError, WeightsError
+from covidctnet.io import Study
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec, _Flow, _Head
+from covidctnet.run.cluster import (
+    Cluster,
+    ClusterError,
+    PredictorSpec,
+    _Flow,
+    _Head,
+    _ReadingWork,
+)
 from tests.small import SPACING, tiny_weights, write_cohort
 from tests.volumes import a_chest
 
@@ -369,3 +377,11 @@ def test_without_ray_the_command_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install covidctnet\[ray\]"):
         Cluster("ray")
+
+
+def test_a_study_that_no_worker_survives_is_a_failure_that_says_what_to_do():
+    failure = (
+        _ReadingWork(None, "ct").give_up(Study("a1b2c3d4e5f6", Path("x"), "dicom", ())).outcome
+    )
+    assert (failure.code, failure.status) == ("WORKER_LOST", "failed")
+    assert "Run it alone, without --runner" in failure.message

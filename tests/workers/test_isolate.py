@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import subprocess
 import sys
@@ -163,9 +164,13 @@ def test_the_program_executes_no_file_of_the_working_folder(hostile, start, pyth
     known = subprocess.run([sys.executable, "-c", own], capture_output=True, text=True, check=True)
     for name in known.stdout.split():
         (hostile / f"{name}.py").unlink(missing_ok=True)
-    for name in ("sitecustomize", "usercustomize"):
-        # Python looks for them in PYTHONPATH before any program starts.
-        (hostile / f"{name}.py").unlink(missing_ok=True)
+    for file in list(hostile.iterdir()) if pythonpath else ():
+        # Python looks for these in PYTHONPATH before any program starts: the library's modules for
+        # other systems, and what a site adds.
+        name = file.stem
+        is_lacking = name in sys.stdlib_module_names and importlib.util.find_spec(name) is None
+        if is_lacking or name in ("sitecustomize", "usercustomize"):
+            file.unlink()
     write(tmp_path / "scan")
     done = subprocess.run(
         [sys.executable, *start, "inspect", "--quick", str(tmp_path / "scan")],
