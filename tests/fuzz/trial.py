@@ -157,8 +157,10 @@ def _is_read_without(kind: str, base: Base, before: bytes, after: bytes, file: P
     else:
         # Where the reader finds the pixels: the tag may occur again behind them.
         (frame,) = read_frames(file)
-        start = _pixel_place(kind, before)
-        file.write_bytes(after[: frame.pixels.start] + before[start:])
+        sound = before[_pixel_place(kind, before) :]
+        start = frame.pixels.start
+        # What the damage put behind the pixels stays: the header may count it.
+        file.write_bytes(after[:start] + sound + after[start + len(sound) :])
     try:
         volume = read_volume(file.parent)
     except (StudyError, UsageError):
