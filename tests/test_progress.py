@@ -109,9 +109,12 @@ def test_work_goes_on_where_nobody_reads_the_lines(often, monkeypatch):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)
+    done = []
     with lines("waiting") as tell:
         time.sleep(0.1)
         tell("still there")
+        done.append("the work")
+    assert done == ["the work"]
 
 
 def test_a_line_says_how_fast_the_work_goes_and_how_long_it_will_take(monkeypatch):

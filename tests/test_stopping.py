@@ -133,6 +133,7 @@ def test_a_signal_that_was_ignored_before_stays_ignored():
     try:
         with stop_on_signals():
             os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -22,6 +22,7 @@ def test_wrapping_an_array_does_not_lock_the_callers_array():
     array = np.zeros((2, 3, 4), np.int16)
     Volume(array, np.eye(4), "HU", Source("s"))
     array[0, 0, 0] = 5
+    assert array.flags.writeable
 
 
 def test_then_appends_a_step_and_keeps_the_rest():
