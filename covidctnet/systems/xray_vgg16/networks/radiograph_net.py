@@ -10,6 +10,7 @@ named in the published text and have no published head.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -158,51 +159,36 @@ def _side(body: Body, size: int) -> int:
 
 def _first_head(channels: int, side: int) -> nn.Sequential:
     """Of the hackathon: 893,711 parameters on 256 channels at 324 pixels."""
-    side = (((side - 2) // 2 - 2) // 2 - 2) // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, 32, 3),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Conv2d(32, 64, 3),
-        nn.ReLU(),
-        nn.AvgPool2d(2),
-        nn.Dropout(0.3),
-        nn.Conv2d(64, 128, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(128 * side**2, 512),
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Linear(512, 256),
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Linear(256, 23),
-        nn.ReLU(),
-        nn.Linear(23, 1),
-    )
+    return _published(channels, side, pool=nn.AvgPool2d(2), dropout=0.3, widths=(512, 256, 23))
 
 
 def _last_head(channels: int, side: int) -> nn.Sequential:
     """Of the last version: 4,389,857 parameters on 128 channels at 324 pixels."""
+    return _published(channels, side, pool=nn.MaxPool2d(2), dropout=0.05, widths=(512, 128))
+
+
+def _published(
+    channels: int, side: int, *, pool: nn.Module, dropout: float, widths: Sequence[int]
+) -> nn.Sequential:
+    """Three convolutions and dense layers; `pool` is the second of three."""
     side = (((side - 2) // 2 - 2) // 2 - 2) // 2
-    return nn.Sequential(
+    layers: list[nn.Module] = [
         nn.Conv2d(channels, 32, 3),
         nn.ReLU(),
         nn.AvgPool2d(2),
         nn.Conv2d(32, 64, 3),
         nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.05),
+        pool,
+        nn.Dropout(dropout),
         nn.Conv2d(64, 128, 3),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(128 * side**2, 512),
-        nn.ReLU(),
-        nn.Dropout(0.05),
-        nn.Linear(512, 128),
-        nn.ReLU(),
-        nn.Dropout(0.05),
-        nn.Linear(128, 1),
-    )
+    ]
+    units = 128 * side**2
+    for place, width in enumerate(widths):
+        layers += [nn.Linear(units, width), nn.ReLU()]
+        # Behind the first two alone.
+        layers += [nn.Dropout(dropout)] if place < 2 else []
+        units = width
+    return nn.Sequential(*layers, nn.Linear(units, 1))
