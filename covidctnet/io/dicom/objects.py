@@ -17,6 +17,7 @@ __all__ = [
     "MAX_FRAMES",
     "MAX_SIDE",
     "PHANTOM_MANUFACTURER",
+    "PIXEL_KEYWORDS",
     "check_end",
     "group_item",
     "series_key",
@@ -32,6 +33,20 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DICOMDIR = "1.2.840.10008.1.3.10"
 # What `covidctnet.phantom` writes as Manufacturer: pixels that were computed, not measured.
 PHANTOM_MANUFACTURER = "covidctnet phantom"
+# How an image stores its pixels.
+PIXEL_KEYWORDS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+)
 FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 

@@ -24,7 +24,7 @@ from covidctnet.io.dicom.elements import (
 )
 from covidctnet.io.dicom.frame import PixelFormat
 from covidctnet.io.dicom.headers import LOSSY_SYNTAXES, pixel_format
-from covidctnet.io.dicom.objects import sop_class_of
+from covidctnet.io.dicom.objects import PIXEL_KEYWORDS, sop_class_of
 from covidctnet.io.dicom.stored import SYNTAXES, stored_image
 from covidctnet.io.dicom.values import items, number, numbers, raw, tag_of, text
 from covidctnet.io.picture_size import check_shape
@@ -66,17 +66,7 @@ _KEYWORDS = (
     "VOILUTFunction",
     "WindowCenter",
     "WindowWidth",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
+    *PIXEL_KEYWORDS,
 )
 _TAGS = [tag_of(keyword) for keyword in _KEYWORDS]
 
