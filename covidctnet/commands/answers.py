@@ -244,7 +244,7 @@ def compare(
         first: The predictions.csv of an evaluation.
         second: Another, on the same patients.
         readers: Table with the columns study, reader and label: human readers of the same studies.
-        classes: That the answers tell apart, the normal one first.
+        classes: Of the answers, the normal one first.
         seed: Of the bootstrap.
     """
     if not second and not readers:

@@ -354,7 +354,7 @@ def volume_of(
         check_damage(hu, code=code)
     names = set(flags)
     spacing = np.linalg.norm(turned.affine[:3, :3], axis=0)
-    # Slices that were interpolated, or are not those of the scanner, tell nothing of its pixels.
+    # Slices that were interpolated, or are not those of the scanner, say nothing about its pixels.
     if "gaps_resampled" not in names and (turned.axes[0] == 0 or not is_patient_order):
         check_levels(hu, float(spacing[0]), code=code)
     if spacing[0] > THICK_SLICES_MM + 1e-3:

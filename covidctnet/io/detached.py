@@ -24,7 +24,7 @@ class VoxelFiles:
         self._files = files
         self._given = given
 
-    def beside(self, header: File) -> File | None:
+    def voxels_of(self, header: File) -> File | None:
         """The file in the folder of a header that it names; None when none is."""
         try:
             name = data_file_of(header)
@@ -38,7 +38,7 @@ class VoxelFiles:
         alike = self._alike.get((str(header.parent), folded(name)), [])
         if alike:
             return alike[0] if len(alike) == 1 else None
-        # Beside a file that the caller named nothing was walked. A link is followed from a link
+        # The folder of a file that the caller named was not walked. A link is followed from a link
         # alone.
         if not isinstance(header, Path) or header not in self._given:
             return None

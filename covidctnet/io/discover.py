@@ -145,7 +145,7 @@ def find_studies(
     named = VoxelFiles(walk.files, walk.given)
     kinds = list(kinds_of(walk.files))
     # A header of its own names the file that holds its voxels.
-    beside = {path: named.beside(path) for path, kind in kinds if kind == "itk"}
+    beside = {path: named.voxels_of(path) for path, kind in kinds if kind == "itk"}
     voxels = {str(file) for file in beside.values() if file is not None}
     for path, kind in kinds:
         if str(path) in voxels and kind not in ("nifti", "itk"):

@@ -172,7 +172,7 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
 
 
 def _fingerprint(entries: Sequence[Entry]) -> str:
-    """What stands for a study that no UID tells from others.
+    """What identifies a study that no UID distinguishes from others.
 
     Where files carry no UIDs of their own, as those of several patients may, by their content too.
     """

@@ -109,7 +109,7 @@ def _places(
             )
         return tuple(places)
     except (DamagedFileError, NotDicomError, *PARSE_ERRORS):
-        # Reading tells; here it only says no place.
+        # Reading refuses the file; here it only says no place.
         return ()
 
 
