@@ -12,7 +12,7 @@ from covidctnet.errors import UsageError
 from covidctnet.progress import bar
 
 if TYPE_CHECKING:
-    from covidctnet.systems.covidctnet.training.crossfit import CrossFitSettings
+    from covidctnet.systems.covidctnet.training.folds import CrossFitSettings
 
 # A short name, and one that an option had before, which is shown nowhere.
 _NAMES = {"--work": "--data.work", "--keep": "--checkpoint"}
