@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs exactness one-scan resilience loaded wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs exactness one-scan resilience loaded pacs-trial wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -191,6 +191,9 @@ one-scan: install ## From the DICOM series below DATA to its answer: docs/measur
 
 resilience: install ## Kills, full disks, signals, names, environments: docs/measured/resilience.md
 	$(BIN)/python -m pipelines.experiments.resilience.run --output docs/measured/resilience.md $(ARGS)
+
+pacs-trial: install ## A real PACS (Orthanc), 45 studies, kills: docs/measured/pacs.md
+	$(BIN)/python -m pipelines.experiments.pacs.trial --weights "$(WEIGHTS)" --output docs/measured/pacs.md $(ARGS)
 
 loaded: install ## One scan (DATA) alone and beside busy programs, by how threads wait
 	$(BIN)/python -m pipelines.experiments.loaded.run "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)

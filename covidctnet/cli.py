@@ -91,6 +91,8 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(f"covidctnet {__version__}\n")
         return Exit.OK
     name, *rest = arguments
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name, *rest = f"{name} {rest[0]}", *rest[1:]
     if name not in COMMANDS:
         line = f"unknown command {name!r}; commands are {', '.join(COMMANDS)}"
         return _complain(line, Exit.USAGE)

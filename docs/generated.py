@@ -55,13 +55,13 @@ def ask(*arguments: str) -> str:
 
 def commands() -> dict[str, str]:
     """Every command with its summary."""
-    found = re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", ask("--help"), re.MULTILINE)
+    found = re.findall(r"^  ([a-z-]+(?: [a-z]+)?) {2,}(\S.*)$", ask("--help"), re.MULTILINE)
     return dict(found)
 
 
 def options(command: str) -> Iterator[Option]:
     """The arguments and options of a command that are its own."""
-    lines = ask(command, "--help").splitlines()
+    lines = ask(*command.split(), "--help").splitlines()
     # The usage is one long line; what matters comes behind the first blank one.
     lines = lines[lines.index("") + 1 :]
     group, name, meaning = "", "", ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from covidctnet.commands import answers, cohorts, pictures, training
+from covidctnet.commands import answers, cohorts, pictures, serving, training
 
 __all__ = ["COMMANDS"]
 
@@ -25,4 +25,5 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "evaluate": answers.evaluate,
     "compare": answers.compare,
     "weights": training.weights,
+    "serve pacs": serving.serve_pacs,
 }

@@ -125,12 +125,12 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    studies = _found(model.info, paths, every_series=every_series)
+    studies = found_for(model.info, paths, every_series=every_series)
     runner = LocalRunner(model, limits=limits, readers=readers)
     return (answered.outcome for answered in runner.answers(studies, keep=keep))
 
 
-def _found(
+def found_for(
     info: PredictorInfo, paths: Paths, *, every_series: bool = False, series: str | None = None
 ) -> Found:
     """What the model reads, under some paths."""
@@ -195,7 +195,7 @@ def classify_into(
     """
     runner = runner_of(model, limits=limits, readers=readers)
     started = time.time()
-    studies = _found(runner.info, paths, every_series=every_series, series=series)
+    studies = found_for(runner.info, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
     todo: list[Study] = []
     unsettled = 0

@@ -1,0 +1,64 @@
+"""Commands that run on: they answer what other programs bring."""
+
+# No `from __future__ import annotations` here: `add_parameters` reads the types.
+import os
+import sys
+from pathlib import Path
+
+from covidctnet.commands.common import NOTICE, Exit, Network, StudyLimits
+from covidctnet.errors import UsageError
+
+__all__ = ["PASSWORD", "serve_pacs"]
+
+# The password of a PACS: an option would be seen in every list of processes.
+PASSWORD = "COVIDCTNET_PACS_PASSWORD"
+
+
+def serve_pacs(
+    *,
+    dicomweb: str,
+    state: str = "pacs",
+    network: Network,
+    user: str = "",
+    ca_file: str = "",
+    quiet: float = 60.0,
+    poll: float = 10.0,
+    once: bool = False,
+    study_limits: StudyLimits,
+) -> int:
+    """Answer the studies of a PACS by DICOMweb, and store the results in it.
+
+    Args:
+        dicomweb: Root of its DICOMweb service, as https://HOST:PORT/dicom-web.
+        state: Folder for the results and for what was done; one worker at a time has it.
+        network: Weights, and where they run.
+        user: Of basic authentication; the password is read from COVIDCTNET_PACS_PASSWORD.
+        ca_file: Certificates to trust, PEM, when the certificate is the hospital's own.
+        quiet: Seconds without a new file after which a study is taken as whole.
+        poll: Seconds between two looks at the list of studies.
+        once: End when nothing is left that can be done now.
+        study_limits: What reading a study may cost.
+    """
+    from covidctnet.serve.answers import FolderAnswers
+    from covidctnet.serve.dicomweb import Access, Pacs
+    from covidctnet.serve.pacs import PacsWorker, Watching
+
+    watching = Watching(quiet_s=quiet, poll_s=poll)
+    password = os.environ.get(PASSWORD, "")
+    if password and not user:
+        raise UsageError(f"expected --user with {PASSWORD}, got none. Give both, or neither.")
+    access = Access(dicomweb, user, password, Path(ca_file) if ca_file else None)
+    pacs = Pacs(access)
+    folder = Path(state)
+    answers = FolderAnswers(network.load(), folder / "results", limits=study_limits.limits)
+    worker = PacsWorker(pacs, folder, answers, watching)
+    try:
+        with answers:
+            worker.run(once=once)
+        outcomes = worker.outcomes
+    finally:
+        worker.close()
+        pacs.close()
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
+    sys.stdout.write(f"{counts or 'no study'}\n{NOTICE}\n")
+    return Exit.OK
