@@ -26,4 +26,5 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "compare": answers.compare,
     "weights": training.weights,
     "serve pacs": serving.serve_pacs,
+    "serve web": serving.serve_web,
 }

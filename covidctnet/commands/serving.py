@@ -3,15 +3,17 @@
 # No `from __future__ import annotations` here: `add_parameters` reads the types.
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from covidctnet.commands.common import NOTICE, Exit, Network, StudyLimits
 from covidctnet.errors import UsageError
 
-__all__ = ["PASSWORD", "serve_pacs"]
+__all__ = ["PASSWORD", "TOKEN", "serve_pacs", "serve_web"]
 
 # The password of a PACS: an option would be seen in every list of processes.
 PASSWORD = "COVIDCTNET_PACS_PASSWORD"
+TOKEN = "COVIDCTNET_WEB_TOKEN"
 
 
 def serve_pacs(
@@ -61,4 +63,43 @@ def serve_pacs(
         pacs.close()
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
     sys.stdout.write(f"{counts or 'no study'}\n{NOTICE}\n")
+    return Exit.OK
+
+
+def serve_web(
+    *,
+    state: str = "web",
+    network: Network,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    name: Sequence[str] = (),
+    keep_hours: float = 24.0,
+    max_upload_mb: int = 4096,
+) -> int:
+    """Answer what is uploaded to a web page.
+
+    Args:
+        state: Folder for uploads and results; one server at a time has it.
+        network: Weights, and where they run.
+        host: Address to listen on. Beyond 127.0.0.1 only with a token of 20 characters or more in
+            COVIDCTNET_WEB_TOKEN, and behind a proxy that speaks https.
+        port: Likewise; 0 takes a free one.
+        name: Names under which browsers reach it, with port, as ct.hospital.example:443.
+        keep_hours: Hours after which uploads and results are deleted.
+        max_upload_mb: MiB of one upload.
+    """
+    from covidctnet.serve.web.app import Limits
+    from covidctnet.serve.web.server import WebServer
+
+    server = WebServer(
+        Path(state),
+        weights=network.weights,
+        device=network.device,
+        address=(host, port),
+        names=tuple(name),
+        token=os.environ.get(TOKEN, ""),
+        keep_s=keep_hours * 3600,
+        limits=Limits(job_bytes=max_upload_mb * 2**20, file_bytes=max_upload_mb * 2**20),
+    )
+    server.run()
     return Exit.OK

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from covidctnet.errors import StorageError, UsageError
+from covidctnet.serve.base import database_errors, open_database
 
 __all__ = ["Ledger", "Row"]
 
 FORMAT = 1
 _TABLES = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS studies (
     id TEXT PRIMARY KEY, total INTEGER NOT NULL, files INTEGER NOT NULL, changed_s REAL NOT NULL,
     answered_files INTEGER NOT NULL, weights TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -82,27 +76,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with _errors():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._base = sqlite3.connect(path, isolation_level=None, timeout=30)
-            # A row that was written survives a power cut.
-            self._base.execute("PRAGMA synchronous=FULL")
-            self._base.executescript(_TABLES)
-            with closing(self._base.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
-                cursor.execute("INSERT OR IGNORE INTO about VALUES ('format', ?)", (str(FORMAT),))
-                cursor.execute(
-                    "INSERT OR IGNORE INTO about VALUES ('key', ?)", (secrets.token_hex(32),)
-                )
-                cursor.execute("COMMIT")
-            told = dict(self._base.execute("SELECT name, value FROM about"))
-        if told["format"] != str(FORMAT):
-            raise UsageError(
-                f"expected a list of studies of format {FORMAT}, got format {told['format']:.10}. "
-                "Use the newer version of covidctnet, or another --state folder."
-            )
-        self._key = bytes.fromhex(told["key"])
+        self._base, self._key = open_database(path, _TABLES, FORMAT)
 
     def close(self) -> None:
         """End the connection."""
@@ -115,7 +89,7 @@ class Ledger:
     def __getitem__(self, uid: str) -> Row:
         """What is known of a study; a new row for a new one."""
         study = self.id_of(uid)
-        with _errors():
+        with database_errors():
             found = self._base.execute("SELECT * FROM studies WHERE id = ?", (study,)).fetchone()
         if found is None:
             return Row(study)
@@ -130,32 +104,11 @@ class Ledger:
         """
         values = [getattr(row, field.name) for field in fields(Row)]
         marks = ", ".join("?" * len(values))
-        with _errors():
+        with database_errors():
             self._base.execute(f"INSERT OR REPLACE INTO studies VALUES ({marks})", values)
 
     def outcomes(self) -> dict[str, int]:
         """Studies by outcome."""
         query = "SELECT outcome, COUNT(*) FROM studies WHERE outcome != '' GROUP BY outcome"
-        with _errors():
+        with database_errors():
             return dict(self._base.execute(query))
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
-            raise UsageError(
-                "expected the list of studies of an earlier run in the --state folder, got a file "
-                "that is damaged or something else. Move it away, and studies are asked again."
-            ) from None
-        raise StorageError(
-            f"the list of studies cannot be written ({error}). Make room on the disk of the "
-            "--state folder, and start again."
-        ) from None
-    except OSError as error:
-        raise StorageError(
-            f"the list of studies cannot be written ({error.strerror}). Check the disk and the "
-            "rights of the --state folder."
-        ) from None

@@ -1,0 +1,1 @@
+"""A web page that answers what is uploaded to it."""
