@@ -399,6 +399,14 @@ def test_cookies_are_no_business_of_scripts_and_other_pages(browse):
     assert "httponly" in told and "samesite=strict" in told
 
 
+def test_cookies_of_a_proxy_that_speaks_https_never_travel_without_it(browse):
+    client = browse(token=TOKEN, hosts=("ct.example",), is_behind_https=True)
+    client.cookies.clear()
+    assert "secure" in client.get("/", headers={"Host": "ct.example"}).headers["set-cookie"].lower()
+    # The loopback address has none.
+    assert "secure" not in client.get("/").headers["set-cookie"].lower()
+
+
 @pytest.mark.parametrize("path", ["/", "/static/page.js", "/jobs", "/nothing"])
 def test_every_answer_forbids_what_it_does_not_need(path, browse):
     answered = browse().get(path)

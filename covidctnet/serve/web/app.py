@@ -7,12 +7,14 @@ file is named by the server, counted as it comes, and never opened here.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hmac
 import io
 import json
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,7 @@ class Limits:
         all_bytes: Of all uploads that are not answered.
         free_bytes: That must stay free on the disk.
         idle_s: Without a byte after which an upload is broken off.
+        least_rate: Bytes a second that an upload has on average, after its first `idle_s`.
     """
 
     file_bytes: int = 2 * 2**30
@@ -78,6 +81,7 @@ class Limits:
     all_bytes: int = 50 * 2**30
     free_bytes: int = 2**30
     idle_s: float = 60.0
+    least_rate: float = 1024.0
 
 
 LIMITS = Limits()
@@ -94,18 +98,34 @@ class _Refusal(Exception):  # noqa: N818 - an answer, no error of the program
 
 
 def make_app(
-    jobs: Jobs, *, hosts: tuple[str, ...] = (), token: str = "", limits: Limits = LIMITS
+    jobs: Jobs,
+    *,
+    hosts: tuple[str, ...] = (),
+    is_behind_https: bool = False,
+    token: str = "",
+    limits: Limits = LIMITS,
 ) -> FastAPI:
     """The application.
 
     Args:
         jobs: The queue.
         hosts: Names under which it is reached besides the loopback address, with port.
+        is_behind_https: These names are those of a proxy that speaks https.
         token: That a browser must show; empty for none, on the loopback address alone.
         limits: How much may be uploaded.
     """
     app = FastAPI(title="covidctnet", docs_url=None, redoc_url=None, openapi_url=None)
     known_hosts = frozenset(host.lower() for host in hosts)
+
+    def set_cookie(answer: Response, name: str, value: str, request: Request) -> None:
+        answer.set_cookie(
+            name,
+            value,
+            max_age=_WEEK_S,
+            httponly=True,
+            samesite="strict",
+            secure=is_behind_https and _host(request) in known_hosts,
+        )
 
     @app.middleware("http")
     async def guard(
@@ -135,7 +155,7 @@ def make_app(
     async def page(request: Request) -> Response:
         answer = _static("index.html")
         if not request.cookies.get(COOKIE):
-            _set_cookie(answer, COOKIE, secrets.token_urlsafe(32), request)
+            set_cookie(answer, COOKIE, secrets.token_urlsafe(32), request)
         return answer
 
     @app.get("/static/{name}")
@@ -152,7 +172,7 @@ def make_app(
         if not token or not isinstance(shown, str) or not _same(shown, token):
             raise _Refusal(401, "expected the token of this page, got another. Check it.")
         answer = JSONResponse({})
-        _set_cookie(answer, TOKEN_COOKIE, token, request)
+        set_cookie(answer, TOKEN_COOKIE, token, request)
         return answer
 
     @app.get("/jobs")
@@ -233,7 +253,7 @@ def make_app(
 
 def _check(request: Request, hosts: frozenset[str]) -> None:
     """Refuse requests to other names, and changes from other pages."""
-    host = request.headers.get("host", "").lower()
+    host = _host(request)
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if name not in _LOOPBACK and host not in hosts:
         raise _Refusal(421, "this page is not reached under that name. Use the one it was given.")
@@ -243,6 +263,10 @@ def _check(request: Request, hosts: frozenset[str]) -> None:
     # A form of another page can send no header of its own.
     if origin.netloc.lower() != host or request.headers.get("x-covidctnet") != "1":
         raise _Refusal(403, "changes are taken from this page alone. Load it again.")
+
+
+def _host(request: Request) -> str:
+    return request.headers.get("host", "").lower()
 
 
 def _is_open(request: Request) -> bool:
@@ -272,17 +296,6 @@ async def _job(request: Request, jobs: Jobs, job_id: str) -> Job:
     if job is None:
         raise _Refusal(404, "there is no such upload, or it was removed.")
     return job
-
-
-def _set_cookie(answer: Response, name: str, value: str, request: Request) -> None:
-    answer.set_cookie(
-        name,
-        value,
-        max_age=_WEEK_S,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
 
 
 def _refused(refusal: _Refusal) -> Response:
@@ -326,7 +339,7 @@ async def _receive(request: Request, jobs: Jobs, job: Job, limits: Limits) -> in
     size = 0
     try:
         with path.open("xb") as file:
-            async for piece in _in_time(request, limits.idle_s):
+            async for piece in _in_time(request, limits):
                 size += len(piece)
                 _check_room(size, most, path.parent, limits, coming=len(piece))
                 await run_in_threadpool(file.write, piece)
@@ -357,20 +370,26 @@ def _full() -> _Refusal:
     return _Refusal(507, "the disk of this page is full. Try again later.")
 
 
-async def _in_time(request: Request, idle_s: float) -> AsyncIterator[bytes]:
-    """The body of a request, broken off when nothing comes for a while."""
-    import asyncio
-
+async def _in_time(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body of a request, broken off when nothing or hardly anything comes."""
     pieces = request.stream().__aiter__()
+    began_s, size = time.monotonic(), 0
     while True:
         try:
-            yield await asyncio.wait_for(pieces.__anext__(), idle_s)
+            piece = await asyncio.wait_for(pieces.__anext__(), limits.idle_s)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise _Refusal(
-                408, f"expected more of the file within {idle_s:g} s. Upload it again."
-            ) from None
+            raise _too_slow() from None
+        size += len(piece)
+        took_s = time.monotonic() - began_s
+        if took_s > limits.idle_s and size < took_s * limits.least_rate:
+            raise _too_slow()
+        yield piece
+
+
+def _too_slow() -> _Refusal:
+    return _Refusal(408, "expected the file to come faster. Upload it again.")
 
 
 def _shown(jobs: Jobs, job: Job, *, with_answers: bool = False) -> dict[str, Any]:

@@ -105,7 +105,13 @@ class WebServer:
         try:
             with self._listening() as listening:
                 jobs = Jobs(self._state)
-                app = make_app(jobs, hosts=self._names, token=self._token, limits=self._limits)
+                app = make_app(
+                    jobs,
+                    hosts=self._names,
+                    is_behind_https=_is_loopback(self._address[0]),
+                    token=self._token,
+                    limits=self._limits,
+                )
                 server = uvicorn.Server(
                     uvicorn.Config(
                         app,
