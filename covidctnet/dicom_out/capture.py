@@ -111,6 +111,7 @@ def _lines(prediction: Prediction, maker: Maker) -> list[str]:
         )
     lines += [flag_words(flag) for flag in prediction.flags]
     lines.append(
-        f"System {maker.system}, version {maker.version}, weights {maker.weights[:40]} ({maker.digest})"
+        f"System {maker.system}, version {maker.version}, weights {maker.weights[:40]} "
+        f"({maker.digest})"
     )
     return lines

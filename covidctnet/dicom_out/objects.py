@@ -18,6 +18,14 @@ __all__ = ["MANUFACTURER", "Maker", "content_of", "decimal", "finish", "source_d
 MANUFACTURER = "covidctnet"
 # Far from the numbers that scanners count.
 _FIRST_SERIES = 9100
+# None is required. The third says when highdicom was used.
+_OF_A_CLOCK = (
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "ContributingEquipmentSequence",
+    "DateOfSecondaryCapture",
+    "TimeOfSecondaryCapture",
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def finish(made: Dataset, headers: Headers) -> Dataset:
         made: Changed in place.
         headers: Of its source.
     """
-    for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
+    for keyword in _OF_A_CLOCK:
         if keyword in made:
             delattr(made, keyword)
     made.ContentDate, made.ContentTime = headers.content_moment

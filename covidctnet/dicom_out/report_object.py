@@ -21,6 +21,7 @@ from highdicom.sr import (
     QualitativeEvaluation,
     ReferencedSegment,
     SourceImageForMeasurementGroup,
+    SourceImageForSegmentation,
     SourceSeriesForSegmentation,
     TrackingIdentifier,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
@@ -115,7 +116,9 @@ class _Report:
             for label in prediction.prediction_set
         ]
         evaluations += [
-            QualitativeEvaluation(ours.RESERVATION, ours.private(flag, flag.replace("_", " ").capitalize()))
+            QualitativeEvaluation(
+                ours.RESERVATION, ours.private(flag, flag.replace("_", " ").capitalize())
+            )
             for flag in prediction.flags
         ]
         measurements = [
@@ -154,16 +157,28 @@ class _Report:
         number = self._numbers.get(place)
         if self._segmentation is None or number is None:
             return MeasurementsAndQualitativeEvaluations(**common)
-        series = self._headers.images[0].series_uid
         return VolumetricROIMeasurementsAndQualitativeEvaluations(
             **common,
             referenced_segment=ReferencedSegment(
                 self._segmentation.SOPClassUID,
                 self._segmentation.SOPInstanceUID,
                 number,
-                source_series=SourceSeriesForSegmentation(series),
+                **self._source(),
             ),
         )
+
+    def _source(self) -> dict[str, Any]:
+        """The series of the source; of a scan that lies in several ones, its images."""
+        images = self._headers.images
+        series = {image.series_uid for image in images}
+        if len(series) == 1:
+            return {"source_series": SourceSeriesForSegmentation(series.pop())}
+        named = {image.sop_uid: image.sop_class for image in images}
+        return {
+            "source_images": [
+                SourceImageForSegmentation(sop_class, uid) for uid, sop_class in named.items()
+            ]
+        }
 
     def _lesion_numbers(self, lesions: LesionVolume | None) -> list[Measurement]:
         if lesions is not None:
@@ -248,7 +263,6 @@ def report_of(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    # Of large scans a list of all images says no more than their series does.
     evidence = listed([source_dataset(headers, image) for image in headers.images])
     digest = hashlib.sha256(content[0].to_json().encode()).hexdigest()
     made = Comprehensive3DSR(

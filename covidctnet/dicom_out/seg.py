@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -65,7 +65,7 @@ def segmentation_of(
     digest = hashlib.sha256(np.packbits(pixels).tobytes()).hexdigest()
     uid = maker.uid("segmentation", digest)
     images = [headers.images[place] for place in used]
-    stand_ins = [_stand_in(headers, image, maker) for image in images]
+    stand_ins = [_stand_in(headers, image) for image in images]
     made = Segmentation(
         source_images=stand_ins,
         pixel_array=pixels,
@@ -81,7 +81,7 @@ def segmentation_of(
         pixel_measures=_measures(headers),
         **maker.equipment(1),
     )
-    _refer(made, {one.SOPInstanceUID: im for one, im in zip(stand_ins, images, strict=True)})
+    _refer(made, {str(one.SOPInstanceUID): im for one, im in zip(stand_ins, images, strict=True)})
     _name_dimensions(made, uid_of("dimensions", uid))
     made.SeriesDescription = "covidctnet segmentation, research use only"
     return finish(made, headers), numbers
@@ -110,12 +110,20 @@ def _description(segment: Segment, number: int, maker: Maker) -> SegmentDescript
     return description
 
 
-def _stand_in(headers: Headers, image: SourceImage, maker: Maker) -> Dataset:
-    """An image of one frame with the place of a source's; of frames that share a file, each one."""
-    made = source_dataset(headers, image)
-    if image.frame:
-        made.SOPClassUID = _CT
-        made.SOPInstanceUID = uid_of("frame", image.sop_uid, str(image.frame))
+def _stand_in(headers: Headers, image: SourceImage) -> Dataset:
+    """An image that highdicom takes for one of the source's, at the same place.
+
+    It asks for images of one frame, of one series and in one direction. Scans are read that lie in
+    several files of many frames, in several series, and with directions that differ by what
+    rounding leaves.
+    """
+    first = headers.images[0]
+    made = source_dataset(
+        headers, replace(image, orientation=first.orientation, spacing=first.spacing)
+    )
+    made.SeriesInstanceUID = first.series_uid
+    made.SOPClassUID = _CT
+    made.SOPInstanceUID = uid_of("frame", image.sop_uid, str(image.frame))
     return made
 
 
@@ -132,31 +140,35 @@ def _measures(headers: Headers) -> hd.PixelMeasuresSequence:
     )
 
 
-def _refer(made: Dataset, images: dict[Any, SourceImage]) -> None:
-    """Name the images of the source where frames of a shared file had stand-ins."""
-    for group in made.PerFrameFunctionalGroupsSequence:
-        for derivation in group.get("DerivationImageSequence", ()):
-            for item in derivation.SourceImageSequence:
-                _name(item, images[item.ReferencedSOPInstanceUID])
-    for keyword in ("SourceImageSequence",):
-        if keyword in made:
-            for item in made[keyword].value:
-                _name(item, images[item.ReferencedSOPInstanceUID])
-    for series in made.ReferencedSeriesSequence:
-        known: dict[str, Dataset] = {}
-        for item in series.ReferencedInstanceSequence:
-            image = images[item.ReferencedSOPInstanceUID]
-            item.ReferencedSOPClassUID = image.sop_class
-            item.ReferencedSOPInstanceUID = image.sop_uid
-            known.setdefault(image.sop_uid, item)
-        series.ReferencedInstanceSequence = list(known.values())
+def _refer(made: Dataset, images: Mapping[str, SourceImage]) -> None:
+    """Name the images of the source in the place of those that stand for them."""
+    items = [
+        item
+        for group in made.PerFrameFunctionalGroupsSequence
+        for derivation in group.DerivationImageSequence
+        for item in derivation.SourceImageSequence
+    ]
+    # Segments share the items of an image.
+    for item in {id(item): item for item in items}.values():
+        image = images[item.ReferencedSOPInstanceUID]
+        item.ReferencedSOPClassUID = image.sop_class
+        item.ReferencedSOPInstanceUID = image.sop_uid
+        if image.frame:
+            item.ReferencedFrameNumber = image.frame
+    series: dict[str, dict[str, Dataset]] = {}
+    for image in images.values():
+        instance = Dataset()
+        instance.ReferencedSOPClassUID = image.sop_class
+        instance.ReferencedSOPInstanceUID = image.sop_uid
+        series.setdefault(image.series_uid, {}).setdefault(image.sop_uid, instance)
+    made.ReferencedSeriesSequence = [_series(uid, [*of.values()]) for uid, of in series.items()]
 
 
-def _name(item: Dataset, image: SourceImage) -> None:
-    item.ReferencedSOPClassUID = image.sop_class
-    item.ReferencedSOPInstanceUID = image.sop_uid
-    if image.frame:
-        item.ReferencedFrameNumber = image.frame
+def _series(uid: str, instances: list[Dataset]) -> Dataset:
+    made = Dataset()
+    made.SeriesInstanceUID = uid
+    made.ReferencedInstanceSequence = instances
+    return made
 
 
 def _name_dimensions(made: Dataset, uid: str) -> None:

@@ -102,7 +102,9 @@ class Outputs:
             "dicom": partial(self._dicom, study, outcome, origin),
             "nifti": partial(_nifti, outcome, origin, reader),
         }
-        written: Written = {kind: self._one(study.id, kind, make[kind], stem) for kind in self.kinds}
+        written: Written = {
+            kind: self._one(study.id, kind, make[kind], stem) for kind in self.kinds
+        }
         return replace(outcome, evidence=for_a_picture(outcome.evidence)), written
 
     def _one(self, study: str, kind: str, make: Callable[[], Files], stem: str) -> dict[str, Any]:

@@ -129,10 +129,11 @@ def _decoded(data: Dataset, keyword: str) -> str:
     value = raw(data, keyword)[:_MAX_BYTES]
     if dictionary_VR(tag_of(keyword)) not in ("PN", "LO", "SH", "LT", "ST", "UT", "UC"):
         return value.decode("ascii", errors="replace")
-    named = raw(data, "SpecificCharacterSet").decode("ascii", errors="replace")
-    sets = [part.strip() for part in named.split("\\")]
     with quiet():
         try:
+            # The parser has converted this one element.
+            named = data.get("SpecificCharacterSet") or ""
+            sets = [named] if isinstance(named, str) else [str(part) for part in named]
             return str(decode_bytes(value, convert_encodings(sets), _SEPARATORS))
         except (LookupError, ValueError):
             return value.decode("latin-1")
