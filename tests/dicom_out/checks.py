@@ -156,14 +156,12 @@ def in_box(image: Image, box: Box, evidence: SliceEvidence) -> np.ndarray:
 
 
 def _on_grid(image: Image, evidence: SliceEvidence) -> np.ndarray:
-    row, column = np.mgrid[: image.rows, : image.columns]
-    place = (
-        image.position[:, None, None]
-        + image.down[:, None, None] * row
-        + image.across[:, None, None] * column
-    )
+    """Where every pixel lies on a grid, in voxels, (axis, row, column)."""
     inverse = np.linalg.inv(np.asarray(evidence.affine))
-    return np.einsum("ij,jrc->irc", inverse[:3, :3], place) + inverse[:3, 3][:, None, None]
+    first = inverse[:3, :3] @ image.position + inverse[:3, 3]
+    down = np.outer(inverse[:3, :3] @ image.down, np.arange(image.rows))
+    across = np.outer(inverse[:3, :3] @ image.across, np.arange(image.columns))
+    return first[:, None, None] + down[:, :, None] + across[:, None, :]
 
 
 def frames_read_back(path: Path) -> dict[tuple[str, str, int], np.ndarray]:
