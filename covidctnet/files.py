@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "remove_leftovers",
     "table_text",
     "unwritable",
+    "write_folder_whole",
     "write_whole",
 ]
 
@@ -64,6 +66,37 @@ def write_whole(path: Path, content: str | bytes | Iterable[bytes | memoryview])
         # Gone already when all went well; left by an error or an interrupt otherwise.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_folder_whole(folder: Path, files: Iterable[tuple[str, bytes]]) -> list[str]:
+    """Write a folder of files that is there with all of them, or as it was before.
+
+    Args:
+        folder: Replaced with all that is in it; without files it is removed.
+        files: Name and content of each; made while they are written.
+
+    Returns:
+        The names.
+
+    Raises:
+        StorageError: If the disk is full or refuses.
+    """
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{_SUFFIX}")
+    names = []
+    try:
+        for name, content in files:
+            temporary.mkdir(parents=True, exist_ok=True)
+            write_whole(temporary / name, content)
+            names.append(name)
+        if folder.exists():
+            shutil.rmtree(folder)
+        if names:
+            temporary.rename(folder)
+    except OSError as error:
+        raise unwritable(folder.name, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return names
 
 
 def make_folder(path: Path) -> None:
@@ -242,4 +275,4 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".*"):
         if is_leftover(path):
             with contextlib.suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -27,6 +27,29 @@ Units = Literal["HU", "unit", "residual"]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How the voxels of a volume lay in the files that it was read from.
+
+    Files are counted, not named: what they say of a patient is read again when it is needed.
+
+    Attributes:
+        shape: Of the volume as it was read, (slice, row, column).
+        affine: Of it, 4 x 4 row by row, to LPS mm.
+        axes: Which axis of the reader's array each axis of the volume was.
+        flipped: Whether it was turned round.
+        images: For every slice of the reader's array, the place of its file among those of the
+            study, and which frame of that file it is, from 0. Empty where slices are no images of
+            the files: for other formats than DICOM, and after interpolation between slices.
+    """
+
+    shape: tuple[int, int, int]
+    affine: tuple[float, ...]
+    axes: tuple[int, int, int] = (0, 1, 2)
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+    images: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a volume came from, without a word about whom.
 
@@ -39,6 +62,7 @@ class Source:
         flags: Short machine-readable reservations (``lossy``, ``thick_slices``).
         acquisition: How it was scanned, by name, as far as the reader can tell: ``slice_mm``
             between slices, ``noise_hu`` in soft tissue, ``kernel`` (what it is for), ``kvp``.
+        origin: How its voxels lay in the files; None where that is not known.
     """
 
     study: str
@@ -47,6 +71,7 @@ class Source:
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     acquisition: tuple[tuple[str, str | float], ...] = ()
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def mark(self) -> str:
@@ -73,6 +98,22 @@ def source_of(values: Mapping[str, Any]) -> Source:
         notes=tuple(values["notes"]),
         flags=tuple(values["flags"]),
         acquisition=tuple((str(name), value) for name, value in values.get("acquisition", ())),
+        origin=_origin_of(values.get("origin")),
+    )
+
+
+def _origin_of(values: Mapping[str, Any] | None) -> Origin | None:
+    if values is None:
+        return None
+    slices, rows, columns = map(int, values["shape"])
+    a, b, c = map(int, values["axes"])
+    d, e, f = map(bool, values["flipped"])
+    return Origin(
+        (slices, rows, columns),
+        tuple(map(float, values["affine"])),
+        (a, b, c),
+        (d, e, f),
+        tuple((int(file), int(frame)) for file, frame in values["images"]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,8 @@ def to_record(stored: StoredStudy) -> dict[str, Any]:
         "site": stored.site,
         "patient": stored.patient,
         "steps": list(stored.steps),
-        "source": asdict(stored.source),
+        # Voxels of a work folder lie in no file of the study any more.
+        "source": asdict(replace(stored.source, origin=None)),
         "has_lungs": stored.has_lungs,
         "window_hu": list(stored.window_hu),
         "token": stored.token,

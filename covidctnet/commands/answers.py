@@ -43,6 +43,8 @@ def classify(
     study_limits: StudyLimits,
     metrics_file: str = "",
     runner: str = "local",
+    dicom: bool = False,
+    nifti: bool = False,
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -65,6 +67,8 @@ def classify(
         metrics_file: File for figures of the run in the text format of Prometheus.
         runner: Where studies are answered: local; ray, workers of Ray on this machine; or
             ray://HOST:PORT, HOST:PORT or auto, a cluster of Ray.
+        dicom: Write DICOM results of every answer: SEG, SR and a picture that lie in its study.
+        nifti: Write NIfTI of every answer in the geometry of its source: lungs, lesions, residual.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -75,8 +79,15 @@ def classify(
     from covidctnet.report import Results
     from covidctnet.run.classify import classify_into, default_readers
     from covidctnet.run.metrics import Metrics
+    from covidctnet.run.outputs import OutputKind, check_packages
     from covidctnet.run.parts import Part
 
+    outputs: list[OutputKind] = []
+    if dicom:
+        outputs.append("dicom")
+    if nifti:
+        outputs.append("nifti")
+    check_packages(outputs)
     scans = [existing(path) for path in paths]
     share = Part.parse(part, os.environ) if part else None
     results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
@@ -103,6 +114,7 @@ def classify(
             part=share,
             limits=limits,
             metrics=metrics,
+            outputs=outputs,
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code

@@ -14,7 +14,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.filled import Filler, check_damage, check_filled, filler_of
 from covidctnet.io.hu import as_hu, check_hu, noise_hu
 from covidctnet.io.levels import check_levels
-from covidctnet.volume import Source, Volume
+from covidctnet.volume import Origin, Source, Volume
 
 __all__ = [
     "Canonical",
@@ -322,6 +322,7 @@ def volume_of(
     acquisition: tuple[tuple[str, str | float], ...] = (),
     is_patient_order: bool = False,
     filler: Filler = ZEROS,
+    images: tuple[tuple[int, int], ...] = (),
 ) -> Volume:
     """The volume that a reader hands on.
 
@@ -336,6 +337,7 @@ def volume_of(
         is_patient_order: Whether axes are (slice, row, column) of a scanner, so that turning them
             is worth a flag.
         filler: What a copy of the scan that broke off would be filled up with.
+        images: See `covidctnet.volume.Origin`.
 
     Raises:
         StudyError: ``NOT_HU``, ``NO_GEOMETRY``, ``ABSURD_EXTENT``; ``CORRUPT_SLICE`` or
@@ -375,8 +377,22 @@ def volume_of(
         notes=(*notes, *more),
         flags=tuple(sorted(names)),
         acquisition=(("slice_mm", round(float(spacing[0]), 3)), *noise, *acquisition),
+        origin=_origin(turned, images),
     )
     return Volume(hu, turned.affine, "HU", source)
+
+
+def _origin(turned: Canonical, images: tuple[tuple[int, int], ...]) -> Origin:
+    slices, rows, columns = turned.array.shape
+    first, second, third = turned.axes
+    is_flipped, are_flipped, also_flipped = turned.flipped
+    return Origin(
+        (slices, rows, columns),
+        tuple(turned.affine.ravel().tolist()),
+        (first, second, third),
+        (is_flipped, are_flipped, also_flipped),
+        images,
+    )
 
 
 def check_size(shape: tuple[int, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, Self
@@ -9,13 +10,14 @@ from typing import Any, Self
 import numpy as np
 
 from covidctnet.io.archive import File, Link, Member
+from covidctnet.io.dicom.result_headers import read_result_headers
 from covidctnet.io.discover import Study
 from covidctnet.io.picture import Picture, read_mask, read_picture
 from covidctnet.io.read import read_study
 from covidctnet.volume import Volume, source_of
 from covidctnet.workers.isolate import Child, Limits, Reply
 
-__all__ = ["PictureChild", "ReadingChild", "bytes_of", "packed", "unpacked"]
+__all__ = ["HeaderChild", "PictureChild", "ReadingChild", "bytes_of", "packed", "unpacked"]
 
 
 class ReadingChild:
@@ -53,6 +55,38 @@ class ReadingChild:
             source_of(reply["source"]),
             tuple(reply["steps"]),
         )
+
+    def close(self) -> None:
+        """End the child, whatever it is doing."""
+        self._child.close()
+
+
+class HeaderChild:
+    """Reads what results in DICOM copy from headers in a child process, one study after the other.
+
+    Args:
+        limits: What a study may cost.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._child = Child(f"{__name__}:header_work", limits=limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __call__(self, study: Study, images: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """`covidctnet.io.dicom.result_headers.read_result_headers`, elsewhere.
+
+        Raises:
+            StudyError: As `read_result_headers`.
+            ChildError: If the child died or hung.
+        """
+        request = {"study": packed(study), "images": [*images]}
+        headers, _ = self._child.ask(request, files_bytes=bytes_of(study))
+        return headers
 
     def close(self) -> None:
         """End the child, whatever it is doing."""
@@ -124,6 +158,11 @@ def work(study: dict[str, Any]) -> Reply:
         "steps": volume.steps,
     }
     return reply, volume.array
+
+
+def header_work(study: dict[str, Any], images: list[tuple[int, int]]) -> Reply:
+    """What the child of `HeaderChild` does."""
+    return read_result_headers(unpacked(study).files, images), None
 
 
 def packed(study: Study) -> dict[str, Any]:

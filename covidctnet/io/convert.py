@@ -29,7 +29,7 @@ from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, SAVED_MARK, SYNTHETIC_
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["image_of", "save_nifti", "volume_from_array"]
+__all__ = ["image_of", "nifti_bytes", "save_nifti", "volume_from_array"]
 
 # Beyond these a number is no spacing in mm; what is no chest CT is refused by its last step.
 SPACING_RANGE_MM = (0.02, 50.0)
@@ -136,8 +136,6 @@ def save_nifti(volume: Volume, path: str | Path) -> Path:
         UsageError: If the name does not end in .nii or .nii.gz, or its folder does not exist.
         StorageError: If the disk is full or refuses.
     """
-    import nibabel as nib
-
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise UsageError(
@@ -149,18 +147,45 @@ def save_nifti(volume: Volume, path: str | Path) -> Path:
         )
     turned = canonical(volume.array, volume.affine)
     # NIfTI counts the fastest axis first: columns, rows, slices.
-    affine = ras_to_lps(turned.affine[:, [2, 1, 0, 3]])
-    image = nib.Nifti1Image(turned.array.T, affine, dtype=turned.array.dtype)
+    is_packed = path.suffix == ".gz"
+    content = nifti_bytes(
+        turned.array.T,
+        turned.affine[:, [2, 1, 0, 3]],
+        description=_description(volume),
+        is_packed=is_packed,
+    )
+    write_whole(path, content)
+    return path
+
+
+def nifti_bytes(
+    array: np.ndarray,
+    affine: np.ndarray,
+    *,
+    description: str = SAVED_MARK,
+    is_packed: bool = True,
+) -> bytes:
+    """The content of a NIfTI-1 file; the same for the same voxels.
+
+    Args:
+        array: Three axes, the fastest first.
+        affine: 4 x 4, from (index on each axis, 1) to LPS mm.
+        description: Text in the header.
+        is_packed: Compress it.
+    """
+    import nibabel as nib
+
+    to_ras = ras_to_lps(affine)
+    image = nib.Nifti1Image(array, to_ras, dtype=array.dtype)
     header = image.header
     header.set_slope_inter(1, 0)
     header.set_xyzt_units("mm")
-    image.set_qform(affine, code="scanner")
-    image.set_sform(affine, code="scanner")
-    header["descrip"] = _description(volume)
+    image.set_qform(to_ras, code="scanner")
+    image.set_sform(to_ras, code="scanner")
+    header["descrip"] = description
     content = image.to_bytes()
-    # Without a time of writing: the same volume gives the same file.
-    write_whole(path, gzip.compress(content, 6, mtime=0) if path.suffix == ".gz" else content)
-    return path
+    # Without a time of writing.
+    return gzip.compress(content, 6, mtime=0) if is_packed else content
 
 
 def _description(volume: Volume) -> str:

@@ -15,7 +15,7 @@ from covidctnet.io.picture import Format, grey_digest, read_stored
 from covidctnet.io.read import read_study
 from covidctnet.radiograph.convert import grey_of
 from covidctnet.radiograph.quality import check_picture
-from covidctnet.volume import Source
+from covidctnet.volume import Origin, Source
 
 __all__ = ["Radiograph", "read_radiograph", "read_radiograph_file"]
 
@@ -78,11 +78,18 @@ def read_radiograph_file(path: File, study: str = "") -> Radiograph:
         reader=picture.format.lower(),
         notes=picture.notes,
         flags=picture.flags,
+        origin=_origin(grey, picture.format),
     )
     # DICOM files are often named by UIDs, whose last number is no suffix.
     suffix = "" if path.suffix[1:].isdigit() else path.suffix
     findings = check_picture(stored, suffix)
     return Radiograph(grey, picture.format, source, findings, picture.spacing_mm)
+
+
+def _origin(grey: np.ndarray, format_: Format) -> Origin:
+    """The file is the only image of its study, and has no place in the patient."""
+    rows, columns = grey.shape
+    return Origin((1, rows, columns), (), images=((0, 0),) if format_ == "DICOM" else ())
 
 
 def read_radiograph(study: Study) -> Radiograph:

@@ -15,6 +15,7 @@ __all__ = [
     "TILE",
     "Row",
     "attention_stops",
+    "canvas_of",
     "colour_attention",
     "colour_residual",
     "fitted",
@@ -110,7 +111,14 @@ class Row(NamedTuple):
 
 
 def paste(rows: Sequence[Row]) -> bytes:
-    """A WebP file's content: the rows below one another, `TILE` pixels a slice."""
+    """A WebP file's content: see `canvas_of`."""
+    file = io.BytesIO()
+    canvas_of(rows).save(file, "WEBP", quality=_QUALITY, method=4)
+    return file.getvalue()
+
+
+def canvas_of(rows: Sequence[Row]) -> Image.Image:
+    """The rows below one another, `TILE` pixels a slice."""
     step, count = TILE + _GAP, max(len(row.tiles) for row in rows)
     canvas = Image.new("RGB", (count * step - _GAP, len(rows) * step - _GAP), (70, 74, 80))
     for number, row in enumerate(rows):
@@ -119,9 +127,7 @@ def paste(rows: Sequence[Row]) -> bytes:
             tile = Image.new("RGB", (TILE, TILE))
             tile.paste(Image.fromarray(coloured), ((TILE - wide) // 2, (TILE - high) // 2))
             canvas.paste(tile, (column * step, number * step))
-    file = io.BytesIO()
-    canvas.save(file, "WEBP", quality=_QUALITY, method=4)
-    return file.getvalue()
+    return canvas
 
 
 def fitted(plane: np.ndarray) -> np.ndarray:

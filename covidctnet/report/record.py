@@ -17,7 +17,7 @@ from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
 from covidctnet.results import Failure, Prediction
 
-__all__ = ["Record", "StudyLike", "columns", "labels_in", "record_of"]
+__all__ = ["Record", "StudyLike", "columns", "file_stem_of", "labels_in", "record_of"]
 
 # What the residual was drawn by before records had the window.
 _FORMER_WINDOW_HU = (-1000.0, 400.0)
@@ -102,6 +102,8 @@ class Record:
         kinds: Rows of the picture, from above.
         titles: Of the classes that were distinguished, in their order.
         normal: Title of the normal one.
+        outputs: What was written beside it, by kind (``dicom``, ``nifti``): ``files`` below the
+            results folder, or the ``code`` and ``message`` of why there are none.
         is_gone: Whether its study is gone, renamed or changed since. The record is kept for the
             case that the study comes back; it has no row.
     """
@@ -129,6 +131,7 @@ class Record:
     kinds: tuple[str, ...] = ()
     titles: tuple[str, ...] = CHEST_CT.titles
     normal: str = CHEST_CT.normal
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     is_gone: bool = False
 
     @property
@@ -150,6 +153,11 @@ class Record:
         return tuple(one for record in self.evidence if (one := evidence_from(record)) is not None)
 
     @property
+    def output_files(self) -> tuple[str, ...]:
+        """Names of all that was written beside it, below the results folder."""
+        return tuple(_files_in(self.outputs))
+
+    @property
     def total_seconds(self) -> float:
         """Seconds of all stages together."""
         return sum(self.seconds.values())
@@ -157,7 +165,7 @@ class Record:
     @property
     def file_stem(self) -> str:
         """Name of the record's file, without its ending."""
-        return _safe_stem(self.study)
+        return file_stem_of(self.study)
 
     def to_row(self, labels: Iterable[Label]) -> tuple[str, ...]:
         """Cells of the table, in the order of `columns`, safe to open in a spreadsheet.
@@ -197,7 +205,8 @@ class Record:
             TypeError, KeyError, ValueError: If it made it not.
         """
         # Records of before other classes than these three name none.
-        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, "is_gone": False, **value}
+        value = {"titles": CHEST_CT.titles, "normal": CHEST_CT.normal, **value}
+        value = {"is_gone": False, "outputs": {}, **value}
         if "ood_score" not in value:
             value["ood_score"] = value["distance"]
         if "evidence" not in value:
@@ -206,6 +215,8 @@ class Record:
         for name in ("flags", "notes", "slice_mm", "labels_left", "kinds", "titles", "evidence"):
             known[name] = tuple(known[name])
         tuple(map(evidence_from, known["evidence"]))
+        if not all(map(_is_below, _files_in(known["outputs"]))):
+            raise ValueError("outputs beside the results folder")
         if known["probabilities"]:
             known["probabilities"] = {
                 x.key: float(known["probabilities"][x.key])
@@ -225,6 +236,7 @@ def record_of(
     order: int,
     answered: str,
     picture: Picture | None,
+    outputs: Mapping[str, Mapping[str, Any]],
 ) -> Record:
     """The record of what came of a study."""
     common: dict[str, Any] = {
@@ -263,6 +275,7 @@ def record_of(
         slice_mm=tuple(round(h, 2) for h in picture.heights_mm) if picture else (),
         picture=_picture_name(study.id, picture.content) if picture else "",
         kinds=picture.kinds if picture else (),
+        outputs=outputs,
     )
 
 
@@ -278,7 +291,15 @@ def _former_evidence(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     return evidence
 
 
-def _safe_stem(study: str) -> str:
+def _files_in(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [str(name) for written in outputs.values() for name in written["files"]]
+
+
+def _is_below(name: str) -> bool:
+    return re.fullmatch(r"[a-z]+/[A-Za-z0-9_-]+/[a-z]+(\.[a-z]+)+", name) is not None
+
+
+def file_stem_of(study: str) -> str:
     """A file name that is safe on every system, different for different studies."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", study)[:64]
     if safe == study:
@@ -288,7 +309,7 @@ def _safe_stem(study: str) -> str:
 
 def _picture_name(study: str, picture: bytes) -> str:
     """Named after its content, so that a new picture never stands next to an old record."""
-    return f"{_safe_stem(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
+    return f"{file_stem_of(study)}.{hashlib.sha256(picture).hexdigest()[:8]}.webp"
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import logging
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -42,7 +43,10 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
-_OURS = frozenset({"studies", "results.csv", "results.json", "index.html", "pages", "parts"})
+_OUTPUTS = ("dicom", "nifti")
+_OURS = frozenset(
+    {"studies", "results.csv", "results.json", "index.html", "pages", "parts", *_OUTPUTS}
+)
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
 _NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", *WRITER_FILES})
@@ -197,6 +201,10 @@ class Results:
         picture = part._read_picture(record) if record.picture else None
         if picture is not None:
             write_whole(self._studies / record.picture, picture)
+        for name in record.output_files:
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, (part.folder / name).read_bytes())
         self._write_record(record, None)
 
     def _open(self) -> None:
@@ -213,8 +221,8 @@ class Results:
             # Another run may have written since this one looked.
             self._read()
             remove_leftovers(self.folder)
-            for folder in (self._studies, self.folder / "pages"):
-                remove_leftovers(folder)
+            for name in ("studies", "pages", *_OUTPUTS):
+                remove_leftovers(self.folder / name)
         except OSError as error:
             raise _unusable(error) from error
 
@@ -230,12 +238,16 @@ class Results:
             "another folder with --output, or those weights."
         )
 
-    def answer(self, study: StudyLike) -> Record | None:
+    def answer(self, study: StudyLike, *, outputs: Collection[str] = ()) -> Record | None:
         """The answer that `study` has, or None when it must be asked.
 
         It has one when its files are as they were, the weights are the same, and the answer was
         neither a failure of ours nor a refusal that this machine, or these versions of the
         libraries, may not repeat. The row of a study whose files have changed goes at once.
+
+        Args:
+            study: That is asked for.
+            outputs: Kinds of files that an answer must have beside it, or a reason why not.
 
         Raises:
             StorageError: If the row of a study that has changed cannot be taken out.
@@ -250,6 +262,8 @@ class Results:
         if record.status == "failed" or record.weights != weights:
             return None
         if record.status == "refused" and self._may_have_ended(record):
+            return None
+        if record.probabilities and not self._has_outputs(record, outputs):
             return None
         return self._show(record, is_gone=False)
 
@@ -289,6 +303,12 @@ class Results:
         self._changed = True
         return record
 
+    def _has_outputs(self, record: Record, kinds: Collection[str]) -> bool:
+        """Whether an answer has its files of some kinds, or what they were refused for."""
+        if not set(kinds) <= set(record.outputs):
+            return False
+        return all((self.folder / name).is_file() for name in record.output_files)
+
     def _may_have_ended(self, record: Record) -> bool:
         """Whether the cause of a refusal may be over though the files are as they were."""
         if record.code in _OF_THE_MACHINE:
@@ -303,6 +323,7 @@ class Results:
         *,
         fingerprint: str | None = None,
         seconds: Mapping[str, float] | None = None,
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Record:
         """Write what came of a study.
 
@@ -311,6 +332,7 @@ class Results:
             outcome: Its answer, with or without pictures.
             fingerprint: Of its files before they were read; as they are now when not given.
             seconds: Seconds by stage; those of a `Prediction` when not given.
+            outputs: What was written beside it; see `Record`.
 
         Raises:
             StorageError: If the disk is full or refuses; nothing of this answer is kept then.
@@ -330,8 +352,12 @@ class Results:
             order=former.order if former else self._next_order,
             answered=datetime.now(UTC).isoformat(timespec="seconds"),
             picture=picture,
+            outputs=outputs or {},
         )
         self._write_record(record, picture)
+        for kind in set(former.outputs if former else ()) - set(record.outputs):
+            # Of an answer that this one replaces.
+            shutil.rmtree(self.folder / kind / record.file_stem, ignore_errors=True)
         if former and former.picture and former.picture != record.picture:
             with contextlib.suppress(OSError):
                 (self._studies / former.picture).unlink()

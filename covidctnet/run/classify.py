@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,18 @@ from covidctnet.io.discover import Found
 from covidctnet.io.fingerprint import changed_at
 from covidctnet.logs import about
 from covidctnet.radiograph.find import find_radiographs
+from covidctnet.report.record import Record, file_stem_of
 from covidctnet.results import ANSWERED, Failure, Prediction
+from covidctnet.run.outputs import NOT_DICOM, OutputKind, Outputs, check_packages
 from covidctnet.run.parts import Part
-from covidctnet.run.runner import DEFAULT_LIMITS, Answers, LocalRunner, Runner, runner_of
+from covidctnet.run.runner import (
+    DEFAULT_LIMITS,
+    Answered,
+    Answers,
+    LocalRunner,
+    Runner,
+    runner_of,
+)
 from covidctnet.surroundings import usable_cores
 from covidctnet.workers.isolate import Limits
 
@@ -41,7 +50,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Paths = Sequence[Path | str] | Path | str
-Written = tuple[Study, Prediction | Failure, dict[str, float]]
+Written = tuple[Study, Prediction | Failure, dict[str, float], Record]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,8 @@ class Counts:
         unsettled: Studies that were not asked, as their files changed a moment ago.
         gone: Rows of earlier runs that were taken out, as their studies are gone or renamed.
         elsewhere: Studies that are in other parts.
+        outputs: Answers by kind of file beside them, and by the code of why there is none; empty
+            where there is one.
     """
 
     by_status: Mapping[str, int]
@@ -63,6 +74,7 @@ class Counts:
     unsettled: int = 0
     gone: int = 0
     elsewhere: int = 0
+    outputs: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -77,7 +89,10 @@ class Counts:
             return 0
         if not self.answered:
             return 4
-        return 3 if self.answered < total else 0
+        is_short = any(
+            code not in ("", NOT_DICOM) for codes in self.outputs.values() for code in codes
+        )
+        return 3 if self.answered < total or is_short else 0
 
     def __str__(self) -> str:
         total = sum(self.by_status.values())
@@ -86,6 +101,10 @@ class Counts:
         text = f"{studies}: {', '.join(parts)}" if total else "no study found"
         if self.earlier:
             text += f" ({self.earlier} from an earlier run)"
+        for kind, codes in self.outputs.items():
+            text += f"; {_TITLES[kind]} for {codes.get('', 0)}"
+            without = ", ".join(f"{n} {_in_words(code)}" for code, n in codes.items() if code)
+            text += f" (none for {without})" if without else ""
         if self.elsewhere:
             text += f"; {self.elsewhere} in other parts"
         if self.unsettled:
@@ -96,6 +115,13 @@ class Counts:
             reasons = ", ".join(f"{n} {why}" for why, n in sorted(self.passed_over.items()))
             text += f"; files passed over: {reasons}"
         return text
+
+
+_TITLES = {"dicom": "DICOM results", "nifti": "NIfTI results"}
+
+
+def _in_words(code: str) -> str:
+    return "whose source is no DICOM" if code == NOT_DICOM else code
 
 
 def classify_studies(
@@ -170,6 +196,7 @@ def classify_into(
     settle_s: float = 0.0,
     part: Part | None = None,
     metrics: Metrics | None = None,
+    outputs: Collection[OutputKind] = (),
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -188,24 +215,28 @@ def classify_into(
         settle_s: Leave out studies with a file that was written less than so many seconds ago.
         part: Only the studies of this part; all by default.
         metrics: Told of every study.
+        outputs: Kinds of files that are written for every answer; see `covidctnet.run.outputs`.
 
     Raises:
-        UsageError: If a path or the series does not exist.
+        UsageError: If a path or the series does not exist, or a package is missing.
         StorageError: If the results cannot be written.
     """
+    check_packages(outputs)
     runner = runner_of(model, limits=limits, readers=readers)
     started = time.time()
     studies = found_for(runner.info, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
+    told: dict[str, Counter[str]] = {kind: Counter() for kind in outputs}
     todo: list[Study] = []
     unsettled = 0
     with results:
         results.start(runner.info)
         ours = [study for study in studies if part is None or part.has(study.id)]
         for study in ours:
-            record = results.answer(study)
+            record = results.answer(study, outputs=outputs)
             if record is not None:
                 statuses[record.status] += 1
+                _count(told, record.outputs)
             # A clock that is ahead of this one must not put a study off for ever.
             elif settle_s and abs(started - changed_at(study)) < settle_s:
                 unsettled += 1
@@ -228,10 +259,15 @@ def classify_into(
             earlier,
             extra={"is_routine": True},
         )
-        outcomes = runner.answers(todo, keep="slices")
-        with closing(_written(results, outcomes)) as written:
-            for done, (study, outcome, seconds) in enumerate(written, 1):
+        with ExitStack() as ending:
+            writer = None
+            if outputs:
+                writer = ending.enter_context(Outputs(outputs, results.folder, runner.info, limits))
+            outcomes = runner.answers(todo, keep="volumes" if outputs else "slices")
+            written = ending.enter_context(closing(_written(results, outcomes, writer)))
+            for done, (study, outcome, seconds, record) in enumerate(written, 1):
                 statuses[outcome.status] += 1
+                _count(told, record.outputs)
                 _log_outcome(study, outcome, seconds)
                 if metrics:
                     metrics.answered(outcome.status, seconds)
@@ -241,7 +277,13 @@ def classify_into(
             results.complete()
     by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
     elsewhere = len(studies) - len(ours)
-    return Counts(by_status, earlier, dict(studies.reasons), unsettled, gone, elsewhere)
+    return Counts(by_status, earlier, dict(studies.reasons), unsettled, gone, elsewhere, told)
+
+
+def _count(told: Mapping[str, Counter[str]], outputs: Mapping[str, Mapping[str, Any]]) -> None:
+    for kind, written in outputs.items():
+        if kind in told:
+            told[kind][written["code"]] += 1
 
 
 def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[str, float]) -> None:
@@ -256,30 +298,38 @@ def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[s
         _LOG.info("study %s %s in %.1f s", study.id, outcome.status, took_s, extra=extra)
 
 
-def _written(results: Results, outcomes: Answers) -> Generator[Written]:
+def _written(results: Results, outcomes: Answers, outputs: Outputs | None) -> Generator[Written]:
     """Every study whose answer is on the disk; the next is answered while it is written."""
-    waiting: deque[tuple[Written, Future[Any]]] = deque()
+    waiting: deque[tuple[Study, Future[Written]]] = deque()
 
     def first() -> Written:
         writing = waiting[0][1]
         writing.exception()  # waits, and leaves it in the queue when that is interrupted
-        written, _ = waiting.popleft()
-        writing.result()
-        return written
+        waiting.popleft()
+        return writing.result()
 
     try:
         # Leaving the writer waits for every answer that it was given, whatever ends the run.
         with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer, closing(outcomes):
-            for study, outcome, seconds, fingerprint, *_ in outcomes:
-                writing = writer.submit(
-                    results.add, study, outcome, seconds=seconds, fingerprint=fingerprint
-                )
-                waiting.append(((study, outcome, seconds), writing))
+            for answered in outcomes:
+                waiting.append((answered.study, writer.submit(_write, results, answered, outputs)))
+                # Voxels of this study go before the next ones come.
+                del answered
                 if len(waiting) > 1:
                     yield first()
             while waiting:
                 yield first()
     finally:
-        for (study, _, _), writing in waiting:
+        for study, writing in waiting:
             if writing.exception() is not None:
                 _LOG.warning("the answer to study %s could not be written", study.id)
+
+
+def _write(results: Results, answered: Answered, outputs: Outputs | None) -> Written:
+    study, outcome, seconds, fingerprint, source, _ = answered
+    written: dict[str, dict[str, Any]] = {}
+    if outputs is not None:
+        # First: a record says which files there are.
+        outcome, written = outputs.write(study, outcome, source, file_stem_of(study.id))
+    record = results.add(study, outcome, seconds=seconds, fingerprint=fingerprint, outputs=written)
+    return study, outcome, seconds, record

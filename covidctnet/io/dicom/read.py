@@ -45,6 +45,9 @@ from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
 __all__ = ["Survey", "holds_series", "read_dicom", "survey"]
 
+# Flags of volumes whose slices are no images of the files.
+_INTERPOLATED = frozenset({"gaps_resampled", "untilted"})
+
 
 @dataclass(frozen=True, eq=False)
 class Survey:
@@ -417,7 +420,14 @@ def read_dicom(
         acquisition=_acquisition(stack),
         is_patient_order=True,
         filler=_filler(stack.frames),
+        images=() if flags & _INTERPOLATED else _images(stack.frames, files),
     )
+
+
+def _images(frames: Sequence[Frame], files: Sequence[File]) -> tuple[tuple[int, int], ...]:
+    """The place of every slice's file among those of the study, and the frame of that file."""
+    place = {file: number for number, file in enumerate(files)}
+    return tuple((place[frame.file], frame.index) for frame in frames)
 
 
 def _filler(frames: Sequence[Frame]) -> Filler:
