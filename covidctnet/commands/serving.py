@@ -55,8 +55,7 @@ def serve_pacs(
     answers = FolderAnswers(network.load(), folder / "results", limits=study_limits.limits)
     worker = PacsWorker(pacs, folder, answers, watching)
     try:
-        with answers:
-            worker.run(once=once)
+        worker.run(once=once)
         outcomes = worker.outcomes
     finally:
         worker.close()

@@ -151,12 +151,12 @@ def classify_studies(
     Raises:
         UsageError: If a path does not exist.
     """
-    studies = found_for(model.info, paths, every_series=every_series)
+    studies = _found(model.info, paths, every_series=every_series)
     runner = LocalRunner(model, limits=limits, readers=readers)
     return (answered.outcome for answered in runner.answers(studies, keep=keep))
 
 
-def found_for(
+def _found(
     info: PredictorInfo, paths: Paths, *, every_series: bool = False, series: str | None = None
 ) -> Found:
     """What the model reads, under some paths."""
@@ -197,6 +197,7 @@ def classify_into(
     part: Part | None = None,
     metrics: Metrics | None = None,
     outputs: Collection[OutputKind] = (),
+    each: Callable[[Record], None] | None = None,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -216,6 +217,7 @@ def classify_into(
         part: Only the studies of this part; all by default.
         metrics: Told of every study.
         outputs: Kinds of files that are written for every answer; see `covidctnet.run.outputs`.
+        each: Called with the record of every study, those of earlier runs first.
 
     Raises:
         UsageError: If a path or the series does not exist, or a package is missing.
@@ -224,7 +226,7 @@ def classify_into(
     check_packages(outputs)
     runner = runner_of(model, limits=limits, readers=readers)
     started = time.time()
-    studies = found_for(runner.info, paths, every_series=every_series, series=series)
+    studies = _found(runner.info, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
     told: dict[str, Counter[str]] = {kind: Counter() for kind in outputs}
     todo: list[Study] = []
@@ -237,6 +239,8 @@ def classify_into(
             if record is not None:
                 statuses[record.status] += 1
                 _count(told, record.outputs)
+                if each:
+                    each(record)
             # A clock that is ahead of this one must not put a study off for ever.
             elif settle_s and abs(started - changed_at(study)) < settle_s:
                 unsettled += 1
@@ -268,6 +272,8 @@ def classify_into(
             for done, (study, outcome, seconds, record) in enumerate(written, 1):
                 statuses[outcome.status] += 1
                 _count(told, record.outputs)
+                if each:
+                    each(record)
                 _log_outcome(study, outcome, seconds)
                 if metrics:
                     metrics.answered(outcome.status, seconds)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
 from covidctnet.contract import Predictor
+from covidctnet.errors import StorageError
 from covidctnet.report import Results
-from covidctnet.run.classify import found_for
+from covidctnet.run.classify import classify_into
+from covidctnet.run.outputs import OutputKind, check_packages
 from covidctnet.run.runner import DEFAULT_LIMITS, LocalRunner
 from covidctnet.serve.dicomweb import Instance
 from covidctnet.serve.pacs import Outcome
@@ -17,6 +20,7 @@ from covidctnet.workers.isolate import Limits
 
 __all__ = ["FolderAnswers"]
 
+_OUTPUTS: tuple[OutputKind, ...] = ("dicom",)
 _MODALITIES = {"ct": ("CT",), "radiograph": ("CR", "DX")}
 
 
@@ -34,22 +38,11 @@ class FolderAnswers:
     def __init__(
         self, model: Predictor, folder: Path, *, limits: Limits | None = DEFAULT_LIMITS
     ) -> None:
+        check_packages(_OUTPUTS)
         self._info = model.info
         self._runner = LocalRunner(model, limits=limits)
+        self._limits = limits
         self._results = Results(folder / self._info.digest)
-
-    def __enter__(self) -> Self:
-        self._results.__enter__()
-        self._results.start(self._info)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._results.__exit__(kind, error, trace)
 
     @property
     def weights(self) -> str:
@@ -67,16 +60,35 @@ class FolderAnswers:
         Raises:
             StorageError: If the disk is full.
         """
-        outcomes = []
-        studies = found_for(self._info, [folder])
-        for study, outcome, seconds, fingerprint, *_ in self._runner.answers(
-            studies, keep="slices"
-        ):
-            self._results.add(study, outcome, seconds=seconds, fingerprint=fingerprint)
-            outcomes.append(Outcome(outcome.status, study.id))
-        self._results.flush()
+        outcomes: list[Outcome] = []
+        classify_into(
+            self._results,
+            [folder],
+            self._runner,
+            limits=self._limits,
+            outputs=_OUTPUTS,
+            each=lambda record: outcomes.append(Outcome(record.status, record.study)),
+        )
         return outcomes
 
     def objects(self, record: str) -> Mapping[Instance, Path]:
-        """The DICOM results of a study, as they were written."""
-        return {}
+        """The DICOM results of a study, as they were written.
+
+        Raises:
+            StorageError: If one of them is gone.
+        """
+        files = [
+            name for r in self._results.records if r.study == record for name in r.output_files
+        ]
+        found = {}
+        for path in (self._results.folder / name for name in files):
+            try:
+                header = dcmread(path, stop_before_pixels=True)
+            except (OSError, InvalidDicomError):
+                raise StorageError(
+                    "expected the results that were written, one is gone or damaged. Remove "
+                    "studies.sqlite from the --state folder, and studies are asked again."
+                ) from None
+            uids = (header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+            found[Instance(*map(str, uids))] = path
+        return found

@@ -407,3 +407,5 @@ def test_the_command_answers_what_is_there_and_ends(pacs, url, tmp_path, capsys)
     fetched = pacs.asked["file"]
     assert main([*command, "--quiet", "0", "--once"]) == 0
     assert pacs.asked["file"] == fetched == 25
+    kinds = sorted(kind for kind in pacs.modality.values() if kind != "CT")
+    assert kinds == ["OT", "SEG", "SR"] and pacs.asked["store"] == 3

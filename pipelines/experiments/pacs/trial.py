@@ -240,6 +240,12 @@ class Trial:
             faults.append(
                 f"{held} files in the PACS, {self._sent_files} sent and {len(objects)} results"
             )
+        kept = Counter(
+            self._orthanc.ask(f"/series/{one}")["MainDicomTags"]["Modality"]
+            for one in self._orthanc.ask("/series")
+        )
+        if (kept["SEG"], kept["SR"]) != (chests, chests):
+            faults.append(f"{kept['SEG']} SEG and {kept['SR']} SR for {chests} chest CT")
         if (self._kills, self._restarts) != (KILLS, 1):
             faults.append(f"{self._kills} kills and {self._restarts} restarts")
         if left := list((self._state / "incoming").glob("*")):
@@ -264,7 +270,8 @@ class Trial:
             *(f"| {name} | {count} |" for name, count in sorted(outcomes.items())),
             "",
             f"Every chest CT has one answer ({answered} of {chests}). The PACS holds {held} files: "
-            f"{self._sent_files} that were sent and {len(objects)} results.",
+            f"{self._sent_files} that were sent and {len(objects)} results, with {kept['SEG']} SEG and "
+            f"{kept['SR']} SR among them.",
             "",
         ]
         return "\n".join(lines)
