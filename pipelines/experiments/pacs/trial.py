@@ -270,8 +270,8 @@ class Trial:
             *(f"| {name} | {count} |" for name, count in sorted(outcomes.items())),
             "",
             f"Every chest CT has one answer ({answered} of {chests}). The PACS holds {held} files: "
-            f"{self._sent_files} that were sent and {len(objects)} results, with {kept['SEG']} SEG and "
-            f"{kept['SR']} SR among them.",
+            f"{self._sent_files} that were sent and {len(objects)} results, with {kept['SEG']} SEG "
+            f"and {kept['SR']} SR among them.",
             "",
         ]
         return "\n".join(lines)

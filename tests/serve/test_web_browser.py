@@ -1,0 +1,73 @@
+"""The web page in a real browser: what a person does with it."""
+
+import shutil
+import time
+
+import pytest
+
+from tests.serve.test_web_server import served
+from tests.small import tiny_weights, write_chest
+
+DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
+WHY_NOT = None if DRIVER and BROWSER else "chromium and chromedriver are not installed"
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+WAIT_S = 120
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A browser with the page open, and a chest to upload as a zip archive."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    folder = tmp_path_factory.mktemp("web")
+    weights = str(tiny_weights(folder / "weights"))
+    chest = write_chest(folder / "chest", "one", sick=True)
+    archive = shutil.make_archive(str(folder / "chest"), "zip", chest)
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,1000"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.chrome.service.Service(DRIVER)
+    with served(folder / "state", weights) as (_, port):
+        browser = webdriver.Chrome(options=options, service=service)
+        try:
+            browser.get(f"http://127.0.0.1:{port}/")
+            yield browser, archive
+        finally:
+            browser.quit()
+
+
+def texts(browser, selector):
+    return [part.text for part in browser.find_elements("css selector", selector)]
+
+
+def wait(read):
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        if found := read():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it does not come")
+
+
+def test_a_scan_is_uploaded_answered_seen_and_removed(page):
+    browser, archive = page
+    wait(lambda: browser.find_element("id", "drop").is_displayed())
+    assert "Not a medical device" in texts(browser, ".notice")[0]
+    browser.find_element("id", "files").send_keys(archive)
+    wait(lambda: texts(browser, "#jobs .state") == ["Answered"])
+    assert len(texts(browser, "article")) == 1
+    values = [float(text) for text in texts(browser, ".bars .num")]
+    assert sum(values) == pytest.approx(1, abs=0.002)
+    assert texts(browser, ".bars dt") == ["Control", "Covid-19", "CAP"]
+    width = "return document.querySelector('figure img').naturalWidth"
+    wait(lambda: browser.execute_script(width) > 100)
+    browser.set_window_size(390, 900)
+    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert browser.execute_script(wide) == 0
+    # What is hidden from the mouse is reached by the keyboard.
+    focus = "document.getElementById('folder').focus(); return document.activeElement.id"
+    assert browser.execute_script(focus) == "folder"
+    browser.find_element("css selector", ".remove").click()
+    wait(lambda: not texts(browser, "#jobs li"))
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
