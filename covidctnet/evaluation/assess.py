@@ -23,6 +23,7 @@ from covidctnet.evaluation.curves import (
 from covidctnet.evaluation.intervals import Estimate, bootstrap, redraw, wilson
 from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
+from covidctnet.evaluation.use import Use, assess_use
 from covidctnet.evidence import LesionVolume
 from covidctnet.results import Failure, Prediction
 
@@ -119,6 +120,7 @@ class Assessment:
             both: ``dice``, ``voxel_auc``, ``sensitivity``, ``precision``; empty without.
         strata: Figures by trait.
         generalisation_gap: From known to unseen sites; None when it is not known.
+        use: Calibration by class, decision curves, figures at fixed thresholds.
     """
 
     classes: Classes
@@ -138,6 +140,7 @@ class Assessment:
     localisation: Mapping[str, Estimate]
     strata: tuple[by_stratum.Stratum, ...]
     generalisation_gap: by_stratum.GeneralisationGap | None
+    use: Use
 
     @property
     def n(self) -> int:
@@ -146,7 +149,11 @@ class Assessment:
 
 
 def assess(
-    cases: Sequence[Case], *, rng: np.random.Generator, known_sites: Set[str] = frozenset()
+    cases: Sequence[Case],
+    *,
+    rng: np.random.Generator,
+    known_sites: Set[str] = frozenset(),
+    thresholds: Mapping[str, float] | None = None,
 ) -> Assessment:
     """Assess labelled studies; what cannot be estimated says so, and nothing is made up.
 
@@ -155,6 +162,7 @@ def assess(
             and curves draw patients; figures by trait and of sets still counts studies.
         rng: Of the bootstrap over patients within their labels.
         known_sites: Sites of the training data.
+        thresholds: Operating points of the target class by name, chosen on other patients.
 
     Raises:
         CohortError: If no study got an answer, one is there twice, or the answers or the true
@@ -205,6 +213,9 @@ def assess(
         localisation=_localisation(cases, rng),
         strata=by_stratum.strata(cases, rng=rng, known_sites=known_sites),
         generalisation_gap=by_stratum.generalisation_gap(cases, known_sites=known_sites, rng=rng),
+        use=assess_use(
+            truth, probabilities, classes, rng=rng, patients=patients, thresholds=thresholds
+        ),
     )
 
 

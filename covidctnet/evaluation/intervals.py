@@ -18,6 +18,7 @@ __all__ = [
     "auc_difference",
     "auc_interval",
     "bootstrap",
+    "interval_of_draws",
     "redraw",
     "wilson",
 ]
@@ -167,6 +168,12 @@ class Draws:
     indices: tuple[np.ndarray, ...]
     is_clustered: bool
 
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each case is in each draw, shape (draw, case)."""
+        rows = [np.bincount(index, minlength=self.n) for index in self.indices]
+        return np.array(rows, dtype=float).reshape(len(rows), self.n)
+
 
 def redraw(
     groups: np.ndarray,
@@ -226,21 +233,32 @@ def bootstrap(
     """
     n = draws.n
     whole = figures(np.arange(n))
-    nothing = {name: Estimate(value, math.nan, math.nan, n) for name, value in whole.items()}
     drawn = [figures(index) for index in draws.indices]
-    if not drawn:
+    return {
+        name: interval_of_draws(value, np.array([draw[name] for draw in drawn]), n)
+        for name, value in whole.items()
+    }
+
+
+def interval_of_draws(
+    value: float, drawn: np.ndarray, n: int, *, share_defined: float = 0.0
+) -> Estimate:
+    """A figure with the percentiles of what the draws of a bootstrap gave.
+
+    Args:
+        value: The figure of all cases.
+        drawn: The figure in each draw, NaN where it is not defined.
+        n: Cases.
+        share_defined: Share of the draws that must have the figure; with fewer, those that have
+            it are no sample of what it might have been, and there is no interval.
+    """
+    known = drawn[~np.isnan(drawn)]
+    nothing = Estimate(value, math.nan, math.nan, n)
+    if math.isnan(value) or not len(known) or len(known) < share_defined * len(drawn):
         return nothing
     tail = (1 - CONFIDENCE) / 2
-    out = {}
-    for name, value in whole.items():
-        values = [draw[name] for draw in drawn if not math.isnan(draw[name])]
-        if math.isnan(value) or not values:
-            out[name] = nothing[name]
-            continue
-        low, high = np.quantile(values, [tail, 1 - tail])
-        wide = high > low
-        out[name] = Estimate(value, float(low), float(high), n) if wide else nothing[name]
-    return out
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), n) if high > low else nothing
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:

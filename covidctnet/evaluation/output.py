@@ -13,6 +13,7 @@ from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.metrics import Scores
 from covidctnet.evaluation.published import PUBLISHED
 from covidctnet.evaluation.strata import GeneralisationGap, Stratum
+from covidctnet.evaluation.use import use_markdown, use_plain
 
 __all__ = [
     "BY_LABEL",
@@ -75,6 +76,7 @@ def as_plain(assessment: Assessment) -> dict[str, Any]:
         "confusion": {"labels": list(scores.classes.titles), "rows": scores.confusion.tolist()},
         "calibration_error": plain_estimate(assessment.calibration_error),
         "calibration_error_by_chance": plain_estimate(assessment.error_by_chance),
+        **use_plain(assessment.use),
         "prediction_sets": None
         if assessment.sets is None
         else {
@@ -132,7 +134,7 @@ def markdown(assessment: Assessment) -> str:
     parts = [_scores_markdown(assessment.scores)]
     if warning := patients_words(assessment):
         parts.insert(0, warning)
-    parts.append(calibration_words(assessment))
+    parts += [calibration_words(assessment), use_markdown(assessment.use)]
     if assessment.sets:
         parts.append(
             f"The set of labels holds the true one: {assessment.sets.coverage}; labels in it: "

@@ -12,6 +12,7 @@ from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.output import STRATUM
 from covidctnet.evaluation.published import PUBLISHED
+from covidctnet.evaluation.use import use_sheets
 from covidctnet.evidence import LesionVolume
 from covidctnet.results import Prediction
 
@@ -97,6 +98,7 @@ def sheets(assessment: Assessment) -> dict[str, Rows]:
             ("study", "code", "truth"),
             *((f.study, f.code, f.truth.title) for f in assessment.failures),
         ],
+        **use_sheets(assessment.use),
     }
 
 

@@ -13,7 +13,20 @@ from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.report.svg import Drawing, Point
 
-__all__ = ["affected_lung", "confusion", "precision_recall", "reliability", "risk_coverage", "roc"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "PLAIN",
+    "Plot",
+    "affected_lung",
+    "colour_of",
+    "confusion",
+    "no_band",
+    "precision_recall",
+    "reliability",
+    "risk_coverage",
+    "roc",
+]
 
 # The page's variables, which turn with it; the colours stand alone where there is no page.
 COLOURS = (
@@ -33,8 +46,8 @@ def colour_of(label: Label) -> str:
     return COLOURS[label.rank % len(COLOURS)]
 
 
-class _Plot:
-    """Axes with a title, and places on them."""
+class Plot:
+    """Axes with a title, and places on them; words stay above the plot, so none lies on a curve."""
 
     def __init__(
         self,
@@ -45,23 +58,28 @@ class _Plot:
         y_title: str,
         x_max: float = 1.0,
         y_max: float = 1.0,
+        y_min: float = 0.0,
+        subtitle: str = "",
         x_ticks: Sequence[float] = _FIFTHS,
         y_ticks: Sequence[float] = _FIFTHS,
         size: Point = (360.0, 340.0),
     ) -> None:
-        self.left, self.top, self.bottom = 58.0, 34.0, size[1] - 52
+        self.left, self.top, self.bottom = 58.0, 52.0 if subtitle else 34.0, size[1] - 52
         self.right = size[0] - 14
-        self.x_max, self.y_max = x_max, y_max
+        self.x_max, self.y_max, self.y_min = x_max, y_max, y_min
         self.drawing = Drawing(*size, aria, ground=False)
         self.drawing.text((self.left, 20), title, size=14, bold=True, anchor="start",
                           room=self.right - self.left)  # fmt: skip
+        if subtitle:
+            self.drawing.text((self.left, 38), subtitle, size=12, anchor="start",
+                              room=self.right - self.left)  # fmt: skip
         for value in y_ticks:
             y = self.at(0, value)[1]
             faint = [(self.left, y), (self.right, y)]
             self.drawing.line(faint, "var(--line, #d9dde2)", width=1)
             self.drawing.text((self.left - 7, y + 4), f"{value:g}", size=12, anchor="end")
         for value in x_ticks:
-            x = self.at(value, 0)[0]
+            x = self.at(value, y_min)[0]
             self.drawing.line([(x, self.bottom), (x, self.bottom + 5)], INK, width=1)
             self.drawing.text((x, self.bottom + 19), f"{value:g}", size=12)
         corner = [(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)]
@@ -75,12 +93,15 @@ class _Plot:
         """Where a pair of values lies in the drawing."""
         return (
             self.left + (self.right - self.left) * x / self.x_max,
-            self.bottom - (self.bottom - self.top) * y / self.y_max,
+            self.bottom - (self.bottom - self.top) * (y - self.y_min) / (self.y_max - self.y_min),
         )
 
     def places(self, x: np.ndarray, y: np.ndarray) -> list[Point]:
         """The same of many."""
-        return [self.at(a, min(b, self.y_max)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        return [
+            self.at(a, min(max(b, self.y_min), self.y_max))
+            for a, b in zip(x.tolist(), y.tolist(), strict=True)
+        ]
 
     def curve(self, curve: Curve, colour: str) -> None:
         """A curve within its band, if it has one."""
@@ -109,15 +130,15 @@ def roc(curve: Curve, *, label: Label, area: Estimate) -> str:
         label: Which.
         area: AUC under it.
     """
-    plot = _Plot(
+    plot = Plot(
         f"{label} (n = {curve.positive} of {curve.n})",
-        f"ROC curve of {label} against the rest, AUC {area}{_no_band(curve)}",
+        f"ROC curve of {label} against the rest, AUC {area}{no_band(curve)}",
         x_title="1 − specificity",
         y_title="sensitivity",
+        subtitle=_in_words("AUC", area),
     )
     plot.diagonal()
     plot.curve(curve, colour_of(label))
-    _words_inside(plot, "AUC", area, plot.bottom)
     return str(plot)
 
 
@@ -129,16 +150,16 @@ def precision_recall(curve: Curve, *, label: Label, precision: Estimate) -> str:
         label: Which.
         precision: Average precision.
     """
-    plot = _Plot(
+    plot = Plot(
         f"{label} (n = {curve.positive} of {curve.n})",
         f"Precision-recall curve of {label} against the rest, average precision "
-        f"{precision}{_no_band(curve)}",
+        f"{precision}{no_band(curve)}",
         x_title="recall (sensitivity)",
         y_title="precision (PPV)",
+        subtitle=_in_words("average precision", precision),
     )
     plot.level(curve.positive / curve.n)
     plot.curve(curve, colour_of(label))
-    _words_inside(plot, "average precision", precision, plot.bottom)
     return str(plot)
 
 
@@ -192,7 +213,7 @@ def reliability(bins: Sequence[tuple[float, Estimate]], *, n: int) -> str:
         n: Patients.
     """
     bins_text = "; ".join(f"told {confidence:.2f}, right {right}" for confidence, right in bins)
-    plot = _Plot(
+    plot = Plot(
         f"Calibration (n = {n})",
         f"Calibration: {bins_text}",
         x_title="probability of the label given",
@@ -218,10 +239,10 @@ def risk_coverage(curve: Curve) -> str:
     highest = float(np.nanmax([*curve.y, *curve.high[~np.isnan(curve.high)], 0.05]))
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2) if highest / s <= 5)
     ticks = [step * k for k in range(math.ceil(highest / step - 1e-9) + 1)]
-    plot = _Plot(
+    plot = Plot(
         f"Wrong answers, surest first (n = {curve.n})",
         f"Risk-coverage curve: {curve.y[-1]:.3f} wrong when all are answered, "
-        f"{curve.y[len(curve.y) // 2 - 1]:.3f} when the surer half is{_no_band(curve)}",
+        f"{curve.y[len(curve.y) // 2 - 1]:.3f} when the surer half is{no_band(curve)}",
         x_title="share of patients answered",
         y_title="share of wrong answers",
         y_max=ticks[-1],
@@ -244,7 +265,7 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
     highest = max((value for spread in spreads.values() for value in spread.values), default=1.0)
     step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if highest / s <= 6)
     ticks = [step * k for k in range(max(1, math.ceil(highest / step - 1e-9)) + 1)]
-    plot = _Plot(
+    plot = Plot(
         f"Affected lung (n = {sum(spread.n for spread in spreads.values())})",
         f"Affected lung by class: {medians}",
         x_title="true class",
@@ -274,17 +295,16 @@ def affected_lung(spreads: Mapping[Label, Spread]) -> str:
     return str(plot)
 
 
-def _words_inside(plot: _Plot, name: str, figure: Estimate, bottom: float) -> None:
-    """A figure within the plot's lower right corner."""
+def _in_words(name: str, figure: Estimate) -> str:
+    """A figure with its interval."""
     interval = (
         "interval not estimable"
         if math.isnan(figure.low)
         else f"95 % interval {figure.low:.2f} to {figure.high:.2f}"
     )
-    right = plot.right - 8
-    plot.drawing.text((right, bottom - 28), f"{name} {figure.value:.2f}", bold=True, anchor="end")
-    plot.drawing.text((right, bottom - 11), interval, size=12, anchor="end")
+    return f"{name} {figure.value:.2f}, {interval}"
 
 
-def _no_band(curve: Curve) -> str:
+def no_band(curve: Curve) -> str:
+    """What is said where a curve has no band."""
     return "" if curve.has_band else "; too few patients for a band"

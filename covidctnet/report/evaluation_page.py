@@ -22,8 +22,9 @@ from covidctnet.evaluation.output import (
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.evaluation.use import CALIBRATION, OPERATING, operating_words, useful_words
 from covidctnet.published import PublishedFigures
-from covidctnet.report import charts
+from covidctnet.report import charts, use_charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
 from covidctnet.report.published import COUNTED, published_rows
 
@@ -89,6 +90,18 @@ def render_evaluation(
         ],
         charts=_charts(found),
         calibration=calibration_words(found),
+        calibrated=[
+            (label.title, [_shown(one.figures[name]) for name in CALIBRATION])
+            for label, one in found.use.calibration.items()
+        ],
+        calibrated_titles=[title[0].upper() + title[1:] for title in CALIBRATION.values()],
+        useful=useful_words(found.use),
+        operating_words=operating_words(found.use),
+        operating=[
+            (point.name, f"{point.threshold:.3g}", [_shown(point.figures[k]) for k in OPERATING])
+            for point in found.use.operating
+        ],
+        operating_titles=[title[0].upper() + title[1:] for title in OPERATING.values()],
         sets=_sets(found),
         out_of_distribution=[
             (label.title, _shown(e)) for label, e in found.out_of_distribution.items()
@@ -207,6 +220,13 @@ def _charts(found: Assessment) -> dict[str, Any]:
             )
         )
         for label, curve in found.precision_recall.items()
+    ]
+    safe["calibration_by_class"] = [
+        Markup(use_charts.calibration_by_class(one, label=label))
+        for label, one in found.use.calibration.items()
+    ]
+    safe["decision"] = [
+        Markup(use_charts.decision(one, label=label)) for label, one in found.use.decisions.items()
     ]
     return safe
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.output import as_plain, markdown
+from covidctnet.evaluation.use import operating_words
 from covidctnet.report.evaluation_words import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
 
 __all__ = ["model_card"]
@@ -65,6 +66,7 @@ def model_card(
         "## Not for\n\n" + _bullets(NOT_FOR),
         "## Training data\n\n" + _data(training),
         "## Training\n\n" + _commands(training),
+        "## Thresholds\n\n" + operating_words(assessment.use),
         "## Evaluation\n\n" + _evaluated(assessment),
         markdown(assessment),
         "## Limits\n\n" + _bullets(f"{title}: {words}" for title, words in LIMITS),

@@ -33,6 +33,7 @@ from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
 from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
+from covidctnet.weights.thresholds import thresholds_of
 from covidctnet.workers.isolate import Limits
 
 __all__ = [
@@ -189,7 +190,12 @@ def _evaluate(
         if progress:
             progress(done, total)
     known = known_sites(info.card)
-    assessment = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
+    assessment = assess(
+        cases,
+        rng=np.random.default_rng(seed),
+        known_sites=known,
+        thresholds=thresholds_of(info.card),
+    )
     table = (
         f"Weights `{info.weights}` ({info.digest}), which have seen "
         f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "

@@ -123,6 +123,7 @@ def test_the_json_holds_all_that_an_assessment_has():
         "sets": ("prediction_sets",),
         "out_of_distribution": ("out_of_distribution",),
         "affected_lung": ("affected_lung_percent",),
+        "use": ("calibration_by_label", "decision_curves", "operating_points"),
     }
     expected = {k for f in fields(Assessment) for k in elsewhere.get(f.name, (f.name,))}
     assert expected <= set(plain)
@@ -160,7 +161,8 @@ def test_the_tables_hold_the_curves():
     assert set(tables) == {
         *("roc.csv", "precision-recall.csv", "reliability.csv"),
         *("risk-coverage.csv", "strata.csv", "figures.csv", "confusion.csv"),
-        *("affected-lung.csv", "failures.csv"),
+        *("affected-lung.csv", "failures.csv", "calibration.csv", "calibration-curve.csv"),
+        *("decision-curve.csv", "operating-points.csv"),
     }
     assert len(tables["roc.csv"]) == 1 + 3 * 101
     assert len(tables["strata.csv"]) == 1 + len(assessment.strata)

@@ -12,13 +12,16 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.trust.appearance import FEATURES, VERSION
 from covidctnet.trust.calibration import Calibration
+from covidctnet.weights.thresholds import OPERATING_POINTS, thresholds_of
 
-__all__ = ["CALIBRATED", "SEGMENTATION", "check_card", "compare_channels", "deciding"]
+__all__ = ["CALIBRATED", "FITTED", "SEGMENTATION", "check_card", "compare_channels", "deciding"]
 
 # How the network ``lungs`` takes part in inference; without it, a denoiser may start from it.
 SEGMENTATION = "segmentation"
 # Entries of a card that are fitted once the classifier is there; each may be missing.
 CALIBRATED = ("calibration", "out_of_distribution", "lesion_volume")
+# The same, and what is fitted then but decides no answer.
+FITTED = (*CALIBRATED, OPERATING_POINTS)
 # What a card must say of its parts; a default in its place would be a guess. Except for what came
 # later: cards that do not name it are older than any other choice.
 _DECIDING: Mapping[str, set[str]] = {
@@ -101,6 +104,7 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
     try:
         if "calibration" in card:
             Calibration.from_card(card["calibration"])
+        thresholds_of(card)
         for entry, name in (("out_of_distribution", "limit"), ("lesion_volume", "threshold")):
             if entry in card and not 0 <= float(card[entry][name]) < math.inf:
                 raise ValueError(f"{name} {card[entry][name]}")
@@ -108,7 +112,7 @@ def _check_calibrated(label: str, card: Mapping[str, Any]) -> None:
             raise ValueError("detector without its network, or the other way round")
         if "out_of_distribution" in card:
             _check_detector(label, card)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise WeightsError(
             f"the card of weights {label!r} has an impossible calibration "
             f"({type(error).__name__}: {error}). Copy the folder again."

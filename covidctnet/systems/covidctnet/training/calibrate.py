@@ -14,14 +14,17 @@ from scipy import stats
 from torch import nn
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.systems.covidctnet.card import CALIBRATED
+from covidctnet.slicewise.operating import OperatingPoints
+from covidctnet.systems.covidctnet.card import FITTED
 from covidctnet.systems.covidctnet.lesion_volume import inner_lungs, lesion_threshold
 from covidctnet.systems.covidctnet.networks import CNN3D
 from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.systems.covidctnet.weights import CovidWeights, save_weights
+from covidctnet.training.operating import points_of_patients
 from covidctnet.trust.appearance import FEATURES, GRAIN, VERSION, describe_appearance
-from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.calibration import Calibration, soften
 from covidctnet.trust.out_of_distribution import OutOfDistributionDetector
+from covidctnet.weights.thresholds import OPERATING_POINTS
 
 __all__ = [
     "Appearances",
@@ -74,7 +77,7 @@ class Fitted(NamedTuple):
         networks: By name: ``out_of_distribution``, or nothing.
         architecture: Of these, for the card.
         card: Further entries of the card: ``calibration``, ``out_of_distribution``,
-            ``lesion_volume``, those that could be fitted.
+            ``lesion_volume``, ``operating_points``, those that could be fitted.
     """
 
     networks: Mapping[str, nn.Module]
@@ -96,7 +99,10 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Fitted:
     val = describe(classifier, data, "val")
     card: dict[str, Mapping[str, Any]] = {}
     if len(np.unique(val.truth)) > 1:
-        card["calibration"] = Calibration.fit(val.truth, val.probabilities).to_card()
+        calibration = Calibration.fit(val.truth, val.probabilities)
+        card["calibration"] = calibration.to_card()
+        if points := _operating_points(val, calibration.temperature, data):
+            card[OPERATING_POINTS] = points.to_card()
     networks: dict[str, nn.Module] = {}
     architecture: dict[str, Mapping[str, int]] = {}
     looks, further = (appearances(data, split) for split in ("train", "val"))
@@ -111,10 +117,22 @@ def calibrate(classifier: CNN3D, data: ResidualData) -> Fitted:
             card["out_of_distribution"] = {**fitted, "features": list(FEATURES)}
     if data.settings.has_residual:
         card |= _lesion_threshold(data)
-    for name in ("calibration", "out_of_distribution", "lesion_volume"):
+    for name in FITTED:
         if name not in card:
             _LOG.info("too few patients to fit the %s; the weights go without", name)
     return Fitted(networks, architecture, card)
+
+
+def _operating_points(
+    val: Described, temperature: float, data: ResidualData
+) -> OperatingPoints | None:
+    """Thresholds of the probability of Covid-19 as it is answered; patients have their mean."""
+    target = int(CHEST_CT.target)
+    owners = [study.patient for study in data.work.studies("val")]
+    scores = soften(val.probabilities, temperature)[:, target]
+    if len(owners) != len(scores):
+        return None
+    return points_of_patients(owners, val.truth.tolist(), scores, target)[0]
 
 
 @torch.inference_mode()
@@ -215,7 +233,7 @@ def add_calibration(
         detector: Network of the distance.
         limit: Of it; the distance is left out where it is no number.
     """
-    kept = {k: v for k, v in weights.card.items() if k not in CALIBRATED}
+    kept = {k: v for k, v in weights.card.items() if k not in FITTED}
     networks: dict[str, nn.Module] = {
         kind: weights.network(kind)
         for kind in kept["architecture"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import StoredStudy
-from covidctnet.systems.covidctnet.card import CALIBRATED
+from covidctnet.systems.covidctnet.card import FITTED
 from covidctnet.systems.covidctnet.training.calibrate import Fitted, calibrate
 from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
@@ -46,7 +46,7 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
     # Drawn examples of scans that taught the classifier cannot say how sure it may be of others:
     # covidctnet cross-fit fits that on scans that taught nothing.
     beside = Fitted({}, {}, {}) if is_drawn else calibrate(task.network, data)
-    old = {k: v for k, v in data.weights.card.items() if k not in CALIBRATED}
+    old = {k: v for k, v in data.weights.card.items() if k not in FITTED}
     architecture = {**old["architecture"], "classifier": task.architecture}
     architecture.pop("out_of_distribution", None)  # of another classifier
     card = {

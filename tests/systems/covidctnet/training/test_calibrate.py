@@ -6,6 +6,7 @@ import torch
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.store import Store
+from covidctnet.errors import WeightsError
 from covidctnet.systems.covidctnet.lesion_volume import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import DepthPlan
@@ -20,6 +21,7 @@ from covidctnet.systems.covidctnet.training.calibrate import (
 from covidctnet.systems.covidctnet.training.data import ResidualData
 from covidctnet.trust.appearance import describe_appearance
 from covidctnet.weights import load_weights, save_weights
+from covidctnet.weights.thresholds import thresholds_of
 from tests.little_work import fill
 from tests.small import ARCHITECTURE, DEPTH, flat_card, put_card, tiny_weights
 from tests.volumes import a_chest
@@ -74,6 +76,37 @@ def test_what_was_fitted_stands_in_the_card_and_answers(data, tmp_path):
     prediction = model(data.work.studies("val")[0].volume())
     assert prediction.prediction_set
     assert prediction.label in prediction.prediction_set
+
+
+def test_operating_points_are_those_of_the_probabilities_that_are_answered(tmp_path):
+    work = fill(tmp_path / "work", patients=dict.fromkeys(CHEST_CT, 12))
+    data = residuals(work)
+    fitted = calibrate(data.weights.classifier(), data)
+    card = {k: data.weights.card[k] for k in ("preprocessing", "synthetic_only")}
+    card |= fitted.card | {"architecture": {**ARCHITECTURE, **fitted.architecture}}
+    networks = {"denoiser": data.weights.denoiser(), "classifier": data.weights.classifier()}
+    made = save_weights(tmp_path / "made", {**networks, **fitted.networks}, card=card)
+    points = thresholds_of(made.card)
+    model = CovidCTNet(made, device="cpu")
+    val = data.work.studies("val")
+    told = np.array([model(s.volume()).probabilities[CHEST_CT.COVID19] for s in val])
+    ill = np.array([s.label is CHEST_CT.COVID19 for s in val])
+    assert not (told[~ill] > points["rule-in"] + 2e-3).any()
+    assert (told[ill] > points["rule-out"] - 2e-3).all()
+    entry = made.card["operating_points"]
+    assert (entry["positives"], entry["negatives"]) == (ill.sum(), (~ill).sum())
+    # What decides no answer is no part of the digest, so weights keep it with points or without.
+    bare = {k: v for k, v in card.items() if k != "operating_points"}
+    same = save_weights(tmp_path / "bare", {**networks, **fitted.networks}, card=bare)
+    assert same.digest == made.digest
+
+
+def test_a_card_with_impossible_operating_points_is_refused(data, tmp_path):
+    told = flat_card(data.work.path / "weights")
+    told["operating_points"] = {"balanced": 2.0}
+    put_card(data.work.path / "weights", told)
+    with pytest.raises(WeightsError, match="impossible calibration"):
+        load_weights(data.work.path / "weights")
 
 
 def test_inference_sees_what_was_calibrated_on(data):
