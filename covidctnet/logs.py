@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 _OURS = "covidctnet"
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 # Their warnings cite what they choke on, and headers hold names.
-_CHATTY = ("matplotlib", "PIL", "pydicom", "fsspec", "h5py", "nibabel")
+_CHATTY = ("matplotlib", "fontTools", "PIL", "pydicom", "fsspec", "h5py", "nibabel")
 
 
 def about(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from covidctnet.commands import answers, cohorts, pictures, serving, training
+from covidctnet.commands import answers, cohorts, papers, pictures, serving, training
 
 __all__ = ["COMMANDS"]
 
@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "cross-fit": training.cross_fit,
     "evaluate": answers.evaluate,
     "compare": answers.compare,
+    "paper": papers.paper,
     "weights": training.weights,
     "serve pacs": serving.serve_pacs,
     "serve web": serving.serve_web,

@@ -184,6 +184,9 @@ def evaluate(
     network: Network,
     seed: int = 0,
     runner: str = "local",
+    name: str = "",
+    contact: str = "",
+    paper: str = "",
 ) -> int:
     """Measure accuracy and AUC with intervals on labelled patients.
 
@@ -198,6 +201,10 @@ def evaluate(
         network: Weights, and where they run.
         seed: Of the bootstrap.
         runner: See classify: local, ray, ray://HOST:PORT, HOST:PORT or auto.
+        name: Of the run, for the pages.
+        contact: Whom to ask about it, for the pages.
+        paper: Folder for figures as SVG, PDF and PNG, tables as CSV, LaTeX and XLSX, and
+            checklists; the extra paper is needed. See covidctnet paper.
     """
     if predictions is not None and data is not None:
         raise UsageError(
@@ -216,9 +223,15 @@ def evaluate(
         )
 
     from covidctnet.classes import Classes
+    from covidctnet.report.run_facts import RunFacts
     from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.evaluate import evaluate_data, evaluate_work
+    from covidctnet.run.paper import check_packages, write_paper
     from covidctnet.workers.isolate import Limits
+
+    run = RunFacts(name, contact)
+    if paper:
+        check_packages()
 
     target = Path(output)
     folder = existing(work) if work is not None else None
@@ -229,16 +242,20 @@ def evaluate(
             work=folder,
             classes=Classes.from_titles(classes) if classes else None,
             seed=seed,
+            run=run,
         )
     else:
         folders = [existing(path) for path in data or ()]
         with cluster_of(runner) as cluster, bar("evaluating") as progress:
             model = network.runner(cluster, Limits()) if cluster else network.load()
             if folder is not None:
-                done = evaluate_work(folder, model, target, seed=seed, progress=progress)
+                done = evaluate_work(folder, model, target, seed=seed, progress=progress, run=run)
             else:
-                done = evaluate_data(folders, model, target, seed=seed, progress=progress)
-    sys.stdout.write(f"{done.table}\n{NOTICE}\n")
+                done = evaluate_data(folders, model, target, seed=seed, progress=progress, run=run)
+    sys.stdout.write(f"{done.table}\n")
+    if paper:
+        sys.stdout.write(f"\n{write_paper(target, Path(paper))}\n")
+    sys.stdout.write(f"{NOTICE}\n")
     return Exit.SOME_FAILED if done.failed else Exit.OK
 
 

@@ -11,6 +11,7 @@ from covidctnet.classes import Classes, Label
 from covidctnet.evaluation.assess import Spread
 from covidctnet.evaluation.curves import Curve
 from covidctnet.evaluation.intervals import Estimate
+from covidctnet.report.colours import LIGHT
 from covidctnet.report.svg import Drawing, Point
 
 __all__ = [
@@ -29,12 +30,7 @@ __all__ = [
 ]
 
 # The page's variables, which turn with it; the colours stand alone where there is no page.
-COLOURS = (
-    "var(--class-0, #00659f)",
-    "var(--class-1, #c04e00)",
-    "var(--class-2, #7b3f9d)",
-    "var(--class-3, #5a6b00)",
-)
+COLOURS = tuple(f"var(--class-{place}, {colour})" for place, colour in enumerate(LIGHT))
 PLAIN = COLOURS[0]
 INK = "currentColor"
 _BAND = 0.2
@@ -77,7 +73,7 @@ class Plot:
             y = self.at(0, value)[1]
             faint = [(self.left, y), (self.right, y)]
             self.drawing.line(faint, "var(--line, #d9dde2)", width=1)
-            self.drawing.text((self.left - 7, y + 4), f"{value:g}", size=12, anchor="end")
+            self.drawing.text((self.left - 11, y + 4), f"{value:g}", size=12, anchor="end")
         for value in x_ticks:
             x = self.at(value, y_min)[0]
             self.drawing.line([(x, self.bottom), (x, self.bottom + 5)], INK, width=1)

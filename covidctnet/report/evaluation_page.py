@@ -49,8 +49,9 @@ def render_evaluation(
     beside_published: bool = True,
     published: Sequence[PublishedFigures] = (),
     made_elsewhere: bool = False,
+    run: str = "",
 ) -> bytes:
-    """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
+    """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a patient.
 
     Args:
         found: What it shows.
@@ -60,6 +61,7 @@ def render_evaluation(
         beside_published: Put the figures of the paper beside ours.
         published: What the paper of the system reports; for CovidCTNet the package knows it.
         made_elsewhere: The answers come from a file, not from weights of this package.
+        run: What the run is called, whose it is and when it was; in one line.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -83,6 +85,7 @@ def render_evaluation(
         main_figures=_main_figures(found),
         beside=_beside(found, made_elsewhere, published) if beside_published else None,
         made_elsewhere=made_elsewhere,
+        run=run,
         class_titles=[title[0].upper() + title[1:] for title in BY_LABEL.values()],
         classes=[
             (label.title, [_shown(figures[name]) for name in BY_LABEL])

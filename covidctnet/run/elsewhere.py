@@ -28,6 +28,7 @@ from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.output import markdown
+from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.evaluate import Evaluation, write_evaluation
 from covidctnet.run.prepare import pseudonym
@@ -80,6 +81,7 @@ def evaluate_predictions(
     split: str = "test",
     classes: Classes | None = None,
     seed: int = 0,
+    run: RunFacts | None = None,
 ) -> Evaluation:
     """Evaluate answers that were made elsewhere.
 
@@ -93,6 +95,7 @@ def evaluate_predictions(
         split: Whom the work folder holds back.
         classes: Of the answers; by default those of the work folder, else `CHEST_CT`.
         seed: Of the bootstrap.
+        run: What the run is called, and whose it is.
 
     Raises:
         UsageError: If the file or the work folder is missing, there is no such split, or the work
@@ -131,7 +134,7 @@ def evaluate_predictions(
         caveat=caveat,
         provenance={"weights": file.stem},
     )
-    write_evaluation(output, cases, assessment, info, table)
+    write_evaluation(output, cases, assessment, info, table, run=run)
     return Evaluation(table, assessment.n, len(assessment.failures))
 
 

@@ -27,6 +27,8 @@ from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
+from covidctnet.report.reviewers import leakage_of, render_reviewers
+from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.prepare import pseudonym
 from covidctnet.run.radiographs import labelled_radiographs
@@ -70,6 +72,7 @@ def evaluate_work(
     split: str = "test",
     seed: int = 0,
     progress: Progress | None = None,
+    run: RunFacts | None = None,
 ) -> Evaluation:
     """Evaluate on the held-back patients of a work folder.
 
@@ -78,10 +81,12 @@ def evaluate_work(
         model: What is evaluated, a predictor or a runner; its preprocessing must be the folder's.
         output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
-            model card as ``model-card.md`` and ``model-card.json``.
+            model card as ``model-card.md`` and ``model-card.json``; ``reviewers.html`` answers what
+            reviewers ask first.
         split: Which patients.
         seed: Of the bootstrap.
         progress: Called with (done, total).
+        run: What the run is called, and whose it is.
 
     Raises:
         UsageError: If the split is empty, studies of it are missing, the folder was preprocessed
@@ -120,7 +125,7 @@ def evaluate_work(
     unseen = Unseen(card)
     for study in stored:
         unseen.check(study.source)
-    return _evaluate(_of_stored(stored, runner), len(stored), info, output, seed, progress)
+    return _evaluate(_of_stored(stored, runner), len(stored), info, output, seed, progress, run)
 
 
 def evaluate_data(
@@ -131,6 +136,7 @@ def evaluate_data(
     seed: int = 0,
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
+    run: RunFacts | None = None,
 ) -> Evaluation:
     """Evaluate on a labelled folder, from the original files on.
 
@@ -142,6 +148,7 @@ def evaluate_data(
         seed: Of the bootstrap.
         progress: Called with (done, total).
         limits: See `covidctnet.classify_studies`; of this machine alone.
+        run: See `evaluate_work`.
 
     Raises:
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
@@ -172,7 +179,7 @@ def evaluate_data(
                 case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
                 yield replace(case, localisation=found)
 
-    return _evaluate(cases(), len(cohort), info, output, seed, progress)
+    return _evaluate(cases(), len(cohort), info, output, seed, progress, run)
 
 
 def _evaluate(
@@ -182,6 +189,7 @@ def _evaluate(
     output: Path,
     seed: int,
     progress: Progress | None,
+    run: RunFacts | None,
 ) -> Evaluation:
     make_folder(output)
     cases = []
@@ -201,14 +209,20 @@ def _evaluate(
         f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
         f"class, else a bootstrap over patients.\n\n{markdown(assessment)}"
     )
-    write_evaluation(output, cases, assessment, info, table)
+    write_evaluation(output, cases, assessment, info, table, run=run)
     return Evaluation(table, assessment.n, len(assessment.failures))
 
 
 def write_evaluation(
-    output: Path, cases: Sequence[Case], assessment: Assessment, info: PredictorInfo, table: str
+    output: Path,
+    cases: Sequence[Case],
+    assessment: Assessment,
+    info: PredictorInfo,
+    table: str,
+    *,
+    run: RunFacts | None = None,
 ) -> None:
-    """Write the page, the tables, the answers, and the model card where there is a card.
+    """Write the pages, the tables, the answers, and the model card where there is a card.
 
     Args:
         output: See `evaluate_work`.
@@ -216,15 +230,24 @@ def write_evaluation(
         assessment: Their figures.
         info: Who gave them; without a card they were made elsewhere.
         table: The figures in Markdown.
+        run: What the run is called, and whose it is.
     """
-    whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
+    run = run or RunFacts()
+    whose = {
+        "run": run.to_plain(),
+        "weights": info.weights,
+        "weights_digest": info.digest,
+        "caveat": info.caveat,
+        "modality": info.modality if info.card else None,
+        "leakage": leakage_of(taught_by(info.card), made_elsewhere=not info.card),
+    }
+    plain = whose | as_plain(assessment)
     make_folder(output / "tables")
     for name, rows in sheets(assessment).items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(
-        output / "evaluation.json", json.dumps(whose | as_plain(assessment), indent=1) + "\n"
-    )
+    write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
+    write_whole(output / "reviewers.html", render_reviewers(plain, run))
     write_whole(output / "evaluation.md", table + "\n")
     if info.card:
         card_text, card = model_card(
@@ -244,6 +267,7 @@ def write_evaluation(
         seen=info.trained_on,
         published=info.published,
         made_elsewhere=not info.card,
+        run=run.in_words,
     )
     write_whole(output / "index.html", page)
 

@@ -1,0 +1,356 @@
+"""What a run knows of the things that checklists ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["FILLERS", "Known"]
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a run knows.
+
+    Attributes:
+        plain: ``evaluation.json``.
+        card: ``model-card.json``; empty for answers made elsewhere.
+        files: Names of the files in the paper folder.
+    """
+
+    plain: Facts
+    card: Facts
+    files: frozenset[str]
+
+    def stages(self, key: str) -> list[str]:
+        """An entry of every stage of training that has it, in words."""
+        told = []
+        for stage in self.card.get("training", ()):
+            value = stage.get(key)
+            if isinstance(value, Mapping):
+                value = ", ".join(f"{n} {kind}" for kind, n in value.items())
+            elif isinstance(value, list):
+                value = ", ".join(map(str, value))
+            if value:
+                told.append(f"{stage['stage']}: {value}")
+        return told
+
+    @property
+    def sites(self) -> list[str]:
+        """Sites of the patients evaluated."""
+        return [s["value"] for s in self.plain.get("strata", ()) if s["trait"] == "site"]
+
+    @property
+    def counts(self) -> str:
+        """Studies by class."""
+        return ", ".join(f"{n} {label}" for label, n in self.plain["answered"].items())
+
+
+Filler = Callable[[Known], tuple[str, str] | None]
+_EVALUATION = "evaluation/index.html"
+_CARD = "model-card.md"
+
+
+def _classes(known: Known) -> tuple[str, str]:
+    return f"Classes: {', '.join(known.plain['classes'])}.", f"{_EVALUATION}#classes"
+
+
+def _kind(known: Known) -> tuple[str, str]:
+    answered = ", ".join(known.plain["classes"])
+    return f"Deep learning that tells {answered} apart, evaluated.", _EVALUATION
+
+
+def _intended(known: Known) -> tuple[str, str] | None:
+    use = known.card.get("intended_use")
+    return (" ".join(use), _CARD) if use else None
+
+
+def _data(known: Known) -> tuple[str, str] | None:
+    told = known.stages("studies_by_kind")
+    return (f"Training studies by kind: {'; '.join(told)}.", _CARD) if told else None
+
+
+def _sites(known: Known) -> tuple[str, str] | None:
+    told = [f"Evaluated: {', '.join(known.sites)}."] if known.sites else []
+    told += [f"Training, {one}." for one in known.stages("sites")]
+    return (" ".join(told), f"{_EVALUATION}#robustness") if told else None
+
+
+def _preprocessing(known: Known) -> tuple[str, str] | None:
+    settings = known.card.get("preprocessing")
+    if not settings:
+        return None
+    told = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()))
+    return f"Settings: {told}.", _CARD
+
+
+def _input(known: Known) -> tuple[str, str] | None:
+    if not known.card:
+        return None
+    image = {"ct": "chest CT", "radiograph": "chest radiograph"}.get(
+        str(known.plain.get("modality"))
+    )
+    if not image:
+        return None
+    return f"Pixels of one {image} and nothing else; no reader's judgement.", _CARD
+
+
+def _counts(known: Known) -> tuple[str, str]:
+    patients = known.plain.get("patients")
+    return f"{known.counts}; {patients} patients.", "tables/figures.csv"
+
+
+def _missing(known: Known) -> tuple[str, str]:
+    count = len(known.plain["failures"])
+    words = f"No value is imputed. {count} studies without an answer are listed with the reason."
+    return words, "tables/failures.csv"
+
+
+def _partition(known: Known) -> tuple[str, str] | None:
+    told = known.stages("patients")
+    if not told:
+        return None
+    return f"Divided by patient, never by scan. {'; '.join(told)}.", _CARD
+
+
+def _model(known: Known) -> tuple[str, str] | None:
+    networks = known.card.get("architecture")
+    if not networks:
+        return None
+    told = "; ".join(f"{name} {dict(entry)}" for name, entry in sorted(networks.items()))
+    return f"Networks: {told}.", _CARD
+
+
+def _by_site(known: Known) -> tuple[str, str] | None:
+    if not known.sites:
+        return None
+    return f"Figures of each of {len(known.sites)} sites.", "tables/strata.csv"
+
+
+def _metrics(known: Known) -> tuple[str, str]:
+    return (
+        "Discrimination (AUC, sensitivity, specificity, PPV, NPV), calibration (slope, intercept, "
+        "Brier score, curves) and use (decision curves), with plots.",
+        "tables/figures.csv",
+    )
+
+
+def _recalibration(known: Known) -> tuple[str, str] | None:
+    if not known.card:
+        return None
+    return "The model was not updated or recalibrated on these patients.", _CARD
+
+
+def _code(known: Known) -> tuple[str, str]:
+    version = known.plain.get("run", {}).get("version", "")
+    return f"Open source: covidctnet {version}, Apache-2.0.".replace("  ", " "), "README.md"
+
+
+def _balance(known: Known) -> tuple[str, str]:
+    return f"Nothing was resampled for the evaluation: {known.counts}.", "tables/figures.csv"
+
+
+def _strata(known: Known) -> tuple[str, str] | None:
+    traits = list(dict.fromkeys(s["trait"] for s in known.plain.get("strata", ())))
+    return (f"Figures by {', '.join(traits)}.", "tables/strata.csv") if traits else None
+
+
+def _thresholds(known: Known) -> tuple[str, str]:
+    points = known.plain.get("operating_points", {}).get("points", ())
+    named = ", ".join(f"{p['name']} {p['threshold']:.3g}" for p in points)
+    words = (
+        f"Probabilities; thresholds chosen on validation patients: {named}."
+        if named
+        else "Probabilities and the most probable class; no threshold was chosen."
+    )
+    return words, f"{_EVALUATION}#operating-points"
+
+
+def _differences(known: Known) -> tuple[str, str] | None:
+    if known.plain.get("generalisation_gap"):
+        return "Known sites against unseen ones.", f"{_EVALUATION}#robustness"
+    shares = known.plain.get("out_of_distribution")
+    if not shares:
+        return None
+    return (
+        "Share of scans unlike the training data, by class.",
+        f"{_EVALUATION}#out-of-distribution",
+    )
+
+
+def _flow(known: Known) -> tuple[str, str]:
+    count, failed = sum(known.plain["answered"].values()), len(known.plain["failures"])
+    return f"{count + failed} studies, {count} answered, {failed} not.", "tables/failures.csv"
+
+
+def _table_one(known: Known) -> tuple[str, str] | None:
+    name = next((n for n in sorted(known.files) if n.startswith("tables/table-1")), "")
+    return ("Characteristics of the patients evaluated.", name) if name else None
+
+
+def _weights(known: Known) -> tuple[str, str] | None:
+    if not known.card:
+        return None
+    plain = known.plain
+    return f"Weights {plain['weights']} ({plain['weights_digest']}) with their card.", _CARD
+
+
+def _performance(known: Known) -> tuple[str, str]:
+    one = known.plain["overall"]["macro_auc"]
+    value = "not estimable" if one["value"] is None else f"{one['value']:.3f}"
+    return f"All figures with 95 % intervals; mean AUC {value}.", "tables/figures.csv"
+
+
+def _limits(known: Known) -> tuple[str, str]:
+    return "Limits that hold for every evaluation of this kind.", f"{_EVALUATION}#limits"
+
+
+def _quality(known: Known) -> tuple[str, str]:
+    codes = sorted({f["code"] for f in known.plain["failures"]})
+    seen = f" Here: {', '.join(codes)}." if codes else " Here: none."
+    words = f"Unfit scans are refused with a code instead of being answered.{seen}"
+    return words, "tables/failures.csv"
+
+
+def _identity(known: Known) -> tuple[str, str]:
+    words = "Patients and studies stand under pseudonyms; names, dates, UIDs are not written."
+    return words, "README.md"
+
+
+def _acquisition(known: Known) -> tuple[str, str] | None:
+    traits = {s["trait"] for s in known.plain.get("strata", ())}
+    named = sorted(traits & {"slice_mm", "kernel", "kvp", "exposure_mas", "scanner", "noise_hu"})
+    return (f"Told by the scans: {', '.join(named)}.", "tables/strata.csv") if named else None
+
+
+def _software(known: Known) -> tuple[str, str]:
+    return _code(known)[0] + " Versions of all libraries stand on the page.", _EVALUATION
+
+
+def _training(known: Known) -> tuple[str, str] | None:
+    told = [stage["command"] for stage in known.card.get("training", ()) if stage.get("command")]
+    return (f"Commands: {'; '.join(told)}.", _CARD) if told else None
+
+
+def _start(known: Known) -> tuple[str, str] | None:
+    started = [s["stage"] for s in known.card.get("training", ()) if "start" in s["stage"]]
+    return (f"Started from other weights: {', '.join(started)}.", _CARD) if started else None
+
+
+def _selection(known: Known) -> tuple[str, str] | None:
+    commands = [s["command"] for s in known.card.get("training", ()) if s.get("command")]
+    if not commands:
+        return None
+    last = any("--checkpoint last" in c or "--checkpoint=last" in c for c in commands)
+    words = "the last epoch, fixed beforehand" if last else "the best epoch on validation patients"
+    return f"Each stage took {words}.", _CARD
+
+
+def _ensemble(known: Known) -> tuple[str, str] | None:
+    networks = known.card.get("architecture")
+    return (
+        (f"One set of weights, networks: {', '.join(sorted(networks))}.", _CARD)
+        if networks
+        else None
+    )
+
+
+def _uncertainty(known: Known) -> tuple[str, str]:
+    words = "95 % intervals: Wilson, Newcombe, else a bootstrap over patients."
+    return words, "tables/figures.csv"
+
+
+def _explanation(known: Known) -> tuple[str, str] | None:
+    if not known.plain.get("affected_lung_percent"):
+        return None
+    return "Affected lung by class; each answer outlines it.", "tables/affected-lung.csv"
+
+
+def _internal(known: Known) -> tuple[str, str]:
+    return f"{known.counts}.", _EVALUATION
+
+
+def _external(known: Known) -> tuple[str, str] | None:
+    gap = known.plain.get("generalisation_gap")
+    if not gap:
+        return None
+    one = gap["unseen"]["accuracy"]
+    value = "not estimable" if one["value"] is None else f"{one['value']:.3f} (n = {one['n']})"
+    return f"Accuracy at unseen sites {value}.", f"{_EVALUATION}#robustness"
+
+
+def _errors(known: Known) -> tuple[str, str]:
+    rows = known.plain["confusion"]["rows"]
+    wrong = sum(sum(row) for row in rows) - sum(row[k] for k, row in enumerate(rows))
+    return f"{wrong} wrong answers by true class and answer.", "tables/confusion.csv"
+
+
+def _baseline(known: Known) -> tuple[str, str] | None:
+    if not known.plain.get("published"):
+        return None
+    return "Figures of the published system, on its own cases.", f"{_EVALUATION}#published"
+
+
+def _leakage(known: Known) -> tuple[str, str] | None:
+    count = (known.plain.get("leakage") or {}).get("scans_known_from_training", 0)
+    if not count:
+        return None
+    return f"None of {count} scans of the training is among them.", "evaluation/reviewers.html"
+
+
+def _utility(known: Known) -> tuple[str, str] | None:
+    if not known.plain.get("decision_curves"):
+        return None
+    return "Net benefit over thresholds.", "tables/decision-curve.csv"
+
+
+def _shift(known: Known) -> tuple[str, str] | None:
+    return _differences(known) or _strata(known)
+
+
+FILLERS: Mapping[str, Filler] = {
+    "acquisition": _acquisition,
+    "balance": _balance,
+    "baseline": _baseline,
+    "by_site": _by_site,
+    "classes": _classes,
+    "code": _code,
+    "counts": _counts,
+    "data": _data,
+    "differences": _differences,
+    "ensemble": _ensemble,
+    "errors": _errors,
+    "explanation": _explanation,
+    "external": _external,
+    "flow": _flow,
+    "identity": _identity,
+    "input": _input,
+    "intended_use": _intended,
+    "internal": _internal,
+    "kind": _kind,
+    "leakage": _leakage,
+    "limits": _limits,
+    "metrics": _metrics,
+    "missing": _missing,
+    "model": _model,
+    "partition": _partition,
+    "performance": _performance,
+    "preprocessing": _preprocessing,
+    "quality": _quality,
+    "recalibration": _recalibration,
+    "selection": _selection,
+    "shift": _shift,
+    "sites": _sites,
+    "software": _software,
+    "start": _start,
+    "strata": _strata,
+    "table_one": _table_one,
+    "thresholds": _thresholds,
+    "training": _training,
+    "uncertainty": _uncertainty,
+    "utility": _utility,
+    "weights": _weights,
+}

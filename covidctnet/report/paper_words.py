@@ -1,0 +1,48 @@
+"""Captions of the figures and tables of a paper folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["CAPTIONS", "table_caption"]
+
+CAPTIONS: Mapping[str, str] = {
+    "roc": "ROC curves of each class against the rest. Bands: pointwise 95 % intervals.",
+    "precision-recall": "Precision-recall curves of each class against the rest. Dotted: share of "
+    "the class. Bands: pointwise 95 % intervals.",
+    "calibration": "Calibration of each class: share of patients with the class over the "
+    "probability that was told, in groups of about one size. Bars: 95 % intervals.",
+    "decision": "Decision curves: net benefit of acting on the model (coloured), on all patients "
+    "(dashed) and on none (dotted), over the threshold probability. Bands: pointwise 95 % "
+    "intervals.",
+    "confusion": "True class and answer, with the share of the true class.",
+    "reliability": "How often the answer was right over how sure it was. Bars: 95 % intervals.",
+    "risk-coverage": "Share of wrong answers when only the surest patients are answered. Band: "
+    "pointwise 95 % interval.",
+    "affected-lung": "Share of the lungs that differs from healthy ones, by true class: a dot a "
+    "patient, the line the median, the box the middle half.",
+    "readers": "Readers and model: sensitivity over 1 - specificity of each reader, and the ROC "
+    "curve of the model with its pointwise 95 % interval.",
+}
+
+_TABLES: Mapping[str, str] = {
+    "affected-lung": "Affected lung by true class, per cent of the lungs.",
+    "calibration": "Calibration of each class against the rest.",
+    "calibration-curve": "Points of the calibration curves.",
+    "confusion": "True class and answer.",
+    "decision-curve": "Net benefit over the threshold probability.",
+    "failures": "Studies without an answer.",
+    "figures": "Figures of the evaluation with 95 % intervals.",
+    "operating-points": "Figures at the thresholds that validation patients chose.",
+    "precision-recall": "Points of the precision-recall curves.",
+    "readers": "Readers and model on the same cases.",
+    "reliability": "How often answers were right, by how sure they were.",
+    "risk-coverage": "Wrong answers among the surest.",
+    "roc": "Points of the ROC curves.",
+    "strata": "Figures by trait.",
+}
+
+
+def table_caption(name: str) -> str:
+    """What a table holds; one that is not known is called by its name."""
+    return _TABLES.get(name, f"{name.replace('-', ' ').capitalize()}.")

@@ -1,0 +1,104 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from covidctnet.evaluation.assess import assess
+from covidctnet.evaluation.output import as_plain
+from covidctnet.report.checklist_fillers import FILLERS
+from covidctnet.report.checklist_items import CHECKLISTS
+from covidctnet.report.checklists import as_csv, as_html, as_markdown, fill, share_filled
+from covidctnet.report.model_card import model_card
+from covidctnet.report.run_facts import RunFacts
+from tests.evaluation.few_draws import few_draws
+from tests.evaluation.simulated import simulated
+from tests.report.test_model_card import CARD
+
+pytestmark = pytest.mark.usefixtures(few_draws.__name__)
+RUN = RunFacts("Run | one", "", "2026-01-02")
+
+
+def told(cases=None):
+    found = assess(cases or simulated(24), rng=np.random.default_rng(0))
+    extra = {"weights": "mine", "weights_digest": "0" * 12, "modality": "ct"}
+    _, card = model_card(
+        found, CARD, name="mine", digest="0" * 12, trained_on="phantoms", caveat=""
+    )
+    return extra | as_plain(found), card
+
+
+def test_the_checklists_have_as_many_items_as_their_papers():
+    """TRIPOD+AI has 27 items in 52 parts, CLAIM 44, MI-CLAIM 19 with its tier of sharing."""
+    assert {name: len(items) for name, items in CHECKLISTS.items()} == {
+        "TRIPOD+AI": 52,
+        "CLAIM 2024": 44,
+        "MI-CLAIM": 19,
+    }
+    for items in CHECKLISTS.values():
+        numbers = [item.number for item in items]
+        assert len(set(numbers)) == len(numbers)
+    assert {n.number.rstrip("abcdefg") for n in CHECKLISTS["TRIPOD+AI"]} == {
+        str(k) for k in range(1, 28)
+    }
+    assert [i.number for i in CHECKLISTS["CLAIM 2024"]] == [str(k) for k in range(1, 45)]
+
+
+def test_every_item_that_a_run_may_answer_has_one_who_answers_it_and_none_is_left_over():
+    named = {i.known for items in CHECKLISTS.values() for i in items if i.known}
+    assert named == set(FILLERS)
+
+
+def test_an_item_is_filled_only_where_the_run_knows():
+    plain, card = told()
+    with_card, without = fill(plain, card, []), fill(plain, {}, [])
+    for name in CHECKLISTS:
+        count = [sum(o.status == "filled" for o in lists[name]) for lists in (with_card, without)]
+        assert count[0] > count[1] > 0
+    by_number = {one.item.number: one for one in with_card["TRIPOD+AI"]}
+    assert by_number["17"].status == "author"
+    assert by_number["20b"].status == "author"  # there is no table of characteristics
+    table = {one.item.number: one for one in fill(plain, card, ["tables/table-1.csv"])["TRIPOD+AI"]}
+    assert (table["20b"].status, table["20b"].where) == ("partly", "tables/table-1.csv")
+
+
+def test_training_data_and_commands_are_those_of_the_card():
+    plain, card = told()
+    items = {one.item.number: one for one in fill(plain, card, [])["CLAIM 2024"]}
+    assert "40 synthetic patients (phantoms)" in items["7"].answer
+    assert "covidctnet train-denoiser --work work" in items["25"].answer
+    assert "best epoch" in items["26"].answer
+
+
+def test_the_share_counts_what_is_filled_in_part_apart():
+    plain, card = told()
+    items = fill(plain, card, [])["MI-CLAIM"]
+    words = share_filled(items)
+    numbers = [int(word) for word in words.replace(",", "").split() if word.isdigit()]
+    filled, whole, partly, author = numbers
+    assert whole == 19 == filled + partly + author
+
+
+def test_markdown_html_and_csv_hold_every_item_and_name_the_empty_slots():
+    plain, card = told()
+    lists = fill(plain, card, [])
+    rows = list(csv.DictReader(io.StringIO(as_csv(lists))))
+    assert len(rows) == 52 + 44 + 19
+    for name, items in lists.items():
+        text = as_markdown(name, items, RUN)
+        lines = [line for line in text.splitlines() if line.startswith("| ")]
+        assert len(lines) == 1 + len(items)
+        empty = sum(one.status == "author" for one in items)
+        assert sum("TO DO by the author |" in line for line in lines) == empty
+        assert "Run \\| one" in text
+    page = as_html(lists, RunFacts("<b>", "", "2026-01-02"))
+    assert "<b>" not in page
+    assert page.count('class="author"') == sum(
+        one.status == "author" for items in lists.values() for one in items
+    )
+
+
+def test_one_patient_of_one_class_fills_what_it_can():
+    plain, card = told(simulated(1, failures=0))
+    for items in fill(plain, card, []).values():
+        assert all("nan" not in one.answer.lower() for one in items)
