@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from covidctnet.commands.common import (
     NOTICE,
@@ -264,18 +264,31 @@ def compare(
     second: str | None = None,
     *,
     readers: str | None = None,
+    keys: str | None = None,
     classes: str = "Control, Covid-19, CAP",
     seed: int = 0,
+    output: Annotated[str | None, "-o"] = None,
+    name: str = "",
+    contact: str = "",
 ) -> None:
     """Compare two evaluations of the same patients, or one with human readers.
 
     Args:
         first: The predictions.csv of an evaluation.
         second: Another, on the same patients.
-        readers: Table with the columns study, reader and label: human readers of the same studies.
+        readers: Table with reader, label and one of study, accession, id: human readers of the same
+            studies; score (how sure of the first positive class) and condition may be there.
+        keys: Table with the column study and columns of own ids, such as accession.
         classes: Of the answers, the normal one first.
         seed: Of the bootstrap.
+        output: Folder for a page and tables of the comparison with readers.
+        name: Of the run, for the page.
+        contact: Whom to ask about it, for the page.
     """
+    if (output is not None or keys) and not readers:
+        raise UsageError(
+            "expected --readers FILE with -o FOLDER or --keys TABLE, got none. Add it."
+        )
     if not second and not readers:
         raise UsageError(
             "expected a second predictions.csv, --readers FILE or both, got one predictions.csv. "
@@ -286,10 +299,12 @@ def compare(
 
     from covidctnet.classes import Classes
     from covidctnet.evaluation.compare import compare as against
-    from covidctnet.evaluation.compare import score_readers
-    from covidctnet.evaluation.predictions import read_predictions, read_readers
-    from covidctnet.evaluation.tables import comparison_table, readers_table
+    from covidctnet.evaluation.predictions import read_predictions
+    from covidctnet.evaluation.tables import comparison_table, study_tables
+    from covidctnet.report.run_facts import RunFacts
+    from covidctnet.run.readers import study_of, write_study
 
+    run = RunFacts(name, contact)
     known = Classes.from_titles(classes)
     own = read_predictions(Path(first), known)
     rng = np.random.default_rng(seed)
@@ -298,6 +313,9 @@ def compare(
         other = read_predictions(Path(second), known)
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
-        scored = score_readers(own, read_readers(Path(readers), known), rng=rng)
-        tables.append(readers_table(*scored, known))
+        own_ids = existing(keys) if keys else None
+        study = study_of(own, existing(readers), known, keys=own_ids, rng=rng)
+        if output is not None:
+            write_study(Path(output), study, Path(first).stem, run, comparison="\n\n".join(tables))
+        tables.append(study_tables(study))
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")

@@ -159,7 +159,7 @@ def score_readers(
 
     Args:
         predicted: The model's answers, with the truth.
-        readers: Of `covidctnet.evaluation.predictions.read_readers`.
+        readers: Of `covidctnet.evaluation.reader_table.Readings.labels`.
         rng: Of the bootstrap over cases.
 
     Returns:
@@ -181,8 +181,9 @@ def score_readers(
         there = np.flatnonzero(labels[number] >= 0)
         if not len(there):
             raise CohortError(
-                f"reader {name!r} labels none of the studies that were evaluated; the column study "
-                "holds ids as predictions.csv has them"
+                f"reader {name!r} labels none of the studies that were evaluated. Expected ids as "
+                "predictions.csv has them, or own ids with --keys TABLE that names the study of "
+                "each."
             )
         truth, readings, answer = (
             values[there] for values in (predicted.truth, labels[number], predicted.answer)
@@ -190,7 +191,7 @@ def score_readers(
         right, model_right = readings == truth, answer == truth
         scores.append(
             replace(
-                _reader(f"reader {number + 1}", truth, readings, target),
+                _reader(name, truth, readings, target),
                 skipped=len(places) - len(there),
                 unknown=len(cases.keys() - places.keys()),
                 model=_reader("model", truth, answer, target),

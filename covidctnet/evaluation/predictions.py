@@ -12,7 +12,7 @@ import numpy as np
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.errors import CohortError, UsageError
 
-__all__ = ["Predicted", "read_predictions", "read_readers"]
+__all__ = ["Predicted", "read_predictions"]
 
 # Six digits are written.
 _SUM_TOLERANCE = 1e-3
@@ -93,33 +93,6 @@ def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
         tuple(sorted(set(studies) - {row["study"] for row in answered})),
         classes,
     )
-
-
-def read_readers(path: Path, classes: Classes = CHEST_CT) -> dict[str, dict[str, Label]]:
-    """Labels that human readers gave: a table with the columns study, reader and label.
-
-    Args:
-        path: The table.
-        classes: That the labels are of.
-
-    Returns:
-        By reader, then by study. An empty label is a case that the reader skipped.
-
-    Raises:
-        UsageError: If there is no such file.
-        CohortError: If it is no such table, a label is unknown, or a reader labelled a study twice.
-    """
-    readers: dict[str, dict[str, Label]] = {}
-    for row in _rows(path, ("study", "reader", "label")):
-        cases = readers.setdefault(row["reader"], {})
-        if not row["label"]:
-            continue
-        if row["study"] in cases:
-            raise CohortError(f"{path.name}: a reader labels study {row['study']} twice")
-        cases[row["study"]] = _label(path, row, "label", classes)
-    if not any(readers.values()):
-        raise CohortError(f"{path.name} holds no label of any reader")
-    return readers
 
 
 def _label(path: Path, row: Mapping[str, str], column: str, classes: Classes) -> Label:

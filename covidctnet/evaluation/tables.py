@@ -7,9 +7,18 @@ from collections.abc import Mapping, Sequence
 from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.evaluation.compare import Comparison, ReaderMean, ReaderScores
 from covidctnet.evaluation.intervals import Estimate
+from covidctnet.evaluation.multireader import Conditions
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS, READERS_CASES
+from covidctnet.evaluation.reader_study import ConditionStudy, ReaderStudy
 
-__all__ = ["comparison_table", "readers_table"]
+__all__ = [
+    "agreement_words",
+    "comparison_table",
+    "condition_words",
+    "difference_words",
+    "readers_table",
+    "study_tables",
+]
 
 _ACCURACY = "accuracy, all classes"
 
@@ -72,12 +81,58 @@ def readers_table(
         lines += _paper_rows()
     lines += ["", "The mean's interval is over resampled cases, with the same readers."]
     lines += [
-        f"{one.name.capitalize()} labels {one.unknown} studies that were not evaluated: other "
+        f"{one.name} labels {one.unknown} studies that were not evaluated: other "
         "cases, or ids misspelt."
         for one in readers
         if one.unknown
     ]
     return "\n".join(lines)
+
+
+def study_tables(study: ReaderStudy) -> str:
+    """Readers of every condition, their agreement, and the comparisons."""
+    parts = []
+    for one in study.conditions:
+        if one.condition:
+            parts.append(f"Condition: {one.condition}")
+        parts += [readers_table(one.scores, one.means, study.model, study.classes)]
+        parts += [agreement_words(one), difference_words(one)]
+    parts += [condition_words(pair, found) for pair, found in study.compared.items()]
+    parts += [f"{first} against {second}: {why}." for (first, second), why in study.why_not.items()]
+    return "\n\n".join(part for part in parts if part)
+
+
+def agreement_words(one: ConditionStudy) -> str:
+    """Kappa of every two readers and of all."""
+    if one.agreement.readers < 2:
+        return "Agreement of readers is not estimable: there is one reader."
+    pairs = "; ".join(f"{p.first} and {p.second} {p.kappa}" for p in one.agreement.pairs)
+    return (
+        f"Agreement beyond chance, on cases that both read (Cohen's kappa): {pairs}. All "
+        f"{one.agreement.readers} readers, on cases that all of them read (Fleiss' kappa): "
+        f"{one.agreement.all_readers}."
+    )
+
+
+def difference_words(one: ConditionStudy) -> str:
+    """The model minus the readers."""
+    told = "; ".join(
+        f"{name} {_difference(gap)}, p {_p(p)}" for name, (gap, p) in one.differences.items()
+    )
+    return (
+        f"Model minus mean of the readers, for other readers and cases like these (bootstrap over "
+        f"readers and cases): {told}."
+    )
+
+
+def condition_words(pair: tuple[str, str], found: Conditions) -> str:
+    """One condition against another."""
+    first, second = pair
+    return (
+        f"Area under the ROC curve, mean of {found.readers} readers on {found.n} cases that all of "
+        f"them read in both conditions: {first} {found.first}, {second} {found.second}; difference "
+        f"{_difference(found.difference)}, p {_p(found.p)} (Obuchowski-Rockette)."
+    )
 
 
 def _paper_rows() -> list[str]:
@@ -95,7 +150,12 @@ def _paper_rows() -> list[str]:
 
 def _reader_row(name: str, one: ReaderScores, skipped: str, p_value: str) -> str:
     cells = [str(getattr(one, figure)) for figure in FIGURES]
-    return f"| {name} | {' | '.join(cells)} | {skipped} | {p_value} |"
+    return f"| {cell(name)} | {' | '.join(cells)} | {skipped} | {p_value} |"
+
+
+def cell(text: str) -> str:
+    """Text that does not end a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _p(value: float) -> str:

@@ -5,7 +5,8 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.compare import compare, mcnemar, score_readers
-from covidctnet.evaluation.predictions import Predicted, read_predictions, read_readers
+from covidctnet.evaluation.predictions import Predicted, read_predictions
+from covidctnet.evaluation.reader_table import read_readings
 
 
 def rng():
@@ -107,7 +108,7 @@ def test_a_table_that_is_not_there_is_wrong_usage(tmp_path):
 def readers_of(folder, text):
     path = folder / "readers.csv"
     path.write_text("study,reader,label\n" + text)
-    return read_readers(path)
+    return read_readings(path).labels()
 
 
 def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
@@ -118,7 +119,7 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
     rows += [(ids[2], "y", "Control"), (ids[3], "y", "CAP")]
     readers = readers_of(tmp_path, "\n".join(",".join(row) for row in rows))
     scores, means, own = score_readers(model, readers, rng=rng())
-    assert [r.name for r in scores] == ["reader 1", "reader 2"]
+    assert [r.name for r in scores] == ["x", "y"]
     assert [r.skipped for r in scores] == [1, 0]
     assert (scores[0].accuracy.value, scores[0].accuracy.n) == (1.0, 3)
     assert scores[1].accuracy.value == 0.75
@@ -132,10 +133,10 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "no label of any reader"),
+        ("", "expected a row for every study of a reader"),
         ("a,x,\n", "no label of any reader"),
         ("a,x,CAP\na,x,CAP\n", "labels study a twice"),
-        ("a,x,Flu\n", r"readers.csv, study a: unknown label 'Flu'"),
+        ("a,x,Flu\n", r"readers.csv: line 2: unknown label 'Flu'"),
     ],
 )
 def test_a_table_of_readers_that_is_none_is_refused(tmp_path, text, told):
@@ -198,7 +199,7 @@ def test_the_command_tells_both_comparisons(evaluations, capsys):
     text = capsys.readouterr().out
     assert "4 patients answered by both." in text
     assert "3 v. 0 | 0.25 (McNemar)" in text
-    assert "| reader 1 | 0.500" in text
+    assert "| r | 0.500" in text
     assert "CovidCTNet paper, hold-out" in text
     assert "0.875 (0.690-0.957, n=24)" in text
 
