@@ -278,7 +278,8 @@ def compare(
         second: Another, on the same patients.
         readers: Table with reader, label and one of study, accession, id: human readers of the same
             studies; score (how sure of the first positive class) and condition may be there.
-        keys: Table with the column study and columns of own ids, such as accession.
+        keys: Table with the column study and columns of own ids, such as accession; by default the
+            key table in do-not-share/ beside the first predictions.csv, where there is one.
         classes: Of the answers, the normal one first.
         seed: Of the bootstrap.
         output: Folder for a page and tables of the comparison with readers.
@@ -302,7 +303,7 @@ def compare(
     from covidctnet.evaluation.predictions import read_predictions
     from covidctnet.evaluation.tables import comparison_table, study_tables
     from covidctnet.report.run_facts import RunFacts
-    from covidctnet.run.readers import study_of, write_study
+    from covidctnet.run.readers import own_keys, study_of, write_study
 
     run = RunFacts(name, contact)
     known = Classes.from_titles(classes)
@@ -313,7 +314,7 @@ def compare(
         other = read_predictions(Path(second), known)
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
-        own_ids = existing(keys) if keys else None
+        own_ids = existing(keys) if keys else own_keys(Path(first))
         study = study_of(own, existing(readers), known, keys=own_ids, rng=rng)
         if output is not None:
             write_study(Path(output), study, Path(first).stem, run, comparison="\n\n".join(tables))

@@ -15,6 +15,7 @@ def paper(
     output: Output = "paper",
     name: str | None = None,
     contact: str | None = None,
+    weights: str | None = None,
 ) -> None:
     """Make figures, tables and checklists for a paper from an evaluation.
 
@@ -24,8 +25,15 @@ def paper(
             checklists, the model card.
         name: Of the run; that of the evaluation by default.
         contact: Whom to ask about it; likewise.
+        weights: Folder of the weights that were evaluated, to be copied with the model card.
     """
     from covidctnet.run.paper import write_paper
 
-    made = write_paper(existing(evaluation), Path(output), name=name, contact=contact)
+    made = write_paper(
+        existing(evaluation),
+        Path(output),
+        name=name,
+        contact=contact,
+        weights=existing(weights) if weights else None,
+    )
     sys.stdout.write(f"{made}\n{NOTICE}\n")

@@ -144,6 +144,7 @@ def cross_fit(
     workers: int = 2,
     device: str = "auto",
     attribution: str = "",
+    licence: str = "",
     settings: "CrossFitSettings",
 ) -> None:
     """Train networks for every fold of sites, from drawn examples, and for all.
@@ -155,6 +156,7 @@ def cross_fit(
         workers: Processes that draw examples.
         device: Of training, see train-denoiser.
         attribution: Whom the licence of the data requires to be named.
+        licence: Of the weights, for their card; not stated by default.
         settings: How the work folder is cross-fitted.
     """
     from covidctnet.systems.covidctnet.training.crossfit import CrossFit
@@ -163,6 +165,8 @@ def cross_fit(
     more = ["--device", device]
     if attribution:
         more += ["--attribution", attribution]
+    if licence:
+        more += ["--licence", licence]
     fitted.train_networks(networks, more)
     if until != "networks":
         with bar("drawing examples") as progress:

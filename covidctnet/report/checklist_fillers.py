@@ -3,51 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["FILLERS", "Known"]
+from covidctnet.report.checklist_known import Known
 
-Facts = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a run knows.
-
-    Attributes:
-        plain: ``evaluation.json``.
-        card: ``model-card.json``; empty for answers made elsewhere.
-        files: Names of the files in the paper folder.
-    """
-
-    plain: Facts
-    card: Facts
-    files: frozenset[str]
-
-    def stages(self, key: str) -> list[str]:
-        """An entry of every stage of training that has it, in words."""
-        told = []
-        for stage in self.card.get("training", ()):
-            value = stage.get(key)
-            if isinstance(value, Mapping):
-                value = ", ".join(f"{n} {kind}" for kind, n in value.items())
-            elif isinstance(value, list):
-                value = ", ".join(map(str, value))
-            if value:
-                told.append(f"{stage['stage']}: {value}")
-        return told
-
-    @property
-    def sites(self) -> list[str]:
-        """Sites of the patients evaluated."""
-        return [s["value"] for s in self.plain.get("strata", ()) if s["trait"] == "site"]
-
-    @property
-    def counts(self) -> str:
-        """Studies by class."""
-        return ", ".join(f"{n} {label}" for label, n in self.plain["answered"].items())
-
+__all__ = ["FILLERS"]
 
 Filler = Callable[[Known], tuple[str, str] | None]
 _EVALUATION = "evaluation/index.html"
@@ -187,7 +146,8 @@ def _flow(known: Known) -> tuple[str, str]:
 
 
 def _table_one(known: Known) -> tuple[str, str] | None:
-    name = next((n for n in sorted(known.files) if n.startswith("tables/table-1")), "")
+    begins = ("tables/table-1", "tables/patients-by-")
+    name = next((n for n in sorted(known.files) if n.startswith(begins)), "")
     return ("Characteristics of the patients evaluated.", name) if name else None
 
 
@@ -274,11 +234,13 @@ def _internal(known: Known) -> tuple[str, str]:
 
 
 def _external(known: Known) -> tuple[str, str] | None:
-    gap = known.plain.get("generalisation_gap")
-    if not gap:
+    gap, test = known.plain.get("generalisation_gap"), known.plain.get("external")
+    if not gap and not test:
         return None
-    one = gap["unseen"]["accuracy"]
+    one = test["overall"]["accuracy"] if test else gap["unseen"]["accuracy"]
     value = "not estimable" if one["value"] is None else f"{one['value']:.3f} (n = {one['n']})"
+    if test:
+        return f"Accuracy of the external test {value}.", f"{_EVALUATION}#external"
     return f"Accuracy at unseen sites {value}.", f"{_EVALUATION}#robustness"
 
 

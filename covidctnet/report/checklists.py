@@ -13,8 +13,9 @@ from typing import Any, Literal
 from markupsafe import escape
 
 from covidctnet.files import table_text
-from covidctnet.report.checklist_fillers import FILLERS, Known
+from covidctnet.report.checklist_fillers import FILLERS
 from covidctnet.report.checklist_items import CHECKLISTS, Item
+from covidctnet.report.checklist_known import Known
 from covidctnet.report.run_facts import RunFacts
 
 __all__ = ["Filled", "as_csv", "as_html", "as_markdown", "fill", "share_filled"]

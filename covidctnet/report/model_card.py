@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.output import as_plain, markdown
 from covidctnet.evaluation.use import operating_words
 from covidctnet.report.evaluation_words import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
+from covidctnet.weights.model_card import NOT_IN_CARD, command_words, data_words, stages_of
 
 __all__ = ["model_card"]
-
-_NOT_IN_CARD = "the card of the weights does not tell"
 
 
 def model_card(
@@ -39,7 +38,7 @@ def model_card(
 
     Source: the headings are those of Mitchell et al., "Model cards for model reporting", 2019.
     """
-    training = [_stage(stage, record) for stage, record in weights_card.get("training", {}).items()]
+    training = stages_of(weights_card)
     plain: dict[str, Any] = {
         "name": name,
         "digest": digest,
@@ -60,56 +59,18 @@ def model_card(
         f"**{NOTICE}**",
         *([f"**{caveat}**"] if caveat else []),
         f"Weights `{name}` ({digest}), which have seen {trained_on}. "
-        f"Networks: {', '.join(sorted(plain['architecture'])) or _NOT_IN_CARD}. "
-        f"Licence: {plain['licence'] or _NOT_IN_CARD}.",
+        f"Networks: {', '.join(sorted(plain['architecture'])) or NOT_IN_CARD}. "
+        f"Licence: {plain['licence'] or NOT_IN_CARD}.",
         "## Intended use\n\n" + _bullets(INTENDED_USE),
         "## Not for\n\n" + _bullets(NOT_FOR),
-        "## Training data\n\n" + _data(training),
-        "## Training\n\n" + _commands(training),
+        "## Training data\n\n" + data_words(training),
+        "## Training\n\n" + command_words(training),
         "## Thresholds\n\n" + operating_words(assessment.use),
         "## Evaluation\n\n" + _evaluated(assessment),
         markdown(assessment),
         "## Limits\n\n" + _bullets(f"{title}: {words}" for title, words in LIMITS),
     ]
     return "\n\n".join(parts) + "\n", plain
-
-
-def _stage(stage: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What the card of the weights tells of one stage of training."""
-    data = record.get("data", {})
-    kinds = data.get("studies_by_kind")
-    if kinds is None and "kind" in data:  # cards that knew one kind only
-        kinds = {data["kind"]: data.get("studies")}
-    return {
-        "stage": stage,
-        "command": record.get("command"),
-        "studies_by_kind": kinds,
-        "patients": data.get("patients"),
-        "sites": data.get("sites"),
-        "attribution": data.get("attribution"),
-    }
-
-
-def _data(training: Sequence[Mapping[str, Any]]) -> str:
-    if not training:
-        return f"What they were trained on, {_NOT_IN_CARD}."
-    lines = []
-    for one in training:
-        kinds = one["studies_by_kind"] or {}
-        counts = ", ".join(f"{n if n is not None else '?'} {kind}" for kind, n in kinds.items())
-        sites = f" Sites: {', '.join(one['sites'])}." if one["sites"] else ""
-        thanks = f" Attribution: {one['attribution']}" if one["attribution"] else ""
-        lines.append(
-            f"{one['stage']}: {f'{counts} (studies)' if counts else _NOT_IN_CARD}.{sites}{thanks}"
-        )
-    return _bullets(lines)
-
-
-def _commands(training: Sequence[Mapping[str, Any]]) -> str:
-    commands = [one["command"] for one in training if one["command"]]
-    if not commands:
-        return f"By which commands, {_NOT_IN_CARD}."
-    return "```bash\n" + "\n".join(commands) + "\n```"
 
 
 def _evaluated(assessment: Assessment) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["CAPTIONS", "table_caption"]
+__all__ = ["EXTERNAL", "figure_caption", "table_caption"]
 
-CAPTIONS: Mapping[str, str] = {
+EXTERNAL = "external-"
+"""In front of the names of figures of an external test."""
+
+_FIGURES: Mapping[str, str] = {
     "roc": "ROC curves of each class against the rest. Bands: pointwise 95 % intervals.",
     "precision-recall": "Precision-recall curves of each class against the rest. Dotted: share of "
     "the class. Bands: pointwise 95 % intervals.",
@@ -41,6 +44,13 @@ _TABLES: Mapping[str, str] = {
     "roc": "Points of the ROC curves.",
     "strata": "Figures by trait.",
 }
+
+
+def figure_caption(name: str) -> str:
+    """What a figure shows."""
+    if name.startswith(EXTERNAL):
+        return f"External test. {_FIGURES[name.removeprefix(EXTERNAL)]}"
+    return _FIGURES[name]
 
 
 def table_caption(name: str) -> str:

@@ -94,7 +94,15 @@ _NOT = "The evaluation does not tell."
 
 
 def _external(plain: Mapping[str, Any]) -> Answer:
-    gap = plain.get("generalisation_gap")
+    gap, external = plain.get("generalisation_gap"), plain.get("external")
+    if external:
+        words = (
+            f"{sum(external['answered'].values())} studies of patients whom nothing was trained, "
+            f"chosen or calibrated on, apart from the internal test: accuracy "
+            f"{_figure(external['overall']['accuracy'])}, mean AUC "
+            f"{_figure(external['overall']['macro_auc'])}."
+        )
+        return Answer("External?", words, f"{_PAGE}#external", "external test")
     if gap:
         words = (
             f"Accuracy at sites that the weights have not seen: "

@@ -17,8 +17,10 @@ from covidctnet.report.checklists import as_csv, as_html, as_markdown, fill, sha
 from covidctnet.report.evaluation_words import NOTICE
 from covidctnet.report.paper_figures import FORMATS, draw_all, files_of
 from covidctnet.report.paper_tables import latex, read_rows, workbook
-from covidctnet.report.paper_words import CAPTIONS, table_caption
+from covidctnet.report.paper_words import EXTERNAL, figure_caption, table_caption
 from covidctnet.report.run_facts import RunFacts
+from covidctnet.weights.card import CARD
+from covidctnet.weights.model_card import MODEL_CARD
 
 __all__ = ["Paper", "check_packages", "write_paper"]
 
@@ -65,7 +67,12 @@ def check_packages() -> None:
 
 
 def write_paper(
-    evaluation: Path, output: Path, *, name: str | None = None, contact: str | None = None
+    evaluation: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    contact: str | None = None,
+    weights: Path | None = None,
 ) -> Paper:
     """Make the files that a paper needs of an evaluation.
 
@@ -75,9 +82,11 @@ def write_paper(
             evaluation's pages, and ``README.md`` with the captions.
         name: Of the run; that of the evaluation by default.
         contact: Whom to ask; likewise.
+        weights: Folder of the weights that were evaluated, to go into ``weights/`` with the model
+            card.
 
     Raises:
-        UsageError: If packages are missing, or the folder is no evaluation.
+        UsageError: If packages are missing, the folder is no evaluation, or the weights are others.
         StorageError: If the disk is full or refuses.
     """
     check_packages()
@@ -94,11 +103,16 @@ def write_paper(
             "expected a folder of its own for the paper, got that of the evaluation. Give another "
             "name, such as paper."
         )
+    if weights is not None:
+        _copy_weights(weights, output / "weights", plain.get("weights_digest"))
     for part in ("figures", "tables", "checklists", "evaluation"):
         make_folder(output / part)
     figures = draw_all(plain, _affected(evaluation / "predictions.csv"))
-    for figure, drawn in figures.items():
-        for kind, content in files_of(drawn).items():
+    if external := plain.get("external"):
+        drawn = draw_all(external).items()
+        figures |= {f"{EXTERNAL}{figure}": picture for figure, picture in drawn}
+    for figure, picture in figures.items():
+        for kind, content in files_of(picture).items():
             write_whole(output / "figures" / f"{figure}.{kind}", content)
     tables = _write_tables(evaluation / "tables", output / "tables", run)
     for file in sorted(evaluation.iterdir()):
@@ -116,10 +130,29 @@ def write_paper(
             write_whole(folder / f"{_slug(title)}.md", as_markdown(title, filled, run))
         write_whole(folder / "checklists.csv", as_csv(lists))
         write_whole(output / "checklists.html", as_html(lists, run))
+    if weights is not None and card:
+        shutil.copyfile(evaluation / MODEL_CARD, output / "weights" / MODEL_CARD)
     shares = {title: share_filled(filled) for title, filled in lists.items()}
     made = Paper(tuple(figures), tuple(tables), shares)
-    write_whole(output / "README.md", _readme(made, plain, run))
+    write_whole(output / "README.md", _readme(made, plain, run, output))
     return made
+
+
+def _copy_weights(weights: Path, output: Path, digest: object) -> None:
+    """Weights with their card; those that were not evaluated are refused."""
+    from covidctnet.weights import load_weights
+
+    found = load_weights(weights)
+    if found.digest != digest:
+        raise UsageError(
+            f"expected the weights that were evaluated ({digest}), {weights.name!r} are others "
+            f"({found.digest}). Give their folder."
+        )
+    make_folder(output)
+    names = [entry.get("file", file) for file, entry in found.card["files"].items()]
+    for file in (*names, MODEL_CARD, CARD):
+        if (weights / file).is_file():
+            shutil.copyfile(weights / file, output / file)
 
 
 def _slug(title: str) -> str:
@@ -181,14 +214,14 @@ def _write_tables(source: Path, output: Path, run: RunFacts) -> list[str]:
     return list(tables)
 
 
-def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts) -> str:
+def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, output: Path) -> str:
     title = " ".join((run.name or "Evaluation").split())
     lines = [
         f"# {title}",
         f"{run.in_words}. {NOTICE}",
         f"Weights or answers: {plain.get('weights', '')} ({plain.get('weights_digest', '')}).",
         "## Figures",
-        "\n".join(f"- `figures/{name}`: {CAPTIONS[name]}" for name in made.figures),
+        "\n".join(f"- `figures/{name}`: {figure_caption(name)}" for name in made.figures),
         "## Tables",
         "Each as `.csv` and `.tex` (booktabs; longtable where it is long), all in "
         "`tables/tables.xlsx`.",
@@ -200,6 +233,8 @@ def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts) -> str:
             "In `checklists.html` and `checklists/`. Slots of the author are named there.",
             "\n".join(f"- {name}: {words}" for name, words in made.checklists.items()),
         ]
+    if (output / "weights").is_dir():
+        lines.append("The weights with their model card are in `weights/`.")
     lines.append(
         "The pages of the evaluation are in `evaluation/`; `evaluation/reviewers.html` answers "
         "what reviewers ask first."

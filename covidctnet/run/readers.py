@@ -21,7 +21,13 @@ from covidctnet.report.readers_page import render_readers
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.run.prepare import pseudonym
 
-__all__ = ["study_of", "write_study"]
+__all__ = ["own_keys", "study_of", "write_study"]
+
+
+def own_keys(predictions: Path) -> Path | None:
+    """The key table that lies beside answers, in a folder that must not be shared; or none."""
+    found = sorted(predictions.parent.glob("do-not-share/*key-table*.csv"))
+    return found[0] if found else None
 
 
 def study_of(

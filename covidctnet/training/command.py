@@ -62,6 +62,13 @@ class TrainCLI(LightningCLI):
             default="",
             help="whom the licence of the data requires to be named; goes into the card",
         )
+        parser.add_argument(
+            "--licence",
+            type=str,
+            default="",
+            help="licence of the weights, which is yours to state; goes into the card, "
+            "`not stated` by default",
+        )
         for seeded in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
 

@@ -241,7 +241,7 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
         told = {"command": command, "data": made.data, "config": config}
         card = {
             **made.card,
-            **origin(),
+            **origin(cli.config.licence),
             "training": {**made.card.get("training", {}), stage: told},
             "metrics": {**made.card.get("metrics", {}), stage: metrics},
         }
@@ -252,19 +252,22 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
     return target
 
 
+_PROSE = ("--attribution", "--licence")
+
+
 def shareable_command(program: str, arguments: Sequence[str]) -> str:
     """The command for the card: paths shortened to names, as they may tell who and where.
 
-    It can be pasted into a shell; an attribution is prose and stays whole.
+    It can be pasted into a shell; an attribution and a licence are prose and stay whole.
     """
     words = program.split()
     is_prose = False
     for argument in arguments:
-        if is_prose or argument.startswith("--attribution="):
+        if is_prose or argument.startswith(tuple(f"{option}=" for option in _PROSE)):
             words.append(argument)
             is_prose = False
             continue
-        is_prose = argument == "--attribution"
+        is_prose = argument in _PROSE
         name, equals, value = argument.rpartition("=")
         path = Path(value)
         if presets_root() in path.parents:

@@ -19,6 +19,7 @@ from covidctnet.cohort.store import StoredStudy
 from covidctnet.errors import CohortError
 from covidctnet.preprocess import PreprocessSettings
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
+from covidctnet.weights.model_card import NOT_STATED
 
 __all__ = ["WorkFolder", "describe_data", "is_synthetic", "one_preprocessing", "origin"]
 
@@ -67,8 +68,12 @@ def one_preprocessing(studies: Sequence[StoredStudy]) -> Mapping[str, Any]:
     return asdict(PreprocessSettings(**next(iter(settings.values()))))
 
 
-def origin() -> dict[str, Any]:
-    """Entries of a card: when, with what and from which commit (of a checkout) it was made."""
+def origin(licence: str = "") -> dict[str, Any]:
+    """Entries of a card: when, with what and from which commit (of a checkout) it was made.
+
+    Args:
+        licence: That the owner of the weights states; the package's own says nothing of them.
+    """
     commit = None
     here = Path(__file__).resolve().parents[2]
     if (here / ".git").exists():
@@ -84,7 +89,7 @@ def origin() -> dict[str, Any]:
         "commit": commit,
         "covidctnet": __version__,
         "torch": torch.__version__,
-        "licence": "Apache-2.0",
+        "licence": licence or NOT_STATED,
     }
 
 

@@ -21,6 +21,7 @@ from covidctnet.classes import Classes
 from covidctnet.errors import WeightsError
 from covidctnet.registry import find_system
 from covidctnet.weights.card import CARD, PATIENTS, card_text, classes_of, digest, read_card
+from covidctnet.weights.model_card import MODEL_CARD, weights_model_card
 from covidctnet.weights.shipped import weights_root
 
 __all__ = [
@@ -208,7 +209,7 @@ def list_weights() -> tuple[Weights, ...]:
 def save_weights(
     folder: Path, networks: Mapping[str, nn.Module], *, card: Mapping[str, Any]
 ) -> Weights:
-    """Write weights and their card, each whole or not at all, the card last.
+    """Write weights, their model card and their card, each whole or not at all, the card last.
 
     A folder whose writing was cut off between two files is refused by `load_weights`: its card
     vouches for other bytes.
@@ -245,11 +246,14 @@ def save_weights(
         file: {"sha256": hashlib.sha256(blob).hexdigest(), "bytes": len(blob)}
         for file, blob in blobs.items()
     }
-    text = card_text({**card, "files": files})
+    card = {**card, "files": files}
+    text = card_text(card)
+    own = Weights(folder.name, card, digest(card), {})
+    told = weights_model_card(card, digest=own.digest, caveat=own.caveat)
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[Path, Path]] = []
     try:
-        for file, blob in {**blobs, CARD: text.encode()}.items():
+        for file, blob in {**blobs, MODEL_CARD: told.encode(), CARD: text.encode()}.items():
             part = folder / f".{file}.{os.getpid()}.part"
             parts.append((part, folder / file))
             part.write_bytes(blob)

@@ -25,9 +25,9 @@ archives=("$controls" "$runs/phantoms")
 if [ -n "$strangers" ]; then
     archives+=("$strangers")
 fi
-named=()
+named=(--licence Apache-2.0)
 if [ -f "$controls/ATTRIBUTION.txt" ]; then
-    named=(--attribution "$(cat "$controls/ATTRIBUTION.txt")")
+    named+=(--attribution "$(cat "$controls/ATTRIBUTION.txt")")
 fi
 # 3: some studies were refused, and named in refused.csv.
 "$covidctnet" preprocess "${archives[@]}" -o "$runs/work" --preset compact || test $? -eq 3

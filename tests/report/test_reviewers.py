@@ -77,3 +77,12 @@ def test_a_single_patient_makes_no_number_up():
     found = words(plain(simulated(1, failures=0)))
     assert "not estimable" in found["Calibration?"]
     assert "nan" not in " ".join(found.values()).lower()
+
+
+def test_an_external_test_is_told_apart():
+    value = plain(simulated(24)) | {"external": plain(simulated(12, seed=3))}
+    (one,) = [a for a in answers(value) if a.question == "External?"]
+    accuracy = value["external"]["overall"]["accuracy"]["value"]
+    assert f"accuracy {accuracy:.2f}" in one.words
+    assert one.words.startswith("12 studies")
+    assert one.link == "index.html#external"

@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from covidctnet.report.paper_figures import draw_all, files_of
 from covidctnet.report.paper_tables import latex, read_rows
 from covidctnet.run import paper
 from covidctnet.run.paper import write_paper
+from covidctnet.weights import load_weights
+from tests.small import tiny_weights
 
 SURE = {"Control": (0.8, 0.1, 0.1), "Covid-19": (0.1, 0.7, 0.2), "CAP": (0.2, 0.1, 0.7)}
 
@@ -171,3 +174,33 @@ def test_no_figure_is_loaded_before_one_is_drawn():
     )
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_weights_that_were_evaluated_travel_with_their_model_card(
+    evaluation, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paper, "draw_all", lambda *_: {})
+    weights = tiny_weights(tmp_path / "tiny")
+    with pytest.raises(UsageError, match="expected the weights that were evaluated"):
+        write_paper(evaluation, tmp_path / "paper", weights=weights)
+    own = tmp_path / "evaluation"
+    shutil.copytree(evaluation, own)
+    plain = json.loads((own / "evaluation.json").read_text())
+    plain["weights_digest"] = load_weights(weights).digest
+    (own / "evaluation.json").write_text(json.dumps(plain))
+    write_paper(own, tmp_path / "paper", weights=weights)
+    copied = tmp_path / "paper" / "weights"
+    assert load_weights(copied).digest == plain["weights_digest"]
+    assert plain["weights_digest"] in (copied / "model-card.md").read_text()
+
+
+def test_an_external_test_has_figures_of_its_own(evaluation, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "FORMATS", ("svg",))
+    monkeypatch.setattr(paper, "files_of", lambda figure: {"svg": b"<svg/>"})
+    own = tmp_path / "evaluation"
+    shutil.copytree(evaluation, own)
+    plain = json.loads((own / "evaluation.json").read_text())
+    (own / "evaluation.json").write_text(json.dumps(plain | {"external": plain}))
+    made = write_paper(own, tmp_path / "paper")
+    assert {"roc", "external-roc"} <= set(made.figures)
+    assert "External test. ROC curves" in (tmp_path / "paper" / "README.md").read_text()

@@ -86,6 +86,19 @@ def test_accessions_are_found_by_a_key_table(predictions, tmp_path, capsys):
     assert "own ids with --keys TABLE" in capsys.readouterr().err
 
 
+def test_the_key_table_beside_the_answers_is_found(predictions, tmp_path, capsys):
+    (tmp_path / "do-not-share").mkdir()
+    rows = [f"{study},ACC{k:04d}" for k, study in enumerate(STUDIES)]
+    table = tmp_path / "do-not-share" / "do-not-share-key-table.csv"
+    table.write_text("study,accession\n" + "\n".join(rows) + "\n")
+    ids = [f"ACC{k:04d}" for k in range(24)]
+    read = readers(tmp_path, "accession,reader,label", ids=ids)
+    assert main(["compare", str(predictions), "--readers", str(read)]) == 0
+    told = capsys.readouterr().out
+    assert "| Dr. A |" in told
+    assert "ACC0" not in told
+
+
 def test_a_patient_of_two_studies_is_no_key(tmp_path):
     keys = tmp_path / "keys.csv"
     keys.write_text("study,patient\na,P1\nb,P1\n")

@@ -265,7 +265,20 @@ def test_the_command_on_the_card_can_be_pasted_with_an_attribution_in_it():
     assert shlex.split(told) == ["covidctnet", "train-denoiser", *words]
 
 
-def test_training_is_a_function_too(work):
+def test_the_command_on_the_card_keeps_a_licence_whole():
+    words = ["--licence", "https://a.org/licences/by-nc/4.0", "-v"]
+    told = shareable_command("covidctnet train-denoiser", words)
+    assert shlex.split(told) == ["covidctnet", "train-denoiser", *words]
+
+
+def test_training_is_a_function_too_and_states_no_licence_of_weights_that_are_not_ours(work):
     arguments = ["--data.work", str(work), *DENOISER, "--trainer.max_epochs=1"]
     folder = train(SYSTEM.stage("denoiser"), arguments, program="test")
-    assert list(load_weights(folder).card["files"]) == ["denoiser.safetensors"]
+    card = load_weights(folder).card
+    assert list(card["files"]) == ["denoiser.safetensors"]
+    assert card["licence"] == "not stated"
+    assert "Licence: not stated." in (folder / "model-card.md").read_text()
+    again = [*arguments, "--licence", "CC BY-NC 4.0"]
+    folder = train(SYSTEM.stage("denoiser"), again, program="test")
+    assert load_weights(folder).card["licence"] == "CC BY-NC 4.0"
+    assert "Licence: CC BY-NC 4.0." in (folder / "model-card.md").read_text()

@@ -15,6 +15,8 @@ from covidctnet.systems.covidctnet.system import SYSTEM
 from covidctnet.weights import bundle as module
 from covidctnet.weights import card as card_module
 from covidctnet.weights import list_weights, load_weights, save_weights, verify_weights
+from covidctnet.weights.model_card import weights_model_card
+from covidctnet.weights.shipped import weights_root
 from tests.small import calibrated_weights, flat_card, put_card, tiny_weights
 
 ARCHITECTURE = {
@@ -237,7 +239,11 @@ def test_a_card_that_its_networks_contradict_is_never_written(tmp_path):
 def test_saving_a_denoiser_alone_takes_the_old_classifier_away(folder):
     card = a_card(architecture={"denoiser": ARCHITECTURE["denoiser"]})
     save_weights(folder, {"denoiser": networks()[0]}, card=card)
-    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "denoiser.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "card.json",
+        "denoiser.safetensors",
+        "model-card.md",
+    ]
 
 
 def test_a_write_that_was_cut_off_between_two_files_is_noticed(folder):
@@ -287,6 +293,7 @@ def test_a_full_disk_leaves_the_old_weights_whole(folder, monkeypatch):
         "card.json",
         "classifier.safetensors",
         "denoiser.safetensors",
+        "model-card.md",
     ]
 
 
@@ -537,3 +544,27 @@ def test_a_pipe_in_a_folder_of_weights_is_refused_at_once(folder, name):
     os.mkfifo(folder / name)
     with pytest.raises(WeightsError, match="FileNotFoundError"):
         load_weights(folder)
+
+
+def test_the_model_card_travels_with_the_weights_and_tells_what_the_card_does(tmp_path):
+    folder = tiny_weights(tmp_path / "tiny")
+    text = (folder / "model-card.md").read_text()
+    assert load_weights(folder).digest in text
+    assert "Licence: not stated." in text
+    assert "synthetic patients (phantoms)" in text
+    assert "None was chosen." in text
+
+
+def test_shipped_weights_have_their_model_card():
+    for shipped in list_weights():
+        file = weights_root() / shipped.name / "model-card.md"
+        told = weights_model_card(shipped.card, digest=shipped.digest, caveat=shipped.caveat)
+        assert file.read_text() == told
+        assert shipped.caveat in told
+        assert "Licence: Apache-2.0." in file.read_text()
+
+
+def test_a_missing_model_card_hinders_no_answer(tmp_path):
+    folder = tiny_weights(tmp_path / "tiny")
+    (folder / "model-card.md").unlink()
+    assert load_weights(folder).digest
