@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from covidctnet.report.checklist_known import Known
 
@@ -234,14 +235,17 @@ def _internal(known: Known) -> tuple[str, str]:
 
 
 def _external(known: Known) -> tuple[str, str] | None:
-    gap, test = known.plain.get("generalisation_gap"), known.plain.get("external")
-    if not gap and not test:
-        return None
-    one = test["overall"]["accuracy"] if test else gap["unseen"]["accuracy"]
-    value = "not estimable" if one["value"] is None else f"{one['value']:.3f} (n = {one['n']})"
-    if test:
-        return f"Accuracy of the external test {value}.", f"{_EVALUATION}#external"
-    return f"Accuracy at unseen sites {value}.", f"{_EVALUATION}#robustness"
+    if test := known.plain.get("external"):
+        words = f"Accuracy of the external test {_short(test['overall']['accuracy'])}."
+        return words, f"{_EVALUATION}#external"
+    if gap := known.plain.get("generalisation_gap"):
+        words = f"Accuracy at unseen sites {_short(gap['unseen']['accuracy'])}."
+        return words, f"{_EVALUATION}#robustness"
+    return None
+
+
+def _short(one: Mapping[str, Any]) -> str:
+    return "not estimable" if one["value"] is None else f"{one['value']:.3f} (n = {one['n']})"
 
 
 def _errors(known: Known) -> tuple[str, str]:
