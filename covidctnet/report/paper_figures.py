@@ -78,6 +78,7 @@ def draw_all(
     """
     classes = list(plain.get("classes", ()))
     curves = plain.get("curves", {})
+    ordered = {label: affected[label] for label in classes if affected and label in affected}
     makers: dict[str, tuple[Any, Callable[[Any, Sequence[str]], Figure]]] = {
         "roc": (_drawable(plain, "roc", "auc"), _roc),
         "precision-recall": (
@@ -89,7 +90,7 @@ def draw_all(
         "confusion": (plain.get("confusion"), _confusion),
         "reliability": (curves.get("reliability"), _reliability),
         "risk-coverage": (curves.get("risk_coverage"), _risk_coverage),
-        "affected-lung": (affected, _affected),
+        "affected-lung": (ordered, _affected),
         "readers": (plain.get("readers"), _readers),
     }
     with _styled():

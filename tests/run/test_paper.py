@@ -204,3 +204,13 @@ def test_an_external_test_has_figures_of_its_own(evaluation, tmp_path, monkeypat
     made = write_paper(own, tmp_path / "paper")
     assert {"roc", "external-roc"} <= set(made.figures)
     assert "External test. ROC curves" in (tmp_path / "paper" / "README.md").read_text()
+
+
+def test_classes_stand_in_their_order_whoever_came_first():
+    plain = {"classes": ["Control", "Covid-19", "CAP"]}
+    affected = {"CAP": [3.0, 4.0], "Control": [1.0]}
+    axes = draw_all(plain, affected)["affected-lung"].axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == [
+        "Control\n(n = 1)",
+        "CAP\n(n = 2)",
+    ]
