@@ -257,13 +257,12 @@ def _decision(found: Mapping[str, Any], classes: Sequence[str]) -> Figure:
 def _confusion(found: Mapping[str, Any], _: Sequence[str]) -> Figure:
     labels, rows = list(found["labels"]), np.array(found["rows"])
     figure, (axes,) = _figure(_ONE, 3.2)
-    totals = rows.sum(axis=1, keepdims=True)
-    share = rows / np.maximum(totals, 1)
+    share = rows / np.maximum(totals := rows.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (y, x), count in np.ndenumerate(rows):
         words = f"{count}\n{100 * share[y, x]:.0f} %" if totals[y, 0] else f"{count}"
-        dark = share[y, x] > 0.55
-        axes.text(x, y, words, ha="center", va="center", color="white" if dark else _INK)
+        ink = "white" if share[y, x] > 0.55 else _INK
+        axes.text(x, y, words, ha="center", va="center", color=ink)
     axes.set(xlabel="answer", ylabel="truth")
     axes.set_xticks(range(len(labels)), labels)
     named = [f"{label}\n(n = {n})" for label, n in zip(labels, totals[:, 0], strict=True)]

@@ -46,7 +46,7 @@ def least_difference(colours, by):
 
 def sets_of(page):
     """The colours of classes of a page: light, dark, in print."""
-    text = files("covidctnet.report").joinpath(page).read_text(encoding="utf-8")
+    text = files("covidctnet").joinpath(page).read_text(encoding="utf-8")
     found = re.findall(r"--class-(\d): (#[0-9a-f]{6});", text)
     colours = [dict(found[k : k + 4]) for k in range(0, len(found), 4)]
     return [tuple(one[str(place)] for place in range(4)) for one in colours]
@@ -58,13 +58,19 @@ def test_classes_of_figures_are_apart(by):
 
 
 @pytest.mark.parametrize("by", list(SEEN))
-@pytest.mark.parametrize("page", ["evaluation.html", "page.html"])
+@pytest.mark.parametrize("page", ["report/evaluation.html", "report/page.html"])
 def test_classes_of_pages_are_apart_in_light_in_the_dark_and_in_print(page, by):
     sets = sets_of(page)
     assert len(sets) == 3
     assert sets[0] == sets[2] == LIGHT
     for colours in sets:
         assert least_difference(colours, by) > 18
+
+
+@pytest.mark.parametrize("by", list(SEEN))
+def test_classes_of_the_web_page_are_those_of_the_reports(by):
+    assert sets_of("serve/web/static/page.css")[0] == LIGHT
+    assert all(least_difference(c, by) > 18 for c in sets_of("serve/web/static/page.css"))
 
 
 def test_the_measure_finds_the_purple_that_looks_blue():
