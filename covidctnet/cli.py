@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 # They find the files of --preset themselves, or have none.
 _OWN_PRESETS = ("train", "weights")
 # They load no networks.
-_WITHOUT_NETWORKS = ("inspect", "merge", "compare", "split", "phantom")
+_WITHOUT_NETWORKS = ("inspect", "merge", "compare", "split", "phantom", "cohort")
 # Options by the name that they had: still read, shown nowhere.
 _FORMER_OPTIONS = {"--anew": "--redraw"}
 

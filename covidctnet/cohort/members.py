@@ -45,6 +45,7 @@ class Member:
         series: Opaque keys of its DICOM series.
         host: First twelve digits of the `content` of the scan that lesions were painted into.
         is_requested: In `Splits`: whether the cohort file requested the split.
+        traits: What the cohort file says besides, by name; figures may be grouped by it.
     """
 
     study: str
@@ -56,6 +57,7 @@ class Member:
     series: tuple[str, ...] = ()
     is_requested: bool = False
     host: str = ""
+    traits: tuple[tuple[str, str], ...] = ()
 
 
 class Leak(NamedTuple):

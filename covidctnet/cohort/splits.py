@@ -191,6 +191,7 @@ def _to_row(member: Member) -> dict[str, Any]:
         "series": list(member.series),
         "asked": member.is_requested,
         "host": member.host,
+        "traits": dict(member.traits),
     }
     return {
         "study": member.study,
@@ -212,6 +213,7 @@ def _from_row(row: Mapping[str, Any], classes: Classes) -> Member:
         tuple(row.get("series", ())),
         bool(row.get("asked", False)),
         row.get("host", ""),
+        tuple((str(name), str(text)) for name, text in row.get("traits", {}).items()),
     )
 
 
