@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.apportion import apportion, assign, spread
+from covidctnet.cohort.members import DRAWN
 from covidctnet.cohort.schemes import (
     NAMED,
     SCHEMES,
@@ -15,7 +16,7 @@ from covidctnet.cohort.schemes import (
     leave_one_site_out,
     settings_of,
 )
-from covidctnet.cohort.splits import SPLITS, Member, SplitSettings, make_splits
+from covidctnet.cohort.splits import Member, SplitSettings, make_splits
 from covidctnet.errors import CohortError, UsageError
 
 SITES = ("amber", "dune", "fjord")
@@ -160,7 +161,7 @@ def test_k_folds_are_alike_in_labels_and_sites():
         # 36, 45 and 45 patients over three folds and three sites.
         assert all(abs(cells[CHEST_CT.CONTROL, site] - 4) <= 1 for site in SITES)
         assert all(cells[label, site] == 5 for label in list(CHEST_CT)[1:] for site in SITES)
-        assert all(splits.studies(name) for name in SPLITS)
+        assert all(splits.studies(name) for name in DRAWN)
 
 
 def test_folds_say_which_they_are_and_what_drew_them():
@@ -209,7 +210,7 @@ def test_the_site_left_out_is_nowhere_but_in_test_and_test_holds_no_other(count,
     for site, splits in folds.items():
         assert len(splits.members) == len(cohort)
         assert all((m.site == site) == (m.split == "test") for m in splits.members)
-        assert all(splits.studies(name) for name in SPLITS)
+        assert all(splits.studies(name) for name in DRAWN)
         assigned(splits)
 
 
