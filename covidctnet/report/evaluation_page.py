@@ -22,10 +22,12 @@ from covidctnet.evaluation.output import (
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.evaluation.supplement import Supplement
 from covidctnet.published import PublishedFigures
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
 from covidctnet.report.published import COUNTED, published_rows
+from covidctnet.report.supplement_page import render_supplement
 
 __all__ = ["render_evaluation"]
 
@@ -48,6 +50,7 @@ def render_evaluation(
     beside_published: bool = True,
     published: Sequence[PublishedFigures] = (),
     made_elsewhere: bool = False,
+    supplement: Supplement | None = None,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
 
@@ -59,6 +62,7 @@ def render_evaluation(
         beside_published: Put the figures of the paper beside ours.
         published: What the paper of the system reports; for CovidCTNet the package knows it.
         made_elsewhere: The answers come from a file, not from weights of this package.
+        supplement: What stands next to the figures.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -88,6 +92,7 @@ def render_evaluation(
             for label, figures in found.scores.by_label.items()
         ],
         charts=_charts(found),
+        supplement=render_supplement(supplement, target=found.classes.target.title),
         calibration=calibration_words(found),
         sets=_sets(found),
         out_of_distribution=[
