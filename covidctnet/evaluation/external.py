@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from covidctnet.cohort.members import EXTERNAL
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.intervals import Estimate
@@ -14,9 +15,6 @@ from covidctnet.evaluation.strata import newcombe
 from covidctnet.evaluation.tables import difference_words
 
 __all__ = ["EXTERNAL", "ExternalTest", "divided"]
-
-# The split of patients whom nothing was trained, chosen or calibrated on, as `cohort` names it.
-EXTERNAL = "external"
 
 
 @dataclass(frozen=True, eq=False)
