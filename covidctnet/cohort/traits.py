@@ -16,50 +16,14 @@ RESERVED = ("id", "accession", "visit")
 # Words of names of columns that tell who, when or where somebody is.
 _TELLING = frozenset(
     [
-        "accession",
-        "address",
-        "birth",
-        "birthday",
-        "birthdate",
-        "birthname",
-        "comment",
-        "comments",
-        "date",
-        "dates",
-        "dob",
-        "email",
-        "file",
-        "filename",
-        "firstname",
-        "forename",
-        "identifier",
-        "lastname",
-        "mail",
-        "mrn",
-        "name",
-        "names",
-        "note",
-        "notes",
-        "path",
-        "patient",
-        "patientid",
-        "patientname",
-        "phone",
-        "pid",
-        "plz",
-        "postcode",
-        "remark",
-        "remarks",
-        "report",
-        "ssn",
-        "street",
-        "surname",
-        "telephone",
-        "text",
-        "uid",
-        "zip",
+        "accession", "address", "birth", "birthday", "birthdate", "birthname", "comment",
+        "comments", "date", "dates", "dob", "doctor", "email", "file", "filename", "firstname",
+        "forename", "identifier", "lastname", "mail", "mrn", "name", "names", "note", "notes",
+        "operator", "path", "patient", "patientid", "patientname", "phone", "physician", "pid",
+        "plz", "postcode", "radiologist", "reader", "referrer", "remark", "remarks", "report",
+        "ssn", "street", "surname", "technician", "telephone", "text", "uid", "zip",
     ]
-)
+)  # fmt: skip
 _DATE = re.compile(
     r"(19|20)\d\d-?[01]\d-?[0-3]\d(?!\d).*|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
     r"|\d{4}[./]\d{1,2}[./]\d{1,2}"
@@ -67,6 +31,7 @@ _DATE = re.compile(
 # More values than these are numbers, or text that is of one patient each.
 _MOST_NAMES = 20
 _FEW_NUMBERS = 5
+_NUMBERS = ("age", "slice_mm", "noise_hu", "kvp", "exposure_mas")
 # An integer of so many digits, another for everybody, is a key.
 _DIGITS_OF_KEY = 5
 _LEAST_ROWS = 5
@@ -135,8 +100,10 @@ def values_of(traits: Iterable[Traits]) -> list[Mapping[str, str | float]]:
         distinct = {row[name] for row in rows if row.get(name)}
         if len(distinct) > _FEW_NUMBERS and all(_number(value) is not None for value in distinct):
             numeric.add(name)
-    # An age is a number however few there are.
-    numeric |= {"age"} if all(_number(row.get("age") or "0") is not None for row in rows) else set()
+    # Some are numbers however few there are.
+    numeric |= {
+        name for name in _NUMBERS if all(_number(row.get(name) or "0") is not None for row in rows)
+    }
     return [
         MappingProxyType(
             {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Classes
+from covidctnet.cohort.traits import values_of
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.cases import Case
@@ -92,9 +93,8 @@ def evaluate_folds(
         folds.append(read_fold(folder, name))
     notes = _check(folds)
     cases = [
-        replace(case, traits={**case.traits, "fold": fold.name})
-        for fold in folds
-        for case in fold.cases
+        replace(case, traits={**own, "fold": fold.name})
+        for (fold, case), own in zip(*_traits_of(folds), strict=True)
     ]
     digest = hashlib.sha256(" ".join(fold.weights[1] for fold in folds).encode()).hexdigest()[:12]
     of_known = next((fold.recipe for fold in folds if fold.recipe), None)
@@ -103,7 +103,7 @@ def evaluate_folds(
         weights=f"{len(folds)} folds",
         digest=digest,
         classes=folds[0].classes,
-        provenance={"weights": ", ".join(name for name, _ in (f.weights for f in folds))},
+        provenance={"weights": f"{len(folds)} folds"},
     )
     facts = {
         "folds": [
@@ -118,6 +118,18 @@ def evaluate_folds(
         ]
     }
     return report_tests(cases, info, output, seed, notes=notes, facts=facts)
+
+
+def _traits_of(
+    folds: Sequence[Fold],
+) -> tuple[list[tuple[Fold, Case]], list[Mapping[str, str | float]]]:
+    """The cases of all folds, and their traits: what is a number is one in all folds or in none."""
+    cases = [(fold, case) for fold in folds for case in fold.cases]
+    texts = [
+        {k: v if isinstance(v, str) else f"{v:.12g}" for k, v in case.traits.items()}
+        for _, case in cases
+    ]
+    return cases, values_of(texts)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -156,7 +156,11 @@ def test_folds_are_one_report_over_all_patients(results, tmp_path):
     assert {row["trait_fold"] for row in rows} == {"0", "1", "2"}
     assert any("Pooled over 3 folds (0, 1, 2)" in note for note in found["notes"])
     assert any("External tests are not pooled" in note for note in found["notes"])
+    lines = found["patients_described"]["class"]["lines"]
+    # A fold has few values, all folds together many: they are numbers in all of them.
+    assert [line["value"] for line in lines if line["trait"] == "noise_hu"] == [""]
     page = (tmp_path / "index.html").read_text()
+    assert "model-card.md" not in page
     assert "Pooled over 3 folds" in page
     assert "Answers of the file" not in page
 
