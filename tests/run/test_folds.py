@@ -279,3 +279,18 @@ def test_what_is_no_fold_is_refused(results, tmp_path, capsys):
         pooled([results / "0", tmp_path / "empty"], tmp_path / "out")
     assert main(["evaluate", "--folds", "a", "b", "--work", "c"]) == 2
     assert "expected --folds alone" in capsys.readouterr().err
+
+
+def test_answers_made_elsewhere_to_external_patients_are_apart(work, results, tmp_path):
+    rows = [*answered(results / "0"), *answered(results / "0" / "external")]
+    file = tmp_path / "theirs.csv"
+    head = ["study", "patient", "truth", "p_control", "p_covid19", "p_cap", "split"]
+    lines = [",".join(row[name] for name in head) for row in rows]
+    file.write_text("\n".join([",".join(head), *lines]) + "\n")
+    fold = str(work / "folds" / "0")
+    for number, extra in enumerate(([], ["--work", fold])):
+        out = tmp_path / str(number)
+        assert main(["evaluate", "--predictions", str(file), "-o", str(out), *extra]) == 0
+        found = figures(out)
+        assert found["overall"]["accuracy"]["n"] == len(rows) - 3
+        assert found["external"]["overall"]["accuracy"]["n"] == 3

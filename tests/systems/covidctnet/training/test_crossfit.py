@@ -83,6 +83,9 @@ def test_whom_the_cohort_file_holds_back_teaches_no_fold():
     cohort, synthetic = members()
     found = fold_splits(cohort, synthetic, CrossFitSettings(), kept_out=frozenset({"c0", "p1"}))
     assert all(s.assignment["c0"] == s.assignment["p1"] == "test" for s in found.values())
+    outside = [replace(m, split="external") if m.study == "c0" else m for m in cohort]
+    found = fold_splits(outside, synthetic, CrossFitSettings(), kept_out=frozenset({"c0"}))
+    assert all(s.assignment["c0"] == "external" for s in found.values())
 
 
 def test_a_control_without_a_site_is_refused():
