@@ -6,12 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from covidctnet.systems.covidctnet.training.folds import (
-    ALL,
-    CrossFitSettings,
-    fold_splits,
-    group_sites,
-)
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
@@ -26,6 +20,12 @@ from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.training.bank import read_list
 from covidctnet.systems.covidctnet.training.crossfit import CrossFit
+from covidctnet.systems.covidctnet.training.folds import (
+    ALL,
+    CrossFitSettings,
+    fold_splits,
+    group_sites,
+)
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
