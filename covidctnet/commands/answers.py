@@ -47,7 +47,7 @@ def classify(
     dicom: bool = False,
     nifti: bool = False,
 ) -> int:
-    """Answer Covid-19, CAP or Control for every study under some paths.
+    """Answer every CT study, or every radiograph, under some paths: Covid-19, CAP or Control.
 
     Args:
         paths: DICOM folders, NIfTI, MHA, NRRD; nested. For weights of a system that reads
@@ -146,7 +146,7 @@ def inspect(
     Args:
         paths: Folders or files.
         json: Print JSON.
-        quick: Headers of DICOM only; without the gates that need voxels.
+        quick: Headers of DICOM only; without the gates that need voxels or pixels.
         show_ids: Show patient and accession of every study, on a terminal and nowhere else.
     """
     if show_ids and (json or not sys.stdout.isatty()):
