@@ -143,12 +143,10 @@ def write_cohort(
     head = ("study", "patient", "label", "site", "lesions")
     write_whole(root / "cohort.csv", table_text([head, *rows]))
     if plan.radiographs is not None:
-        shown = [
-            (_radiograph(root, p).relative_to(root / RADIOGRAPHS).as_posix(), p.name, p.label)
-            for p in patients
-        ]
-        table = [("file", "patient", "label", "source")]
-        table += [(*row, p.scanner) for row, p in zip(shown, patients, strict=True)]
+        table: list[Sequence[object]] = [("file", "patient", "label", "source")]
+        for p in patients:
+            file = _radiograph(root, p).relative_to(root / RADIOGRAPHS)
+            table.append((file.as_posix(), p.name, p.label, p.scanner))
         write_whole(root / RADIOGRAPHS / "images.csv", table_text(table))
 
 
