@@ -241,7 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def make() -> str:
         file = given.plan or _HOME / f"{given.preset}.yaml"
         plan = read_plan(file, {name: getattr(given, name) for name in names})
-        return Benchmark(plan.only(given.entrants) if given.entrants else plan, given.folder).run()
+        plan = plan.only(given.entrants) if given.entrants else plan
+        # Commands start elsewhere.
+        return Benchmark(plan, given.folder.absolute()).run()
 
     try:
         return tell(make, given.output)
