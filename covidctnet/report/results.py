@@ -43,6 +43,7 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
+# Folders of what is written beside answers.
 _OUTPUTS = ("dicom", "nifti")
 _OURS = frozenset(
     {"studies", "results.csv", "results.json", "index.html", "pages", "parts", *_OUTPUTS}
@@ -352,7 +353,7 @@ class Results:
             order=former.order if former else self._next_order,
             answered=datetime.now(UTC).isoformat(timespec="seconds"),
             picture=picture,
-            outputs=outputs or {},
+            outputs=outputs,
         )
         self._write_record(record, picture)
         for kind in set(former.outputs if former else ()) - set(record.outputs):
