@@ -203,9 +203,16 @@ class Results:
         if picture is not None:
             write_whole(self._studies / record.picture, picture)
         for name in record.output_files:
+            try:
+                content = (part.folder / name).read_bytes()
+            except OSError as error:
+                raise UsageError(
+                    f"expected {name} in its part, it cannot be read ({error.strerror}). Run "
+                    "classify with that --part again."
+                ) from None
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, (part.folder / name).read_bytes())
+            write_whole(target, content)
         self._write_record(record, None)
 
     def _open(self) -> None:
