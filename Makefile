@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience loaded pacs-trial wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience dicom-results loaded pacs-trial wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -195,6 +195,9 @@ one-scan: install ## From the DICOM series below DATA to its answer: docs/measur
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
 	  --only read,preprocess,lungs,whole,memory $(ARGS)
+
+dicom-results: install ## SEG, SR and captures of the scans below DATA, asked by other programs
+	$(BIN)/python -m tests.dicom_out $(DATA)
 
 resilience: install ## Kills, full disks, signals, names, environments: docs/measured/resilience.md
 	$(BIN)/python -m pipelines.experiments.resilience.run --output docs/measured/resilience.md $(ARGS)
