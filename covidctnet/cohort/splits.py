@@ -16,6 +16,8 @@ import numpy as np
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.apportion import assign
 from covidctnet.cohort.members import (
+    DRAWN,
+    EXTERNAL,
     SPLITS,
     Member,
     check_hosts,
@@ -80,7 +82,7 @@ class SplitSettings:
             "val": (1 - denoiser) * self.validation,
             "test": (1 - denoiser) * self.test,
         }
-        return {name: shares[name] for name in SPLITS if shares[name] > 0}
+        return {name: shares[name] for name in DRAWN if shares[name] > 0}
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Splits:
                 label.title: sum(s[1:] == (name, label) for s in patients) for label in self.classes
             }
             for name in SPLITS
+            if name != EXTERNAL or any(split == name for _, split, _ in patients)
         }
 
     def save(self, path: Path) -> None:
@@ -191,6 +194,7 @@ def _to_row(member: Member) -> dict[str, Any]:
         "series": list(member.series),
         "asked": member.is_requested,
         "host": member.host,
+        "traits": dict(member.traits),
     }
     return {
         "study": member.study,
@@ -212,6 +216,7 @@ def _from_row(row: Mapping[str, Any], classes: Classes) -> Member:
         tuple(row.get("series", ())),
         bool(row.get("asked", False)),
         row.get("host", ""),
+        tuple((str(name), str(text)) for name, text in row.get("traits", {}).items()),
     )
 
 
@@ -323,7 +328,7 @@ def draw(
     """
     sites: dict[str, str] = {}
     for member in sorted(members, key=lambda m: m.study):
-        if member.label is label:
+        if member.label is label and fixed.get(member.patient) != EXTERNAL:
             # Who was scanned at several sites counts where the first study is.
             sites.setdefault(member.patient, member.site or "")
     counts = Counter(fixed[p] for p in sites if p in fixed)

@@ -25,6 +25,7 @@ class Case:
             ``noise_hu``, ``kernel``, ``kvp``, ``scanner``, ``exposure_mas``.
         localisation: What was found against the true lesions, where there is a mask of them.
         patient: Pseudonym; empty when it is not known, which counts as one of its own.
+        split: Of the cohort that it is in; empty when the cohort is not divided.
     """
 
     truth: Label
@@ -33,6 +34,7 @@ class Case:
     traits: Mapping[str, str | float] = field(default_factory=dict)
     localisation: Localisation | None = None
     patient: str = ""
+    split: str = ""
 
     @property
     def study(self) -> str:

@@ -12,6 +12,7 @@ from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS, READERS
 from covidctnet.evaluation.reader_study import ConditionStudy, ReaderStudy
 
 __all__ = [
+    "against_words",
     "agreement_words",
     "comparison_table",
     "condition_words",
@@ -35,10 +36,11 @@ def comparison_table(result: Comparison) -> str:
         f"| {_ACCURACY} | {first} | {second} | right where the other is wrong: "
         f"{result.discordant[0]} v. {result.discordant[1]} | {_p(result.p_accuracy)} (McNemar) |",
         *(
-            f"| AUC {label} | | | {_difference(gap)} | {_p(p_value)} (DeLong) |"
+            f"| AUC {label} | | | {difference_words(gap)} | {_p(p_value)} (DeLong) |"
             for label, (gap, p_value) in result.auc.items()
         ),
-        f"| AUC, mean over classes | | | {_difference(result.macro_auc)} | (bootstrap interval) |",
+        f"| AUC, mean over classes | | | {difference_words(result.macro_auc)} | "
+        "(bootstrap interval) |",
         "",
         "Differences are first minus second, with 95 % intervals. No correction for the number of "
         "comparisons.",
@@ -96,7 +98,7 @@ def study_tables(study: ReaderStudy) -> str:
         if one.condition:
             parts.append(f"Condition: {one.condition}")
         parts += [readers_table(one.scores, one.means, study.model, study.classes)]
-        parts += [agreement_words(one), difference_words(one)]
+        parts += [agreement_words(one), against_words(one)]
     parts += [condition_words(pair, found) for pair, found in study.compared.items()]
     parts += [f"{first} against {second}: {why}." for (first, second), why in study.why_not.items()]
     return "\n\n".join(part for part in parts if part)
@@ -114,10 +116,10 @@ def agreement_words(one: ConditionStudy) -> str:
     )
 
 
-def difference_words(one: ConditionStudy) -> str:
+def against_words(one: ConditionStudy) -> str:
     """The model minus the readers."""
     told = "; ".join(
-        f"{name} {_difference(gap)}, p {_p(p)}" for name, (gap, p) in one.differences.items()
+        f"{name} {difference_words(gap)}, p {_p(p)}" for name, (gap, p) in one.differences.items()
     )
     return (
         f"Model minus mean of the readers, for other readers and cases like these (bootstrap over "
@@ -131,7 +133,7 @@ def condition_words(pair: tuple[str, str], found: Conditions) -> str:
     return (
         f"Area under the ROC curve, mean of {found.readers} readers on {found.n} cases that all of "
         f"them read in both conditions: {first} {found.first}, {second} {found.second}; difference "
-        f"{_difference(found.difference)}, p {_p(found.p)} (Obuchowski-Rockette)."
+        f"{difference_words(found.difference)}, p {_p(found.p)} (Obuchowski-Rockette)."
     )
 
 
@@ -162,7 +164,8 @@ def _p(value: float) -> str:
     return "not estimable" if value != value else f"{value:.3g}"
 
 
-def _difference(gap: Estimate) -> str:
+def difference_words(gap: Estimate) -> str:
+    """A difference with its sign and its interval."""
     if gap.low != gap.low:
         return "not estimable" if gap.value != gap.value else f"{gap.value:+.3f} (no interval)"
     return f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"

@@ -22,11 +22,13 @@ from covidctnet.evaluation.output import (
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.evaluation.supplement import Supplement
 from covidctnet.evaluation.use import CALIBRATION, OPERATING, operating_words, useful_words
 from covidctnet.published import PublishedFigures
 from covidctnet.report import charts, use_charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
 from covidctnet.report.published import COUNTED, published_rows
+from covidctnet.report.supplement_page import render_supplement
 
 __all__ = ["render_evaluation"]
 
@@ -50,6 +52,7 @@ def render_evaluation(
     published: Sequence[PublishedFigures] = (),
     made_elsewhere: bool = False,
     run: str = "",
+    supplement: Supplement | None = None,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a patient.
 
@@ -62,6 +65,7 @@ def render_evaluation(
         published: What the paper of the system reports; for CovidCTNet the package knows it.
         made_elsewhere: The answers come from a file, not from weights of this package.
         run: What the run is called, whose it is and when it was; in one line.
+        supplement: What stands next to the figures.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -92,6 +96,7 @@ def render_evaluation(
             for label, figures in found.scores.by_label.items()
         ],
         charts=_charts(found),
+        supplement=render_supplement(supplement, target=found.classes.target.title),
         calibration=calibration_words(found),
         calibrated=[
             (label.title, [_shown(one.figures[name]) for name in CALIBRATION])

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from covidctnet.classes import Label
 from covidctnet.evaluation.reader_study import ReaderStudy
-from covidctnet.evaluation.tables import agreement_words, condition_words, difference_words
+from covidctnet.evaluation.tables import against_words, agreement_words, condition_words
 from covidctnet.report.charts import INK, Plot, colour_of, no_band
 from covidctnet.report.evaluation_words import NOTICE
 from covidctnet.report.paper_tables import for_print
@@ -84,7 +84,7 @@ def render_readers(
     words = []
     for one in study.conditions:
         title = f"{one.condition}: " if one.condition else ""
-        words += [f"{title}{agreement_words(one)}", f"{title}{difference_words(one)}"]
+        words += [f"{title}{agreement_words(one)}", f"{title}{against_words(one)}"]
     words += [condition_words(pair, found) for pair, found in study.compared.items()]
     words += [f"{first} against {second}: {why}." for (first, second), why in study.why_not.items()]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

@@ -14,26 +14,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from covidctnet.classes import CHEST_CT, Classes, Label
-from covidctnet.cohort.members import SPLITS, Member, split_named
+from covidctnet.cohort.members import EXTERNAL, SPLITS, Member, split_named
 from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.traits import values_of
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.output import markdown
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
-from covidctnet.run.evaluate import Evaluation, write_evaluation
+from covidctnet.run.evaluate import Evaluation, report_tests
 from covidctnet.run.prepare import pseudonym
 
-__all__ = ["Answer", "evaluate_predictions", "read_answers"]
+__all__ = ["Answer", "cases_of", "evaluate_predictions", "read_answers"]
 
 # Far more than any cohort's answers.
 MAX_BYTES = 2**28
@@ -62,6 +59,7 @@ class Answer:
         code: Why there is none, as the file says.
         site: Where it was scanned, as the file says.
         split: Which split it is in, as the file says.
+        traits: Of the columns ``trait_*``, by name.
     """
 
     study: str
@@ -71,6 +69,7 @@ class Answer:
     code: str = ""
     site: str = ""
     split: str = ""
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate_predictions(
@@ -112,30 +111,23 @@ def evaluate_predictions(
     classes = splits.classes if splits else classes or CHEST_CT
     answers = read_answers(file, classes)
     for answer in answers:
-        if answer.split and answer.split != split_named(split):
+        if answer.split and answer.split not in (split_named(split), EXTERNAL):
             raise _LeakError(file.name, answer.study, answer.split, split)
     if splits is None:
-        cases, caveat = _cases(file.name, answers, classes), UNCHECKED
+        cases, caveat = cases_of(file.name, answers, classes), UNCHECKED
     else:
         cases = _cases_of_split(file.name, answers, _members(splits, split), split, classes)
         caveat = HELD_BACK.format(split=split)
-    assessment = assess(cases, rng=np.random.default_rng(seed))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    table = (
-        f"Answers `{file.stem}` ({digest}). {caveat} 95 % intervals: Wilson for proportions, "
-        f"Newcombe for the AUC of a class, else a bootstrap over patients.\n\n"
-        f"{markdown(assessment)}"
-    )
     info = PredictorInfo(
         system="",
         weights=file.stem,
         digest=digest,
-        classes=assessment.classes,
+        classes=classes,
         caveat=caveat,
         provenance={"weights": file.stem},
     )
-    write_evaluation(output, cases, assessment, info, table, run=run)
-    return Evaluation(table, assessment.n, len(assessment.failures))
+    return report_tests(cases, info, output, seed, run=run)
 
 
 class _LeakError(CohortError):
@@ -258,6 +250,11 @@ def _answer(name: str, row: Mapping[str, Any], classes: Classes) -> Answer:
         code=_code(row.get("code")),
         site=str(row.get("site") or "").removeprefix("'"),
         split=split_named(str(row.get("split") or "")),
+        traits={
+            key.removeprefix("trait_"): str(value).removeprefix("'")
+            for key, value in row.items()
+            if key.startswith("trait_") and value not in (None, "")
+        },
     )
 
 
@@ -304,7 +301,7 @@ def _probabilities(
     return {label: by_label[label] / total for label in classes}
 
 
-def _cases(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
+def cases_of(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
     """Cases whose truth is the file's."""
     for answer in answers:
         if answer.truth is None:
@@ -312,9 +309,10 @@ def _cases(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
                 f"{name}, study {answer.study}: expected its true label in truth, got "
                 "nothing (label is what was answered). Add it, or give --work."
             )
+    traits = values_of(answer.traits for answer in answers)
     return [
-        Case(a.truth, _outcome(a, classes), a.site, patient=a.patient)
-        for a in answers
+        Case(a.truth, _outcome(a, classes), a.site, own, patient=a.patient, split=a.split)
+        for a, own in zip(answers, traits, strict=True)
         if a.truth is not None
     ]
 
@@ -351,7 +349,7 @@ def _cases_of_split(
                 f"{name}: study {study} is not in the work folder. Give the short ids of its "
                 "splits.json, or leave --work out."
             )
-        if member.split != split_named(split):
+        if member.split not in (split_named(split), EXTERNAL):
             raise _LeakError(name, study, str(member.split), split)
         if answer.truth not in (None, member.label):
             raise CohortError(
@@ -359,13 +357,19 @@ def _cases_of_split(
                 "work folder. Decide which is right."
             )
     missing = Answer("", "", None, None)
+    # An external test that nobody has answered was not taken.
+    answered = {split_named(split), *(str(members[study].split) for study in by_study)}
+    traits = values_of(dict(m.traits) for m in members.values())
+    traits_of = dict(zip(members, traits, strict=True))
     return [
         Case(
             m.label,
             _outcome(replace(by_study.get(m.study, missing), study=m.study), classes),
             m.site or "",
+            traits_of[m.study],
             patient=m.patient,
+            split=str(m.split),
         )
         for m in sorted(members.values(), key=lambda m: m.study)
-        if m.split == split_named(split)
+        if m.split in answered
     ]

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.members import EXTERNAL
 from covidctnet.cohort.splits import Splits, studies_of_split
-from covidctnet.cohort.store import StoredStudy
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.output import as_plain, markdown
-from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.evaluation.characteristics import Patient
+from covidctnet.evaluation.external import ExternalTest, divided
+from covidctnet.evaluation.output import markdown
 from covidctnet.evaluation.strata import known_sites
-from covidctnet.files import make_folder, table_text, write_whole
-from covidctnet.report.evaluation_page import render_evaluation
-from covidctnet.report.model_card import model_card
-from covidctnet.report.provenance import provenance_of
-from covidctnet.report.reviewers import leakage_of, render_reviewers
+from covidctnet.evaluation.supplement import supplement
+from covidctnet.files import make_folder
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
+from covidctnet.run.cohort_patients import COLUMNS, CohortTraits, patients_of
+from covidctnet.run.evaluation_files import write_evaluation
 from covidctnet.run.prepare import pseudonym
 from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
 from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
+from covidctnet.weights.recipe import recipe_of
 from covidctnet.weights.thresholds import thresholds_of
 from covidctnet.workers.isolate import Limits
 
@@ -43,7 +45,7 @@ __all__ = [
     "Unseen",
     "evaluate_data",
     "evaluate_work",
-    "write_evaluation",
+    "report_tests",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -81,9 +83,9 @@ def evaluate_work(
         model: What is evaluated, a predictor or a runner; its preprocessing must be the folder's.
         output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
-            model card as ``model-card.md`` and ``model-card.json``; ``reviewers.html`` answers what
-            reviewers ask first.
-        split: Which patients.
+            model card as ``model-card.md`` and ``model-card.json``.
+        split: Which patients; with ``test`` those of ``external`` too, whose figures are apart: a
+            table of both on the page, and everything of theirs in ``external/``.
         seed: Of the bootstrap.
         progress: Called with (done, total).
         run: What the run is called, and whose it is.
@@ -94,6 +96,8 @@ def evaluate_work(
         CohortError: If no study got an answer, or one of them taught the weights.
     """
     stored = studies_of_split(work, split)
+    if split == "test":
+        stored += studies_of_split(work, EXTERNAL)
     if not stored:
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
@@ -112,7 +116,8 @@ def evaluate_work(
             "that were trained in it, or use --data with the original scans."
         )
     card = info.card
-    digest = Splits.load(work / "splits.json").digest
+    splits = Splits.load(work / "splits.json")
+    digest = splits.digest
     for stage, record in card.get("training", {}).items():
         data = record.get("data", {})
         # Weights of before cards named what they have seen tell their division only.
@@ -125,7 +130,10 @@ def evaluate_work(
     unseen = Unseen(card)
     for study in stored:
         unseen.check(study.source)
-    return _evaluate(_of_stored(stored, runner), len(stored), info, output, seed, progress, run)
+    traits = CohortTraits.of_splits(splits)
+    everybody = patients_of(splits, Store(work / "preprocessed").index(), traits)
+    cases = map(traits.add_to, _of_stored(stored, runner))
+    return _evaluate(cases, len(stored), info, output, seed, progress, everybody, run=run)
 
 
 def evaluate_data(
@@ -166,6 +174,7 @@ def evaluate_data(
     unseen = Unseen(info.card)
     masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
     outcomes = runner.answers([entry.study for entry in cohort], lesions=masks)
+    traits = CohortTraits.of_archive(cohort)
 
     def cases() -> Iterator[Case]:
         with closing(outcomes):
@@ -177,9 +186,9 @@ def evaluate_data(
                     _LOG.warning("study %s: %s", answered.study.id, found)
                     found = None
                 case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
-                yield replace(case, localisation=found)
+                yield traits.add_to(replace(case, localisation=found))
 
-    return _evaluate(cases(), len(cohort), info, output, seed, progress, run)
+    return _evaluate(cases(), len(cohort), info, output, seed, progress, run=run)
 
 
 def _evaluate(
@@ -189,7 +198,9 @@ def _evaluate(
     output: Path,
     seed: int,
     progress: Progress | None,
-    run: RunFacts | None,
+    everybody: Sequence[Patient] = (),
+    *,
+    run: RunFacts | None = None,
 ) -> Evaluation:
     make_folder(output)
     cases = []
@@ -197,79 +208,83 @@ def _evaluate(
         cases.append(case)
         if progress:
             progress(done, total)
-    known = known_sites(info.card)
-    assessment = assess(
-        cases,
-        rng=np.random.default_rng(seed),
-        known_sites=known,
-        thresholds=thresholds_of(info.card),
-    )
-    table = (
-        f"Weights `{info.weights}` ({info.digest}), which have seen "
-        f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-        f"class, else a bootstrap over patients.\n\n{markdown(assessment)}"
-    )
-    write_evaluation(output, cases, assessment, info, table, run=run)
-    return Evaluation(table, assessment.n, len(assessment.failures))
+    return report_tests(cases, info, output, seed, everybody, run=run)
 
 
-def write_evaluation(
-    output: Path,
+def report_tests(
     cases: Sequence[Case],
-    assessment: Assessment,
     info: PredictorInfo,
-    table: str,
+    output: Path,
+    seed: int,
+    everybody: Sequence[Patient] = (),
     *,
+    notes: tuple[str, ...] = (),
+    facts: Mapping[str, Any] = MappingProxyType({}),
     run: RunFacts | None = None,
-) -> None:
-    """Write the pages, the tables, the answers, and the model card where there is a card.
+) -> Evaluation:
+    """Write what came of labelled studies; of two tests the external one in ``external/``.
 
     Args:
+        cases: Of both.
+        info: Who answered.
         output: See `evaluate_work`.
-        cases: The answers.
-        assessment: Their figures.
-        info: Who gave them; without a card they were made elsewhere.
-        table: The figures in Markdown.
+        seed: Of the bootstraps.
+        everybody: All patients of the cohort by split.
+        notes: See `covidctnet.evaluation.supplement.Supplement`.
+        facts: Likewise.
         run: What the run is called, and whose it is.
+
+    Raises:
+        CohortError: If no study of one of the tests got an answer.
     """
-    run = run or RunFacts()
-    whose = {
-        "run": run.to_plain(),
-        "weights": info.weights,
-        "weights_digest": info.digest,
-        "caveat": info.caveat,
-        "modality": info.modality if info.card else None,
-        "leakage": leakage_of(taught_by(info.card), made_elsewhere=not info.card),
-    }
-    plain = whose | as_plain(assessment)
-    make_folder(output / "tables")
-    for name, rows in sheets(assessment).items():
-        write_whole(output / "tables" / name, table_text(rows))
-    write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
-    write_whole(output / "reviewers.html", render_reviewers(plain, run))
-    write_whole(output / "evaluation.md", table + "\n")
-    if info.card:
-        card_text, card = model_card(
-            assessment,
-            info.card,
-            name=info.weights,
-            digest=info.digest,
-            trained_on=info.trained_on,
-            caveat=info.caveat,
+    known = known_sites(info.card)
+    inside, outside = divided(cases)
+    found: list[tuple[Sequence[Case], Assessment, bool]] = [
+        (
+            own,
+            assess(
+                own,
+                rng=np.random.default_rng(seed),
+                known_sites=known,
+                thresholds=thresholds_of(info.card),
+            ),
+            is_external,
         )
-        write_whole(output / "model-card.md", card_text)
-        write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
-    page = render_evaluation(
-        assessment,
-        provenance=provenance_of(info),
-        caveat=info.caveat,
-        seen=info.trained_on,
-        published=info.published,
-        made_elsewhere=not info.card,
-        run=run.in_words,
-    )
-    write_whole(output / "index.html", page)
+        for own, is_external in ((outside, True), (inside, False))
+        if own
+    ]
+    facts = {**facts, "normal": info.classes.normal, "recipe": recipe_of(info)}
+    external = ExternalTest(found[1][1], found[0][1]) if len(found) > 1 else None
+    table = ""
+    for own, assessment, is_external in found:
+        is_second = is_external and external is not None
+        beside = supplement(
+            assessment,
+            own,
+            patients=everybody,
+            splits=COLUMNS,
+            external=None if is_external else external,
+            is_external=is_external,
+            notes=notes,
+            facts=facts,
+        )
+        table = (
+            f"{_whose(info)} 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
+            f"class, else a bootstrap over patients.\n\n{markdown(assessment)}\n\n"
+            f"{beside.markdown()}"
+        )
+        folder = output / EXTERNAL if is_second else output
+        write_evaluation(folder, own, assessment, info, table, beside, run=run)
+    answered = sum(assessment.n for _, assessment, _ in found)
+    return Evaluation(table, answered, len(cases) - answered)
+
+
+def _whose(info: PredictorInfo) -> str:
+    """Who answered, in a sentence."""
+    seen = f", which have seen {info.trained_on}" if info.trained_on else ""
+    made = "Weights" if info.system else "Answers"
+    said = "" if info.system else f" {info.caveat}"
+    return f"{made} `{info.weights}` ({info.digest}){seen}.{said}"
 
 
 class Unseen:

@@ -218,6 +218,7 @@ def _member(
         content,
         series,
         host=host,
+        traits=entry.traits,
     )
 
 
