@@ -124,7 +124,9 @@ def _drawn_studies(entries: Sequence[Entry], single: set[int]) -> set[int]:
         for i, (path, found) in enumerate(entries)
         if (path.parent, uids[i]) in named
         # Localizers and reports beside slices that have a UID each have one of their own too.
-        or (not found.is_slice and uids[i] and counts[uids[i]] == 1 and path.parent in folders)
+        or (
+            not (found.is_slice or found.places) and counts[uids[i]] == 1 and path.parent in folders
+        )
     }
 
 

@@ -277,7 +277,9 @@ def _next_ones(stack: Stack, others: Sequence[Frame]) -> list[Frame]:
     its = {
         o.number: o
         for o in others
-        if o.number is not None and (o.pixels.rows, o.pixels.columns) == size
+        if o.number is not None
+        and (o.pixels.rows, o.pixels.columns) == size
+        and o.pixels.frames == 1
     }
     found = []
     for end, way in ((max(known), 1), (min(known), -1)) if known else ():
@@ -297,7 +299,7 @@ def _has_size_of(frame: Frame, first: Frame) -> bool:
     """Whether an image may be a slice by its size and its bits."""
     size, own = frame.pixels, first.pixels
     is_size = (size.rows, size.columns) == (own.rows, own.columns)
-    return is_size and size.samples == 1 and size.bits_allocated > 8
+    return is_size and size.frames == size.samples == 1 and size.bits_allocated > 8
 
 
 def _name(frame: Frame) -> str:

@@ -24,8 +24,9 @@ __all__ = ["Slice", "is_even", "scattered", "scattered_entries"]
 COSINE_TOLERANCE = 1e-3
 # UIDs follow each other along the scan this often, for each of them.
 MIN_RUNS = 2
-# So many UIDs, of which none has an even grid, are no scans of their own.
+# So many UIDs, whose slices lie at steps of which this part is not the usual one, are no scans.
 MIN_UNEVEN = 3
+MIN_RAGGED = 0.25
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,17 @@ def _is_scattered(
         # One above the other, or a slice whose UID was damaged.
         return False
     parts = [heights[[uid == name for uid in uids]] for name in names]
-    are_even = [len(part) > 2 and is_even(part) for part in parts]
     if not is_even(heights):
-        return is_one_scan is None and len(names) >= MIN_UNEVEN and not any(are_even)
+        return is_one_scan is None and len(names) >= MIN_UNEVEN and all(map(_is_ragged, parts))
+    are_even = [len(part) > 2 and is_even(part) for part in parts]
     return is_one_scan is None or is_one_scan(ordered, len(names) if all(are_even) else 0)
+
+
+def _is_ragged(heights: np.ndarray) -> bool:
+    """Whether many steps differ from the usual one: no scan with some slices missing."""
+    steps = np.diff(heights)
+    if not len(steps):
+        return True
+    usual = float(np.median(steps))
+    limit = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * usual)
+    return bool((np.abs(steps - usual) > limit).mean() >= MIN_RAGGED)

@@ -101,3 +101,23 @@ def test_a_localizer_beside_slices_with_study_uids_of_their_own_is_no_study(tmp_
     write(tmp_path, BODY[:1], *own, name="scout", number=1, **scout)
     (array,) = answers(tmp_path)
     np.testing.assert_array_equal(array, BODY)
+
+
+def test_patients_on_one_grid_of_whom_slices_are_missing_stay_as_many(tmp_path):
+    for patient in range(3):
+        scan = series.a_body(seed=patient)
+
+        def change(ds, index):
+            ds.SeriesNumber = 2
+
+        name = f"{patient}"
+        series.write(
+            tmp_path,
+            scan,
+            skip=(5 + patient,),
+            study=name,
+            series=name,
+            change=change,
+            name=name + "{:04d}.dcm",
+        )
+    assert answers(tmp_path) == ["SLICE_GAP"] * 3

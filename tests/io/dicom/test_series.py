@@ -362,11 +362,11 @@ def test_the_key_of_a_report_leads_to_a_refusal_that_names_it(tmp_path):
     key = series_key(series.uid("report"))
     assert key in keys_of(tmp_path)
     (study,) = find_studies(tmp_path, series=key)
-    with pytest.raises(StudyError, match="NOT_CT: .* got 1 x X-Ray Radiation Dose SR Storage"):
+    with pytest.raises(StudyError, match=r"NOT_CT: .* got 1 x X-Ray Radiation Dose SR Storage"):
         read_study(study)
-    with pytest.raises(UsageError, match="the series that there are, [0-9a-f]{8}, got 'none'"):
+    with pytest.raises(UsageError, match=r"the series that there are, [0-9a-f]{8}, got 'none'"):
         find_studies(tmp_path, series="none")
-    with pytest.raises(StudyError, match="the series of this study, [0-9a-f]{8}, got none"):
+    with pytest.raises(StudyError, match=r"the series of this study, [0-9a-f]{8}, got none"):
         read_volume(tmp_path, series="none")
 
 
