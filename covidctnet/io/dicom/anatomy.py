@@ -38,6 +38,10 @@ NOISE_SIDE = 256
 MEASURED_HU = (-950.0, 390.0)
 MIN_PIXELS = 50
 FLAT_SHARE = 0.25
+# The standard deviation around a pixel, where there is noise and no border of an organ.
+MAX_CHANGE_HU = 100.0
+# So many deviations from what pixels without anything in common show.
+CERTAIN = 4.0
 # Two that share less than this part of the shorter one are not compared.
 MIN_SHARED = 0.5
 # Slices so many times further apart are another reconstruction.
@@ -184,9 +188,14 @@ def _is_made_of(thin: list[Frame], thick: Frame) -> bool:
     if is_tissue.sum() < MIN_PIXELS:
         return False
     change = ndimage.uniform_filter(mean**2, 5) - ndimage.uniform_filter(mean, 5) ** 2
-    is_flat = is_tissue & (change <= np.quantile(change[is_tissue], FLAT_SHARE))
+    least = min(float(np.quantile(change[is_tissue], FLAT_SHARE)), MAX_CHANGE_HU**2)
+    is_flat = is_tissue & (change <= least)
+    if is_flat.sum() < MIN_PIXELS:
+        return False
     noise = [(image - ndimage.uniform_filter(image, 3))[is_flat] for image in (one, other)]
-    return _coefficient(*noise) >= MIN_NOISE_CORRELATION
+    # Of few pixels more by chance.
+    chance = CERTAIN / float(np.sqrt(is_flat.sum()))
+    return _coefficient(*noise) >= max(MIN_NOISE_CORRELATION, chance)
 
 
 def _middle(places: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:

@@ -4,20 +4,21 @@ Nothing in a header says that slices of two patients were exchanged under their 
 through another body is no short cut: a foreign slice is less like both of its neighbours than these
 are like each other, and it correlates with them as two patients do.
 
-In 24 real scans of 2 to 5 mm, as they are and thinned to 8 to 20 mm, what lies between two axial
-slices differs from one of them by 0.9 of what they differ by, or less; with one to three slices of
-another patient in between, fitted to the same grid and height, it is 1.2 times or more in 97 % at
-the scans' own steps, and with twelve of them in 86 %. From one slice to the next the correlation is
-.948 or more up to 5 mm, .757 or more up to 20 mm; to a slice of another patient it is .55 as a rule
-and less than .87 in 99 %. Lungs may end between two slices, and a breath moves organs; neither
-changes the outline of the body.
+In 23 real scans of 2 to 5 mm, as they are and thinned to 10 to 25 mm, cropped, coarser, with noise
+or interpolated, nothing is found. What lies between two axial slices differs from one of them by
+0.9 of what they differ by, or less, and from one slice to the next the correlation is .948 or more
+up to 5 mm, .757 or more up to 20 mm. Of 1 to 20 slices, or a half, of another patient, fitted to
+the same grid and height, 93 % and more are found at the scans' own steps, and 85 % and more at
+twice these. Lungs may end between two slices, and a breath moves organs; neither changes the
+outline of the body: of slices in which the organs alone lie 10 mm lower none is found, of 20 mm 1
+%.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["MAX_STEP_MM", "foreign_slices"]
+__all__ = ["foreign_slices"]
 
 # So many slices of another body are looked for.
 LONGEST = 12
@@ -27,10 +28,12 @@ MIN_DETOUR = 1.2
 MAX_LIKENESS = 0.82
 # One end alone, as of a scan whose rest is another's, must be clearer than chance at every place:
 # so much less alike, so many times the usual step, and with another outline: two bodies have less
-# than this part of both in common, in 98 % of pairs at one height.
+# than this part of both in common, in 98 % of pairs at one height. A turned scan begins in air, and
+# its first slices grow fast.
 CLEARLY_UNLIKE = 0.75
 MIN_SEAM = 4.0
 MAX_OVERLAP = 0.9
+MIN_SLICES = 4
 # Slices further apart change as much by themselves.
 MAX_STEP_MM = 6.0
 # Slices on each side that say what is usual.
@@ -64,10 +67,11 @@ def foreign_slices(images: np.ndarray, away: np.ndarray) -> tuple[int, int] | No
             direct = float(np.abs(images[end + 1] - images[start]).mean(dtype=np.float64))
             if min(steps[start], steps[end]) > MIN_DETOUR * direct:
                 return start + 1, end
-    for k in unlike[likeness[unlike] < CLEARLY_UNLIKE].tolist():
+    inner = (unlike >= MIN_SLICES - 1) & (unlike < len(steps) - MIN_SLICES + 1)
+    for k in unlike[inner & (likeness[unlike] < CLEARLY_UNLIKE)].tolist():
         around = np.delete(steps[max(0, k - WINDOW) : k + WINDOW + 1], min(k, WINDOW))
         is_jump = len(around) > 2 and steps[k] > MIN_SEAM * float(np.median(around))
-        if is_jump and away[k] <= MAX_STEP_MM and _overlap(*images[k : k + 2]) < MAX_OVERLAP:
+        if is_jump and away[k] <= MAX_STEP_MM and _are_two_bodies(*images[k : k + 2]):
             return k + 1, len(images) - 1
     return None
 
@@ -82,10 +86,17 @@ def _likeness(images: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(scale > 0, product / np.maximum(scale, 1e-9), 1.0))
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Which part of what lies within two bodies lies within both."""
+def _are_two_bodies(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two bodies have other outlines, and differ where both are too.
+
+    A scan that was turned begins and ends in air: there one body covers ever more of the other.
+    """
     here, there = _inside(one), _inside(other)
-    return float((here & there).sum() / max(int((here | there).sum()), 1))
+    both = here & there
+    if both.sum() >= MAX_OVERLAP * (here | there).sum() or not both.any():
+        return False
+    inner = np.stack([one[both], other[both]])[:, None]
+    return bool(_likeness(inner)[0] < CLEARLY_UNLIKE)
 
 
 def _inside(image: np.ndarray) -> np.ndarray:

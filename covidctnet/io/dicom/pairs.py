@@ -184,6 +184,7 @@ class Pairs:
         # slices of a scan whose UIDs of series say nothing.
         bare = np.array([not block.series for block in self._blocks])
         doubtful = (self._other_visit & ~same_series) | (bare[:, None] & bare[None, :] & elsewhere)
+        doubtful |= same_series & elsewhere & ~self._same_step
         for i, j in np.argwhere(np.triu(found & doubtful, 1))[:MAX_ASKED]:
             if self._is_rebuilt(int(i), int(j)):
                 found[i, j] = found[j, i] = False
