@@ -21,7 +21,9 @@ from covidctnet.io.dicom import (
     Identity,
     NotDicomError,
     group,
+    holds_series,
     identify,
+    keys_of_slices,
     series_key,
 )
 from covidctnet.io.itk import data_file_of
@@ -167,7 +169,10 @@ def find_studies(
     studies = _dicom_studies(dicom, claimed, skipped, every_series or series is not None)
     shut_folders = {path.parent for paths, kind in others if kind == "archive" for path in paths}
     studies = [_beside_archives(study, shut_folders) for study in studies]
-    studies = studies + _file_studies(others, skipped) if series is None else _only(studies, series)
+    if series is None:
+        studies += _file_studies(others, skipped)
+    else:
+        studies = _only(studies, series) or _holding(dicom, claimed, series)
     studies.sort(key=lambda s: (str(s.path), s.id))
     if skipped:
         counts = ", ".join(f"{n} {reason}" for reason, n in sorted(skipped.items()))
@@ -207,20 +212,33 @@ def _may_be_slices(
 
 
 def _only(studies: Sequence[Study], series: str) -> list[Study]:
-    """The one series that was asked for."""
+    """The one series that was asked for; none where no study is that series by its UID."""
     whole, _, part = series.partition(".")
     chosen = [study for study in studies if study.series == whole]
-    if part:
-        # Another id: the answer for a part is not that of its series.
-        chosen = [replace(s, id=study_id(f"{s.id}\n{series}"), stack=series) for s in chosen]
-    if not chosen:
-        keys = sorted({study.series for study in studies if study.series})
+    return [_part_of(study, series) for study in chosen] if part else chosen
+
+
+def _part_of(study: Study, series: str) -> Study:
+    # Another id: the answer for a part is not that of its series.
+    return replace(study, id=study_id(f"{study.id}\n{series}"), stack=series)
+
+
+def _holding(files: Sequence[File], claimed: Sequence[File], series: str) -> list[Study]:
+    """Studies of which a series is a part that its UID does not name, or holds no CT.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    studies = _dicom_studies(files, claimed, Counter(), False)
+    found = [study for study in studies if holds_series(study.files, series)]
+    if not found:
+        keys = sorted({key for study in studies for key in keys_of_slices(study.files)})
         more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
         raise UsageError(
             f"expected one of the series that there are, {', '.join(keys[:_SHOWN]) or 'none'}"
             f"{more}, got {series!r:.80}. Take a key that covidctnet inspect shows."
         )
-    return chosen
+    return [_part_of(study, series) for study in found]
 
 
 def _beside_archives(study: Study, folders: set[Path]) -> Study:

@@ -168,6 +168,7 @@ def every_case() -> tuple[Case, ...]:
         enhanced,
         files,
         joints,
+        mixtures,
         parts,
         patients,
         phases,
@@ -188,5 +189,6 @@ def every_case() -> tuple[Case, ...]:
         enhanced,
         damage,
         unfinished,
+        mixtures,
     )
     return tuple(case for module in modules for case in module.CASES)

@@ -8,7 +8,7 @@ from covidctnet.io.dicom.grouping import Group, group
 from covidctnet.io.dicom.identity import identify, owners
 from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, PHANTOM_MANUFACTURER, series_key
 from covidctnet.io.dicom.radiograph import DicomRadiograph, is_radiograph, read_radiograph
-from covidctnet.io.dicom.read import Survey, holds_series, read_dicom, survey
+from covidctnet.io.dicom.read import Survey, holds_series, keys_of_slices, read_dicom, survey
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice
 
@@ -30,6 +30,7 @@ __all__ = [
     "holds_series",
     "identify",
     "is_radiograph",
+    "keys_of_slices",
     "looks_like_dicom",
     "owners",
     "read_dicom",

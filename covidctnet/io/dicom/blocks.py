@@ -16,6 +16,7 @@ from covidctnet.io.dicom.geometry import (
     STEP_TOLERANCE_MM,
     usual_step,
 )
+from covidctnet.io.dicom.scattered import scattered_entries
 from covidctnet.io.dicom.single_uids import one_each
 from covidctnet.io.dicom.visit_marks import common_marks, common_minute
 
@@ -132,16 +133,19 @@ def slices_of(found: Identity) -> list[Identity]:
 def blocks_of(entries: list[Entry]) -> list[Block]:
     """Files, divided by folder, series and frame of reference.
 
-    A UID that each of many slices has for itself does not divide them.
+    A UID that each of many slices has for itself does not divide them, nor do series UIDs that were
+    drawn at random.
     """
-    single_series = one_each(entries, [found.series_uid for _, found in entries])
-    single_frames = one_each(entries, [found.frame_of_reference for _, found in entries])
+    frames = [found.frame_of_reference for _, found in entries]
+    single_frames = one_each(entries, frames)
+    single_frames |= scattered_entries(entries, frames, [""] * len(entries))
+    frames = ["" if i in single_frames else frame for i, frame in enumerate(frames)]
+    series = [found.series_uid for _, found in entries]
+    single_series = one_each(entries, series) | scattered_entries(entries, series, frames)
     blocks: dict[tuple[Path, str, str], Block] = {}
     for i, entry in enumerate(entries):
-        path, found = entry
-        series = "" if i in single_series else found.series_uid
-        frame = "" if i in single_frames else found.frame_of_reference
-        key = (path.parent, series, frame)
+        path, _ = entry
+        key = (path.parent, "" if i in single_series else series[i], frames[i])
         blocks.setdefault(key, Block(*key)).entries.append(entry)
     return list(blocks.values())
 

@@ -18,6 +18,7 @@ from itertools import combinations
 import numpy as np
 
 from covidctnet.errors import StudyError
+from covidctnet.io.dicom.foreign import foreign_slices
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, place
 
@@ -27,6 +28,7 @@ __all__ = [
     "contradicted_step",
     "is_one_scan",
     "is_woven",
+    "may_be_two",
     "mirrored",
     "repeats",
     "seam_at",
@@ -180,6 +182,12 @@ def is_woven(images: np.ndarray) -> bool:
     return False
 
 
+def may_be_two(images: np.ndarray) -> bool:
+    """Whether slices differ in turn by more than those of one scan do, though less than clearly."""
+    found = weave(images, 2)
+    return is_woven(images) or (found is not None and found.steps > MAX_STEPS)
+
+
 def seams(images: np.ndarray) -> np.ndarray:
     """How much larger the step behind each slice is than the usual one around it.
 
@@ -325,6 +333,16 @@ def check_continuity(frames: Sequence[Frame], hu: np.ndarray) -> None:
             "NO_GEOMETRY",
             f"expected positions in the order of the anatomy, got {moved} of {len(frames)} slices "
             "that fit better in the order of their instance numbers. Export the series again.",
+        )
+    is_axial = place(frames[:1]).direction == "axial"
+    if is_axial and (found := foreign_slices(images, away)) is not None:
+        first, last = found
+        which = f"slices {first + 1} to {last + 1}" if last > first else f"slice {first + 1}"
+        raise StudyError(
+            "OVERLAPPING_ACQUISITIONS",
+            f"expected {len(frames)} slices of one body, got {which} unlike the slices before and "
+            "behind, as those of another patient or of another part of the body are. Export the "
+            "series again.",
         )
 
 

@@ -8,6 +8,7 @@ reference, the grid of positions, what is alike in all files of one visit.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from covidctnet.io.archive import DamagedFileError, File
 from covidctnet.io.dicom.blocks import Extent, blocks_of
 from covidctnet.io.dicom.frame import Entry, Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE_MM
+from covidctnet.io.dicom.scattered import scattered_entries
 from covidctnet.io.dicom.single_uids import one_each, one_each_in_series
 from covidctnet.io.dicom.unions import Unions
 from covidctnet.io.dicom.visits import visits_of
@@ -32,7 +34,7 @@ class Group:
     Attributes:
         text: What its id is made of.
         entries: Its files and what they say.
-        single_series: Files that have a series UID each, which says nothing.
+        single_series: Files with series UIDs that say nothing: one each, or drawn at random.
         notes: What was decided.
     """
 
@@ -56,6 +58,7 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
     """
     own_study = one_each(entries, [found.study_uid for _, found in entries])
     own_study |= one_each_in_series(entries)
+    own_study |= _drawn_studies(entries, own_study)
     nameless = [not found.study_uid or i in own_study for i, (_, found) in enumerate(entries)]
     named_in: dict[Path, str] = {}
     for (path, found), is_nameless in zip(entries, nameless, strict=True):
@@ -82,7 +85,8 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
             keys[i] = home or ("study", named_in[path.parent])
     # Folders without study UIDs that share a series or a frame of reference.
     links: dict[tuple[str, str], Hashable] = {}
-    single = one_each(entries, [found.series_uid for _, found in entries])
+    series_uids = [found.series_uid for _, found in entries]
+    single = one_each(entries, series_uids) | scattered_entries(entries, series_uids)
     for i, (_, found) in enumerate(entries):
         key_of = keys[i]
         if key_of is None or not nameless[i]:
@@ -101,6 +105,29 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
     for places in studies.values():
         groups += _groups_of_study([entries[i] for i in places], [nameless[i] for i in places])
     return groups, strays
+
+
+def _drawn_studies(entries: Sequence[Entry], single: set[int]) -> set[int]:
+    """Files with study UIDs that are drawn at random, and what else of their folders has such one.
+
+    Args:
+        entries: All files.
+        single: Slices that have a study UID each.
+    """
+    uids = [found.study_uid for _, found in entries]
+    drawn = scattered_entries(entries, uids, [""] * len(entries))
+    named = {(entries[i][0].parent, uids[i]) for i in drawn}
+    counts = Counter(uids)
+    folders = {entries[i][0].parent for i in single}
+    return {
+        i
+        for i, (path, found) in enumerate(entries)
+        if (path.parent, uids[i]) in named
+        # Localizers and reports beside slices that have a UID each have one of their own too.
+        or (
+            not (found.is_slice or found.places) and counts[uids[i]] == 1 and path.parent in folders
+        )
+    }
 
 
 def _with_lost(
@@ -156,7 +183,7 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
     notes: tuple[str, ...] = ()
     if not uids:
         has_own = any(found.study_uid for _, found in entries)
-        what = "every file names a study of its own" if has_own else "no file names its study"
+        what = "files name studies of their own" if has_own else "no file names its study"
         notes = (f"{what}: the folder was taken for the study",)
     if len(visits) > 1:
         notes += (
@@ -166,7 +193,8 @@ def _groups_of_study(entries: list[Entry], nameless: list[bool]) -> list[Group]:
     out = []
     for visit in visits:
         text = uids[0] if uids and len(visits) == 1 else "\n".join([*uids, _fingerprint(visit)])
-        single = one_each(visit, [found.series_uid for _, found in visit])
+        own = [found.series_uid for _, found in visit]
+        single = one_each(visit, own) | scattered_entries(visit, own)
         out.append(Group(text, visit, frozenset(visit[i][0] for i in single), notes))
     return out
 

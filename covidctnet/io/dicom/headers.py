@@ -183,7 +183,9 @@ def _frames(path: File, data: Dataset, element: PixelElement | None) -> tuple[Fr
         "has_table": bool(items(data, "ModalityLUTSequence")),
     }
     if not is_slice:
-        return (replace(_bystander(data, common), picture=picture),)
+        frame = replace(_bystander(data, common), picture=picture)
+        is_other = sop_class != CT_IMAGE and sop_class not in ENHANCED_CT
+        return (_as_it_says(path, data, element, frame) if is_other else frame,)
     sizes = (pixels.rows, pixels.columns, pixels.bits_allocated)
     if element is None or 0 in sizes:
         if any(raw_at(data, tag).startswith(_PRIVATE_PIXELS) for tag in _PRIVATE_CREATORS):
@@ -232,6 +234,46 @@ def _bystander(data: Dataset, common: dict[str, Any]) -> Frame:
         rescale_type="",
         marks=tuple((keyword, mark(data, keyword)) for keyword in MARKS),
         kernel=text(data, "ConvolutionKernel"),
+    )
+
+
+def _as_it_says(path: File, data: Dataset, element: PixelElement | None, frame: Frame) -> Frame:
+    """An object of another class with what its header says of its pixels.
+
+    A slice may be stored as one. What cannot be decoded keeps its size alone.
+    """
+    try:
+        pixels = pixel_format(data, element)
+    except (DamagedFileError, *PARSE_ERRORS):
+        return frame
+    size = replace(
+        NO_PIXELS,
+        **{
+            name: getattr(pixels, name)
+            for name in ("rows", "columns", "frames", "samples", "bits_allocated", "bits_stored")
+        },
+    )
+    is_decoded = (
+        element is not None
+        and pixels.frames == pixels.samples == 1
+        and pixels.photometric.startswith("MONOCHROME")
+        and pixels.bits_allocated == 16
+        and pixels.bits_stored > 8
+        and min(pixels.rows, pixels.columns) > 0
+        and max(pixels.rows, pixels.columns) <= MAX_SIDE
+    )
+    if is_decoded and element is not None and element.length != ENCAPSULATED_LENGTH:
+        is_decoded = pixels.length >= 2 * pixels.rows * pixels.columns
+        is_decoded &= path.stat().st_size >= element.start + element.length
+    if not is_decoded:
+        return replace(frame, pixels=size)
+    return replace(
+        frame,
+        pixels=pixels,
+        is_lossy=frame.is_lossy or pixels.syntax in LOSSY_SYNTAXES,
+        slope=number_or_none(data, "RescaleSlope"),
+        intercept=number_or_none(data, "RescaleIntercept"),
+        rescale_type=text(data, "RescaleType"),
     )
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from covidctnet.io.archive import File
+from covidctnet.io.dicom.anatomy import Images, are_one_acquisition
 from covidctnet.io.dicom.blocks import (
     COSINE_TOLERANCE,
     JOINT_SHARE,
@@ -27,6 +28,7 @@ from covidctnet.io.dicom.visit_marks import (
     MIN_MINUTES_APART,
     SOME_MARKS,
     VISIT_KEYWORDS,
+    differing_facts,
 )
 
 __all__ = ["Pairs"]
@@ -35,6 +37,8 @@ __all__ = ["Pairs"]
 MAX_ASIDE_MM = 30.0
 # In two folders, where several patients are likelier than one scan.
 MAX_ASIDE_ELSEWHERE_MM = 2.0
+# So many pairs are asked whether their pixels are of one scan: an archive has too many.
+MAX_ASKED = 200
 
 
 class Pairs:
@@ -175,7 +179,30 @@ class Pairs:
             found[i, j] = found[j, i] = collide
         # Reading refuses one series in one folder whose slices differ in this.
         found |= self._other_visit & (elsewhere | ~same_series)
-        return np.asarray(found & ~self.go_on & ~np.eye(len(found), dtype=bool))
+        found &= ~self.go_on & ~np.eye(len(found), dtype=bool)
+        # A series that was computed later, or by a program that spells a mark otherwise; or thick
+        # slices of a scan whose UIDs of series say nothing.
+        bare = np.array([not block.series for block in self._blocks])
+        doubtful = (self._other_visit & ~same_series) | (bare[:, None] & bare[None, :] & elsewhere)
+        doubtful |= same_series & elsewhere & ~self._same_step
+        for i, j in np.argwhere(np.triu(found & doubtful, 1))[:MAX_ASKED]:
+            if self._is_rebuilt(int(i), int(j)):
+                found[i, j] = found[j, i] = False
+        return np.asarray(found)
+
+    def _is_rebuilt(self, i: int, j: int) -> bool:
+        """Whether two that differ in one mark are two series of one scan, by their pixels."""
+        one, other = self._blocks[i], self._blocks[j]
+        in_one_place = one.folder == other.folder or (one.frame and one.frame == other.frame)
+        if not (self._is_named and in_one_place and self._parallel[i, j]):
+            return False
+        shorter = min(self._known[i].length, self._known[j].length)
+        if self._common[i, j] < SAME_PART * shorter:
+            return False
+        if differing_facts((one.visit, one.minute), (other.visit, other.minute)) > 1:
+            return False
+        normal = self._known[i].axes[:, 0]
+        return are_one_acquisition(_images_of(one, normal), _images_of(other, normal))
 
     @cached_property
     def _same_range(self) -> np.ndarray:
@@ -225,6 +252,21 @@ class Pairs:
 
     def _codes(self, name: str) -> np.ndarray:
         return _coded([getattr(block, name) for block in self._blocks])
+
+
+def _images_of(block: Block, normal: np.ndarray) -> Images:
+    """Its images, of which headers are read when they are asked for."""
+    found = [
+        (float(np.array(slice_.position) @ normal), path, index)
+        for path, entry in block.entries
+        for index, slice_ in enumerate(slices_of(entry))
+        if slice_.position is not None
+    ]
+    found.sort(key=lambda one: one[0])
+    return Images(
+        np.array([height for height, _, _ in found]),
+        lambda k: read_frames(found[k][1])[found[k][2]],
+    )
 
 
 def _coded(values: Sequence[Hashable]) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from covidctnet.errors import StudyError
-from covidctnet.io.dicom.anatomy import show_one_body
+from covidctnet.io.dicom.anatomy import are_one_acquisition, images_of, show_one_body
 from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.neighbours import is_alike, is_parallel
 from covidctnet.io.dicom.series import Stack
@@ -19,6 +19,7 @@ from covidctnet.io.dicom.visit_marks import (
     VISIT_WORDS,
     common_marks,
     common_minute,
+    differing_facts,
     marks_in_common,
 )
 
@@ -64,12 +65,16 @@ def _refused(stack: Stack, carry: str) -> Stack:
 def check_patients(stacks: Sequence[Stack]) -> None:
     """Refuse series of several patients; a name may be spelt otherwise in a derived series.
 
+    A series that differs in one mark from another, and comes of the same acquisition by its pixels,
+    is of the same patient.
+
     Raises:
         StudyError: ``MIXED_PATIENT``.
     """
     for stack in stacks:
         if stack.fault and stack.fault.code == "MIXED_PATIENT":
             raise stack.fault
+    stacks = _without_rebuilt(stacks)
     frames = [f for stack in stacks for f in stack.frames]
     ids = {f.patient[0] for f in frames} - {""}
     names = {f.patient[1] for f in frames} - {""}
@@ -84,6 +89,26 @@ def check_patients(stacks: Sequence[Stack]) -> None:
     minutes = [m for stack in large if (m := _minute(stack)) is not None]
     if minutes and max(minutes) - min(minutes) >= MIN_MINUTES_APART:
         _refuse(len(set(minutes)), "times of the study")
+
+
+def _without_rebuilt(stacks: Sequence[Stack]) -> list[Stack]:
+    """The stacks, but for those of the acquisition of another that differ from it in one mark."""
+    kept: list[Stack] = []
+    for stack in sorted(stacks, key=lambda s: (not s.is_original, -len(s.frames), s.key)):
+        if not any(_is_rebuilt(stack, other) for other in kept):
+            kept.append(stack)
+    return kept
+
+
+def _is_rebuilt(stack: Stack, other: Stack) -> bool:
+    one, two = stack.placement, other.placement
+    if one is None or two is None or min(len(stack.frames), len(other.frames)) < MIN_SLICES:
+        return False
+    said = [(_marks(s), _minute(s)) for s in (stack, other)]
+    if differing_facts(*said) != 1 or not is_parallel(stack.frames[0], other.frames[0]):
+        return False
+    normal = one.axes[:, 0]
+    return are_one_acquisition(images_of(one, normal), images_of(two, normal))
 
 
 def _refuse(count: int, what: str) -> None:

@@ -28,7 +28,7 @@ from covidctnet.io.dicom.frame import Frame, Identity
 from covidctnet.io.dicom.geometry import check_placement, resample_gaps, untilt
 from covidctnet.io.dicom.headers import ENCAPSULATED_LENGTH, read_frames
 from covidctnet.io.dicom.identity import identify
-from covidctnet.io.dicom.kinds import NOT_HU
+from covidctnet.io.dicom.kinds import NOT_HU, unfit
 from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, series_key
 from covidctnet.io.dicom.patients import check_alternatives, check_patients, of_one_patient
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
@@ -43,7 +43,7 @@ from covidctnet.io.hu import AIR_HU
 from covidctnet.io.names import packed_suffix
 from covidctnet.volume import SYNTHETIC_NOTE, Volume
 
-__all__ = ["Survey", "holds_series", "read_dicom", "survey"]
+__all__ = ["Survey", "holds_series", "keys_of_slices", "read_dicom", "survey"]
 
 # Flags of volumes whose slices are no images of the files.
 _INTERPOLATED = frozenset({"gaps_resampled", "untilted"})
@@ -198,10 +198,10 @@ def _only(frames: Sequence[Frame], series: str) -> list[Frame]:
     expected = series.partition(".")[0]
     found = [f for f in frames if series_key(f.series_uid) == expected]
     if not found:
-        known = sorted({series_key(f.series_uid) for f in frames})
+        known = ", ".join(_keys_of_slices(frames)) or "none"
         raise StudyError(
             "UNKNOWN_SERIES",
-            f"expected one of the series of this study, {', '.join(known)}, got {series}. "
+            f"expected one of the series of this study, {known}, got {series}. "
             "Take a key that `covidctnet inspect` shows.",
         )
     return found
@@ -214,14 +214,31 @@ def holds_series(files: Sequence[File], series: str) -> bool:
         files: Of the study.
         series: Key of a series or of a stack.
     """
+    return series.partition(".")[0] in {series_key(f.series_uid) for f in _frames_of(files)}
+
+
+def keys_of_slices(files: Sequence[File]) -> list[str]:
+    """Keys of the series among the files of a study that hold CT slices.
+
+    Args:
+        files: Of the study.
+    """
+    return _keys_of_slices(_frames_of(files))
+
+
+def _keys_of_slices(frames: Sequence[Frame]) -> list[str]:
+    return sorted({series_key(f.series_uid) for f in frames if not unfit(f)})
+
+
+def _frames_of(files: Sequence[File]) -> list[Frame]:
+    """The images of a study, as its series are named; what cannot be read is left out."""
     frames: list[Frame] = []
     for file in files:
         try:
             frames += read_frames(file)
         except (DamagedFileError, NotDicomError, OSError):
             continue
-    frames, _ = without_single_uids(frames)
-    return series.partition(".")[0] in {series_key(f.series_uid) for f in frames}
+    return without_single_uids(frames)[0]
 
 
 def _known(file: File) -> Identity | None:

@@ -31,6 +31,7 @@ from covidctnet.io.dicom.kinds import unfit
 from covidctnet.io.dicom.lungs import with_lungs
 from covidctnet.io.dicom.neighbours import is_alike, with_neighbours
 from covidctnet.io.dicom.objects import series_key
+from covidctnet.io.dicom.other_classes import with_other_classes, without_missing_classes
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.stored import SYNTAXES, OpenFile
 from covidctnet.io.dicom.voxels import read_hu
@@ -101,7 +102,8 @@ def find_stacks(
             stack, frames=placement.frames, placement=placement, fault=fault, notes=notes
         )
 
-    stacks = with_lungs(with_neighbours(join_series(stacks, rebuilt), every))
+    stacks = without_missing_classes(join_series(stacks, rebuilt), every)
+    stacks = with_lungs(with_neighbours(stacks, every))
     return with_missing_parts(stacks, every), dropped
 
 
@@ -109,14 +111,37 @@ def _stacks_of_series(
     frames: Sequence[Frame], allow_gaps: bool, allow_tilt: bool
 ) -> tuple[list[Stack], list[Dropped]]:
     key = series_key(frames[0].series_uid)
-    dropped: list[Dropped] = []
-    for what, members in sorted(_grouped(frames, unfit).items()):
-        if what:
-            files = len({f.file for f in members})
-            dropped.append(Dropped(key, what, len(members), "not a stack of CT slices", files))
+    dropped = _left_out(key, frames)
     fit = [f for f in frames if not unfit(f)]
     if not fit:
         return [], dropped
+    others = [f for f in frames if unfit(f)]
+    whole, notes = with_other_classes(fit, others) if all(map(has_geometry, fit)) else (fit, ())
+    if notes:
+        taken = {f.file for f in whole}
+        stacks = [
+            replace(stack, notes=(*stack.notes, *notes))
+            for stack in _placed_stacks(whole, key, allow_gaps, allow_tilt)
+        ]
+        if len(stacks) == 1 and not stacks[0].fault:
+            return stacks, _left_out(key, [f for f in frames if f.file not in taken])
+    stacks, left_out = _stacks_of_slices(fit, key, allow_gaps, allow_tilt)
+    return stacks, [*dropped, *left_out]
+
+
+def _left_out(key: str, frames: Sequence[Frame]) -> list[Dropped]:
+    """What of the images of a series is no slice of HU, by its kind."""
+    return [
+        Dropped(key, what, len(members), "not a stack of CT slices", len({f.file for f in members}))
+        for what, members in sorted(_grouped(frames, unfit).items())
+        if what
+    ]
+
+
+def _stacks_of_slices(
+    fit: Sequence[Frame], key: str, allow_gaps: bool, allow_tilt: bool
+) -> tuple[list[Stack], list[Dropped]]:
+    dropped: list[Dropped] = []
     misplaced = [f for f in fit if not has_geometry(f)]
     placed = [f for f in fit if has_geometry(f)]
     if not misplaced:

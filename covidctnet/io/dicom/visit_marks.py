@@ -18,6 +18,7 @@ __all__ = [
     "VISIT_WORDS",
     "common_marks",
     "common_minute",
+    "differing_facts",
     "marks_in_common",
     "study_minute",
     "visit_marks",
@@ -32,6 +33,9 @@ MIN_MINUTES_APART = 10
 # So many of birth, sex, age and date are alike in two patients only rarely: where little speaks for
 # two visits, and where both the folder and the frame of reference do.
 SOME_MARKS, MANY_MARKS = 2, 3
+# Marks that change together: who it is, when born, of which sex, and when seen.
+_FACTS = ((0,), (1, 3), (2,), (4,))
+_WHEN = len(_FACTS) - 1
 # Dates that programs write where they have none.
 _NO_DATES = ("00000000", "00010101", "19000101", "19700101")
 
@@ -46,9 +50,16 @@ def visit_marks(data: Dataset) -> tuple[str, ...]:
         # O stands for other and for unknown.
         _short(sex if sex in ("M", "F") else ""),
         # 045Y and 45 are one age, in years.
-        _short(age.removesuffix("Y").lstrip("0")),
+        _short(_years(age)),
         _short("" if date in _NO_DATES else date),
     )
+
+
+def _years(age: str) -> str:
+    """An age in years, also of one in months; as it is written where it is neither."""
+    if age.endswith("M") and age[:-1].isdigit() and int(age[:-1]) >= 24:
+        return str(int(age[:-1]) // 12)
+    return age.removesuffix("Y").lstrip("0")
 
 
 def _short(value: str) -> str:
@@ -83,3 +94,25 @@ def common_minute(minutes: Sequence[int | None]) -> int | None:
 def marks_in_common(one: Sequence[str], other: Sequence[str]) -> int:
     """How many marks two scans share, but for the patient's id, which may be one for all."""
     return sum(bool(a) and a == b for a, b in zip(one[1:], other[1:], strict=False))
+
+
+def differing_facts(
+    one: tuple[Sequence[str], int | None], other: tuple[Sequence[str], int | None]
+) -> int:
+    """How many facts two scans contradict each other in; an age and a date of birth are one.
+
+    Args:
+        one: Marks and minute of a scan.
+        other: Of another.
+    """
+    (marks, minute), (its_marks, its_minute) = one, other
+    pairs = list(zip(marks, its_marks, strict=False))
+    differ = {
+        number
+        for number, fact in enumerate(_FACTS)
+        for place in fact
+        if place < len(pairs) and all(pairs[place]) and pairs[place][0] != pairs[place][1]
+    }
+    if minute is not None and its_minute is not None:
+        differ |= {_WHEN} if abs(minute - its_minute) >= MIN_MINUTES_APART else set()
+    return len(differ)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from pydicom.uid import XRayRadiationDoseSRStorage
 
 from covidctnet.cli import main
-from covidctnet.errors import StudyError
+from covidctnet.errors import StudyError, UsageError
 from covidctnet.io import find_studies, read_study, read_volume
 from covidctnet.io.dicom.kernels import kernel_kind
+from covidctnet.io.dicom.objects import series_key
 from covidctnet.run.inspect import describe, inspect_paths, render
 from tests.io import series
 from tests.volumes import a_chest
@@ -343,6 +345,50 @@ def test_one_series_uid_for_all_patients_of_an_archive_does_no_harm(tmp_path):
         series.write(tmp_path / patient, change=change, study=patient, patient=patient)
     assert [study.id for study in find_studies(tmp_path)] != []
     assert len(find_studies(tmp_path)) == 2
+
+
+def keys_of(folder):
+    return [entry["key"] for entry in describe(find_studies(folder)[0], voxels=False)["series"]]
+
+
+def test_the_key_of_a_report_leads_to_a_refusal_that_names_it(tmp_path):
+    def report(ds, index):
+        ds.SOPClassUID, ds.SeriesInstanceUID = XRayRadiationDoseSRStorage, series.uid("report")
+        for keyword in ("PixelData", "Rows", "Columns", "ImagePositionPatient"):
+            delattr(ds, keyword)
+
+    series.write(tmp_path)
+    series.write(tmp_path, series.a_scan()[:1], name="report.dcm", change=report)
+    key = series_key(series.uid("report"))
+    assert key in keys_of(tmp_path)
+    (study,) = find_studies(tmp_path, series=key)
+    with pytest.raises(StudyError, match=r"NOT_CT: .* got 1 x X-Ray Radiation Dose SR Storage"):
+        read_study(study)
+    with pytest.raises(UsageError, match=r"the series that there are, [0-9a-f]{8}, got 'none'"):
+        find_studies(tmp_path, series="none")
+    with pytest.raises(StudyError, match=r"the series of this study, [0-9a-f]{8}, got none"):
+        read_volume(tmp_path, series="none")
+
+
+@pytest.mark.parametrize("count", [3, 99], ids=["a few for all", "one each"])
+def test_the_keys_of_series_whose_uids_say_nothing_can_be_asked_for(tmp_path, count):
+    thick = series.an_affine((5.0, 0.8, 0.7))
+    for number, (scan, affine) in enumerate(((series.a_body(), None), (series.a_scan(), thick))):
+
+        def change(ds, index, number=number):
+            draw = np.random.default_rng(index + 100 * number).integers(count)
+            own = index + 100 * number if count == 99 else draw
+            ds.SeriesInstanceUID, ds.SeriesNumber = series.uid(f"{own}"), number + 2
+            ds.SliceThickness = 5.0 if number else 2.5
+
+        series.write(tmp_path, scan, affine=affine, change=change, name=f"{number}-" + "{:04d}.dcm")
+    keys = keys_of(tmp_path)
+    assert len(keys) == 2
+    shapes = set()
+    for key in keys:
+        (study,) = find_studies(tmp_path, series=key)
+        shapes.add(read_study(study).shape)
+    assert shapes == {series.BODY_SHAPE, series.SHAPE}
 
 
 def test_the_files_of_the_series_that_inspect_lists_add_up_to_those_found(tmp_path):
