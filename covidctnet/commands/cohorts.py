@@ -134,6 +134,10 @@ def preprocess(
         f"{done.made} studies preprocessed, {done.reused} were there, "
         f"{len(done.failures)} refused\n"
     )
+    for warning in done.warnings:
+        sys.stdout.write(f"WARNING: {warning}\n")
+    if done.splits.told_apart:
+        sys.stdout.write(f"{done.splits.told_apart.words}\n")
     _print_counts(done.splits)
     return Exit.SOME_FAILED if done.failures else Exit.OK
 

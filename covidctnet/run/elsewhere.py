@@ -22,6 +22,7 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.members import SPLITS, Member, split_named
+from covidctnet.cohort.persons import ToldApart
 from covidctnet.cohort.splits import Splits
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import CohortError, UsageError
@@ -29,7 +30,9 @@ from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.output import markdown
 from covidctnet.results import Failure, Prediction
-from covidctnet.run.evaluate import Evaluation, write_evaluation
+from covidctnet.run.cohort_flow import refused_cases, steps_before
+from covidctnet.run.evaluate import Evaluation
+from covidctnet.run.evaluation_files import About, write_evaluation
 from covidctnet.run.prepare import pseudonym
 
 __all__ = ["Answer", "evaluate_predictions", "read_answers"]
@@ -113,14 +116,16 @@ def evaluate_predictions(
             raise _LeakError(file.name, answer.study, answer.split, split)
     if splits is None:
         cases, caveat = _cases(file.name, answers, classes), UNCHECKED
+        about = About(told_apart=_told_apart(cases))
     else:
-        cases = _cases_of_split(file.name, answers, _members(splits, split), split, classes)
+        cases = _cases_of_split(file.name, answers, splits, split, classes)
+        about = About(steps_before(splits, split_named(split)), splits.told_apart, split)
         caveat = HELD_BACK.format(split=split)
     assessment = assess(cases, rng=np.random.default_rng(seed))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
     table = (
         f"Answers `{file.stem}` ({digest}). {caveat} 95 % intervals: Wilson for proportions, "
-        f"Newcombe for the AUC of a class, else a bootstrap over patients.\n\n"
+        f"Newcombe for the AUC of a class, else a bootstrap over patients.{about.words}\n\n"
         f"{markdown(assessment)}"
     )
     info = PredictorInfo(
@@ -131,7 +136,7 @@ def evaluate_predictions(
         caveat=caveat,
         provenance={"weights": file.stem},
     )
-    write_evaluation(output, cases, assessment, info, table)
+    write_evaluation(output, cases, assessment, info, table, about)
     return Evaluation(table, assessment.n, len(assessment.failures))
 
 
@@ -336,13 +341,23 @@ def _members(splits: Splits, split: str) -> dict[str, Member]:
     return members
 
 
+def _told_apart(cases: list[Case]) -> ToldApart:
+    named = {case.patient for case in cases if case.patient}
+    by = "the column patient of the file of answers" if named else "nothing: each study is one"
+    return ToldApart(by, len(named) or len(cases), len(cases), is_compared=False)
+
+
 def _cases_of_split(
-    name: str, answers: list[Answer], members: Mapping[str, Member], split: str, classes: Classes
+    name: str, answers: list[Answer], splits: Splits, split: str, classes: Classes
 ) -> list[Case]:
     """Cases of everybody held back; the work folder says who that is, and what they have."""
+    members = _members(splits, split)
+    refused = {case.study: case for case in refused_cases(splits, split_named(split))}
     by_study = {answer.study: answer for answer in answers}
     for study, answer in by_study.items():
         member = members.get(study)
+        if study in refused:
+            continue
         if member is None:
             raise CohortError(
                 f"{name}: study {study} is not in the work folder. Give the short ids of its "
@@ -356,12 +371,20 @@ def _cases_of_split(
                 "work folder. Decide which is right."
             )
     missing = Answer("", "", None, None)
-    return [
+    # Another program may answer what was refused here.
+    unused = [
+        replace(case, outcome=_outcome(by_study[study], classes), is_refused_before=False)
+        if study in by_study
+        else case
+        for study, case in sorted(refused.items())
+    ]
+    return unused + [
         Case(
             m.label,
             _outcome(replace(by_study.get(m.study, missing), study=m.study), classes),
             m.site or "",
             patient=m.patient,
+            split=split_named(split),
         )
         for m in sorted(members.values(), key=lambda m: m.study)
         if m.split == split_named(split)

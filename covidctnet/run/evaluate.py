@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,20 +14,19 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.persons import find_persons, in_words, owners_of
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.assess import Assessment, assess
+from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.output import as_plain, markdown
-from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.evaluation.output import markdown
 from covidctnet.evaluation.strata import known_sites
-from covidctnet.files import make_folder, table_text, write_whole
-from covidctnet.report.evaluation_page import render_evaluation
-from covidctnet.report.model_card import model_card
-from covidctnet.report.provenance import provenance_of
+from covidctnet.files import make_folder
 from covidctnet.results import Failure, Prediction
+from covidctnet.run.cohort_flow import refused_cases, steps_before
+from covidctnet.run.evaluation_files import About, write_evaluation
 from covidctnet.run.prepare import pseudonym
 from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
@@ -40,7 +39,6 @@ __all__ = [
     "Unseen",
     "evaluate_data",
     "evaluate_work",
-    "write_evaluation",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +104,8 @@ def evaluate_work(
             "that were trained in it, or use --data with the original scans."
         )
     card = info.card
-    digest = Splits.load(work / "splits.json").digest
+    splits = Splits.load(work / "splits.json")
+    digest = splits.digest
     for stage, record in card.get("training", {}).items():
         data = record.get("data", {})
         # Weights of before cards named what they have seen tell their division only.
@@ -119,7 +118,11 @@ def evaluate_work(
     unseen = Unseen(card)
     for study in stored:
         unseen.check(study.source)
-    return _evaluate(_of_stored(stored, runner), len(stored), info, output, seed, progress)
+    refused = refused_cases(splits, split)
+    about = About(steps_before(splits, split), splits.told_apart, split)
+    cases = chain(_of_stored(stored, runner, split), refused)
+    total = len(stored) + len(refused)
+    return _evaluate(cases, total, info, output, seed, progress, about)
 
 
 def evaluate_data(
@@ -171,7 +174,18 @@ def evaluate_data(
                 case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
                 yield replace(case, localisation=found)
 
-    return _evaluate(cases(), len(cohort), info, output, seed, progress)
+    persons = find_persons(cohort, owners_of(cohort))
+    for line in in_words(persons, pseudonym):
+        _LOG.warning("%s", line)
+    if persons.shared:
+        _LOG.warning(
+            "%s",
+            f"{len(persons.shared)} persons, by their PatientID, are under several patients: "
+            "intervals are narrower than they should be. Give the studies of a person one name in "
+            "the column patient of cohort.csv.",
+        )
+    about = About(told_apart=persons.told_apart)
+    return _evaluate(cases(), len(cohort), info, output, seed, progress, about)
 
 
 def _evaluate(
@@ -181,6 +195,7 @@ def _evaluate(
     output: Path,
     seed: int,
     progress: Progress | None,
+    about: About,
 ) -> Evaluation:
     make_folder(output)
     cases = []
@@ -193,53 +208,10 @@ def _evaluate(
     table = (
         f"Weights `{info.weights}` ({info.digest}), which have seen "
         f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-        f"class, else a bootstrap over patients.\n\n{markdown(assessment)}"
+        f"class, else a bootstrap over patients.{about.words}\n\n{markdown(assessment)}"
     )
-    write_evaluation(output, cases, assessment, info, table)
+    write_evaluation(output, cases, assessment, info, table, about)
     return Evaluation(table, assessment.n, len(assessment.failures))
-
-
-def write_evaluation(
-    output: Path, cases: Sequence[Case], assessment: Assessment, info: PredictorInfo, table: str
-) -> None:
-    """Write the page, the tables, the answers, and the model card where there is a card.
-
-    Args:
-        output: See `evaluate_work`.
-        cases: The answers.
-        assessment: Their figures.
-        info: Who gave them; without a card they were made elsewhere.
-        table: The figures in Markdown.
-    """
-    whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
-    make_folder(output / "tables")
-    for name, rows in sheets(assessment).items():
-        write_whole(output / "tables" / name, table_text(rows))
-    write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
-    write_whole(
-        output / "evaluation.json", json.dumps(whose | as_plain(assessment), indent=1) + "\n"
-    )
-    write_whole(output / "evaluation.md", table + "\n")
-    if info.card:
-        card_text, card = model_card(
-            assessment,
-            info.card,
-            name=info.weights,
-            digest=info.digest,
-            trained_on=info.trained_on,
-            caveat=info.caveat,
-        )
-        write_whole(output / "model-card.md", card_text)
-        write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
-    page = render_evaluation(
-        assessment,
-        provenance=provenance_of(info),
-        caveat=info.caveat,
-        seen=info.trained_on,
-        published=info.published,
-        made_elsewhere=not info.card,
-    )
-    write_whole(output / "index.html", page)
 
 
 class Unseen:
@@ -282,14 +254,18 @@ class Unseen:
 
 
 def _case(
-    truth: Label, outcome: Prediction | Failure, patient: str | None, site: str | None
+    truth: Label,
+    outcome: Prediction | Failure,
+    patient: str | None,
+    site: str | None,
+    split: str = "",
 ) -> Case:
     traits = dict(outcome.acquisition) if isinstance(outcome, Prediction) else {}
-    return Case(truth, outcome, site or "", traits, patient=patient or "")
+    return Case(truth, outcome, site or "", traits, patient=patient or "", split=split)
 
 
-def _of_stored(studies: Sequence[StoredStudy], runner: Runner) -> Iterator[Case]:
+def _of_stored(studies: Sequence[StoredStudy], runner: Runner, split: str) -> Iterator[Case]:
     with closing(runner.answers(studies)) as outcomes:
         for study, answered in zip(studies, outcomes, strict=True):
             assert study.label is not None
-            yield _case(study.label, answered.outcome, study.patient, study.site)
+            yield _case(study.label, answered.outcome, study.patient, study.site, split)

@@ -143,8 +143,9 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
     (failure,) = done.failures
     assert failure.status == "refused"
     header, row = (tmp_path / "work" / "refused.csv").read_text().splitlines()
-    assert header == "source_path,code,message"
+    assert header == "source_path,code,message,label,site,split"
     assert row.startswith(f"Covid-19/broken,{failure.code},")
+    assert row.endswith(f",Covid-19,,{done.splits.refused[0].split}")
     assert failure.study not in {m.study for m in done.splits.members}
     assert calls[-1] == (17, 17)
 
@@ -234,7 +235,7 @@ def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
     copy = shutil.copytree(data / "CAP" / "cap0", data / "CAP" / "someone")
     for number, file in enumerate(sorted(copy.glob("*.dcm"))):
         header = dcmread(file)
-        header.StudyInstanceUID = uid("new study")
+        header.StudyInstanceUID, header.PatientID = uid("new study"), "someone"
         if number == 12:
             pixels = header.pixel_array.copy()
             pixels[20:30, 10:20] += 500
@@ -242,6 +243,74 @@ def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
         header.save_as(file)
     with pytest.raises(CohortError, match="one series is study"):
         run(data, work)
+
+
+def test_a_person_in_training_and_in_the_test_is_refused_before_anything_is_read(
+    archive, tmp_path, monkeypatch
+):
+    data = shutil.copytree(archive, tmp_path / "data")
+    for file in (data / "CAP" / "cap1").glob("*.dcm"):
+        header = dcmread(file)
+        header.PatientID = "cap0"
+        header.save_as(file)
+    rows = ["study,patient,label,split"]
+    for entry in read_cohort(data):
+        split = {"cap0": "train", "cap1": "test"}.get(entry.patient, "")
+        rows.append(f"{entry.path.as_posix()},{entry.patient},{entry.label.title},{split}")
+    (data / "cohort.csv").write_text("\n".join(rows))
+    monkeypatch.setattr("covidctnet.run.prepare.work", lambda **_: pytest.fail("a scan was read"))
+    with pytest.raises(CohortError, match="one person is under several patients") as error:
+        run(data, tmp_path / "work")
+    assert "train)" in str(error.value) and "test)" in str(error.value)
+    assert "cap0" not in str(error.value)
+    listed = (tmp_path / "work" / "leaks.csv").read_text()
+    assert "CAP/cap0" in listed and "CAP/cap1" in listed
+    assert not (tmp_path / "work" / "splits.json").exists()
+
+
+def test_a_folder_of_a_batch_is_told_loudly_on_the_command_line(tmp_path, capfd):
+    data = write_cohort(tmp_path / "data", controls=5, others=3)
+    for number in range(3):
+        write_chest(data / "CAP" / "batch" / str(number), f"batch{number}", sick=True)
+    arguments = ["preprocess", str(data), "-o", str(tmp_path / "work"), "--preset", "demo"]
+    assert main([*arguments, "--settings.spacing_mm=6"]) == 0
+    out = capfd.readouterr().out
+    assert "WARNING: patient " in out and "one patient with 3 PatientIDs, in 3 studies" in out
+    assert "Patients were told apart by the folders and files of the archive" in out
+    assert (tmp_path / "work" / "persons.csv").read_text().count("CAP/batch") == 3
+    told = Splits.load(tmp_path / "work" / "splits.json").told_apart
+    assert (told.mixed, told.patients, told.with_id) == (1, 12, 14)
+
+
+def test_a_refused_study_keeps_label_site_and_a_split(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    for number in range(4):
+        broken = write_chest(data / "Covid-19" / f"broken{number}", f"broken{number}")
+        for file in list(broken.glob("*.dcm"))[5:7]:
+            file.unlink()
+    # The other study of a patient goes where the first is.
+    second = write_chest(data / "CAP" / "cap0" / "second", "second")
+    for file in list(second.glob("*.dcm"))[5:7]:
+        file.unlink()
+    done = run(data, tmp_path / "work")
+    # Nobody else moves for them.
+    assert done.splits.assignment == made[1].splits.assignment
+    again = Splits.load(tmp_path / "work" / "splits.json")
+    assert again == done.splits and len(again.refused) == 5
+    home = {m.patient: m.split for m in done.splits.members}
+    assert all(r.split in ("train", "val", "test") for r in again.refused)
+    (stays,) = [r for r in again.refused if r.label is CHEST_CT.CAP]
+    assert stays.split == home[stays.patient]
+    # Once mended it is where it was placed.
+    chosen = next(r for r in again.refused if r.label is CHEST_CT.COVID19)
+    for number in range(4):
+        name = f"broken{number}"
+        if pseudonym(name) == chosen.patient:
+            shutil.rmtree(data / "Covid-19" / name)
+            write_chest(data / "Covid-19" / name, name)
+    mended = run(data, tmp_path / "work").splits
+    assert mended.assignment[chosen.study] == chosen.split
+    assert len(mended.refused) == 4
 
 
 def test_splits_tell_site_content_and_whom_the_cohort_file_placed(archive, tmp_path):

@@ -1,0 +1,102 @@
+"""The files of an evaluation: page, tables, answers, model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covidctnet.cohort.persons import ToldApart
+from covidctnet.contract import PredictorInfo
+from covidctnet.evaluation.assess import Assessment
+from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.flow import FlowStep, flow_of
+from covidctnet.evaluation.output import as_plain
+from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.files import make_folder, table_text, write_whole
+from covidctnet.report.evaluation_page import render_evaluation
+from covidctnet.report.flow_chart import flow_rows
+from covidctnet.report.model_card import model_card
+from covidctnet.report.provenance import provenance_of
+
+__all__ = ["About", "write_evaluation"]
+
+
+@dataclass(frozen=True)
+class About:
+    """Whose answers an evaluation is of.
+
+    Attributes:
+        steps: Of the flow of studies, before those that are evaluated.
+        told_apart: How the patients were told apart; None where nothing is known of it.
+        split: Of the cohort; empty where it is not divided.
+    """
+
+    steps: tuple[FlowStep, ...] = ()
+    told_apart: ToldApart | None = None
+    split: str = ""
+
+    @property
+    def words(self) -> str:
+        """How the patients were told apart, behind a blank; or nothing."""
+        return f" {self.told_apart.words}" if self.told_apart else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        told = self.told_apart.to_dict() if self.told_apart else None
+        return {"split": self.split or None, "patients_told_apart": told}
+
+
+def write_evaluation(
+    output: Path,
+    cases: Sequence[Case],
+    assessment: Assessment,
+    info: PredictorInfo,
+    table: str,
+    about: About,
+) -> None:
+    """Write the page, the tables, the answers, and the model card where there is a card.
+
+    Args:
+        output: See `evaluate_work`.
+        cases: The answers.
+        assessment: Their figures.
+        info: Who gave them; without a card they were made elsewhere.
+        table: The figures in Markdown.
+        about: Whose answers they are.
+    """
+    whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
+    flow = flow_of(cases, before=about.steps)
+    whose |= about.to_dict() | {"flow": flow.to_dict()}
+    make_folder(output / "tables")
+    for name, rows in {**sheets(assessment), "flow.csv": flow_rows(flow)}.items():
+        write_whole(output / "tables" / name, table_text(rows))
+    write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
+    write_whole(
+        output / "evaluation.json", json.dumps(whose | as_plain(assessment), indent=1) + "\n"
+    )
+    write_whole(output / "evaluation.md", table + "\n")
+    if info.card:
+        card_text, card = model_card(
+            assessment,
+            info.card,
+            name=info.weights,
+            digest=info.digest,
+            trained_on=info.trained_on,
+            caveat=info.caveat,
+        )
+        write_whole(output / "model-card.md", card_text)
+        write_whole(output / "model-card.json", json.dumps(card, indent=1) + "\n")
+    page = render_evaluation(
+        assessment,
+        provenance=provenance_of(info),
+        caveat=info.caveat,
+        seen=info.trained_on,
+        published=info.published,
+        made_elsewhere=not info.card,
+        flow=flow,
+        told_apart=about.told_apart.words if about.told_apart else "",
+    )
+    write_whole(output / "index.html", page)
