@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -147,7 +147,7 @@ def find_persons(cohort: Sequence[CohortStudy], owners: Mapping[str, Owner]) -> 
     that are all of a site or of a class, carry; one that ten patients and a tenth of all carry.
 
     Args:
-        cohort: Labelled studies.
+        cohort: Labelled studies; the same under pseudonyms, where words are made of it.
         owners: From `owners_of`.
     """
     ids = _Values(cohort, {e.study.id: owners[e.study.id].patient_id for e in cohort})
@@ -195,23 +195,22 @@ def find_persons(cohort: Sequence[CohortStudy], owners: Mapping[str, Owner]) -> 
     return Persons(told_apart, tuple(shared), tuple(mixed), tuple(unsure))
 
 
-def in_words(persons: Persons, pseudonym: Callable[[str], str]) -> tuple[str, ...]:
-    """What somebody must look at, a line each, without names.
+def in_words(persons: Persons) -> tuple[str, ...]:
+    """What somebody must look at, a line each.
 
     Args:
-        persons: Of the cohort.
-        pseudonym: Of a patient's name.
+        persons: Of a cohort under pseudonyms.
     """
     lines = []
     for found in persons.mixed[:_MOST_NAMED]:
         lines.append(
-            f"patient {pseudonym(found.studies[0].patient)} holds several PatientIDs: "
+            f"patient {found.studies[0].patient} holds several PatientIDs: "
             f"{found.what}, in {_studies(len(found.studies))}. A folder of a whole batch counts "
             "as one patient. If they are several persons, give each a folder, or a name in the "
             "column patient of cohort.csv."
         )
     for found in persons.unsure[:_MOST_NAMED]:
-        names = sorted({pseudonym(entry.patient) for entry in found.studies})
+        names = sorted({entry.patient for entry in found.studies})
         lines.append(
             f"{found.what} ({', '.join(names[:_MOST_NAMED])}), whose names or sites differ: they "
             "are taken for different persons. If they are one, give them one name in cohort.csv."
@@ -220,18 +219,17 @@ def in_words(persons: Persons, pseudonym: Callable[[str], str]) -> tuple[str, ..
     return (*lines, *([f"and {left} more of this kind"] if left else []))
 
 
-def in_words_shared(shared: Sequence[Found], pseudonym: Callable[[str], str]) -> str:
-    """Why a cohort is refused in which persons are several patients, without names.
+def in_words_shared(shared: Sequence[Found]) -> str:
+    """Why a cohort is refused in which persons are several patients.
 
     Args:
-        shared: At least one.
-        pseudonym: Of a patient's name.
+        shared: At least one, of a cohort under pseudonyms.
     """
     named = []
     for found in shared[:_MOST_NAMED]:
         first = {entry.patient: entry for entry in reversed(found.studies)}.values()
         listed = [
-            f"study {entry.study.id} (patient {pseudonym(entry.patient)}"
+            f"study {entry.study.id} (patient {entry.patient}"
             + (f", {entry.split})" if entry.split else ")")
             for entry in first
         ]

@@ -38,10 +38,10 @@ def place_refused(
     fixed |= {m.patient: str(m.split) for m in splits.members}
     settings = splits.settings or SplitSettings(seed=splits.seed)
     rng = np.random.default_rng([settings.seed, 1])
-    # In the order in which they came, whatever their ids.
-    waiting = {one.patient: f"{number:09d}" for number, one in enumerate(refused)}
+    # In the order in which they came, whatever their ids, and behind all digests.
     unused = [
-        Member(waiting[one.patient], one.patient, one.label, site=one.site) for one in refused
+        Member(one.study, one.patient, one.label, site=one.site, content=f"z{number:09d}")
+        for number, one in enumerate(refused)
     ]
     for label in splits.classes:
         if any(one.label is label and one.patient not in fixed for one in refused):

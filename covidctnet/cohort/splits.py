@@ -316,7 +316,8 @@ def draw(
         CohortError: If there are too few for one in each split.
     """
     sites: dict[str, str] = {}
-    for member in sorted(members, key=lambda m: m.study):
+    # By what the scans hold: ids are of a key, and the same seed draws the same patients.
+    for member in sorted(members, key=lambda m: (m.content or m.patient, m.study)):
         if member.label is label:
             # Who was scanned at several sites counts where the first study is.
             sites.setdefault(member.patient, member.site or "")

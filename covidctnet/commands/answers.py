@@ -45,6 +45,7 @@ def classify(
     runner: str = "local",
     dicom: bool = False,
     nifti: bool = False,
+    key: str = "",
 ) -> int:
     """Answer Covid-19, CAP or Control for every study under some paths.
 
@@ -69,6 +70,8 @@ def classify(
             ray://HOST:PORT, HOST:PORT or auto, a cluster of Ray.
         dicom: Write DICOM results of every answer: SEG, SR and a picture that lie in its study.
         nifti: Write NIfTI of every answer in the geometry of its source: lungs, lesions, residual.
+        key: Folder of an earlier run whose ids of studies are taken; a new key by default, in
+            do-not-share/ of the results.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -77,7 +80,7 @@ def classify(
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
-    from covidctnet.run.classify import classify_into, default_readers
+    from covidctnet.run.classify import classify_into, default_readers, ids_of_results
     from covidctnet.run.metrics import Metrics
     from covidctnet.run.outputs import OutputKind, check_packages
     from covidctnet.run.parts import Part
@@ -91,6 +94,7 @@ def classify(
     scans = [existing(path) for path in paths]
     share = Part.parse(part, os.environ) if part else None
     results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
+    ids = ids_of_results(Path(output), existing(key) if key else None)
     limits = study_limits.limits
     metrics = Metrics(Path(metrics_file)) if metrics_file else None
     with cluster_of(runner) as cluster, bar("classifying") as progress, ExitStack() as ending:
@@ -115,6 +119,8 @@ def classify(
             limits=limits,
             metrics=metrics,
             outputs=outputs,
+            ids=ids,
+            ids_folder=Path(output),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
@@ -184,6 +190,7 @@ def evaluate(
     network: Network,
     seed: int = 0,
     runner: str = "local",
+    key: str = "",
 ) -> int:
     """Measure accuracy and AUC with intervals on labelled patients.
 
@@ -198,6 +205,8 @@ def evaluate(
         network: Weights, and where they run.
         seed: Of the bootstrap.
         runner: See classify: local, ray, ray://HOST:PORT, HOST:PORT or auto.
+        key: Folder of an earlier evaluation whose ids are taken, to compare the two; a new key by
+            default, in do-not-share/ of the output. With --work the ids are those of its folder.
     """
     if predictions is not None and data is not None:
         raise UsageError(
@@ -215,6 +224,9 @@ def evaluate(
             f"{'none' if data is None else 'both --data and --work'}."
         )
 
+    if key and work is not None and predictions is None:
+        raise UsageError("expected --key without --work, whose ids are its own. Leave it out.")
+
     from covidctnet.classes import Classes
     from covidctnet.run.elsewhere import evaluate_predictions
     from covidctnet.run.evaluate import evaluate_data, evaluate_work
@@ -229,6 +241,7 @@ def evaluate(
             work=folder,
             classes=Classes.from_titles(classes) if classes else None,
             seed=seed,
+            key=existing(key) if key else None,
         )
     else:
         folders = [existing(path) for path in data or ()]
@@ -237,7 +250,14 @@ def evaluate(
             if folder is not None:
                 done = evaluate_work(folder, model, target, seed=seed, progress=progress)
             else:
-                done = evaluate_data(folders, model, target, seed=seed, progress=progress)
+                done = evaluate_data(
+                    folders,
+                    model,
+                    target,
+                    seed=seed,
+                    progress=progress,
+                    key=existing(key) if key else None,
+                )
     sys.stdout.write(f"{done.table}\n{NOTICE}\n")
     return Exit.SOME_FAILED if done.failed else Exit.OK
 
@@ -272,13 +292,16 @@ def compare(
     from covidctnet.evaluation.compare import score_readers
     from covidctnet.evaluation.predictions import read_predictions, read_readers
     from covidctnet.evaluation.tables import comparison_table, readers_table
+    from covidctnet.run.same_ids import under_ids_of
 
     known = Classes.from_titles(classes)
     own = read_predictions(Path(first), known)
     rng = np.random.default_rng(seed)
     tables = []
     if second:
-        other = read_predictions(Path(second), known)
+        other = under_ids_of(
+            Path(first).parent, Path(second).parent, own, read_predictions(Path(second), known)
+        )
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
         scored = score_readers(own, read_readers(Path(readers), known), rng=rng)

@@ -91,6 +91,7 @@ def preprocess(
     wait: bool = False,
     study_limits: StudyLimits,
     runner: str = "local",
+    key: str = "",
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -106,6 +107,8 @@ def preprocess(
         study_limits: What reading and preprocessing a study may cost.
         runner: Where studies are preprocessed: local; ray, ray://HOST:PORT, HOST:PORT or auto, by
             workers of Ray, one on every CPU; this machine alone writes.
+        key: Folder of an earlier run whose ids of studies and patients are taken; a new key by
+            default, in do-not-share/ of the work folder.
     """
     from covidctnet.run.prepare import prepare
 
@@ -129,6 +132,7 @@ def preprocess(
             limits=study_limits.limits,
             classes=classes,
             cluster=cluster,
+            key=existing(key) if key else None,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.reused} were there, "

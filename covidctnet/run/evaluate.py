@@ -14,6 +14,7 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.key_table import add_key_rows
 from covidctnet.cohort.persons import find_persons, in_words, owners_of
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import StoredStudy
@@ -26,8 +27,7 @@ from covidctnet.evaluation.strata import known_sites
 from covidctnet.files import make_folder
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.cohort_flow import refused_cases, steps_before
-from covidctnet.run.evaluation_files import About, write_evaluation
-from covidctnet.run.prepare import pseudonym
+from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
 from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
 from covidctnet.volume import Source
@@ -133,6 +133,7 @@ def evaluate_data(
     seed: int = 0,
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
+    key: Path | None = None,
 ) -> Evaluation:
     """Evaluate on a labelled folder, from the original files on.
 
@@ -144,8 +145,11 @@ def evaluate_data(
         seed: Of the bootstrap.
         progress: Called with (done, total).
         limits: See `covidctnet.classify_studies`; of this machine alone.
+        key: Folder of an earlier run whose ids are taken, so that answers can be compared; see
+            `covidctnet.cohort.pseudonyms.pseudonyms_of`.
 
     Raises:
+        UsageError: If the output has lost the key of its ids.
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
             taught the weights, or a scan is there twice.
     """
@@ -155,9 +159,11 @@ def evaluate_data(
     classes = (CHEST_CT, info.classes)
     roots = [data] if isinstance(data, Path) else data
     if info.modality == "ct":
-        cohort = read_cohort(*roots, classes=classes)
+        found = read_cohort(*roots, classes=classes)
     else:
-        cohort = labelled_radiographs(roots, info.classes)
+        found = labelled_radiographs(roots, info.classes)
+    ids = ids_of_evaluation(output, key).keep(output)
+    cohort = ids.cohort(found)
     unseen = Unseen(info.card)
     masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
     outcomes = runner.answers([entry.study for entry in cohort], lesions=masks)
@@ -167,15 +173,17 @@ def evaluate_data(
             for entry, answered in zip(cohort, outcomes, strict=True):
                 if answered.source is not None:
                     unseen.check(answered.source)
-                found = answered.localisation
-                if isinstance(found, CohortError):
-                    _LOG.warning("study %s: %s", answered.study.id, found)
-                    found = None
-                case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
-                yield replace(case, localisation=found)
+                lesions = answered.localisation
+                if isinstance(lesions, CohortError):
+                    _LOG.warning("study %s: %s", answered.study.id, lesions)
+                    lesions = None
+                case = _case(entry.label, answered.outcome, entry.patient, entry.site)
+                yield replace(case, localisation=lesions)
 
-    persons = find_persons(cohort, owners_of(cohort))
-    for line in in_words(persons, pseudonym):
+    owners = owners_of(cohort)
+    add_key_rows(output, ids, found, cohort, owners)
+    persons = find_persons(cohort, owners)
+    for line in in_words(persons):
         _LOG.warning("%s", line)
     if persons.shared:
         _LOG.warning(

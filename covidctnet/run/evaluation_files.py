@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from covidctnet.cohort.persons import ToldApart
+from covidctnet.cohort.pseudonyms import Pseudonyms, pseudonyms_of
 from covidctnet.contract import PredictorInfo
 from covidctnet.evaluation.assess import Assessment
 from covidctnet.evaluation.cases import Case
@@ -21,7 +22,7 @@ from covidctnet.report.flow_chart import flow_rows
 from covidctnet.report.model_card import model_card
 from covidctnet.report.provenance import provenance_of
 
-__all__ = ["About", "write_evaluation"]
+__all__ = ["About", "ids_of_evaluation", "write_evaluation"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class About:
         """Plain values for JSON."""
         told = self.told_apart.to_dict() if self.told_apart else None
         return {"split": self.split or None, "patients_told_apart": told}
+
+
+def ids_of_evaluation(output: Path, key: Path | None) -> Pseudonyms:
+    """How the ids of an evaluation are made: as before, in a folder of before keys."""
+    return pseudonyms_of(output, has_former=(output / "predictions.csv").exists(), key=key)
 
 
 def write_evaluation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from covidctnet.chest.gate import check_chest, prepare_chest
 from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.archive import CohortStudy, read_cohort
+from covidctnet.cohort.key_table import add_key_rows
 from covidctnet.cohort.members import Member, Refused, find_leaks
 from covidctnet.cohort.persons import (
     Found,
@@ -24,6 +24,7 @@ from covidctnet.cohort.persons import (
     in_words_shared,
     owners_of,
 )
+from covidctnet.cohort.pseudonyms import Pseudonyms, pseudonyms_of
 from covidctnet.cohort.refused import place_refused
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
 from covidctnet.cohort.store import Store, content_key
@@ -83,6 +84,7 @@ def prepare(
     wait: bool = False,
     classes: Classes | None = None,
     cluster: Cluster | None = None,
+    key: Path | None = None,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -101,24 +103,31 @@ def prepare(
         wait: Wait for the end of another run that preprocesses into the work folder.
         classes: Of the archive's labels; by default those of the work folder, or `CHEST_CT`.
         cluster: Reads and preprocesses instead of this machine, which alone writes.
+        key: Folder of an earlier run whose ids are taken, see
+            `covidctnet.cohort.pseudonyms.pseudonyms_of`.
 
     Raises:
         UsageError: If the archive does not exist, the work folder is one of several folds or of
-            other classes, or another run preprocesses into it.
+            other classes, has lost the key of its ids, or another run preprocesses into it.
         CohortError: If the archive contradicts itself, has too few patients, or has a scan under
             two patients, or a person.
     """
     classes = _classes_of(_previous(work), classes)
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
-    split = _checked(cohort, work, split, classes)
+    found = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
+    ids = _ids_of(work, key)
+    split = _checked(ids.cohort(found), work, split, classes)
     make_folder(work)
     with SoleWriter(work, wait=wait):
+        ids = _ids_of(work, key).keep(work)
+        cohort = ids.cohort(found)
         # Another run may have divided it meanwhile.
         split = _checked(cohort, work, split, classes)
         store = Store(work / "preprocessed")
         for folder in (work, store.folder, store.coarse.folder):
             remove_leftovers(folder)
-        persons = find_persons(cohort, owners_of(cohort))
+        owners = owners_of(cohort)
+        add_key_rows(work, ids, found, cohort, owners)
+        persons = find_persons(cohort, owners)
         warnings = _told(persons, work)
         outcomes = (
             _on_cluster(cohort, store, settings, limits, classes, cluster)
@@ -127,6 +136,12 @@ def prepare(
         )
         done = _prepare(cohort, outcomes, work, split, progress, classes, persons)
     return replace(done, warnings=warnings)
+
+
+def _ids_of(work: Path, key: Path | None) -> Pseudonyms:
+    """How ids are made: as before, in a work folder of before keys."""
+    has_former = (work / "splits.json").exists() or bool(Store(work / "preprocessed").index())
+    return pseudonyms_of(work, has_former=has_former, key=key)
 
 
 def _checked(
@@ -168,7 +183,7 @@ def _prepare(
             refused.append(
                 Refused(
                     entry.study.id,
-                    pseudonym(entry.patient),
+                    entry.patient,
                     entry.label,
                     outcome.code,
                     entry.split,
@@ -218,8 +233,8 @@ def _told(persons: Persons, work: Path) -> tuple[str, ...]:
     _list_persons(work / "persons.csv", (*persons.mixed, *persons.unsure))
     if persons.shared:
         _list_persons(work / "leaks.csv", persons.shared)
-        raise CohortError(in_words_shared(persons.shared, pseudonym))
-    warnings = in_words(persons, pseudonym)
+        raise CohortError(in_words_shared(persons.shared))
+    warnings = in_words(persons)
     for line in warnings:
         _LOG.warning("%s", line)
     return warnings
@@ -281,7 +296,7 @@ def _member(
 ) -> Member:
     return Member(
         entry.study.id,
-        pseudonym(entry.patient),
+        entry.patient,
         entry.label,
         entry.split,
         entry.site,
@@ -289,11 +304,6 @@ def _member(
         series,
         host=host,
     )
-
-
-def pseudonym(patient: str) -> str:
-    """A patient's name in the archive as 12 hexadecimal digits: folders may carry real names."""
-    return hashlib.sha256(patient.encode()).hexdigest()[:12]
 
 
 def _run(
@@ -332,7 +342,7 @@ def _request(
         "label": entry.label.key,
         "classes": classes.to_dict(),
         "site": entry.site,
-        "patient": pseudonym(entry.patient),
+        "patient": entry.patient,
     }
 
 

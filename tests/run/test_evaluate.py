@@ -253,7 +253,7 @@ def test_a_scan_that_taught_the_weights_is_not_evaluated(archive, tmp_path):
     with pytest.raises(CohortError, match=reason):
         evaluate_work(work, weights, tmp_path / "out")
     with pytest.raises(CohortError, match=reason):
-        evaluate_data(archive, weights, tmp_path / "out")
+        evaluate_data(archive, weights, tmp_path / "out", key=work)
 
 
 @pytest.mark.parametrize(("stage", "refused"), [("classifier", True), ("denoiser", False)])
