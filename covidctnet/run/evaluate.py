@@ -28,8 +28,9 @@ from covidctnet.files import make_folder
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.cohort_flow import refused_cases, steps_before
 from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
+from covidctnet.run.kept_answers import KeptAnswers
 from covidctnet.run.radiographs import labelled_radiographs
-from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
+from covidctnet.run.runner import DEFAULT_LIMITS, Answers, Runner, runner_of
 from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
 from covidctnet.workers.isolate import Limits
@@ -75,7 +76,8 @@ def evaluate_work(
         model: What is evaluated, a predictor or a runner; its preprocessing must be the folder's.
         output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
-            model card as ``model-card.md`` and ``model-card.json``.
+            model card as ``model-card.md`` and ``model-card.json``; as they come, the answers in
+            ``answers/``, from which a run that was stopped goes on.
         split: Which patients.
         seed: Of the bootstrap.
         progress: Called with (done, total).
@@ -120,9 +122,10 @@ def evaluate_work(
         unseen.check(study.source)
     refused = refused_cases(splits, split)
     about = About(steps_before(splits, split), splits.told_apart, split)
-    cases = chain(_of_stored(stored, runner, split), refused)
     total = len(stored) + len(refused)
-    return _evaluate(cases, total, info, output, seed, progress, about)
+    with KeptAnswers(output, info) as kept:
+        cases = chain(_of_stored(stored, kept.answers(runner, stored, lesions={}), split), refused)
+        return _evaluate(cases, total, info, output, seed, progress, about)
 
 
 def evaluate_data(
@@ -166,9 +169,8 @@ def evaluate_data(
     cohort = ids.cohort(found)
     unseen = Unseen(info.card)
     masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
-    outcomes = runner.answers([entry.study for entry in cohort], lesions=masks)
 
-    def cases() -> Iterator[Case]:
+    def cases(outcomes: Answers) -> Iterator[Case]:
         with closing(outcomes):
             for entry, answered in zip(cohort, outcomes, strict=True):
                 if answered.source is not None:
@@ -193,7 +195,9 @@ def evaluate_data(
             "the column patient of cohort.csv.",
         )
     about = About(told_apart=persons.told_apart)
-    return _evaluate(cases(), len(cohort), info, output, seed, progress, about)
+    with KeptAnswers(output, info) as kept:
+        outcomes = kept.answers(runner, [entry.study for entry in cohort], lesions=masks)
+        return _evaluate(cases(outcomes), len(cohort), info, output, seed, progress, about)
 
 
 def _evaluate(
@@ -272,8 +276,8 @@ def _case(
     return Case(truth, outcome, site or "", traits, patient=patient or "", split=split)
 
 
-def _of_stored(studies: Sequence[StoredStudy], runner: Runner, split: str) -> Iterator[Case]:
-    with closing(runner.answers(studies)) as outcomes:
+def _of_stored(studies: Sequence[StoredStudy], outcomes: Answers, split: str) -> Iterator[Case]:
+    with closing(outcomes):
         for study, answered in zip(studies, outcomes, strict=True):
             assert study.label is not None
             yield _case(study.label, answered.outcome, study.patient, study.site, split)
