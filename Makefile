@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs exactness one-scan resilience loaded pacs-trial wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience dicom-results loaded pacs-trial wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -115,6 +115,13 @@ benchmark: install ## Measure every stage and its peers (half an hour): docs/per
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --studies 200 --picture docs/pictures/memory.svg \
 	  --into docs/performance.md $(ARGS)
 
+# The plan of `benchmark-systems`: tiny for a night on two cores, paper for a GPU.
+SYSTEMS ?= tiny
+
+benchmark-systems: install ## All five systems on one cohort of phantoms, on one page: runs/benchmark-systems (SYSTEMS)
+	$(BIN)/python -m pipelines.experiments.systems.run runs/benchmark-systems --preset $(SYSTEMS) \
+	  --output runs/benchmark-systems.md $(ARGS)
+
 compact: install ## Make weights/compact (hours on two cores): runs/compact (CONTROLS, STRANGERS)
 	bash pipelines/compact/run.sh $(RUN) $(BIN)/python runs/compact "$(CONTROLS)" $(STRANGERS)
 
@@ -188,6 +195,9 @@ one-scan: install ## From the DICOM series below DATA to its answer: docs/measur
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m pipelines.experiments.benchmark --weights "$(WEIGHTS)" $(ON) --scan "$(DATA)" --into docs/measured/one-scan.md \
 	  --only read,preprocess,lungs,whole,memory $(ARGS)
+
+dicom-results: install ## SEG, SR and captures of the scans below DATA, asked by other programs
+	$(BIN)/python -m tests.dicom_out $(DATA)
 
 resilience: install ## Kills, full disks, signals, names, environments: docs/measured/resilience.md
 	$(BIN)/python -m pipelines.experiments.resilience.run --output docs/measured/resilience.md $(ARGS)

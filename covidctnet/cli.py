@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 # They find the files of --preset themselves, or have none.
 _OWN_PRESETS = ("train", "weights")
 # They load no networks.
-_WITHOUT_NETWORKS = ("inspect", "merge", "compare", "split", "phantom")
+_WITHOUT_NETWORKS = ("inspect", "merge", "compare", "split", "phantom", "cohort")
 # Options by the name that they had: still read, shown nowhere.
 _FORMER_OPTIONS = {"--anew": "--redraw"}
 
@@ -191,6 +191,8 @@ def _overview() -> str:
         "usage: covidctnet COMMAND [--config FILE.yaml] [--preset NAME] [--verbose] [options]",
         "",
         "Chest CT in (DICOM, NIfTI, MHA, NRRD), Covid-19, CAP or Control out.",
+        "Chest radiographs (DICOM CR and DX, PNG, JPEG, TIFF) too, by a system that reads them;",
+        "slices as pictures teach systems of slices (train SYSTEM STAGE --data.images).",
         NOTICE,
         "",
         *(f"  {name:<18}{summary_of(function)}" for name, function in COMMANDS.items()),

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from covidctnet.errors import CohortError, StorageError, UsageError
@@ -192,11 +192,13 @@ class TableRow:
         line: Where it ends in the file, from 1.
         cells: Text by the name of the column; empty where a cell or a column is missing.
         has_surplus: Whether it has more cells than there are columns.
+        others: Text by the name of the columns that were not asked for.
     """
 
     line: int
     cells: Mapping[str, str]
     has_surplus: bool
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -243,11 +245,13 @@ def read_table(
                 raise CohortError(f"{path.name} has the columns {', '.join(doubled)} twice")
             reader.fieldnames = names
             asked = (*required, *optional)
+            others = [name for name in names if name and name not in asked]
             rows = tuple(
                 TableRow(
                     reader.line_num,
                     {name: (record.get(name) or "").strip() for name in asked},
                     None in record,
+                    {name: (record.get(name) or "").strip() for name in others},
                 )
                 for record in reader
             )
@@ -259,7 +263,7 @@ def read_table(
         ) from None
     if not rows:
         raise CohortError(f"expected a row for every {entry} in {path.name}, got none. Add them.")
-    return Table(rows, tuple(name for name in names if name and name not in asked))
+    return Table(rows, tuple(others))
 
 
 def is_leftover(path: Path) -> bool:

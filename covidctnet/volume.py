@@ -62,7 +62,8 @@ class Source:
         flags: Short machine-readable reservations (``lossy``, ``thick_slices``).
         acquisition: How it was scanned, by name, as far as the reader can tell: ``slice_mm``
             between slices, ``noise_hu`` in soft tissue, ``kernel`` (what it is for), ``kvp``.
-        origin: How its voxels lay in the files; None where that is not known.
+        origin: How its voxels lay in the files; None where that is not known. Sources of equal
+            images are equal, however their files lay.
     """
 
     study: str
@@ -71,7 +72,7 @@ class Source:
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     acquisition: tuple[tuple[str, str | float], ...] = ()
-    origin: Origin | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False, compare=False)
 
     @property
     def mark(self) -> str:

@@ -210,6 +210,11 @@ def one_scan() -> str:
     return _measured("one-scan.md", "Not measured yet: `make one-scan` does.")
 
 
+def dicom_results() -> str:
+    """What other programs say of results in DICOM, once they have been asked."""
+    return _measured("dicom.md", "Not checked yet: `make dicom-results` does.")
+
+
 def report_picture() -> str:
     """The picture of a report, where it is there."""
     if not (HERE / "pictures" / "report.png").is_file():
@@ -233,6 +238,7 @@ MAKERS: Mapping[str, Callable[[], str]] = {
     "radiographs": radiographs,
     "out-of-distribution": out_of_distribution,
     "out-of-distribution-residual": out_of_distribution_residual,
+    "dicom-results": dicom_results,
     "real-scans": real_scans,
     "report-picture": report_picture,
 }

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from covidctnet.classes import CHEST_CT, Classes, Label
+from covidctnet.cohort.layouts import (
+    TABLE,
+    CohortRow,
+    Finder,
+    plain_id,
+    refuse,
+    rows_of_folders,
+    rows_of_table,
+)
+from covidctnet.cohort.traits import kept_columns
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.files import read_table
-from covidctnet.io.discover import Found, Study, find_studies
+from covidctnet.io.discover import Study, find_studies
 
 __all__ = ["CohortStudy", "read_cohort"]
-
-_REQUIRED = ("study", "patient", "label")
-_OPTIONAL = ("site", "split", "lesions")
-# What a patient's name ends before, where a scan is a file.
-_SUFFIXES = (".gz", ".nii", ".mha", ".nrrd", ".dcm")
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class CohortStudy:
         split: Which split it must be in, if given.
         root: The archive.
         lesions: A NIfTI mask of its lesions, if there is one.
+        traits: What the other columns say of it, text by name, where figures may be grouped by it.
     """
 
     study: Study
@@ -44,21 +47,7 @@ class CohortStudy:
     split: str | None = None
     root: Path = Path()
     lesions: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Row:
-    where: str
-    path: Path
-    patient: str
-    label: Label
-    site: str | None = None
-    split: str | None = None
-    root: Path = Path()
-    lesions: Path | None = None
-
-
-Finder = Callable[[Sequence[Path | str] | Path | str], Found]
+    traits: tuple[tuple[str, str], ...] = ()
 
 
 def read_cohort(
@@ -67,7 +56,9 @@ def read_cohort(
     """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
-    optionally, site, split and lesions (path of a NIfTI mask, for evaluations). Without it, folders
+    optionally, site, split, lesions (path of a NIfTI mask, for evaluations) and id (which study of
+    those under the path, as `covidctnet.cohort.draft` writes it). Other columns become traits, but
+    for those that would tell of a person (see `covidctnet.cohort.traits`). Without it, folders
     named after the classes, such as ``Control``, ``Covid-19`` and ``CAP`` (case does not matter),
     hold a folder or file a patient; folders of other names hold no scans.
 
@@ -75,7 +66,8 @@ def read_cohort(
     a patient never is in two splits.
 
     Args:
-        roots: The archives.
+        roots: The archives; instead of a folder, a table that the caller names, whose paths may be
+            absolute.
         classes: Of the labels; of several sets, the first that knows a label decides.
         find: Finds the studies under a path: those of CT by default.
 
@@ -86,22 +78,25 @@ def read_cohort(
         UsageError: If there is no such folder.
         CohortError: If neither layout is there, or they contradict themselves or each other.
     """
-    rows: list[_Row] = []
-    for number, root in enumerate(map(Path, roots), start=1):
+    rows: list[CohortRow] = []
+    for number, given in enumerate(map(Path, roots), start=1):
+        is_table = given.is_file() and given.suffix.lower() == ".csv"
+        root, table = (given.parent, given) if is_table else (given, given / TABLE)
         if not root.is_dir():
             raise UsageError(
                 f"expected the folder of a labelled archive, got {str(root)!r}. Check the path."
             )
-        table = root / "cohort.csv"
         listed = (
-            _rows_of_table(root, table, classes)
+            rows_of_table(root, table, classes, anywhere=is_table)
             if table.is_file()
-            else _rows_of_folders(root, classes, find)
+            else rows_of_folders(root, classes, find)
         )
         of_many = f" of archive {number}" if len(roots) > 1 else ""
         rows += [replace(r, root=root, where=r.where + of_many) for r in listed]
     _check_patients(rows)
-    cohort = _apart([study for row in rows for study in _studies(row, find)], find)
+    rows = _with_traits(rows)
+    by_id = _found_by_id(rows, find)
+    cohort = _apart([study for row in rows for study in _studies(row, find, by_id)], find)
     places: dict[str, str] = {}
     for entry, where in cohort:
         if entry.study.id in places:
@@ -109,118 +104,20 @@ def read_cohort(
                 f"{where} and {places[entry.study.id]} hold the same study. Remove one of them."
             )
         places[entry.study.id] = where
-    order = {Path(root): number for number, root in enumerate(roots)}
+    order = {row.root: number for number, row in enumerate(rows)}
     return tuple(
         sorted((e for e, _ in cohort), key=lambda e: (order[e.root], str(e.path), e.study.id))
     )
 
 
-def _parse(text: str, classes: Sequence[Classes]) -> Label:
-    for known in classes:
-        with suppress(CohortError):
-            return known.parse(text)
-    raise CohortError(f"unknown label {text!r}; known labels are {_titles(classes)}")
-
-
-def _titles(classes: Sequence[Classes], *, mark: str = "") -> str:
-    titles = dict.fromkeys(title for known in classes for title in known.titles)
-    return ", ".join(f"{title}{mark}" for title in titles)
-
-
-def _rows_of_folders(root: Path, classes: Sequence[Classes], find: Finder) -> Iterator[_Row]:
-    folders: dict[Path, Label] = {}
-    others: list[Path] = []
-    for folder in _entries(root, "the archive"):
-        if folder.is_dir():
-            try:
-                folders[folder] = _parse(folder.name, classes)
-            except CohortError:
-                others.append(folder)
-    if not folders:
-        raise CohortError(
-            f"expected {_titles(classes, mark='/')} or cohort.csv in the archive, got none of "
-            "them. Add one."
-        )
-    for number, folder in enumerate(others, start=1):
-        if count := len(find(folder)):
-            raise CohortError(
-                f"folder {number} of {len(others)} in the archive that name no class holds {count} "
-                f"scans; classes are {_titles(classes)}. Rename it, or move it out of the "
-                "archive."
-            )
-    for folder, label in folders.items():
-        entries = _entries(folder, f"{folder.name}/")
-        if not entries:
-            raise CohortError(
-                f"expected a folder or file for every patient in {folder.name}/, got "
-                "none. Add them."
-            )
-        for number, entry in enumerate(entries, start=1):
-            where = f"entry {number} of {len(entries)} in {folder.name}/"
-            yield _Row(where, entry, _patient_name(entry), label)
-
-
-def _entries(folder: Path, what: str) -> list[Path]:
-    """What lies in a folder, hidden files and links left out."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise CohortError(f"{what} cannot be read ({error.strerror}); check its rights") from None
-    return [e for e in entries if not e.name.startswith(".") and not e.is_symlink()]
-
-
-def _patient_name(entry: Path) -> str:
-    name = entry.name
-    if entry.is_file():
-        for suffix in (*_SUFFIXES, *_PICTURE_SUFFIXES):
-            name = name.removesuffix(suffix)
-    return name
-
-
-def _rows_of_table(root: Path, table: Path, classes: Sequence[Classes]) -> Iterator[_Row]:
-    inside = root.resolve()
-    for row in read_table(table, _REQUIRED, _OPTIONAL, entry="study").rows:
-        where, cells = f"cohort.csv line {row.line}", row.cells
-        empty = [name for name in _REQUIRED if not cells[name]]
-        if empty or row.has_surplus:
-            raise CohortError(
-                f"{where}: expected {', '.join(_REQUIRED)}, "
-                + (f"{', '.join(empty)} is empty" if empty else "got more cells than columns")
-            )
-        path = _inside(inside, root / cells["study"], where, "study")
-        lesions = None
-        if cells["lesions"]:
-            lesions = _inside(inside, root / cells["lesions"], where, "lesion mask")
-        try:
-            label = _parse(cells["label"], classes)
-        except CohortError as error:
-            raise CohortError(f"{where}: {error}") from None
-        yield _Row(
-            where,
-            path,
-            cells["patient"],
-            label,
-            cells["site"] or None,
-            cells["split"] or None,
-            lesions=lesions,
-        )
-
-
-def _inside(archive: Path, path: Path, where: str, what: str) -> Path:
-    if not path.resolve().is_relative_to(archive):
-        raise CohortError(f"{where}: the path leaves the archive; give one relative to it")
-    if not path.exists():
-        raise CohortError(f"{where}: the {what} is missing; check its path")
-    return path
-
-
-def _check_patients(rows: list[_Row]) -> None:
-    labels: dict[str, _Row] = {}
-    splits: dict[str, _Row] = {}
+def _check_patients(rows: list[CohortRow]) -> None:
+    labels: dict[str, CohortRow] = {}
+    splits: dict[str, CohortRow] = {}
+    mistakes: list[str] = []
     for row in rows:
         first = labels.setdefault(row.patient, row)
         if first.label is not row.label:
-            raise CohortError(
+            mistakes.append(
                 f"{row.where}: its patient is {row.label} here and {first.label} in {first.where}. "
                 "Give a patient one label; if they are two people, rename one, or tell them apart "
                 "in cohort.csv."
@@ -228,27 +125,62 @@ def _check_patients(rows: list[_Row]) -> None:
         if row.split is not None:
             first = splits.setdefault(row.patient, row)
             if first.split != row.split:
-                raise CohortError(
+                mistakes.append(
                     f"{row.where}: its patient is in split {row.split} here and in {first.split} "
                     f"in {first.where}. Give a patient one split."
                 )
+    refuse(mistakes)
 
 
-def _studies(row: _Row, find: Finder) -> list[tuple[CohortStudy, str]]:
-    studies = find(row.path)
+def _with_traits(rows: Sequence[CohortRow]) -> list[CohortRow]:
+    """The rows with what their other columns may say, of all archives together."""
+    names = dict.fromkeys(name for row in rows for name in row.others)
+    kept, _ = kept_columns({name: [row.others.get(name, "") for row in rows] for name in names})
+    return [
+        replace(row, traits=tuple((name, text) for name in kept if (text := row.others.get(name))))
+        for row in rows
+    ]
+
+
+def _found_by_id(rows: Sequence[CohortRow], find: Finder) -> dict[tuple[Path, str], Study]:
+    """The studies of the rows that name one by its id, by archive and id.
+
+    Looked for at once: a flat export has one path for all of them.
+    """
+    out: dict[tuple[Path, str], Study] = {}
+    for root in dict.fromkeys(row.root for row in rows if row.id):
+        paths = dict.fromkeys(row.path for row in rows if row.id and row.root == root)
+        out |= {(root, plain_id(study.id)): study for study in find(list(paths))}
+    refuse(
+        [
+            f"{row.where}: no study under its path has this id: the files have changed since the "
+            "table was drafted. Draft it again with covidctnet cohort"
+            for row in rows
+            if row.id and (row.root, row.id) not in out
+        ]
+    )
+    return out
+
+
+def _studies(
+    row: CohortRow, find: Finder, by_id: Mapping[tuple[Path, str], Study]
+) -> list[tuple[CohortStudy, str]]:
+    studies = [by_id[row.root, row.id]] if row.id else find(row.path)
     if not studies:
         raise CohortError(f"{row.where} holds no scan; remove it or add its files")
+    is_inside = row.path.is_relative_to(row.root)
     return [
         (
             CohortStudy(
                 study,
-                row.path.relative_to(row.root),
+                row.path.relative_to(row.root) if is_inside else row.path,
                 row.patient,
                 row.label,
                 row.site,
                 row.split,
                 row.root,
                 row.lesions,
+                row.traits,
             ),
             row.where,
         )

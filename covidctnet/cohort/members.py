@@ -11,6 +11,8 @@ from covidctnet.classes import Label
 from covidctnet.errors import CohortError
 
 __all__ = [
+    "DRAWN",
+    "EXTERNAL",
     "SPLITS",
     "Leak",
     "Member",
@@ -24,7 +26,10 @@ __all__ = [
 ]
 
 # In the order in which a small cohort fills them: everybody needs the first two.
-SPLITS = ("denoiser_train", "train", "denoiser_val", "val", "test")
+DRAWN = ("denoiser_train", "train", "denoiser_val", "val", "test")
+# Nobody is drawn into it: it is of those whom the cohort file names.
+EXTERNAL = "external"
+SPLITS = (*DRAWN, EXTERNAL)
 _SPELLINGS = {"validation": "val", "denoiser": "denoiser_train"}
 _MOST_NAMED = 3
 # A series UID of so many patients, and of one in so many, is no series.
@@ -46,6 +51,7 @@ class Member:
         series: Opaque keys of its DICOM series.
         host: First twelve digits of the `content` of the scan that lesions were painted into.
         is_requested: In `Splits`: whether the cohort file requested the split.
+        traits: What the cohort file says besides, by name; figures may be grouped by it.
     """
 
     study: str
@@ -57,6 +63,7 @@ class Member:
     series: tuple[str, ...] = ()
     is_requested: bool = False
     host: str = ""
+    traits: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

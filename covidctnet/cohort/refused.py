@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from covidctnet.cohort.members import Member, Refused, split_named
+from covidctnet.cohort.members import EXTERNAL, Member, Refused, split_named
 from covidctnet.cohort.splits import Splits, SplitSettings, draw, placed_in
 from covidctnet.errors import CohortError
 
@@ -79,7 +79,7 @@ def refused_in_folds(
     waiting: Counter[tuple[str, str]] = Counter()
     out: dict[str, list[Refused]] = {name: [] for name in drawn}
     for one in refused:
-        is_set_aside = bool(one.split) and str(one.split).startswith("denoiser")
+        is_set_aside = str(one.split).startswith(("denoiser", EXTERNAL))
         fold = sites.get(one.site) if by_site else home.get(one.patient)
         if fold is None and not by_site and not is_set_aside:
             fold = min(drawn, key=lambda name: (waiting[name, one.label.key], name))

@@ -23,6 +23,7 @@ def member_row(member: Member) -> dict[str, Any]:
         "series": list(member.series),
         "asked": member.is_requested,
         "host": member.host,
+        "traits": dict(member.traits),
     }
     return {
         "study": member.study,
@@ -49,6 +50,7 @@ def member_from(row: Mapping[str, Any], classes: Classes) -> Member:
         tuple(row.get("series", ())),
         bool(row.get("asked", False)),
         row.get("host", ""),
+        tuple((str(name), str(text)) for name, text in row.get("traits", {}).items()),
     )
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Classes
-from covidctnet.cohort.members import Member, check_requested_splits, split_named
+from covidctnet.cohort.members import EXTERNAL, Member, check_requested_splits, split_named
 from covidctnet.cohort.splits import Splits, SplitSettings, draw, make_splits
 from covidctnet.errors import CohortError, UsageError
 
@@ -100,7 +100,8 @@ def kfold(
     serves all folds. In every fold, the patients of ``val`` come from those not in ``test``.
 
     Args:
-        members: The studies; the cohort file may ask for the denoiser's splits only.
+        members: The studies; the cohort file may ask for the denoiser's splits and ``external``
+            only, where they are in all folds.
         settings: Shares and seed; the test share becomes one fold's.
         folds: How many, 2 or more.
         previous: Splits of the whole cohort; their Controls stay the denoiser's.
@@ -155,7 +156,7 @@ def _fold(
     earlier: Splits | None,
     classes: Classes,
 ) -> Splits:
-    apart = {p: split for p, split in assigned.items() if split.startswith("denoiser")}
+    apart = {p: split for p, split in assigned.items() if _is_apart(split)}
     placed = {**apart, **{p: "test" for p, split in assigned.items() if split == f"fold {number}"}}
     for member in earlier.members if earlier else ():
         if member.split in _CLASSIFIER:
@@ -182,7 +183,8 @@ def leave_one_site_out(
 
     Args:
         members: The studies, all with their site; the cohort file may ask for the denoiser's
-            splits only.
+            splits and ``external`` only. Patients of the latter are so in all folds, and their
+            sites are left out in none.
         settings: Shares and seed for the other sites; a test share is not looked at.
         earlier: What this function gave for a part of the cohort; nobody moves but those whose
             site has changed.
@@ -195,22 +197,23 @@ def leave_one_site_out(
         CohortError: If sites are unknown, there is one only, or the others lack a label.
     """
     members = tuple(sorted(members, key=lambda m: m.study))
-    unknown = [m.study for m in members if not m.site]
+    requested = _requested(members)
+    divided = [m for m in members if requested.get(m.patient) != EXTERNAL]
+    unknown = [m.study for m in divided if not m.site]
     if unknown:
         raise CohortError(
-            f"leave-one-site-out expects the site of every study, {len(unknown)} of {len(members)} "
+            f"leave-one-site-out expects the site of every study, {len(unknown)} of {len(divided)} "
             f"have none (studies {', '.join(unknown[:3])}{' ...' if len(unknown) > 3 else ''}). "
             "Fill the column site in cohort.csv and preprocess again."
         )
-    sites = sorted({str(m.site) for m in members})
+    sites = sorted({str(m.site) for m in divided})
     if len(sites) < 2:
         raise CohortError("leave-one-site-out expects two sites or more, all studies are of one")
-    requested = _requested(members)
     settings = replace(settings, test=0.0)
     folds: dict[str, Splits] = {}
     for site in sites:
         name = _folder_name(site)
-        there = {m.patient for m in members if m.site == site}
+        there = {m.patient for m in divided if m.site == site}
         others = [
             replace(m, split=requested.get(m.patient)) for m in members if m.patient not in there
         ]
@@ -232,11 +235,15 @@ def _folder_name(site: str) -> str:
 
 
 def _requested(members: Iterable[Member]) -> dict[str, str]:
-    """Split of the patients whom the cohort file gives to the denoiser; it may give no others."""
+    """Split of those whom the cohort file gives to the denoiser or to an external test.
+
+    Raises:
+        CohortError: If it gives others one.
+    """
     members = tuple(members)
     check_requested_splits(members)
     requested = {m.patient: (m.study, split_named(m.split)) for m in members if m.split}
-    others = [study for study, split in requested.values() if not split.startswith("denoiser")]
+    others = [study for study, split in requested.values() if not _is_apart(split)]
     if others:
         raise CohortError(
             f"cohort.csv places {len(others)} patients in train, val or test (first: study "
@@ -244,6 +251,11 @@ def _requested(members: Iterable[Member]) -> dict[str, str]:
             "again, or choose a scheme without folds."
         )
     return {patient: split for patient, (_, split) in requested.items()}
+
+
+def _is_apart(split: str) -> bool:
+    """Whether a split is the same in all folds."""
+    return split == EXTERNAL or split.startswith("denoiser")
 
 
 def _denoisers(splits: Splits) -> dict[str, str]:

@@ -15,6 +15,8 @@ import numpy as np
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cohort.apportion import assign
 from covidctnet.cohort.members import (
+    DRAWN,
+    EXTERNAL,
     SPLITS,
     Member,
     Refused,
@@ -89,7 +91,7 @@ class SplitSettings:
             "val": (1 - denoiser) * self.validation,
             "test": (1 - denoiser) * self.test,
         }
-        return {name: shares[name] for name in SPLITS if shares[name] > 0}
+        return {name: shares[name] for name in DRAWN if shares[name] > 0}
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class Splits:
                 label.title: sum(s[1:] == (name, label) for s in patients) for label in self.classes
             }
             for name in SPLITS
+            if name != EXTERNAL or any(split == name for _, split, _ in patients)
         }
 
     def save(self, path: Path) -> None:
@@ -318,7 +321,7 @@ def draw(
     sites: dict[str, str] = {}
     # By what the scans hold: ids are of a key, and the same seed draws the same patients.
     for member in sorted(members, key=lambda m: (m.content or m.patient, m.study)):
-        if member.label is label:
+        if member.label is label and fixed.get(member.patient) != EXTERNAL:
             # Who was scanned at several sites counts where the first study is.
             sites.setdefault(member.patient, member.site or "")
     counts = Counter(fixed[p] for p in sites if p in fixed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from covidctnet.commands import answers, cohorts, pictures, serving, training
+from covidctnet.commands import answers, cohorts, drafts, pictures, serving, training
 
 __all__ = ["COMMANDS"]
 
@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "quality": pictures.quality,
     "phantom": cohorts.phantom,
     "paint": cohorts.paint,
+    "cohort": drafts.cohort,
     "preprocess": cohorts.preprocess,
     "split": cohorts.split,
     "train": training.train,

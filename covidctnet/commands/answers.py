@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def classify(
     nifti: bool = False,
     key: str = "",
 ) -> int:
-    """Answer Covid-19, CAP or Control for every study under some paths.
+    """Answer every CT study, or every radiograph, under some paths: Covid-19, CAP or Control.
 
     Args:
         paths: DICOM folders, NIfTI, MHA, NRRD; nested. For weights of a system that reads
@@ -151,7 +152,7 @@ def inspect(
     Args:
         paths: Folders or files.
         json: Print JSON.
-        quick: Headers of DICOM only; without the gates that need voxels.
+        quick: Headers of DICOM only; without the gates that need voxels or pixels.
         show_ids: Show patient and accession of every study, on a terminal and nowhere else.
     """
     if show_ids and (json or not sys.stdout.isatty()):
@@ -185,6 +186,7 @@ def evaluate(
     data: Sequence[str] | None = None,
     work: str | None = None,
     predictions: str | None = None,
+    folds: Sequence[str] | None = None,
     classes: str = "",
     output: Output = "evaluation",
     network: Network,
@@ -196,9 +198,11 @@ def evaluate(
 
     Args:
         data: Labelled folders to classify.
-        work: Work folder: its held-back test split.
+        work: Work folder: its held-back test split, and its split external apart from it.
         predictions: Answers made elsewhere: a .csv with study, patient, truth, p_control,
             p_covid19, p_cap, or .jsonl; with --work only those of its test split are taken.
+        folds: Results of evaluate for several folds or sites, or work folders of folds with their
+            weights: one report over all.
         classes: Of these answers, the normal one first: "Control, Ill"; by default those of the
             work folder, else Control, Covid-19, CAP. A column p_ for each.
         output: Folder for the tables.
@@ -208,6 +212,10 @@ def evaluate(
         key: Folder of an earlier evaluation whose ids are taken, to compare the two; a new key by
             default, in do-not-share/ of the output. With --work the ids are those of its folder.
     """
+    if folds is not None and any(one is not None for one in (data, work, predictions)):
+        raise UsageError(
+            "expected --folds alone, got --data, --work or --predictions too. Leave them out."
+        )
     if predictions is not None and data is not None:
         raise UsageError(
             "expected --predictions FILE alone or with --work FOLDER, got --data too. The "
@@ -218,9 +226,9 @@ def evaluate(
             "expected --classes with --predictions FILE alone: weights name their own classes. "
             "Leave it out."
         )
-    if predictions is None and (data is None) == (work is None):
+    if predictions is None and folds is None and (data is None) == (work is None):
         raise UsageError(
-            "expected one of --data FOLDER, --work FOLDER or --predictions FILE, got "
+            "expected one of --data FOLDER, --work FOLDER, --predictions FILE or --folds, got "
             f"{'none' if data is None else 'both --data and --work'}."
         )
 
@@ -234,7 +242,18 @@ def evaluate(
 
     target = Path(output)
     folder = existing(work) if work is not None else None
-    if predictions is not None:
+    if folds is not None:
+        from covidctnet.run.folds import evaluate_folds
+
+        with bar("evaluating") as progress:
+            done = evaluate_folds(
+                [existing(fold) for fold in folds],
+                target,
+                load=lambda weights: replace(network, weights=str(weights)).load(),
+                seed=seed,
+                progress=progress,
+            )
+    elif predictions is not None:
         done = evaluate_predictions(
             existing(predictions),
             target,

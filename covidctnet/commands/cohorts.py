@@ -27,9 +27,11 @@ def phantom(
     scanners: list[str] | None = None,
     matrix: int | None = None,
     spacing_mm: float | None = None,
+    radiographs: bool = False,
+    radiograph_size: int = 1024,
     workers: int = 2,
 ) -> None:
-    """Write a cohort of phantoms as DICOM, with their true labels and lesions.
+    """Write a cohort of phantoms, CT and radiographs, with their true labels and lesions.
 
     Args:
         output: Folder for the cohort.
@@ -40,6 +42,9 @@ def phantom(
             default.
         matrix: Rows and columns, 16 to 2048; the scanner's 512 or 768 by default.
         spacing_mm: Slice distance in mm, 0.3 to 20; the scanner's by default.
+        radiographs: Write a chest radiograph of every patient too, by the X-ray unit of the same
+            site: DICOM (DX) or PNG, 8 to 16 bits, in OUTPUT/radiographs.
+        radiograph_size: Its rows and columns at most, 32 to 4096.
         workers: Processes, about 1 GB of memory each.
     """
     from covidctnet.classes import CHEST_CT
@@ -54,6 +59,7 @@ def phantom(
         scanners=tuple(scanners or TRAINING_SCANNERS),
         matrix=matrix,
         spacing_mm=spacing_mm,
+        radiographs=radiograph_size if radiographs else None,
     )
     with bar("phantoms") as progress:
         write_cohort(Path(output), plan, workers=workers, progress=progress)

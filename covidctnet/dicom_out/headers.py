@@ -192,7 +192,7 @@ def _check_uids(
 ) -> None:
     """Refuse what a PACS would drop, or file elsewhere."""
     named = {
-        "StudyInstanceUID": [texts.get("StudyInstanceUID", "")],
+        "StudyInstanceUID": [texts.get("StudyInstanceUID", "")] * len(images),
         "SeriesInstanceUID": [image.series_uid for image in images],
         "SOPInstanceUID": [image.sop_uid for image in images],
         "SOPClassUID": [image.sop_class for image in images],

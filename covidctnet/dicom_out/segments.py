@@ -90,4 +90,5 @@ def for_a_picture(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
 
 
 def _few(one: SliceEvidence) -> SliceEvidence:
-    return one.at(one.chosen) if 0 < len(one.chosen) < len(one.slices) else one
+    # A radiograph is one picture, whole.
+    return one.at(one.chosen) if one.chosen and len(one.slices) > 1 else one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,15 @@ from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, boots
 from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.published import FIGURES
 
-__all__ = ["Comparison", "ReaderMean", "ReaderScores", "compare", "mcnemar", "score_readers"]
+__all__ = [
+    "Comparison",
+    "ReaderMean",
+    "ReaderScores",
+    "compare",
+    "holm",
+    "mcnemar",
+    "score_readers",
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,27 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     n = only_first + only_second
     return float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, corrected for their number.
+
+    Args:
+        p_values: One a test; NaN where a test says nothing, which counts for none.
+
+    Returns:
+        In the same order, none above 1: whoever rejects those below 0.05 rejects a true hypothesis
+        in 5 % of all such families of tests at most.
+
+    Source: Holm, Scandinavian Journal of Statistics 6:65 (1979).
+    """
+    out = [math.nan] * len(p_values)
+    told = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    least = 0.0
+    for rank, (p, place) in enumerate(told):
+        least = max(least, min(1.0, (len(told) - rank) * p))
+        out[place] = least
+    return out
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,10 @@ def risk_coverage_curve(truth: np.ndarray, probabilities: np.ndarray, draws: Dra
     Returns:
         Risk over coverage; `positive` counts the wrong answers.
     """
-    rank = np.ceil(_COVERAGES * len(truth) - _SAME).astype(int) - 1
 
     def at(index: np.ndarray) -> np.ndarray:
+        # A draw of patients with several studies may have fewer studies than there are.
+        rank = np.ceil(_COVERAGES * len(index) - _SAME).astype(int) - 1
         return risk_coverage(truth[index], probabilities[index])[1][rank]
 
     wrong = probabilities.argmax(axis=1) != truth

@@ -14,6 +14,7 @@ __all__ = [
     "CONFIDENCE",
     "Draws",
     "Estimate",
+    "area_interval",
     "auc",
     "auc_difference",
     "auc_interval",
@@ -101,7 +102,17 @@ def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n)
     m = int(positive.sum())
-    rest = n - m
+    return Estimate(value, *area_interval(value, m, n - m), n)
+
+
+def area_interval(value: float, m: float, rest: float) -> tuple[float, float]:
+    """The ends of the interval of `auc_interval`.
+
+    Args:
+        value: The area found.
+        m: Positive cases; more than 0, and any number where a study is planned.
+        rest: Negative cases, likewise.
+    """
 
     def beyond(area: float) -> float:
         middle = (m + rest) / 2 - 1
@@ -113,7 +124,7 @@ def auc_interval(positive: np.ndarray, scores: np.ndarray) -> Estimate:
     inner = min(max(value, 1e-9), 1 - 1e-9)
     low = 0.0 if value == 0 else float(optimize.brentq(beyond, 0, inner))
     high = 1.0 if value == 1 else float(optimize.brentq(beyond, inner, 1))
-    return Estimate(value, low, high, n)
+    return low, high
 
 
 def auc_difference(

@@ -225,9 +225,8 @@ def patients_words(assessment: Assessment) -> str:
         return ""
     return (
         f"These are {assessment.n} studies of {assessment.patients} patients. Intervals of the "
-        "figures and bands of the curves come from resampled patients. Those by trait, "
-        "and of sets of labels, count every study as a patient and are narrower than they "
-        "should be."
+        "figures and bands of the curves come from resampled patients. Those of "
+        "sets of labels count every study as a patient and are narrower than they should be."
     )
 
 

@@ -49,6 +49,7 @@ def _line(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
         "affected_lung": _number(lesions.share) if lesions else "",
         "lesion_ml": _number(lesions.lesion_ml) if lesions else "",
         "site": _text(case.site),
+        "split": case.split,
         **{f"trait_{name}": _text(case.traits.get(name, "")) for name in traits},
     }
 

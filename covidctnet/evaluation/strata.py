@@ -25,8 +25,13 @@ __all__ = [
     "strata",
 ]
 
-# Where readers of CT draw the line between thin, routine and thick slices.
-_EDGES: Mapping[str, tuple[float, ...]] = {"slice_mm": (1.5, 3.0, 5.0)}
+# Where readers of CT draw the line between thin, routine and thick slices; years of life.
+_EDGES: Mapping[str, tuple[float, ...]] = {
+    "slice_mm": (1.5, 3.0, 5.0),
+    "age": (40.0, 60.0, 80.0),
+}
+# A share of fewer patients says nothing of their group, and much of each of them.
+MIN_PATIENTS = 5
 # More values than these of one trait make a table that nobody reads; the rarest are put together.
 _MOST_VALUES = 12
 _UNKNOWN, _OTHERS = "not told", "all others"
@@ -38,10 +43,13 @@ Key = Callable[[Case], str | float | None]
 class Stratum:
     """The figures of the patients who share a trait.
 
+    A figure over fewer than five patients is NaN. Where patients have several studies, intervals
+    are a bootstrap over patients.
+
     Attributes:
         trait: Its name, such as ``slice_mm`` or ``site``.
         value: Text, or the band of numbers.
-        n: Patients with an answer.
+        n: Studies with an answer.
         accuracy: Three classes.
         macro_auc: Mean over classes; of a band of affected lung, with all Controls added.
         sensitivity: For Covid-19 by the label given.
@@ -142,6 +150,7 @@ def generalisation_gap(
     if not known or not unseen or not known_sites:
         return None
     truth, probabilities = _arrays([*known, *unseen])
+    patients = np.unique(_owners([*known, *unseen]), return_inverse=True)[1]
     new = np.arange(len(truth)) >= len(known)
 
     def lost(index: np.ndarray) -> dict[str, float]:
@@ -151,12 +160,12 @@ def generalisation_gap(
             - _macro_auc(truth[other], probabilities[other])
         }
 
-    accuracy = (_accuracy(known), _accuracy(unseen))
+    accuracy = (_accuracy(known, rng), _accuracy(unseen, rng))
     return GeneralisationGap(
         accuracy=accuracy,
         macro_auc=(_macro_auc_of(known, rng), _macro_auc_of(unseen, rng)),
         accuracy_lost=newcombe(*accuracy),
-        macro_auc_lost=bootstrap(lost, redraw(2 * truth + new, rng))["lost"],
+        macro_auc_lost=bootstrap(lost, redraw(2 * truth + new, rng, patients=patients))["lost"],
     )
 
 
@@ -184,16 +193,42 @@ def _stratum(
 ) -> Stratum:
     truth, probabilities = _arrays(cases)
     target = classes_of(cases).target
-    ill, called = truth == target, probabilities.argmax(axis=1) == target
+    answer, owners = probabilities.argmax(axis=1), _owners(cases)
+    ill = truth == target
     return Stratum(
         trait,
         value,
         len(cases),
-        accuracy=_accuracy(cases),
-        macro_auc=_macro_auc_of(ranked, rng),
-        sensitivity=wilson(int((ill & called).sum()), int(ill.sum())),
-        specificity=wilson(int((~ill & ~called).sum()), int((~ill).sum())),
+        accuracy=_share(answer == truth, owners, rng),
+        macro_auc=_macro_auc_of(ranked, rng, least=MIN_PATIENTS),
+        sensitivity=_share(answer[ill] == target, owners[ill], rng),
+        specificity=_share(answer[~ill] != target, owners[~ill], rng),
     )
+
+
+def _owners(cases: Sequence[Case]) -> np.ndarray:
+    """Whose each case is."""
+    return np.array([case.patient or case.study for case in cases])
+
+
+def _share(
+    hits: np.ndarray, owners: np.ndarray, rng: np.random.Generator, *, least: int = MIN_PATIENTS
+) -> Estimate:
+    """A proportion, with an interval by patient.
+
+    Args:
+        hits: One bool a case.
+        owners: Whose each case is.
+        rng: Of the bootstrap over patients, where some have several cases.
+        least: Patients that it takes.
+    """
+    n, patients = len(hits), len(np.unique(owners))
+    if patients < least:
+        return Estimate(math.nan, math.nan, math.nan, n)
+    if patients == n:
+        return wilson(int(hits.sum()), n)
+    draws = redraw(np.zeros(n, int), rng, patients=np.unique(owners, return_inverse=True)[1])
+    return bootstrap(lambda index: {"share": float(hits[index].mean())}, draws)["share"]
 
 
 def _groups(name: str, cases: Sequence[Case], key: Key) -> list[tuple[str, list[Case]]]:
@@ -262,9 +297,9 @@ def _arrays(cases: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
     return truth, np.array(probabilities)
 
 
-def _accuracy(cases: Sequence[Case]) -> Estimate:
+def _accuracy(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
     truth, probabilities = _arrays(cases)
-    return wilson(int((probabilities.argmax(axis=1) == truth).sum()), len(truth))
+    return _share(probabilities.argmax(axis=1) == truth, _owners(cases), rng, least=1)
 
 
 def _macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
@@ -273,12 +308,14 @@ def _macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
     )
 
 
-def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator) -> Estimate:
+def _macro_auc_of(cases: Sequence[Case], rng: np.random.Generator, *, least: int = 1) -> Estimate:
     truth, probabilities = _arrays(cases)
+    patients = np.unique(_owners(cases), return_inverse=True)[1]
 
     def figures(index: np.ndarray) -> dict[str, float]:
         return {"auc": _macro_auc(truth[index], probabilities[index])}
 
-    if len(np.unique(truth)) < probabilities.shape[1]:  # no need to draw what is not defined
+    is_small = len(np.unique(patients)) < least
+    if is_small or len(np.unique(truth)) < probabilities.shape[1]:
         return Estimate(math.nan, math.nan, math.nan, len(truth))
-    return bootstrap(figures, redraw(truth, rng))["auc"]
+    return bootstrap(figures, redraw(truth, rng, patients=patients))["auc"]

@@ -9,7 +9,7 @@ from covidctnet.evaluation.compare import Comparison, ReaderMean, ReaderScores
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS, READERS_CASES
 
-__all__ = ["comparison_table", "readers_table"]
+__all__ = ["comparison_table", "difference_words", "readers_table"]
 
 _ACCURACY = "accuracy, all classes"
 
@@ -26,10 +26,11 @@ def comparison_table(result: Comparison) -> str:
         f"| {_ACCURACY} | {first} | {second} | right where the other is wrong: "
         f"{result.discordant[0]} v. {result.discordant[1]} | {_p(result.p_accuracy)} (McNemar) |",
         *(
-            f"| AUC {label} | | | {_difference(gap)} | {_p(p_value)} (DeLong) |"
+            f"| AUC {label} | | | {difference_words(gap)} | {_p(p_value)} (DeLong) |"
             for label, (gap, p_value) in result.auc.items()
         ),
-        f"| AUC, mean over classes | | | {_difference(result.macro_auc)} | (bootstrap interval) |",
+        f"| AUC, mean over classes | | | {difference_words(result.macro_auc)} | "
+        "(bootstrap interval) |",
         "",
         "Differences are first minus second, with 95 % intervals. No correction for the number of "
         "comparisons.",
@@ -102,7 +103,8 @@ def _p(value: float) -> str:
     return "not estimable" if value != value else f"{value:.3g}"
 
 
-def _difference(gap: Estimate) -> str:
+def difference_words(gap: Estimate) -> str:
+    """A difference with its sign and its interval."""
     if gap.low != gap.low:
         return "not estimable" if gap.value != gap.value else f"{gap.value:+.3f} (no interval)"
     return f"{gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"

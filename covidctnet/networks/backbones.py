@@ -25,6 +25,8 @@ class Backbone:
         channels: Of its last feature map.
         mean: Of each colour, for values in [0, 1]; subtracted.
         std: Of each colour, for values in [0, 1]; divided by.
+        has_cells: Whether its last feature map has a cell for every 32 x 32 pixels; some bodies
+            have convolutions without an edge, and smaller maps.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Backbone:
     channels: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    has_cells: bool = True
 
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,12 +49,11 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
         body.name: body
         for body in (
             Backbone("resnet50", "resnet50", 2048, *_IMAGENET),
-            Backbone("vgg16", "vgg16", 4096, *_IMAGENET),
+            Backbone("vgg16", "vgg16", 4096, *_IMAGENET, has_cells=False),
             Backbone("densenet121", "densenet121", 1024, *_IMAGENET),
             Backbone("efficientnet_lite0", "tf_efficientnet_lite0", 1280, *_BYTES_TO_ONE),
-            # Their maps are smaller than a part in 32, as some of their convolutions have no edge.
-            Backbone("inception_v3", "inception_v3", 2048, *_HALVES),
-            Backbone("inception_resnet_v2", "inception_resnet_v2", 1536, *_HALVES),
+            Backbone("inception_v3", "inception_v3", 2048, *_HALVES, has_cells=False),
+            Backbone("inception_resnet_v2", "inception_resnet_v2", 1536, *_HALVES, has_cells=False),
         )
     }
 )
@@ -88,7 +90,8 @@ def make_body(name: str) -> nn.Module:
         name: One of `BACKBONES`.
 
     Returns:
-        Turns (batch, 3, row, column) into features (batch, channel, row / 32, column / 32).
+        Turns (batch, 3, row, column) into features (batch, channel, row / 32, column / 32), or of
+        fewer rows and columns where `Backbone.has_cells` is false.
 
     Raises:
         UsageError: If there is no such backbone, or timm is not installed.

@@ -8,13 +8,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.errors import UsageError
-from covidctnet.files import claim_folder, table_text, unwritable, write_whole
+from covidctnet.files import claim_folder, make_folder, table_text, unwritable, write_whole
+from covidctnet.phantom.detector import XRAY_UNITS
 from covidctnet.phantom.patient import check_request, make_phantom
+from covidctnet.phantom.radiograph import check_size, make_radiograph
+from covidctnet.phantom.radiograph_file import radiograph_bytes, suffix_of
 from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.phantom.series import write_series, write_truth
 from covidctnet.stopping import ignore_stops
@@ -22,6 +26,7 @@ from covidctnet.stopping import ignore_stops
 __all__ = ["CohortPlan", "PlannedPatient", "write_cohort"]
 
 PLAN_FILE = "phantoms.json"
+RADIOGRAPHS = "radiographs"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class CohortPlan:
         scanners: Names from `SCANNERS`; each patient is scanned by one of them, drawn.
         matrix: Rows and columns instead of the scanner's.
         spacing_mm: Slice distance instead of the scanner's.
+        radiographs: Rows of a chest radiograph of each patient; None makes none.
     """
 
     patients: Mapping[str, int]
@@ -58,9 +64,12 @@ class CohortPlan:
     scanners: tuple[str, ...] = TRAINING_SCANNERS
     matrix: int | None = None
     spacing_mm: float | None = None
+    radiographs: int | None = None
 
     def __post_init__(self) -> None:
         check_request(self.seed, self.matrix, self.spacing_mm)
+        if self.radiographs is not None:
+            check_size(self.radiographs)
         unknown = sorted(set(self.scanners) - set(SCANNERS))
         if unknown or not self.scanners:
             raise UsageError(
@@ -72,6 +81,13 @@ class CohortPlan:
         labels = [CHEST_CT.parse(title) for title in self.patients]
         if len(set(labels)) < len(labels):
             raise UsageError(f"expected every class once, got {', '.join(self.patients)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; without radiographs as it was before there were any."""
+        plan = asdict(self)
+        if self.radiographs is None:
+            del plan["radiographs"]
+        return plan
 
     def __iter__(self) -> Iterator[PlannedPatient]:
         for title, count in self.patients.items():
@@ -98,8 +114,10 @@ def write_cohort(
 
     A folder a class with a DICOM folder a patient, ``truth/`` with a folder a patient (see
     `covidctnet.phantom.series.write_truth`), and ``cohort.csv`` with the scanner as site and the
-    mask of the lesions. Patients that are there are kept, so an interrupted run goes on where it
-    was.
+    mask of the lesions. With radiographs also ``radiographs/`` with a folder a class, a file a
+    patient, and ``images.csv``: training and evaluation of radiographs take that folder. A patient
+    has one name and one site in both. Patients that are there are kept, so an interrupted run goes
+    on where it was.
 
     Args:
         root: A new or empty folder, or one of an earlier run with the same plan.
@@ -111,9 +129,9 @@ def write_cohort(
         UsageError: If the folder holds something else, or cannot be made.
         StorageError: If the disk is full or refuses; whole patients are kept.
     """
-    claim_folder(root, PLAN_FILE, asdict(plan), what="cohort of phantoms")
+    claim_folder(root, PLAN_FILE, plan.to_dict(), what="cohort of phantoms")
     patients = list(plan)
-    todo = [p for p in patients if not _is_there(root, p)]
+    todo = [p for p in patients if not _is_there(root, plan, p)]
     done = len(patients) - len(todo)
     for finished in _made(root, plan, todo, workers):
         if progress:
@@ -124,6 +142,12 @@ def write_cohort(
     ]
     head = ("study", "patient", "label", "site", "lesions")
     write_whole(root / "cohort.csv", table_text([head, *rows]))
+    if plan.radiographs is not None:
+        table: list[Sequence[object]] = [("file", "patient", "label", "source")]
+        for p in patients:
+            file = _radiograph(root, p).relative_to(root / RADIOGRAPHS)
+            table.append((file.as_posix(), p.name, p.label, p.scanner))
+        write_whole(root / RADIOGRAPHS / "images.csv", table_text(table))
 
 
 def _made(
@@ -155,6 +179,8 @@ def _make(root: Path, plan: CohortPlan, patient: PlannedPatient) -> None:
         spacing_mm=plan.spacing_mm,
     )
     scan, truth = _folders(root, patient)
+    if plan.radiographs is not None and not _radiograph(root, patient).is_file():
+        _write_radiograph(root, plan.radiographs, patient)
     # The truth first: a scan in its place says that both are whole.
     try:
         _write_folder(truth, lambda folder: write_truth(phantom, folder))
@@ -164,7 +190,22 @@ def _make(root: Path, plan: CohortPlan, patient: PlannedPatient) -> None:
         raise unwritable("a synthetic patient", error) from error
 
 
-def _is_there(root: Path, patient: PlannedPatient) -> bool:
+def _write_radiograph(root: Path, size: int, patient: PlannedPatient) -> None:
+    unit = XRAY_UNITS[patient.scanner]
+    made = make_radiograph(patient.label, patient.seed, unit=unit, size=size)
+    file = _radiograph(root, patient)
+    make_folder(file.parent)
+    write_whole(file, radiograph_bytes(made, patient=patient.name))
+
+
+def _radiograph(root: Path, patient: PlannedPatient) -> Path:
+    suffix = suffix_of(XRAY_UNITS[patient.scanner])
+    return root / RADIOGRAPHS / patient.label.title / f"{patient.name}{suffix}"
+
+
+def _is_there(root: Path, plan: CohortPlan, patient: PlannedPatient) -> bool:
+    if plan.radiographs is not None and not _radiograph(root, patient).is_file():
+        return False
     return all(folder.is_dir() for folder in _folders(root, patient))
 
 

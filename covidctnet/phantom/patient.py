@@ -75,14 +75,11 @@ def make_phantom(
         UsageError: If `matrix` is below 16, `spacing_mm` below 0.3 or `seed` negative.
     """
     check_request(seed, matrix, spacing_mm)
-    body_rng, lesion_rng, scan_rng = (
-        np.random.default_rng([seed, int(label), part]) for part in range(3)
-    )
-    thorax = Thorax.draw(body_rng)
-    plan, pattern = plan_lesions(label, thorax, lesion_rng)
+    thorax, plan, pattern = draw_patient(label, seed)
+    scan_rng = np.random.default_rng([seed, int(label), 2])
     raster = _raster(thorax, scanner, matrix, spacing_mm, scan_rng)
     protocol = _protocol(scanner, matrix, spacing_mm)
-    painted = _paint(thorax, plan, raster.anatomy)
+    painted = paint(thorax, plan, raster.anatomy)
     array = acquire(painted.hu, raster, protocol, rng=scan_rng)
     lungs, codes = _truth(painted, raster)
     affine = _affine(raster)
@@ -107,6 +104,18 @@ def make_phantom(
         scanner=scanner.name,
         protocol=protocol,
     )
+
+
+def draw_patient(label: Label, seed: int) -> tuple[Thorax, tuple[Lesion, ...], str]:
+    """The body of a patient, its lesions, and the name of their pattern.
+
+    Args:
+        label: What the patient has.
+        seed: Of everything random; every picture of this label and seed shows the same patient.
+    """
+    body_rng, lesion_rng = (np.random.default_rng([seed, int(label), part]) for part in range(2))
+    thorax = Thorax.draw(body_rng)
+    return thorax, *plan_lesions(label, thorax, lesion_rng)
 
 
 def check_request(seed: int, matrix: int | None, spacing_mm: float | None) -> None:
@@ -163,8 +172,8 @@ def _protocol(scanner: Scanner, matrix: int | None, spacing_mm: float | None) ->
     return scanner
 
 
-class _Painted(NamedTuple):
-    """The patient on the anatomy's grid; float32, shape (slice, row, column), see `_paint`."""
+class Painted(NamedTuple):
+    """The patient on the anatomy's grid; float32, shape (slice, row, column), see `paint`."""
 
     hu: np.ndarray
     lungs: np.ndarray
@@ -173,14 +182,23 @@ class _Painted(NamedTuple):
     fluid: np.ndarray
 
 
-def _paint(thorax: Thorax, plan: tuple[Lesion, ...], grid: Grid) -> _Painted:
-    """HU, lungs and lesions (see `LesionFields`), slab by slab so that temporaries stay small."""
-    painted = _Painted(*(np.zeros(grid.shape, dtype=np.float32) for _ in _Painted._fields))
+def paint(
+    thorax: Thorax, plan: tuple[Lesion, ...], grid: Grid, *, has_couch: bool = True
+) -> Painted:
+    """HU, lungs and lesions (see `LesionFields`), slab by slab so that temporaries stay small.
+
+    Args:
+        thorax: Of the patient.
+        plan: The lesions.
+        grid: What is painted on.
+        has_couch: Whether the couch of a CT lies under the patient.
+    """
+    painted = Painted(*(np.zeros(grid.shape, dtype=np.float32) for _ in Painted._fields))
     sample = SlabSampler(grid)
     for slices, slab in grid.slabs(SLAB_VOXELS):
         lungs = lung_fields(thorax.build, slab, sample)
         lesions = lesion_fields(plan, thorax, lungs, sample)
-        tissue = render(thorax, lungs, lesions, sample)
+        tissue = render(thorax, lungs, lesions, sample, has_couch=has_couch)
         painted.hu[slices], painted.lungs[slices] = tissue.hu, tissue.lungs
         if plan:
             painted.dense[slices] = lesions.dense
@@ -189,7 +207,7 @@ def _paint(thorax: Thorax, plan: tuple[Lesion, ...], grid: Grid) -> _Painted:
     return painted
 
 
-def _truth(painted: _Painted, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
+def _truth(painted: Painted, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
     """Masks at the voxels: lungs (bool) and lesion codes (uint8)."""
     inside = np.zeros(raster.voxels.shape, dtype=bool)
     codes = np.zeros(raster.voxels.shape, dtype=np.uint8)

@@ -36,6 +36,8 @@ def render(
     lungs: LungFields,
     lesions: LesionFields,
     sample: Sampler = SmoothField.on,
+    *,
+    has_couch: bool = True,
 ) -> Tissue:
     """Paint the patient from the outside in.
 
@@ -44,6 +46,7 @@ def render(
         lungs: Of that patient on the target grid.
         lesions: On the same grid.
         sample: How smooth fields are looked up.
+        has_couch: Whether the couch of a CT lies under the patient.
     """
     build, grid = thorax.build, lungs.grid
     soft = float(np.cbrt(np.prod(grid.pitch)))
@@ -52,7 +55,8 @@ def render(
     _bones(build, lungs, hu)
     _organs(build, lungs, flesh, hu, soft)
     cover = _lungs(thorax, lungs, lesions, flesh, hu, soft, sample)
-    _table(grid, hu)
+    if has_couch:
+        _table(grid, hu)
     return Tissue(hu, cover)
 
 

@@ -24,11 +24,13 @@ from covidctnet.evaluation.output import (
     patients_words,
 )
 from covidctnet.evaluation.published import FIGURES, PUBLISHED, READERS
+from covidctnet.evaluation.supplement import Supplement
 from covidctnet.published import PublishedFigures
 from covidctnet.report import charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
 from covidctnet.report.flow_chart import flow_chart
 from covidctnet.report.published import COUNTED, published_rows
+from covidctnet.report.supplement_page import render_supplement
 
 __all__ = ["render_evaluation"]
 
@@ -53,6 +55,7 @@ def render_evaluation(
     made_elsewhere: bool = False,
     flow: Flow | None = None,
     told_apart: str = "",
+    supplement: Supplement | None = None,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a person.
 
@@ -66,6 +69,7 @@ def render_evaluation(
         made_elsewhere: The answers come from a file, not from weights of this package.
         flow: From all studies to those with an answer.
         told_apart: How patients were told apart, in words.
+        supplement: What stands next to the figures.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template = environment.from_string(
@@ -98,6 +102,7 @@ def render_evaluation(
             for label, figures in found.scores.by_label.items()
         ],
         charts=_charts(found),
+        supplement=render_supplement(supplement, target=found.classes.target.title),
         calibration=calibration_words(found),
         sets=_sets(found),
         out_of_distribution=[

@@ -60,6 +60,7 @@ LIMITS = (
 
 _TRAITS: Mapping[str, str] = MappingProxyType(
     {
+        "age": "age, years",
         "slice_mm": "slice distance, mm",
         "noise_hu": "noise in soft tissue, HU",
         "kvp": "tube voltage, kV",

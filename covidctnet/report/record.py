@@ -236,7 +236,7 @@ def record_of(
     order: int,
     answered: str,
     picture: Picture | None,
-    outputs: Mapping[str, Mapping[str, Any]],
+    outputs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Record:
     """The record of what came of a study."""
     common: dict[str, Any] = {
@@ -275,7 +275,7 @@ def record_of(
         slice_mm=tuple(round(h, 2) for h in picture.heights_mm) if picture else (),
         picture=_picture_name(study.id, picture.content) if picture else "",
         kinds=picture.kinds if picture else (),
-        outputs=outputs,
+        outputs=outputs or {},
     )
 
 

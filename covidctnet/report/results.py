@@ -44,6 +44,7 @@ NOTICE = "Research use only. Not a medical device."
 SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
+# Folders of what is written beside answers.
 _OUTPUTS = ("dicom", "nifti")
 _OURS = frozenset(
     {"studies", "results.csv", "results.json", "index.html", "pages", "parts", *_OUTPUTS}
@@ -204,9 +205,16 @@ class Results:
         if picture is not None:
             write_whole(self._studies / record.picture, picture)
         for name in record.output_files:
+            try:
+                content = (part.folder / name).read_bytes()
+            except OSError as error:
+                raise UsageError(
+                    f"expected {name} in its part, it cannot be read ({error.strerror}). Run "
+                    "classify with that --part again."
+                ) from None
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, (part.folder / name).read_bytes())
+            write_whole(target, content)
         self._write_record(record, None)
 
     def _open(self) -> None:
@@ -354,7 +362,7 @@ class Results:
             order=former.order if former else self._next_order,
             answered=datetime.now(UTC).isoformat(timespec="seconds"),
             picture=picture,
-            outputs=outputs or {},
+            outputs=outputs,
         )
         self._write_record(record, picture)
         for kind in set(former.outputs if former else ()) - set(record.outputs):

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Answer:
         code: Why there is none, as the file says.
         site: Where it was scanned, as the file says.
         split: Which split it is in, as the file says.
+        traits: Of the columns ``trait_*``, by name.
     """
 
     study: str
@@ -47,6 +48,7 @@ class Answer:
     code: str = ""
     site: str = ""
     split: str = ""
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_answers(
@@ -173,6 +175,11 @@ def _answer(name: str, row: Mapping[str, Any], classes: Classes, ids: _Ids) -> A
         code=_code(row.get("code")),
         site=str(row.get("site") or "").removeprefix("'"),
         split=split_named(str(row.get("split") or "")),
+        traits={
+            key.removeprefix("trait_"): str(value).removeprefix("'")
+            for key, value in row.items()
+            if key.startswith("trait_") and value not in (None, "")
+        },
     )
 
 

@@ -15,6 +15,7 @@ _WORDS = {
     "train": "to train",
     "val": "to choose a checkpoint",
     "test": "to test",
+    "external": "to test externally",
     "denoiser_train": "to train the denoiser",
     "denoiser_val": "to choose a denoiser",
 }

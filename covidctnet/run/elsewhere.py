@@ -11,26 +11,23 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.key_table import KeyRow, add_to_key_table
-from covidctnet.cohort.members import SPLITS, Member, split_named
+from covidctnet.cohort.members import EXTERNAL, SPLITS, Member, split_named
 from covidctnet.cohort.persons import ToldApart
 from covidctnet.cohort.pseudonyms import ids_of_work
 from covidctnet.cohort.splits import Splits
+from covidctnet.cohort.traits import values_of
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.cases import Case
-from covidctnet.evaluation.output import markdown
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.answers_file import Answer, read_answers
 from covidctnet.run.cohort_flow import refused_cases, steps_before
-from covidctnet.run.evaluate import Evaluation
-from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
+from covidctnet.run.evaluate import Evaluation, report_tests
+from covidctnet.run.evaluation_files import About, ids_of_evaluation
 
-__all__ = ["Answer", "evaluate_predictions", "read_answers"]
+__all__ = ["Answer", "cases_of", "evaluate_predictions", "read_answers"]
 
 UNCHECKED = (
     "These answers were made elsewhere. Whether their model learned from these patients, or was "
@@ -84,16 +81,15 @@ def evaluate_predictions(
     given: dict[str, str] = {}
     answers = read_answers(file, classes, ids, given=given)
     for answer in answers:
-        if answer.split and answer.split != split_named(split):
+        if answer.split and answer.split not in (split_named(split), EXTERNAL):
             raise _LeakError(file.name, answer.study, answer.split, split)
     if splits is None:
-        cases, caveat = _cases(file.name, answers, classes), UNCHECKED
+        cases, caveat = cases_of(file.name, answers, classes), UNCHECKED
         about = About(told_apart=_told_apart(cases))
     else:
         cases = _cases_of_split(file.name, answers, splits, split, classes)
         about = About(steps_before(splits, split_named(split)), splits.told_apart, split)
         caveat = HELD_BACK.format(split=split)
-    assessment = assess(cases, rng=np.random.default_rng(seed))
     if work is None:
         # Not before: a file that is refused leaves no folder.
         ids.keep(output)
@@ -107,21 +103,15 @@ def evaluate_predictions(
                 ],
             )  # fmt: skip
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    table = (
-        f"Answers `{file.stem}` ({digest}). {caveat} 95 % intervals: Wilson for proportions, "
-        f"Newcombe for the AUC of a class, else a bootstrap over patients.{about.words}\n\n"
-        f"{markdown(assessment)}"
-    )
     info = PredictorInfo(
         system="",
         weights=file.stem,
         digest=digest,
-        classes=assessment.classes,
+        classes=classes,
         caveat=caveat,
         provenance={"weights": file.stem},
     )
-    write_evaluation(output, cases, assessment, info, table, about)
-    return Evaluation(table, assessment.n, len(assessment.failures))
+    return report_tests(cases, info, output, seed, about=about)
 
 
 class _LeakError(CohortError):
@@ -134,7 +124,7 @@ class _LeakError(CohortError):
         )
 
 
-def _cases(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
+def cases_of(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
     """Cases whose truth is the file's."""
     for answer in answers:
         if answer.truth is None:
@@ -142,9 +132,10 @@ def _cases(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
                 f"{name}, study {answer.study}: expected its true label in truth, got "
                 "nothing (label is what was answered). Add it, or give --work."
             )
+    traits = values_of(answer.traits for answer in answers)
     return [
-        Case(a.truth, _outcome(a, classes), a.site, patient=a.patient)
-        for a in answers
+        Case(a.truth, _outcome(a, classes), a.site, own, patient=a.patient, split=a.split)
+        for a, own in zip(answers, traits, strict=True)
         if a.truth is not None
     ]
 
@@ -191,7 +182,7 @@ def _cases_of_split(
                 f"{name}: study {study} is not in the work folder. Give the short ids of its "
                 "splits.json, or leave --work out."
             )
-        if member.split != split_named(split):
+        if member.split not in (split_named(split), EXTERNAL):
             raise _LeakError(name, study, str(member.split), split)
         if answer.truth not in (None, member.label):
             raise CohortError(
@@ -199,6 +190,10 @@ def _cases_of_split(
                 "work folder. Decide which is right."
             )
     missing = Answer("", "", None, None)
+    # An external test that nobody has answered was not taken.
+    answered = {split_named(split), *(str(members[s].split) for s in by_study if s in members)}
+    traits = values_of(dict(m.traits) for m in members.values())
+    traits_of = dict(zip(members, traits, strict=True))
     # Another program may answer what was refused here.
     unused = [
         replace(case, outcome=_outcome(by_study[study], classes), is_refused_before=False)
@@ -211,9 +206,10 @@ def _cases_of_split(
             m.label,
             _outcome(replace(by_study.get(m.study, missing), study=m.study), classes),
             m.site or "",
+            traits_of[m.study],
             patient=m.patient,
-            split=split_named(split),
+            split=str(m.split),
         )
         for m in sorted(members.values(), key=lambda m: m.study)
-        if m.split == split_named(split)
+        if m.split in answered
     ]

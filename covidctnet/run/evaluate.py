@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,24 +16,30 @@ import numpy as np
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.key_table import add_key_rows
+from covidctnet.cohort.members import EXTERNAL
 from covidctnet.cohort.persons import find_persons, in_words, owners_of
 from covidctnet.cohort.splits import Splits, studies_of_split
-from covidctnet.cohort.store import StoredStudy
+from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.assess import assess
+from covidctnet.evaluation.assess import Assessment, assess
 from covidctnet.evaluation.cases import Case
+from covidctnet.evaluation.characteristics import Patient
+from covidctnet.evaluation.external import ExternalTest, divided
 from covidctnet.evaluation.output import markdown
 from covidctnet.evaluation.strata import known_sites
+from covidctnet.evaluation.supplement import supplement
 from covidctnet.files import make_folder
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.cohort_flow import refused_cases, steps_before
+from covidctnet.run.cohort_patients import COLUMNS, CohortTraits, patients_of
 from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
 from covidctnet.run.kept_answers import KeptAnswers
 from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Answers, Runner, runner_of
 from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
+from covidctnet.weights.recipe import recipe_of
 from covidctnet.workers.isolate import Limits
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "Unseen",
     "evaluate_data",
     "evaluate_work",
+    "report_tests",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +86,8 @@ def evaluate_work(
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
             model card as ``model-card.md`` and ``model-card.json``; as they come, the answers in
             ``answers/``, from which a run that was stopped goes on.
-        split: Which patients.
+        split: Which patients; with ``test`` those of ``external`` too, whose figures are apart: a
+            table of both on the page, and everything of theirs in ``external/``.
         seed: Of the bootstrap.
         progress: Called with (done, total).
 
@@ -88,6 +97,9 @@ def evaluate_work(
         CohortError: If no study got an answer, or one of them taught the weights.
     """
     stored = studies_of_split(work, split)
+    names = (split, EXTERNAL) if split == "test" else (split,)
+    if split == "test":
+        stored += studies_of_split(work, EXTERNAL)
     if not stored:
         raise UsageError(
             f"split {split} of the work folder is empty; preprocess with a larger --split.{split}"
@@ -120,12 +132,20 @@ def evaluate_work(
     unseen = Unseen(card)
     for study in stored:
         unseen.check(study.source)
-    refused = refused_cases(splits, split)
-    about = About(steps_before(splits, split), splits.told_apart, split)
+    traits = CohortTraits.of_splits(splits)
+    everybody = patients_of(splits, Store(work / "preprocessed").index(), traits)
+    refused = [case for name in names for case in refused_cases(splits, name)]
+    about = About(
+        steps_before(splits, split),
+        splits.told_apart,
+        split,
+        external_steps=steps_before(splits, EXTERNAL),
+    )
     total = len(stored) + len(refused)
     with KeptAnswers(output, info) as kept:
-        cases = chain(_of_stored(stored, kept.answers(runner, stored, lesions={}), split), refused)
-        return _evaluate(cases, total, info, output, seed, progress, about)
+        answers = kept.answers(runner, stored, lesions={})
+        cases = chain(map(traits.add_to, _of_stored(stored, answers)), refused)
+        return _evaluate(cases, total, info, output, seed, progress, everybody, about)
 
 
 def evaluate_data(
@@ -169,6 +189,7 @@ def evaluate_data(
     cohort = ids.cohort(found)
     unseen = Unseen(info.card)
     masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
+    traits = CohortTraits.of_archive(cohort)
 
     def cases(outcomes: Answers) -> Iterator[Case]:
         with closing(outcomes):
@@ -180,7 +201,7 @@ def evaluate_data(
                     _LOG.warning("study %s: %s", answered.study.id, lesions)
                     lesions = None
                 case = _case(entry.label, answered.outcome, entry.patient, entry.site)
-                yield replace(case, localisation=lesions)
+                yield traits.add_to(replace(case, localisation=lesions))
 
     owners = owners_of(cohort)
     add_key_rows(output, ids, found, cohort, owners)
@@ -197,7 +218,7 @@ def evaluate_data(
     about = About(told_apart=persons.told_apart)
     with KeptAnswers(output, info) as kept:
         outcomes = kept.answers(runner, [entry.study for entry in cohort], lesions=masks)
-        return _evaluate(cases(outcomes), len(cohort), info, output, seed, progress, about)
+        return _evaluate(cases(outcomes), len(cohort), info, output, seed, progress, (), about)
 
 
 def _evaluate(
@@ -207,6 +228,7 @@ def _evaluate(
     output: Path,
     seed: int,
     progress: Progress | None,
+    everybody: Sequence[Patient],
     about: About,
 ) -> Evaluation:
     make_folder(output)
@@ -215,15 +237,76 @@ def _evaluate(
         cases.append(case)
         if progress:
             progress(done, total)
+    return report_tests(cases, info, output, seed, everybody, about=about)
+
+
+def report_tests(
+    cases: Sequence[Case],
+    info: PredictorInfo,
+    output: Path,
+    seed: int,
+    everybody: Sequence[Patient] = (),
+    *,
+    notes: tuple[str, ...] = (),
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    about: About | None = None,
+) -> Evaluation:
+    """Write what came of labelled studies; of two tests the external one in ``external/``.
+
+    Args:
+        cases: Of both.
+        info: Who answered.
+        output: See `evaluate_work`.
+        seed: Of the bootstraps.
+        everybody: All patients of the cohort by split.
+        notes: See `covidctnet.evaluation.supplement.Supplement`.
+        facts: Likewise.
+        about: Whose answers they are.
+
+    Raises:
+        CohortError: If no study of one of the tests got an answer.
+    """
+    about = about or About()
     known = known_sites(info.card)
-    assessment = assess(cases, rng=np.random.default_rng(seed), known_sites=known)
-    table = (
-        f"Weights `{info.weights}` ({info.digest}), which have seen "
-        f"{info.trained_on}. 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-        f"class, else a bootstrap over patients.{about.words}\n\n{markdown(assessment)}"
-    )
-    write_evaluation(output, cases, assessment, info, table, about)
-    return Evaluation(table, assessment.n, len(assessment.failures))
+    inside, outside = divided(cases)
+    found: list[tuple[Sequence[Case], Assessment, bool]] = [
+        (own, assess(own, rng=np.random.default_rng(seed), known_sites=known), is_external)
+        for own, is_external in ((outside, True), (inside, False))
+        if own
+    ]
+    facts = {**facts, "normal": info.classes.normal, "recipe": recipe_of(info)}
+    external = ExternalTest(found[1][1], found[0][1]) if len(found) > 1 else None
+    table = ""
+    for own, assessment, is_external in found:
+        is_second = is_external and external is not None
+        beside = supplement(
+            assessment,
+            own,
+            patients=everybody,
+            splits=COLUMNS,
+            external=None if is_external else external,
+            is_external=is_external,
+            notes=notes,
+            facts=facts,
+        )
+        table = (
+            f"{_whose(info)} 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
+            f"class, else a bootstrap over patients.{about.words}\n\n{markdown(assessment)}\n\n"
+            f"{beside.markdown()}"
+        )
+        folder = output / EXTERNAL if is_second else output
+        whose = about.of_external() if is_external else about
+        write_evaluation(folder, own, assessment, info, table, beside, whose)
+    answered = sum(assessment.n for _, assessment, _ in found)
+    return Evaluation(table, answered, len(cases) - answered)
+
+
+def _whose(info: PredictorInfo) -> str:
+    """Who answered, in a sentence."""
+    seen = f", which have seen {info.trained_on}" if info.trained_on else ""
+    made = "Weights" if info.system else "Answers"
+    said = "" if info.system else f" {info.caveat}"
+    return f"{made} `{info.weights}` ({info.digest}){seen}.{said}"
 
 
 class Unseen:
@@ -266,18 +349,14 @@ class Unseen:
 
 
 def _case(
-    truth: Label,
-    outcome: Prediction | Failure,
-    patient: str | None,
-    site: str | None,
-    split: str = "",
+    truth: Label, outcome: Prediction | Failure, patient: str | None, site: str | None
 ) -> Case:
     traits = dict(outcome.acquisition) if isinstance(outcome, Prediction) else {}
-    return Case(truth, outcome, site or "", traits, patient=patient or "", split=split)
+    return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
-def _of_stored(studies: Sequence[StoredStudy], outcomes: Answers, split: str) -> Iterator[Case]:
+def _of_stored(studies: Sequence[StoredStudy], outcomes: Answers) -> Iterator[Case]:
     with closing(outcomes):
         for study, answered in zip(studies, outcomes, strict=True):
             assert study.label is not None
-            yield _case(study.label, answered.outcome, study.patient, study.site, split)
+            yield _case(study.label, answered.outcome, study.patient, study.site)

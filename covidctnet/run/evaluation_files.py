@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from covidctnet.cohort.members import EXTERNAL
 from covidctnet.cohort.persons import ToldApart
 from covidctnet.cohort.pseudonyms import Pseudonyms, pseudonyms_of
 from covidctnet.contract import PredictorInfo
@@ -16,6 +17,7 @@ from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.flow import FlowStep, flow_of
 from covidctnet.evaluation.output import as_plain
 from covidctnet.evaluation.sheets import predictions_table, sheets
+from covidctnet.evaluation.supplement import Supplement
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.report.evaluation_page import render_evaluation
 from covidctnet.report.flow_chart import flow_rows
@@ -33,11 +35,17 @@ class About:
         steps: Of the flow of studies, before those that are evaluated.
         told_apart: How the patients were told apart; None where nothing is known of it.
         split: Of the cohort; empty where it is not divided.
+        external_steps: The steps before an external test.
     """
 
     steps: tuple[FlowStep, ...] = ()
     told_apart: ToldApart | None = None
     split: str = ""
+    external_steps: tuple[FlowStep, ...] = ()
+
+    def of_external(self) -> About:
+        """The same of the external test."""
+        return replace(self, steps=self.external_steps, split=EXTERNAL if self.split else "")
 
     @property
     def words(self) -> str:
@@ -61,6 +69,7 @@ def write_evaluation(
     assessment: Assessment,
     info: PredictorInfo,
     table: str,
+    beside: Supplement,
     about: About,
 ) -> None:
     """Write the page, the tables, the answers, and the model card where there is a card.
@@ -71,17 +80,20 @@ def write_evaluation(
         assessment: Their figures.
         info: Who gave them; without a card they were made elsewhere.
         table: The figures in Markdown.
+        beside: What stands next to the figures.
         about: Whose answers they are.
     """
     whose = {"weights": info.weights, "weights_digest": info.digest, "caveat": info.caveat}
     flow = flow_of(cases, before=about.steps)
     whose |= about.to_dict() | {"flow": flow.to_dict()}
     make_folder(output / "tables")
-    for name, rows in {**sheets(assessment), "flow.csv": flow_rows(flow)}.items():
+    tables = {**sheets(assessment), **beside.sheets(), "flow.csv": flow_rows(flow)}
+    for name, rows in tables.items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
     write_whole(
-        output / "evaluation.json", json.dumps(whose | as_plain(assessment), indent=1) + "\n"
+        output / "evaluation.json",
+        json.dumps(whose | as_plain(assessment) | beside.as_plain(), indent=1) + "\n",
     )
     write_whole(output / "evaluation.md", table + "\n")
     if info.card:
@@ -101,7 +113,8 @@ def write_evaluation(
         caveat=info.caveat,
         seen=info.trained_on,
         published=info.published,
-        made_elsewhere=not info.card,
+        made_elsewhere=not info.system,
+        supplement=beside,
         flow=flow,
         told_apart=about.told_apart.words if about.told_apart else "",
     )

@@ -14,8 +14,14 @@ from covidctnet.io.dicom import DamagedFileError, NotDicomError, owners
 from covidctnet.io.discover import Study, find_studies
 from covidctnet.io.read import read_study
 from covidctnet.preprocess import preprocess
+from covidctnet.radiograph.child import RadiographChild
 from covidctnet.results import reservations
 from covidctnet.run.headers import InspectingChild, headers_of, millimetres, undivided
+from covidctnet.run.inspect_radiographs import (
+    describe_radiograph,
+    pictures_under,
+    readers_of_radiographs,
+)
 from covidctnet.volume import Volume
 from covidctnet.workers.isolate import ChildError
 
@@ -42,15 +48,16 @@ def describe(
         read: What reads it.
 
     Returns:
-        Plain values, ready for JSON: ``study``, ``format``, ``files``; ``series``, one entry a
-        stack of images (``key``, ``kind``, ``images``, ``files``, ``matrix``, ``spacing_mm``,
-        ``orientation``, ``kernel``, ``chosen``, ``why``), whose files add up to those of the
-        study; ``outcome``, ``readable``, or ``refused`` or ``failed`` with ``code`` and
-        ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``, what its lungs
-        measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
+        Plain values, ready for JSON: ``study``, ``kind`` (``CT``), ``format``, ``files``;
+        ``series``, one entry a stack of images (``key``, ``kind``, ``images``, ``files``,
+        ``matrix``, ``spacing_mm``, ``orientation``, ``kernel``, ``chosen``, ``why``), whose files
+        add up to those of the study; ``outcome``, ``readable``, or ``refused`` or ``failed`` with
+        ``code`` and ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``,
+        what its lungs measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
     """
     told: dict[str, Any] = {
         "study": study.id,
+        "kind": "CT",
         "format": study.format,
         "files": len(study.files),
         "series": [],
@@ -82,7 +89,7 @@ def inspect_paths(
     progress: Callable[[int, int], None] | None = None,
     note: Callable[[Study, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """`describe` for every study under some paths, and what was passed over.
+    """`describe` for every study under some paths, radiographs too, and what was passed over.
 
     Studies are looked at and read in a child process, as `covidctnet.classify_studies` reads them.
 
@@ -94,26 +101,35 @@ def inspect_paths(
 
     Returns:
         ``studies``, each with its ``path``, which may carry a name; ``files``, how many were found;
-        ``skipped``, a number of files, and ``reasons``, the same by reason; ready for JSON.
+        ``skipped``, a number of files, and ``reasons``, the same by reason; ``pictures``, how many
+        of them are PNG, JPEG or TIFF; ``read_by``, systems that answer radiographs; ready for JSON.
 
     Raises:
         UsageError: If a path does not exist.
     """
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
     found = find_studies(paths)
+    pictures = pictures_under(paths, found)
+    scans = [study for study in found if study.id not in pictures.replaced]
     told = []
-    with InspectingChild() as child:
-        for done, study in enumerate(found, start=1):
-            seen = describe(study, voxels=voxels, headers=child.headers, read=child)
+    with InspectingChild() as child, RadiographChild() as picture:
+        for done, study in enumerate([*scans, *pictures.radiographs], start=1):
+            if done > len(scans):
+                seen = describe_radiograph(study, picture if voxels else None)
+            else:
+                seen = describe(study, voxels=voxels, headers=child.headers, read=child)
             told.append({"path": str(study.path), **seen})
             if note:
                 note(study, told[-1])
             if progress:
-                progress(done, len(found))
+                progress(done, len(scans) + len(pictures.radiographs))
     return {
         "studies": told,
         "files": sum(len(study.files) for study in found) + found.skipped,
         "skipped": found.skipped,
         "reasons": dict(found.reasons),
+        "pictures": pictures.others,
+        "read_by": list(readers_of_radiographs()) if pictures.radiographs else [],
     }
 
 
@@ -158,7 +174,9 @@ def render(told: dict[str, Any]) -> str:
             if series["spacing_mm"]:
                 text += f", {_times(series['spacing_mm'])} mm, {series['kernel']} kernel"
             lines.append(text + (f" ({series['why']})" if series["why"] else ""))
-        if study["geometry"]:
+        if study["kind"] == "radiograph":
+            lines.append(f"   {_radiograph(study, told['read_by'])}")
+        elif study["geometry"]:
             shape, spacing = study["geometry"]["shape"], study["geometry"]["spacing_mm"]
             doubts = reservations(study["flags"])
             facts = [flag for flag in study["flags"] if flag not in doubts]
@@ -178,6 +196,12 @@ def render(told: dict[str, Any]) -> str:
     if not told["studies"]:
         lines.append("no study found")
     lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
+    if told["pictures"]:
+        lines.append(
+            f"of these, {_many(told['pictures'], 'picture')} (PNG, JPEG, TIFF): radiographs are "
+            "answered by weights of a system that reads them, slices teach systems of slices "
+            "(train SYSTEM STAGE --data.images); covidctnet quality checks how they were made"
+        )
     if any(series["chosen"] for study in told["studies"] for series in study["series"]):
         lines.append("* the series that is read")
     inside = told["files"] - told["skipped"]
@@ -211,6 +235,20 @@ def _verdict(study: dict[str, Any]) -> str:
     if study["outcome"] != "readable":
         return "volume"
     return "readable" if study["chest"] else "readable by its headers, voxels not looked at"
+
+
+def _radiograph(study: dict[str, Any], systems: Sequence[str]) -> str:
+    """A line of a radiograph: whether it is readable, and by what."""
+    doubts = reservations(study["flags"])
+    text = f"radiograph for {', '.join(systems) or 'no system that is installed'}"
+    if study["outcome"] == "readable":
+        text = f"readable: {text}"
+        text += "" if study["geometry"] else " by its header, pixels not looked at"
+    if study["geometry"]:
+        spacing = study["geometry"]["spacing_mm"]
+        text += f": {_times(study['geometry']['shape'])} pixels"
+        text += f" of {_times(spacing)} mm" if spacing else ""
+    return text + (f", flagged {', '.join(doubts)}" if doubts else "")
 
 
 def _many(count: int, one: str, several: str = "") -> str:

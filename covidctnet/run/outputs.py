@@ -138,7 +138,7 @@ class Outputs:
     def _dicom(self, study: Any, outcome: Prediction, origin: Origin | None) -> Files:
         if origin is None or not origin.images:
             raise StudyError(
-                NOT_DICOM,
+                "NOT_DICOM",
                 "expected a source in DICOM for results in DICOM, got none. Use --nifti.",
             )
         from covidctnet.dicom_out.study import dicom_files

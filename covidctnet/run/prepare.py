@@ -303,6 +303,7 @@ def _member(
         content,
         series,
         host=host,
+        traits=entry.traits,
     )
 
 

@@ -24,6 +24,7 @@ from covidctnet.slicewise.folds import make_folds
 from covidctnet.slicewise.leak import Fingerprint, find_copies, fingerprint
 from covidctnet.slicewise.table import Images, LabelledImage
 from covidctnet.slicewise.window import LUNG_WINDOW, Window, slice_8_bit
+from covidctnet.volume import SYNTHETIC_NOTE
 
 __all__ = ["Division", "StoredImage", "describe_images", "divide_images", "store_images"]
 
@@ -42,6 +43,7 @@ class StoredImage:
         print: To find its copies.
         scan: What a card calls the scan that it is a slice of (`covidctnet.volume.Source.mark`);
             empty for a picture.
+        is_synthetic: Whether its file says that it is of a phantom.
     """
 
     image: LabelledImage
@@ -49,6 +51,7 @@ class StoredImage:
     mask: Path | None
     print: Fingerprint
     scan: str = ""
+    is_synthetic: bool = False
 
     @property
     def mark(self) -> str:
@@ -105,7 +108,8 @@ def store_images(
     with PictureChild() as read:
         for place, image in enumerate(track(list(images), "reading pictures")):
             try:
-                pixels = grey(read(image.file))
+                picture = read(image.file)
+                pixels = grey(picture)
                 labels = None if image.mask is None or mask_of is None else read.mask(image.mask)
             except StudyError as error:
                 raise CohortError(f"{image.where}: {error.message}") from None
@@ -124,7 +128,10 @@ def store_images(
             if labels is not None:
                 mask = folder / f"{place:06d}.mask.npy"
                 np.save(mask, labels, allow_pickle=False)
-            stored.append(StoredImage(image, file, mask, fingerprint(pixels)))
+            synthetic = SYNTHETIC_NOTE in picture.notes
+            stored.append(
+                StoredImage(image, file, mask, fingerprint(pixels), is_synthetic=synthetic)
+            )
     return tuple(stored)
 
 

@@ -120,6 +120,7 @@ class LabelledPictureData(pl.LightningDataModule):
             patient_in_name=self.patient_in_name,
         )
         stored = store_images(table, self.work.path / "pictures", grey=self.grey)
+        self.synthetic = all(one.is_synthetic for one in stored)
         self.sides = divide_images(stored, table, self.division)
 
     def taught(self) -> list[StoredImage]:

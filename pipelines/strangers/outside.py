@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from covidctnet.systems.covidctnet.training.folds import ALL
 from scipy import ndimage
 
 from covidctnet.chest.gate import ChestScan, prepare_chest
@@ -35,6 +34,7 @@ from covidctnet.progress import track
 from covidctnet.systems.covidctnet.denoise import place
 from covidctnet.systems.covidctnet.segment import add_consolidation
 from covidctnet.systems.covidctnet.training.crossfit import CrossFit
+from covidctnet.systems.covidctnet.training.folds import ALL
 from covidctnet.systems.covidctnet.training.lungs import fill_bases
 from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.volume import Volume

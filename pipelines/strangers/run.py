@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from covidctnet.systems.covidctnet.training.folds import ALL, NO_PATIENT, CrossFitSettings
 from jsonargparse import ArgumentError, ArgumentParser
 
 from covidctnet.classes import CHEST_CT, Label
@@ -37,6 +36,7 @@ from covidctnet.results import Prediction
 from covidctnet.systems.covidctnet.lesion_volume import inner_lungs
 from covidctnet.systems.covidctnet.predictor import CovidCTNet, Prepared
 from covidctnet.systems.covidctnet.training.crossfit import CrossFit
+from covidctnet.systems.covidctnet.training.folds import ALL, NO_PATIENT, CrossFitSettings
 from covidctnet.systems.covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
 from pipelines.experiments.command import tell

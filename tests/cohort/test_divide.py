@@ -12,6 +12,7 @@ import pytest
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.cohort.divide import divide, divide_in_folds, members_of
+from covidctnet.cohort.members import DRAWN
 from covidctnet.cohort.schemes import NAMED, settings_of
 from covidctnet.cohort.splits import SPLITS, Splits, SplitSettings, studies_of_split
 from covidctnet.cohort.store import Store
@@ -70,7 +71,7 @@ def test_the_command_divides_a_work_folder(work, capsys):
     assert splits.digest in printed
     assert "train: 2 Control" in printed
     assert "amber" in printed
-    assert all(splits.studies(name) for name in SPLITS)
+    assert all(splits.studies(name) for name in DRAWN)
 
 
 def test_shares_and_seed_come_from_the_command_line(work):
@@ -147,7 +148,7 @@ def test_k_folds_are_work_folders_that_share_the_studies(work, capsys):
         fold = work / "folds" / str(number)
         assert f"folds/{number}  {digest_of(fold)}  {number} of 3" in printed
         assert (fold / "preprocessed").readlink() == Path("../../preprocessed")
-        for name in SPLITS:
+        for name in DRAWN:
             studies = studies_of_split(fold, name)
             assert studies
             assert all(s.volume().shape == (2, 4, 4) for s in studies)

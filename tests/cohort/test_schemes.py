@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.apportion import apportion, assign, spread
+from covidctnet.cohort.members import DRAWN
 from covidctnet.cohort.schemes import (
     NAMED,
     SCHEMES,
@@ -15,7 +16,7 @@ from covidctnet.cohort.schemes import (
     leave_one_site_out,
     settings_of,
 )
-from covidctnet.cohort.splits import SPLITS, Member, SplitSettings, make_splits
+from covidctnet.cohort.splits import Member, SplitSettings, make_splits
 from covidctnet.errors import CohortError, UsageError
 
 SITES = ("amber", "dune", "fjord")
@@ -160,7 +161,7 @@ def test_k_folds_are_alike_in_labels_and_sites():
         # 36, 45 and 45 patients over three folds and three sites.
         assert all(abs(cells[CHEST_CT.CONTROL, site] - 4) <= 1 for site in SITES)
         assert all(cells[label, site] == 5 for label in list(CHEST_CT)[1:] for site in SITES)
-        assert all(splits.studies(name) for name in SPLITS)
+        assert all(splits.studies(name) for name in DRAWN)
 
 
 def test_folds_say_which_they_are_and_what_drew_them():
@@ -209,7 +210,7 @@ def test_the_site_left_out_is_nowhere_but_in_test_and_test_holds_no_other(count,
     for site, splits in folds.items():
         assert len(splits.members) == len(cohort)
         assert all((m.site == site) == (m.split == "test") for m in splits.members)
-        assert all(splits.studies(name) for name in SPLITS)
+        assert all(splits.studies(name) for name in DRAWN)
         assigned(splits)
 
 
@@ -322,3 +323,44 @@ def test_shares_that_are_given_count():
     assert settings_of("60/10/30", denoiser_controls=0.2).denoiser_controls == 0.2
     assert settings_of("kfold", folds=4).test == 0.25
     assert all(settings_of(s, folds=2 if s == "kfold" else None) for s in SCHEMES)
+
+
+def with_external(cohort, site):
+    """The patients of one site are those of an external test."""
+    return [replace(m, split="external") if m.site == site else m for m in cohort]
+
+
+def test_external_patients_are_external_in_every_fold_and_no_share_counts_them():
+    cohort = with_external(a_cohort((60, 36, 36)), "fjord")
+    outside = {m.study for m in cohort if m.split == "external"}
+    once = make_splits(cohort, settings_of("60/10/30"))
+    folds = kfold(cohort, FOLDS, 3)
+    for splits in (once, *folds.values()):
+        assert set(splits.studies("external")) == outside
+        assert splits.counts()["external"] == {"Control": 20, "Covid-19": 12, "CAP": 12}
+    alone = make_splits([m for m in cohort if m.study not in outside], settings_of("60/10/30"))
+    assert {s: once.assignment[s] for s in alone.assignment} == dict(alone.assignment)
+    tested = Counter(study for splits in folds.values() for study in splits.studies("test"))
+    assert set(tested.values()) == {1}
+
+
+def test_an_external_site_is_left_out_in_no_fold():
+    folds = leave_one_site_out(
+        with_external(a_cohort(), "fjord"), settings_of("leave-one-site-out")
+    )
+    assert list(folds) == ["amber", "dune"]
+    for name, splits in folds.items():
+        assert {m.site for m in splits.members if m.split == "external"} == {"fjord"}
+        assert {m.site for m in splits.members if m.split == "test"} == {name}
+
+
+def test_external_patients_do_not_make_up_for_too_few_others():
+    cohort = with_external(a_cohort((60, 36, 6)), "fjord")
+    few = [m for m in cohort if not (m.label is CHEST_CT.CAP and m.site != "fjord" and
+                                     m.patient != "cap-0")]  # fmt: skip
+    with pytest.raises(CohortError, match=r"CAP needs at least 3 patients .*got 1"):
+        make_splits(few, settings_of("60/10/30"))
+
+
+def test_without_external_patients_no_count_is_of_them():
+    assert "external" not in make_splits(a_cohort(), settings_of("60/10/30")).counts()

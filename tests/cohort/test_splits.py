@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.splits import SPLITS, Member, Splits, SplitSettings, make_splits
+from covidctnet.cohort.members import DRAWN
+from covidctnet.cohort.splits import Member, Splits, SplitSettings, make_splits
 from covidctnet.errors import CohortError, UsageError
 
 
@@ -30,7 +31,7 @@ def test_no_patient_is_in_two_splits_whatever_the_cohort(controls, others, scans
     assigned = {}
     for member in splits.members:
         assert assigned.setdefault(member.patient, member.split) == member.split
-    assert all(splits.studies(name) for name in SPLITS)
+    assert all(splits.studies(name) for name in DRAWN)
 
 
 def test_denoiser_patients_take_part_in_nothing_else_and_are_controls():

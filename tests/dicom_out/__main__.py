@@ -26,9 +26,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "measured" / "dicom.md"
 # Every so many of the catalogue's cases that are read; the others differ in what is refused.
 EVERY = 4
 HEADER = """\
-<!-- Written by `python -m tests.dicom_out`; edit that, not this page. -->
-
 # DICOM results, checked
+
+Made by `make dicom-results DATA="FOLDER ..."`.
 
 Answers with seeded lungs, lesions and a region, on grids of their own, to sources of many kinds;
 their SEG, SR and secondary capture were written and asked:

@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
-from covidctnet.evaluation.compare import compare, mcnemar, score_readers
+from covidctnet.evaluation.compare import compare, holm, mcnemar, score_readers
 from covidctnet.evaluation.predictions import Predicted, read_predictions, read_readers
 
 
@@ -206,3 +208,16 @@ def test_the_command_tells_both_comparisons(evaluations, capsys):
 def test_the_command_wants_something_to_compare_with(evaluations, capsys):
     assert main(["compare", evaluations[0]]) == 2
     assert "expected a second predictions.csv, --readers FILE or both" in capsys.readouterr().err
+
+
+def test_p_values_are_corrected_for_their_number_as_holm_did():
+    # By hand: 4 x .01, then 3 x .013 = .039 below it, then 2 x .03, then .5.
+    assert holm([0.03, 0.01, 0.5, 0.013]) == pytest.approx([0.06, 0.04, 0.5, 0.04])
+    assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_test_that_says_nothing_counts_for_none():
+    found = holm([math.nan, 0.04])
+    assert math.isnan(found[0]) and found[1] == 0.04
+    assert holm([]) == []

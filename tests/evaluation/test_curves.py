@@ -89,3 +89,14 @@ def test_one_positive_case_that_scores_highest_or_lowest_has_the_precision_of_it
     scores = np.arange(8.0)
     assert average_precision(scores == 7, scores) == 1
     assert average_precision(scores == 0, scores) == 1 / 8
+
+
+def test_patients_with_several_studies_have_a_band_of_risk():
+    """Draws hold fewer studies than there are where others are drawn than those with many."""
+    truth = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    probabilities = np.random.default_rng(1).dirichlet([1, 1], 8)
+    draws = redraw(truth, rng(), patients=np.array([0, 0, 0, 1, 2, 3, 4, 5]))
+    assert min(len(index) for index in draws.indices) < len(truth)
+    curve = risk_coverage_curve(truth, probabilities, draws)
+    assert len(curve.low) == len(curve.x)
+    assert (curve.low <= curve.high).all()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,17 +71,49 @@ def test_cases_that_do_not_tell_a_trait_are_a_group_of_their_own():
 
 
 def test_the_figures_of_a_group_are_those_of_its_patients():
-    cases = [
-        case("a", CHEST_CT.COVID19, SURE[CHEST_CT.COVID19], site="one"),
-        case("b", CHEST_CT.COVID19, SURE[CHEST_CT.CAP], site="one"),
-        case("c", CHEST_CT.CONTROL, SURE[CHEST_CT.CONTROL], site="one"),
-        case("d", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="two"),
-    ]
+    labels = [CHEST_CT.COVID19] * 6 + [CHEST_CT.CONTROL] * 5
+    cases = [case(f"{n}", label, SURE[label], site="one") for n, label in enumerate(labels)]
+    cases[0] = case("0", CHEST_CT.COVID19, SURE[CHEST_CT.CAP], site="one")
+    cases += [case("d", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="two")]
     one = rows(cases, "site")["one"]
-    assert one.accuracy.value == pytest.approx(2 / 3)
-    assert (one.sensitivity.value, one.sensitivity.n) == (0.5, 2)
-    assert (one.specificity.value, one.specificity.n) == (1.0, 1)
+    assert one.accuracy.value == pytest.approx(10 / 11)
+    assert (one.sensitivity.value, one.sensitivity.n) == (pytest.approx(5 / 6), 6)
+    assert (one.specificity.value, one.specificity.n) == (1.0, 5)
     assert math.isnan(one.macro_auc.value)  # nobody of this site has CAP
+
+
+def test_a_figure_over_fewer_than_five_patients_is_not_estimable():
+    cases = [case(f"{n}", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="one") for n in range(5)]
+    cases += [case(f"c{n}", CHEST_CT.COVID19, SURE[CHEST_CT.CAP], site="one") for n in range(4)]
+    # Five studies of four patients are four patients.
+    cases += [
+        replace(case(f"t{n}", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="two"), patient=f"p{n % 4}")
+        for n in range(5)
+    ]
+    table = rows(cases, "site")
+    assert table["one"].accuracy.value == pytest.approx(5 / 9)
+    assert math.isnan(table["one"].sensitivity.value)
+    assert math.isnan(table["two"].accuracy.value)
+    assert str(table["two"].accuracy) == "not estimable (n=5)"
+
+
+def test_intervals_of_a_group_are_wider_where_patients_have_several_studies():
+    def group(studies):
+        return [
+            replace(
+                case(f"{n}-{k}", CHEST_CT.CAP, SURE[CHEST_CT.CAP if n % 3 else CHEST_CT.CONTROL]),
+                patient=f"p{n}",
+                site="one",
+            )
+            for n in range(12)
+            for k in range(studies)
+        ]
+
+    other = [case(f"o{n}", CHEST_CT.CAP, SURE[CHEST_CT.CAP], site="two") for n in range(6)]
+    single, fourfold = (rows(group(k) + other, "site")["one"].accuracy for k in (1, 4))
+    assert fourfold.value == pytest.approx(single.value)
+    # Wilson's over 48 studies would be half as wide.
+    assert fourfold.high - fourfold.low > 0.8 * (single.high - single.low)
 
 
 def test_the_fall_is_known_minus_unseen():

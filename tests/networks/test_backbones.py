@@ -44,3 +44,10 @@ def test_bytes_are_normalised_as_the_weights_expect(channels):
 def test_pictures_of_two_channels_are_refused():
     with pytest.raises(ValueError, match=r"expected \(batch, 1 or 3, row, column\), got \(1, 2"):
         normalised(torch.zeros(1, 2, 4, 4), BACKBONES["resnet50"])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bodies_have_a_cell_for_every_32_pixels_or_say_that_they_have_fewer(name):
+    with torch.device("meta"):
+        features = make_body(name).eval()(torch.zeros(1, 3, 256, 256))
+    assert (features.shape[2:] == (8, 8)) is BACKBONES[name].has_cells

@@ -1,11 +1,14 @@
 import shutil
+from dataclasses import replace
 
 import pytest
+from pydicom import dcmread
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.phantom import SCANNERS, CohortPlan, cohort, write_cohort
+from covidctnet.slicewise.table import read_images
 
 TINY = {"scanners": ("amber", "dune"), "matrix": 24, "spacing_mm": 16.0}
 PLAN = CohortPlan({"Control": 1, "Covid-19": 1, "CAP": 1}, seed=3, **TINY)
@@ -180,3 +183,45 @@ def test_a_full_disk_is_told_though_its_number_was_lost(tmp_path, monkeypatch):
         write_cohort(tmp_path / "cohort", plan, workers=1)
     assert not list((tmp_path / "cohort").rglob("*.dcm"))
     assert not list((tmp_path / "cohort" / "truth").iterdir())
+
+
+@pytest.fixture(scope="module")
+def with_radiographs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("both") / "cohort"
+    write_cohort(root, replace(PLAN, radiographs=40), workers=1)
+    return root
+
+
+def test_a_patient_has_one_name_label_and_site_in_ct_and_radiograph(with_radiographs):
+    pictures = read_images(with_radiographs / "radiographs", CHEST_CT)
+    scans = read_cohort(with_radiographs)
+    assert {(i.patient, i.label, i.source) for i in pictures} == {
+        (e.patient, e.label, e.site) for e in scans
+    }
+    for image, entry in zip(pictures, sorted(scans, key=lambda e: e.patient), strict=False):
+        if image.file.suffix == ".dcm":
+            assert dcmread(image.file).PatientID == image.patient
+        assert dcmread(entry.study.files[0]).PatientID == entry.patient
+
+
+def test_radiographs_leave_the_scans_as_they_are(made, with_radiographs):
+    both = files(with_radiographs)
+    assert {k: v for k, v in both.items() if k != "phantoms.json"}.items() >= {
+        k: v for k, v in files(made).items() if k != "phantoms.json"
+    }.items()
+    assert "radiographs" not in (made / "phantoms.json").read_text()
+
+
+def test_a_radiograph_that_is_gone_is_made_again(with_radiographs, tmp_path):
+    copy = shutil.copytree(with_radiographs, tmp_path / "cohort")
+    lost = next((copy / "radiographs" / "CAP").iterdir())
+    lost.unlink()
+    calls = []
+    plan = replace(PLAN, radiographs=40)
+    write_cohort(copy, plan, workers=1, progress=lambda *now: calls.append(now))
+    assert calls == [(3, 3)] and files(copy) == files(with_radiographs)
+
+
+def test_radiographs_of_no_size_are_refused():
+    with pytest.raises(UsageError, match="expected a radiograph of 32 to 4096 rows, got 3"):
+        replace(PLAN, radiographs=3)

@@ -3,7 +3,9 @@
 import os
 from functools import partial
 
+import numpy as np
 import pytest
+from pydicom import dcmread
 
 from covidctnet.cli import main
 from covidctnet.io import find_studies
@@ -12,6 +14,7 @@ from covidctnet.run import inspect
 from covidctnet.run.headers import InspectingChild
 from tests.catalogue.cases import every_case
 from tests.io import series
+from tests.radiograph.pictures import radiograph, write_dicom, write_png
 
 
 def with_copies(folder):
@@ -120,3 +123,54 @@ def test_ids_that_differ_in_every_file_are_not_all_shown(tmp_path):
     (study,) = find_studies(tmp_path)
     shown = inspect.ids_of(study, every_file=True)
     assert len(shown) == inspect.MOST_IDS + 1 and shown[-1] == "and others"
+
+
+def test_radiographs_are_told_with_the_systems_that_read_them(tmp_path, capsys):
+    write_dicom(tmp_path / "visit" / "pa.dcm", radiograph().astype(np.uint16) * 16)
+    told = inspect.inspect_paths(tmp_path)
+    (study,) = told["studies"]
+    assert (study["kind"], study["outcome"], study["files"]) == ("radiograph", "readable", 1)
+    assert study["geometry"] == {"shape": [400, 400], "spacing_mm": [0.2, 0.2]}
+    assert told["read_by"] == ["xray_vgg16"] and told["files"] == 1
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "readable: radiograph for xray_vgg16: 400 x 400 pixels of 0.2 x 0.2 mm" in said
+    assert "1 file found: 1 in 1 study, 0 passed over" in said
+    assert "Jane" not in said
+    by_header = inspect.render(inspect.inspect_paths(tmp_path, voxels=False))
+    assert "radiograph for xray_vgg16 by its header, pixels not looked at" in by_header
+
+
+def test_a_lateral_radiograph_and_a_hand_are_refused_by_name(tmp_path):
+    pixels = radiograph().astype(np.uint16) * 16
+    write_dicom(tmp_path / "a.dcm", pixels, name="a", ViewPosition="LL")
+    write_dicom(tmp_path / "b.dcm", pixels[::-1].T, name="b")
+    told = {s["path"][-5]: s for s in inspect.inspect_paths(tmp_path)["studies"]}
+    assert told["a"]["code"] == "LATERAL_VIEW" and told["b"]["code"] == "NOT_CHEST"
+    assert all(one["outcome"] == "refused" for one in told.values())
+
+
+def test_radiographs_beside_a_ct_are_counted_apart_and_each_file_once(tmp_path):
+    series.write(tmp_path / "ct")
+    deep = radiograph().astype(np.uint16) * 16
+    for number in range(2):
+        write_dicom(tmp_path / "cr" / f"{number}.dcm", deep + number, name="one visit")
+        save_again = tmp_path / "cr" / f"{number}.dcm"
+        ds = dcmread(save_again)
+        ds.SOPInstanceUID = series.uid(f"one visit/{number}")
+        series.save(ds, save_again)
+    told = inspect.inspect_paths(tmp_path, voxels=False)
+    assert sorted(s["kind"] for s in told["studies"]) == ["CT", "radiograph", "radiograph"]
+    assert told["files"] == 14 and told["skipped"] == 0
+
+
+def test_pictures_are_named_as_what_they_may_be_and_one_that_is_meant_is_looked_at(tmp_path):
+    picture = write_png(tmp_path / "a.png", radiograph())
+    write_png(tmp_path / "b.png", radiograph(seed=1))
+    told = inspect.inspect_paths(tmp_path)
+    assert told["studies"] == [] and told["pictures"] == 2 and told["skipped"] == 2
+    said = inspect.render(told)
+    assert "of these, 2 pictures (PNG, JPEG, TIFF): radiographs are answered by weights" in said
+    assert "slices teach systems of slices" in said and "covidctnet quality" in said
+    (study,) = inspect.inspect_paths(picture)["studies"]
+    assert (study["kind"], study["outcome"]) == ("radiograph", "readable")

@@ -200,6 +200,14 @@ def test_parts_bring_their_files(scans, tmp_path):
     assert len(files) == 14 and all(file.is_file() for file in files)
 
 
+def test_a_part_that_has_lost_a_file_is_named(scans, tmp_path):
+    part = Part(1, 1)
+    run(part.folder(tmp_path / "out"), scans, part=part)
+    next(tmp_path.rglob("seg.dcm")).unlink()
+    with pytest.raises(UsageError, match=r"expected dicom/\w+/seg.dcm in its part"):
+        merge_parts(tmp_path / "out")
+
+
 def test_a_record_names_no_file_outside_of_the_results(scans, tmp_path):
     out = tmp_path / "out"
     run(out, scans)

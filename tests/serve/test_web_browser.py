@@ -24,7 +24,8 @@ def page(tmp_path_factory):
     archive = shutil.make_archive(str(folder / "chest"), "zip", chest)
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,1000"):
+    words = ("--headless=new", "--no-sandbox", "--use-angle=swiftshader", "--window-size=1300,1000")
+    for word in (*words, "--enable-unsafe-swiftshader"):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.chrome.service.Service(DRIVER)
@@ -62,6 +63,16 @@ def test_a_scan_is_uploaded_answered_seen_and_removed(page):
     assert texts(browser, ".bars dt") == ["Control", "Covid-19", "CAP"]
     width = "return document.querySelector('figure img').naturalWidth"
     wait(lambda: browser.execute_script(width) > 100)
+    browser.find_element("css selector", ".view").click()
+    drawn = "return document.querySelector('.viewer').dataset.volumes"
+    assert wait(lambda: browser.execute_script(drawn)) >= "3"  # the scan, lungs, residual
+    assert " HU" in wait(lambda: texts(browser, ".viewer [role=status]")[0])
+    before = texts(browser, ".viewer [role=status]")
+    browser.find_element("css selector", "canvas").send_keys("\ue013")  # arrow up
+    wait(lambda: texts(browser, ".viewer [role=status]") != before)
+    browser.find_element("css selector", "canvas").send_keys("2")
+    chosen = "return document.querySelector('[aria-label=Window]').value"
+    assert browser.execute_script(chosen) == "2"
     browser.set_window_size(390, 900)
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert browser.execute_script(wide) == 0

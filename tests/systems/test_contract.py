@@ -15,6 +15,7 @@ from covidctnet.cli import main
 from covidctnet.cohort.archive import read_cohort
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store
+from covidctnet.dicom_out.segments import for_a_picture
 from covidctnet.errors import CohortError, WeightsError
 from covidctnet.evaluation.intervals import auc
 from covidctnet.evidence import Mask, evidence_from
@@ -27,9 +28,10 @@ from covidctnet.run.evaluate import evaluate_data
 from covidctnet.slicewise.aggregate import patient_scores
 from covidctnet.training.images import Division
 from covidctnet.weights import load_weights, save_weights
+from tests.dicom_out.checks import dciodvfy_errors, program
 from tests.little_work import little_work
 from tests.picture_set import write_pictures
-from tests.radiograph.pictures import radiograph, write_png, write_radiographs
+from tests.radiograph.pictures import radiograph, write_dicom, write_png, write_radiographs
 from tests.small import calibrated_weights, with_masks, write_chest, write_cohort
 from tests.systems.toy import CLASSES
 
@@ -79,6 +81,15 @@ SMALL = {
         "--data.size=96",
         "--data.batch_size=4",
     ],
+}
+
+
+# What each system has to put into the geometry of its source.
+NIFTI = {
+    "toy": {"lesions.nii.gz"},
+    "covidctnet": {"lungs.nii.gz", "lesions.nii.gz", "residual.nii.gz"},
+    "deeptek_unet": {"lesions.nii.gz"},
+    "deeppneumonia": {"regions.nii.gz"},
 }
 
 
@@ -141,6 +152,30 @@ def test_every_system_is_found_loads_answers_twice_alike_and_keeps_its_card(
     again = save_weights(tmp_path / "copy", networks, card=weights.card)
     assert again.digest == weights.digest
     assert again.card.get("training") == weights.card.get("training")
+    # What a record keeps is the same with and without files of all voxels.
+    kinds = {type(one) for one in few.evidence}
+    assert [e for e in for_a_picture(whole.evidence) if type(e) in kinds] == [*few.evidence]
+    check_outputs(name, folder, tmp_path)
+
+
+def check_outputs(name, weights, tmp_path):
+    """Its answer to a scan or a radiograph in DICOM has DICOM and NIfTI beside it."""
+    if find_system(name).modality == "radiograph":
+        path = write_dicom(tmp_path / "xray.dcm", radiograph())
+    else:
+        path = write_chest(tmp_path / "scan", "one", sick=True)
+    out = tmp_path / "outputs"
+    options = ["-o", str(out), "--device=cpu", "--dicom", "--nifti"]
+    assert main(["classify", str(path), "--weights", str(weights), *options]) == 0
+    (study,) = json.loads((out / "results.json").read_text())["studies"]
+    written = study["outputs"]
+    dicom, nifti = ({Path(n).name for n in written[kind]["files"]} for kind in ("dicom", "nifti"))
+    assert {"sr.dcm", "picture.dcm"} <= dicom <= {"sr.dcm", "picture.dcm", "seg.dcm"}
+    assert nifti <= NIFTI.get(name, set())
+    if name == "covidctnet":
+        assert "seg.dcm" in dicom and nifti == NIFTI[name]
+    if program("dciodvfy"):
+        assert not [e for file in out.glob("dicom/*/*") for e in dciodvfy_errors(file)]
 
 
 def test_a_toy_is_trained_classifies_and_reports_without_an_edit_elsewhere(trained, tmp_path):

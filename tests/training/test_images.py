@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.slicewise.table import read_images
@@ -140,3 +141,13 @@ def test_flat_pictures_of_two_labels_are_no_copies(tmp_path):
         Image.fromarray(np.zeros((48, 40), np.uint8)).save(folder / name)
     stored, sides = divided(folder, tmp_path)
     assert sum(map(len, sides.values())) == len(stored)
+
+
+def test_only_a_picture_that_says_so_counts_as_one_of_a_phantom(folder, tmp_path):
+    table = read_images(folder, CLASSES)
+    says = PngInfo()
+    says.add_text("Software", "covidctnet phantom")
+    first = table[0].file
+    Image.open(first).save(first, pnginfo=says)
+    stored = store_images(table, tmp_path / "stored")
+    assert [one.is_synthetic for one in stored] == [one.image.file == first for one in stored]

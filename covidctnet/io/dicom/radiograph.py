@@ -24,10 +24,11 @@ from covidctnet.io.dicom.elements import (
 )
 from covidctnet.io.dicom.frame import PixelFormat
 from covidctnet.io.dicom.headers import LOSSY_SYNTAXES, pixel_format
-from covidctnet.io.dicom.objects import PIXEL_KEYWORDS, sop_class_of
+from covidctnet.io.dicom.objects import PHANTOM_MANUFACTURER, PIXEL_KEYWORDS, sop_class_of
 from covidctnet.io.dicom.stored import SYNTAXES, stored_image
 from covidctnet.io.dicom.values import items, number, numbers, raw, tag_of, text
 from covidctnet.io.picture_size import check_shape
+from covidctnet.volume import SYNTHETIC_NOTE
 
 __all__ = ["RADIOGRAPHS", "DicomRadiograph", "is_radiograph", "read_radiograph"]
 
@@ -51,6 +52,7 @@ _CHEST = re.compile(r"CHEST|THORA|TORAX|TORAC|LUNG|PULMO|PECHO")
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 _KEYWORDS = (
     *_DESCRIPTIONS,
+    "Manufacturer",
     "SOPClassUID",
     "Modality",
     "BodyPartExamined",
@@ -192,6 +194,8 @@ def _read(path: File, data: Dataset, element: PixelElement | None) -> DicomRadio
     grey, notes = _shown(stored, data, pixels)
     if text(data, "LossyImageCompression") == "01" or pixels.syntax in LOSSY_SYNTAXES:
         flags = (*flags, "lossy")
+    if text(data, "Manufacturer") == PHANTOM_MANUFACTURER:
+        notes = (SYNTHETIC_NOTE, *notes)
     return DicomRadiograph(
         grey, _spacing(data), pixels.bits_stored, pixels.photometric, flags, notes
     )

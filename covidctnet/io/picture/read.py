@@ -13,6 +13,7 @@ from PIL import Image
 from covidctnet.errors import StudyError
 from covidctnet.io.archive import File
 from covidctnet.io.dicom import (
+    PHANTOM_MANUFACTURER,
     DamagedFileError,
     NotDicomError,
     is_radiograph,
@@ -30,6 +31,7 @@ from covidctnet.io.picture.damage import check_pixels, decoded
 from covidctnet.io.picture.formats import content_of, open_checked
 from covidctnet.io.picture.values import Picture, StoredPicture
 from covidctnet.io.picture_size import check_shape
+from covidctnet.volume import SYNTHETIC_NOTE
 
 
 def read_stored(path: File) -> StoredPicture:
@@ -102,7 +104,8 @@ def read_picture(path: File) -> Picture:
         )
     image, bits = open_checked(content, kind)
     check_pixels(content, kind)
-    notes: list[str] = []
+    is_phantom = image.info.get("Software") == PHANTOM_MANUFACTURER
+    notes = [SYNTHETIC_NOTE] if is_phantom else []
     mode = image.mode
     pixels = decoded(lambda: grey_of(image, bits, notes))
     return Picture(pixels, "grey", kind, mode, bits, tuple(notes))

@@ -43,8 +43,9 @@ _KINDS = {
 _PICTURES = {".png": "image/png", ".webp": "image/webp"}
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    # The viewer keeps its colours and letters as pictures in its own text.
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -235,6 +236,19 @@ def make_app(
         saved = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=kind, headers=saved)
 
+    @app.get("/jobs/{job_id}/volumes/{study}/{name}")
+    async def volume(request: Request, job_id: str, study: str, name: str) -> Response:
+        # As a file, without an encoding that a browser would undo: its viewer does.
+        return await file_of(request, job_id, study, name)
+
+    @app.get("/jobs/{job_id}/files/{study}/{name}")
+    async def file_of(request: Request, job_id: str, study: str, name: str) -> Response:
+        job = await _job(request, jobs, job_id)
+        for record in await run_in_threadpool(_records, jobs, job):
+            if record["study"] == study and (path := _paths(jobs, job, record).get(name)):
+                return FileResponse(path, media_type="application/octet-stream", filename=name)
+        raise _Refusal(404, "there is no such result.")
+
     @app.get("/jobs/{job_id}/pictures/{study}")
     async def picture(request: Request, job_id: str, study: str) -> Response:
         job = await _job(request, jobs, job_id)
@@ -405,7 +419,25 @@ def _shown(jobs: Jobs, job: Job, *, with_answers: bool = False) -> dict[str, Any
     }
     if with_answers and job.state == DONE:
         shown["answers"] = _records(jobs, job)
+        for record in shown["answers"]:
+            names = sorted(_paths(jobs, job, record))
+            end = ".nii.gz"
+            record["files"] = names
+            record["volumes"] = [name.removesuffix(end) for name in names if name.endswith(end)]
     return shown
+
+
+def _paths(jobs: Jobs, job: Job, record: Mapping[str, Any]) -> dict[str, Path]:
+    """Files of an answer that a browser may have, by name."""
+    folder = jobs.results(job)
+    found = {}
+    for written in record.get("outputs", {}).values():
+        for place in {(folder / name).parent for name in written["files"]}:
+            if place.parent.parent == folder and place.is_dir() and not place.is_symlink():
+                for path in place.iterdir():
+                    if path.is_file() and not path.is_symlink():
+                        found[path.name] = path
+    return found
 
 
 def _records(jobs: Jobs, job: Job) -> list[dict[str, Any]]:

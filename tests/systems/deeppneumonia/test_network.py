@@ -1,6 +1,9 @@
 import pytest
 import torch
 
+from covidctnet.cli import main
+from covidctnet.errors import UsageError
+from covidctnet.networks.backbones import BACKBONES
 from covidctnet.systems.deeppneumonia.networks import DRENet
 from covidctnet.systems.deeppneumonia.networks.drenet import _cut
 
@@ -77,3 +80,24 @@ def test_pictures_that_are_not_square_are_refused(small):
         small(torch.zeros(1, 1, 32, 64))
     with pytest.raises(ValueError, match="size must be a multiple of 32 from 160 on, got 100"):
         DRENet(size=100)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_backbone_is_taken_only_if_its_map_fits_the_boxes(backbone):
+    with torch.device("meta"):
+        if BACKBONES[backbone].has_cells:
+            said = DRENet(backbone, size=160).body(torch.zeros(1, 3, 160, 160))
+            assert said.shape[2:] == (5, 5)
+        else:
+            with pytest.raises(UsageError, match="resnet50, densenet121, efficientnet_lite0, got"):
+                DRENet(backbone, size=160)
+
+
+def test_training_refuses_a_backbone_that_does_not_fit_and_an_unknown_network(tmp_path, capsys):
+    asked = ("train", "deeppneumonia", "classifier", "--work", str(tmp_path), "--data.images", "x")
+    assert main([*asked, "--model.backbone=vgg16", "--model.pretrained="]) == 2
+    said = capsys.readouterr().err
+    assert "got vgg16: DRE-Net places its boxes on a feature map" in said
+    assert "--model.network plain" in said and said.count("\n") == 1
+    assert main([*asked, "--model.network=drenett", "--model.pretrained="]) == 2
+    assert "expected a network out of drenet, plain, got 'drenett'" in capsys.readouterr().err

@@ -118,6 +118,29 @@ function drawAnswer(job, answer) {
     image.alt = `Study ${answer.study}: top slices`;
     figure.hidden = false;
   }
+  const files = answer.volumes || [];
+  const view = part.querySelector(".view");
+  view.hidden = !files.includes("scan");
+  view.addEventListener("click", async () => {
+    view.disabled = true;
+    try {
+      const { show } = await import("/static/viewer.js");
+      await show(part.querySelector(".viewer"), `/jobs/${job.id}/volumes/${answer.study}`, files);
+      view.hidden = true;
+    } catch (error) {
+      complain(new Error(`The scan cannot be shown here (${error?.message || "the viewer failed"}). WebGL 2 is needed.`));
+      view.disabled = false;
+    }
+  });
+  const links = part.querySelector(".files");
+  for (const name of answer.files || []) {
+    const link = document.createElement("a");
+    link.href = `/jobs/${job.id}/files/${answer.study}/${name}`;
+    link.download = name;
+    link.textContent = name;
+    links.append(link, " ");
+  }
+  links.parentElement.hidden = !(answer.files || []).length;
   return part;
 }
 

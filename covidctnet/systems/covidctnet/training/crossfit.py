@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.members import Member
+from covidctnet.cohort.members import EXTERNAL, Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.devices import pick_device
@@ -80,7 +80,7 @@ class CrossFit:
         self.kept_out = frozenset(
             m.study
             for m in Splits.load(self.work / "splits.json").members
-            if m.is_requested and m.split == "test"
+            if m.is_requested and m.split in ("test", EXTERNAL)
         )
         self.root = self.work / "cross-fit"
         self.splits = self._divide()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from covidctnet.classes import CHEST_CT
-from covidctnet.cohort.members import Member
+from covidctnet.cohort.members import EXTERNAL, Member
 from covidctnet.cohort.splits import Splits
 from covidctnet.devices import Precision
 from covidctnet.errors import CohortError, UsageError
@@ -117,8 +117,9 @@ def fold_splits(
 
     Returns:
         Splits by fold: real Controls in ``denoiser_train``, or ``test`` in the fold of their site;
-        real ill patients and those kept out always in ``test``; phantoms in ``denoiser_val`` and
-        ``train``, some of the Controls among them in ``denoiser_train``.
+        real ill patients and those kept out always in ``test`` or ``external``;
+        phantoms in ``denoiser_val`` and ``train``, some of the Controls among them in
+        ``denoiser_train``.
 
     Raises:
         CohortError: If the Controls are of too few sites, or an earlier run would have to change.
@@ -148,7 +149,10 @@ def fold_splits(
     found = {}
     for name in (*groups, ALL):
         before = earlier[name].assignment if name in earlier else {}
-        assigned = [replace(member, split="test", is_requested=True) for member in apart]
+        assigned = [
+            replace(m, split=EXTERNAL if m.split == EXTERNAL else "test", is_requested=True)
+            for m in apart
+        ]
         for member in members:
             if member.study in held_back:
                 split = "test" if held_back[member.study] == name else "denoiser_train"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from covidctnet.errors import UsageError
 from covidctnet.networks.backbones import BACKBONES, make_body, normalised
 from covidctnet.networks.fused import for_inference
 from covidctnet.systems.deeppneumonia.networks.boxes import (
@@ -57,15 +58,22 @@ class DRENet(nn.Module):
     """Details relation extraction network.
 
     Args:
-        backbone: See `BACKBONES`; with ``resnet50`` and two classes 26,203,977 parameters.
+        backbone: One of `BACKBONES` whose last map has a cell for every 32 pixels, as the boxes of
+            the proposals lie on these cells; with ``resnet50`` and two classes 26,203,977
+            parameters.
         classes: Labels that are distinguished.
         size: Rows and columns at which the slice is looked at; details are looked at in half of it.
+
+    Raises:
+        UsageError: If the maps of the backbone do not fit the boxes.
+        ValueError: If `size` is no multiple of 32, or too small.
     """
 
     def __init__(self, backbone: str = "resnet50", classes: int = 2, size: int = 448) -> None:
         super().__init__()
         if size < 160 or size % 32:
             raise ValueError(f"size must be a multiple of 32 from 160 on, got {size}")
+        _check_fit(backbone)
         self.size = size
         self.body = make_body(backbone)
         self.backbone = BACKBONES[backbone]
@@ -144,6 +152,17 @@ class DRENet(nn.Module):
         """The best large box, cut from the finer picture where it has pixels."""
         best = boxes[:, SMALL : SMALL + 1].clamp(0, self.size)
         return _cut(fine, best * (fine.shape[-1] / self.size), self.size)
+
+
+def _check_fit(name: str) -> None:
+    """Refuse a backbone whose feature map the boxes do not fit."""
+    if name in BACKBONES and not BACKBONES[name].has_cells:
+        fitting = ", ".join(one.name for one in BACKBONES.values() if one.has_cells)
+        raise UsageError(
+            f"expected a backbone for DRE-Net out of {fitting}, got {name}: DRE-Net places its "
+            "boxes on a feature map with a cell for every 32 pixels, and the last map of "
+            f"{name} has fewer. Choose one of them, or --model.network plain."
+        )
 
 
 class _Proposals(nn.Module):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from covidctnet.errors import UsageError
 from covidctnet.networks.pretrained import start_of
 from covidctnet.systems.deeppneumonia.classes import TASKS, Task
 from covidctnet.systems.deeppneumonia.networks import Details, DRENet, PlainNet
@@ -16,6 +19,9 @@ from covidctnet.training.seeded import SeededTask
 
 __all__ = ["DetailTask"]
 
+_NETWORKS: Mapping[str, type[DRENet | PlainNet]] = MappingProxyType(
+    {"drenet": DRENet, "plain": PlainNet}
+)
 Batch = tuple[torch.Tensor, torch.Tensor]
 # As published: mirrored, and up to an eighth brighter or darker.
 PUBLISHED_VARIATION = PictureVariation(
@@ -29,7 +35,9 @@ class DetailTask(SeededTask):
     Args:
         task: What is distinguished; the same as of the data.
         network: ``drenet``, or ``plain`` for the backbone and one linear layer.
-        backbone: ``resnet50``, ``vgg16``, ``densenet121`` or ``efficientnet_lite0``.
+        backbone: ``resnet50``, ``densenet121`` or ``efficientnet_lite0``; of ``plain`` also
+            ``vgg16``, ``inception_v3`` or ``inception_resnet_v2``, whose maps the boxes of
+            ``drenet`` do not fit.
         size: Rows and columns at which a crop is looked at.
         pretrained: Weights that the body starts from: ``imagenet``, the path of a file, or empty
             for none.
@@ -54,6 +62,10 @@ class DetailTask(SeededTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed, learning_rate, "constant")
+        if network not in _NETWORKS:
+            raise UsageError(
+                f"expected a network out of {', '.join(_NETWORKS)}, got {network!r:.80}"
+            )
         # The start of the heads is drawn from the seed, whatever was drawn before.
         torch.manual_seed(seed)
         self.classes = TASKS[task]
@@ -63,8 +75,7 @@ class DetailTask(SeededTask):
             "classes": len(self.classes),
             "size": size,
         }
-        made = DRENet if network == "drenet" else PlainNet
-        self.network = made(backbone, len(self.classes), size)
+        self.network = _NETWORKS[network](backbone, len(self.classes), size)
         start_of(self.network.body, pretrained, backbone)
         self.network.to(memory_format=torch.channels_last)
         self.milestones = milestones

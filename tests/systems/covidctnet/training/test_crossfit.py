@@ -6,12 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from covidctnet.systems.covidctnet.training.folds import (
-    ALL,
-    CrossFitSettings,
-    fold_splits,
-    group_sites,
-)
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
@@ -26,6 +20,12 @@ from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from covidctnet.systems.covidctnet.residual import ResidualSettings
 from covidctnet.systems.covidctnet.training.bank import read_list
 from covidctnet.systems.covidctnet.training.crossfit import CrossFit
+from covidctnet.systems.covidctnet.training.folds import (
+    ALL,
+    CrossFitSettings,
+    fold_splits,
+    group_sites,
+)
 from covidctnet.volume import SYNTHETIC_NOTE
 from covidctnet.weights import load_weights
 from covidctnet.weights.card import taught_by
@@ -83,6 +83,9 @@ def test_whom_the_cohort_file_holds_back_teaches_no_fold():
     cohort, synthetic = members()
     found = fold_splits(cohort, synthetic, CrossFitSettings(), kept_out=frozenset({"c0", "p1"}))
     assert all(s.assignment["c0"] == s.assignment["p1"] == "test" for s in found.values())
+    outside = [replace(m, split="external") if m.study == "c0" else m for m in cohort]
+    found = fold_splits(outside, synthetic, CrossFitSettings(), kept_out=frozenset({"c0"}))
+    assert all(s.assignment["c0"] == "external" for s in found.values())
 
 
 def test_a_control_without_a_site_is_refused():
