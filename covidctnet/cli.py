@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from covidctnet._version import __version__
 from covidctnet.commands import COMMANDS
@@ -84,6 +86,9 @@ def _open_standard_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"]:
+        # As git and others have it: help, or help of a command.
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return Exit.OK if arguments else Exit.USAGE
@@ -108,7 +113,7 @@ def _run(arguments: list[str]) -> int:
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
-        line = _plainly(str(error))
+        line = _with_options(_plainly(str(error)), name)
         return _complain(f"{line}; covidctnet {name} --help shows the options", Exit.USAGE)
     except SystemExit as error:
         # A parser of Lightning's prints its own lines and leaves with 2; help leaves with 0.
@@ -152,6 +157,23 @@ def _plainly(line: str) -> str:
         line,
         flags=re.DOTALL,
     )
+
+
+def _with_options(line: str, command: str) -> str:
+    """The line in which options that are missing are named as they are written."""
+    start, required, names = line.partition("arguments are required: ")
+    if not required:
+        return line
+    parameters = inspect.signature(COMMANDS[command]).parameters
+    words = []
+    for word in names.split(", "):
+        parameter = parameters.get(word)
+        if parameter is None or parameter.kind is not parameter.KEYWORD_ONLY:
+            words.append(word)
+            continue
+        short = [text for text in get_args(parameter.annotation)[1:] if isinstance(text, str)]
+        words.append("/".join([*short, f"--{word.replace('_', '-')}"]))
+    return f"{start}{required}{', '.join(words)}"
 
 
 def _argument_of(path: object, arguments: Sequence[str]) -> str | None:

@@ -107,7 +107,7 @@ def test_an_unknown_command_is_wrong_usage_and_the_commands_are_told(run):
         (("classify",), "paths"),
         (("classify", ".", "--colour", "red"), "--colour"),
         (("preprocess", ".", "-o", "work", "--workers", "many"), "Expected a int. Got value: many"),
-        (("preprocess",), "data, work"),
+        (("preprocess",), "data, -o/--work"),
         (("weights", "burn"), "'list', 'verify'"),
         (("classify", ".", "--config", "nothing.yaml"), "does not exist"),
         (("classify", ".", "--preset", "paper"), "no presets for classify"),
@@ -137,7 +137,7 @@ def test_some_refused_exits_3_and_names_study_and_code(run, chest, weights, tmp_
     write(tmp_path / "inbox" / "gap", study="gap", skip=(5,))
     code, _, err = run("classify", tmp_path / "inbox", "-o", tmp_path / "out", "--weights", weights)
     assert code == 3
-    assert re.search(r"study [0-9a-f]{12} refused: SLICE_GAP", err)
+    assert re.search(r"study s[0-9a-f]{12} refused: SLICE_GAP", err)
     assert "Doe" not in err
 
 
@@ -494,3 +494,26 @@ def test_an_option_of_training_is_read_by_its_former_name_too(monkeypatch):
     for name in ("--checkpoint", "--keep"):
         assert main(["train", "resnet50_slices", "classifier", f"{name}=last", "--work", "x"]) == 0
     assert read == 2 * [["--checkpoint=last", "--data.work", "x"]]
+
+
+def test_help_is_a_word_too(capsys):
+    assert main(["help"]) == 0
+    overview = capsys.readouterr().out
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == overview
+    assert main(["help", "merge"]) == 0
+    assert "covidctnet merge" in capsys.readouterr().out
+    assert main(["help", "nonsense"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        (["preprocess", "data"], "required: -o/--work;"),
+        (["phantom"], "required: -o/--output;"),
+        (["split"], "required: work;"),
+    ],
+)
+def test_missing_options_are_named_as_they_are_written(arguments, missing, capsys):
+    assert main(arguments) == 2
+    assert missing in capsys.readouterr().err

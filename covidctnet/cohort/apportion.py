@@ -22,7 +22,7 @@ def assign(
     the nearest whole patient above or below. Fixed patients count; the others make up for them.
 
     Args:
-        strata: Stratum of every patient.
+        strata: Stratum of every patient, in the order in which they are drawn from.
         shares: Of each split, in any unit. No split stays empty while there are patients for all.
         fixed: Split of those who have one, in `shares` or elsewhere; may name others too.
         rng: Draws who goes where.
@@ -30,8 +30,8 @@ def assign(
     Returns:
         Split of every patient of `strata` who is not in `fixed`.
     """
-    counted = [p for p in sorted(strata) if fixed.get(p) in shares or p not in fixed]
-    free = [p for p in rng.permutation(sorted(strata)).tolist() if p not in fixed]
+    counted = [p for p in strata if fixed.get(p) in shares or p not in fixed]
+    free = [p for p in rng.permutation(list(strata)).tolist() if p not in fixed]
     splits = list(shares)
     names = sorted({strata[p] for p in counted})
     sizes = Counter(strata[p] for p in counted)

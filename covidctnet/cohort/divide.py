@@ -10,6 +10,7 @@ from pathlib import Path
 
 from covidctnet.classes import Classes
 from covidctnet.cohort.members import Member
+from covidctnet.cohort.refused import place_refused, refused_in_folds
 from covidctnet.cohort.schemes import kfold, leave_one_site_out
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
 from covidctnet.cohort.store import Store
@@ -113,6 +114,12 @@ def divide(work: Path, settings: SplitSettings, *, redraw: bool = False) -> Spli
         previous=None if redraw else previous,
         classes=_classes_of(work, previous),
     )
+    if previous:
+        requested = [
+            replace(r, split=r.split if r.is_requested else None) for r in previous.refused
+        ]
+        splits = replace(splits, told_apart=previous.told_apart)
+        splits = place_refused(splits, requested, previous=None if redraw else previous)
     _check_moves(work, previous, splits, redraw)
     if redraw and (previous is None or _moved(previous, splits)):
         _set_aside(work, previous)
@@ -154,6 +161,9 @@ def divide_in_folds(
     else:
         start = None if redraw else previous
         drawn = kfold(members, settings, folds, previous=start, earlier=earlier, classes=classes)
+    if previous:
+        drawn = refused_in_folds(previous.refused, drawn, by_site=folds is None, earlier=earlier)
+        drawn = {n: replace(s, told_apart=previous.told_apart) for n, s in drawn.items()}
     for name, old in earlier.items():
         new = drawn.get(name)
         if new is None or (old.settings, old.fold) != (new.settings, new.fold):

@@ -16,6 +16,7 @@ __all__ = [
     "SPLITS",
     "Leak",
     "Member",
+    "Refused",
     "check_hosts",
     "check_leaks",
     "check_members",
@@ -63,6 +64,30 @@ class Member:
     is_requested: bool = False
     host: str = ""
     traits: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One study of a cohort that could not be used.
+
+    Attributes:
+        study: Short study id.
+        patient: Pseudonym.
+        label: Its class.
+        code: Why, as in docs/reference/errors.md.
+        split: Where it would be, so that an evaluation can tell of it; that of its patient's other
+            studies where there are some. None where nothing says it.
+        site: Where it was scanned, if known.
+        is_requested: Whether the cohort file requested the split.
+    """
+
+    study: str
+    patient: str
+    label: Label
+    code: str
+    split: str | None = None
+    site: str | None = None
+    is_requested: bool = False
 
 
 class Leak(NamedTuple):

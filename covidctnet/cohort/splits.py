@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +19,20 @@ from covidctnet.cohort.members import (
     EXTERNAL,
     SPLITS,
     Member,
+    Refused,
     check_hosts,
     check_leaks,
     check_members,
     check_requested_splits,
     split_named,
+)
+from covidctnet.cohort.persons import ToldApart
+from covidctnet.cohort.rows import (
+    ASSIGNMENT,
+    member_from,
+    member_row,
+    refused_from,
+    refused_row,
 )
 from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.errors import CohortError, UsageError
@@ -37,6 +45,7 @@ __all__ = [
     "Splits",
     "draw",
     "make_splits",
+    "placed_in",
     "studies_of_split",
 ]
 
@@ -95,6 +104,8 @@ class Splits:
         settings: What they were drawn by; None if that is not known.
         fold: Which one of several divisions of the same cohort, such as ``2 of 5``.
         classes: Of the labels.
+        refused: Studies that could not be used, with the split where each would be.
+        told_apart: How the patients were told apart; None where an earlier version divided them.
     """
 
     members: tuple[Member, ...]
@@ -102,6 +113,8 @@ class Splits:
     settings: SplitSettings | None = None
     fold: str | None = None
     classes: Classes = CHEST_CT
+    refused: tuple[Refused, ...] = ()
+    told_apart: ToldApart | None = None
 
     def __post_init__(self) -> None:
         check_members(self.members)
@@ -119,7 +132,7 @@ class Splits:
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with any assignment."""
         # Not over sites and contents: a folder that learns of them later is divided as before.
-        rows = [{k: _to_row(m)[k] for k in _ASSIGNMENT} for m in self._sorted()]
+        rows = [{k: member_row(m)[k] for k in ASSIGNMENT} for m in self._sorted()]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
     def counts(self) -> Mapping[str, Mapping[str, int]]:
@@ -143,8 +156,11 @@ class Splits:
                 "fold": self.fold,
                 # Named where they are not those of all cohorts before: older files stay the same.
                 **({} if self.classes == CHEST_CT else {"classes": self.classes.to_dict()}),
+                **({"told_apart": self.told_apart.to_dict()} if self.told_apart else {}),
                 "patients": self.counts(),
-                "studies": [_to_row(m) for m in self._sorted()],
+                "studies": [member_row(m) for m in self._sorted()],
+                # In their order, by which they are drawn.
+                **({"refused": [refused_row(r) for r in self.refused]} if self.refused else {}),
             },
             indent=1,
         )
@@ -161,10 +177,14 @@ class Splits:
         try:
             data = json.loads(path.read_text())
             classes = Classes.from_dict(data["classes"]) if "classes" in data else CHEST_CT
-            members = tuple(_from_row(row, classes) for row in data["studies"])
+            members = tuple(member_from(row, classes) for row in data["studies"])
             drawn = data.get("drawn_by")
             settings = SplitSettings(**drawn) if drawn else None
-            splits = cls(members, int(data["seed"]), settings, data.get("fold"), classes)
+            refused = tuple(refused_from(row, classes) for row in data.get("refused", ()))
+            told = ToldApart.from_dict(data["told_apart"]) if data.get("told_apart") else None
+            splits = cls(
+                members, int(data["seed"]), settings, data.get("fold"), classes, refused, told
+            )
         except FileNotFoundError:
             raise UsageError(f"no {path.name} in the work folder; run preprocess first") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -182,42 +202,6 @@ class Splits:
 
     def _sorted(self) -> list[Member]:
         return sorted(self.members, key=lambda m: m.study)
-
-
-_ASSIGNMENT = ("study", "patient", "label", "split")
-
-
-def _to_row(member: Member) -> dict[str, Any]:
-    known = {
-        "site": member.site,
-        "content": member.content,
-        "series": list(member.series),
-        "asked": member.is_requested,
-        "host": member.host,
-        "traits": dict(member.traits),
-    }
-    return {
-        "study": member.study,
-        "patient": member.patient,
-        "label": member.label.title,
-        "split": str(member.split),
-        **{name: value for name, value in known.items() if value},
-    }
-
-
-def _from_row(row: Mapping[str, Any], classes: Classes) -> Member:
-    return Member(
-        row["study"],
-        row["patient"],
-        classes.parse(row["label"]),
-        row["split"],
-        row.get("site"),
-        row.get("content", ""),
-        tuple(row.get("series", ())),
-        bool(row.get("asked", False)),
-        row.get("host", ""),
-        tuple((str(name), str(text)) for name, text in row.get("traits", {}).items()),
-    )
 
 
 def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
@@ -285,7 +269,7 @@ def make_splits(
     """
     members = tuple(sorted(members, key=lambda m: m.study))
     check_requested_splits(members)
-    fixed: dict[str, str] = {m.patient: str(m.split) for m in previous.members} if previous else {}
+    fixed: dict[str, str] = placed_in(previous)
     for member in members:
         if member.split:
             requested = split_named(member.split)
@@ -302,6 +286,14 @@ def make_splits(
         replace(m, split=fixed[m.patient], is_requested=m.split is not None) for m in members
     )
     return Splits(tuple(assigned), settings.seed, settings, classes=classes)
+
+
+def placed_in(previous: Splits | None) -> dict[str, str]:
+    """Split of every patient whom an earlier run placed, those without a usable study too."""
+    if previous is None:
+        return {}
+    placed = {r.patient: r.split for r in previous.refused if r.split}
+    return placed | {m.patient: str(m.split) for m in previous.members}
 
 
 def draw(
@@ -327,7 +319,8 @@ def draw(
         CohortError: If there are too few for one in each split.
     """
     sites: dict[str, str] = {}
-    for member in sorted(members, key=lambda m: m.study):
+    # By what the scans hold: ids are of a key, and the same seed draws the same patients.
+    for member in sorted(members, key=lambda m: (m.content or m.patient, m.study)):
         if member.label is label and fixed.get(member.patient) != EXTERNAL:
             # Who was scanned at several sites counts where the first study is.
             sites.setdefault(member.patient, member.site or "")

@@ -46,6 +46,7 @@ def classify(
     runner: str = "local",
     dicom: bool = False,
     nifti: bool = False,
+    key: str = "",
 ) -> int:
     """Answer every CT study, or every radiograph, under some paths: Covid-19, CAP or Control.
 
@@ -70,6 +71,8 @@ def classify(
             ray://HOST:PORT, HOST:PORT or auto, a cluster of Ray.
         dicom: Write DICOM results of every answer: SEG, SR and a picture that lie in its study.
         nifti: Write NIfTI of every answer in the geometry of its source: lungs, lesions, residual.
+        key: Folder of an earlier run whose ids of studies are taken; a new key by default, in
+            do-not-share/ of the results.
     """
     if readers < 0:
         raise UsageError(f"--readers must be 0 or more, got {readers}")
@@ -78,7 +81,7 @@ def classify(
 
     from covidctnet.devices import pick_device
     from covidctnet.report import Results
-    from covidctnet.run.classify import classify_into, default_readers
+    from covidctnet.run.classify import classify_into, default_readers, ids_of_results
     from covidctnet.run.metrics import Metrics
     from covidctnet.run.outputs import OutputKind, check_packages
     from covidctnet.run.parts import Part
@@ -92,6 +95,7 @@ def classify(
     scans = [existing(path) for path in paths]
     share = Part.parse(part, os.environ) if part else None
     results = Results(share.folder(Path(output)) if share else Path(output), wait=wait)
+    ids = ids_of_results(Path(output), existing(key) if key else None)
     limits = study_limits.limits
     metrics = Metrics(Path(metrics_file)) if metrics_file else None
     with cluster_of(runner) as cluster, bar("classifying") as progress, ExitStack() as ending:
@@ -116,6 +120,8 @@ def classify(
             limits=limits,
             metrics=metrics,
             outputs=outputs,
+            ids=ids,
+            ids_folder=Path(output),
         )
     sys.stdout.write(f"{counts}\n{NOTICE}\n")
     return counts.exit_code
@@ -189,6 +195,7 @@ def evaluate(
     name: str = "",
     contact: str = "",
     paper: str = "",
+    key: str = "",
 ) -> int:
     """Measure accuracy and AUC with intervals on labelled patients.
 
@@ -209,6 +216,8 @@ def evaluate(
         contact: Whom to ask about it, for the pages.
         paper: Folder for figures as SVG, PDF and PNG, tables as CSV, LaTeX and XLSX, and
             checklists; the extra paper is needed. See covidctnet paper.
+        key: Folder of an earlier evaluation whose ids are taken, to compare the two; a new key by
+            default, in do-not-share/ of the output. With --work the ids are those of its folder.
     """
     if folds is not None and any(one is not None for one in (data, work, predictions)):
         raise UsageError(
@@ -229,6 +238,9 @@ def evaluate(
             "expected one of --data FOLDER, --work FOLDER, --predictions FILE or --folds, got "
             f"{'none' if data is None else 'both --data and --work'}."
         )
+
+    if key and work is not None and predictions is None:
+        raise UsageError("expected --key without --work, whose ids are its own. Leave it out.")
 
     from covidctnet.classes import Classes
     from covidctnet.report.run_facts import RunFacts
@@ -263,6 +275,7 @@ def evaluate(
             classes=Classes.from_titles(classes) if classes else None,
             seed=seed,
             run=run,
+            key=existing(key) if key else None,
         )
     else:
         folders = [existing(path) for path in data or ()]
@@ -271,7 +284,15 @@ def evaluate(
             if folder is not None:
                 done = evaluate_work(folder, model, target, seed=seed, progress=progress, run=run)
             else:
-                done = evaluate_data(folders, model, target, seed=seed, progress=progress, run=run)
+                done = evaluate_data(
+                    folders,
+                    model,
+                    target,
+                    seed=seed,
+                    progress=progress,
+                    run=run,
+                    key=existing(key) if key else None,
+                )
     sys.stdout.write(f"{done.table}\n")
     if paper:
         sys.stdout.write(f"\n{write_paper(target, Path(paper))}\n")
@@ -319,11 +340,13 @@ def compare(
     import numpy as np
 
     from covidctnet.classes import Classes
+    from covidctnet.cohort.pseudonyms import ids_of_work
     from covidctnet.evaluation.compare import compare as against
     from covidctnet.evaluation.predictions import read_predictions
     from covidctnet.evaluation.tables import comparison_table, study_tables
     from covidctnet.report.run_facts import RunFacts
     from covidctnet.run.readers import own_keys, study_of, write_study
+    from covidctnet.run.same_ids import under_ids_of
 
     run = RunFacts(name, contact)
     known = Classes.from_titles(classes)
@@ -331,11 +354,21 @@ def compare(
     rng = np.random.default_rng(seed)
     tables = []
     if second:
-        other = read_predictions(Path(second), known)
+        other = under_ids_of(
+            Path(first).parent, Path(second).parent, own, read_predictions(Path(second), known)
+        )
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
         own_ids = existing(keys) if keys else own_keys(Path(first))
-        study = study_of(own, existing(readers), known, keys=own_ids, rng=rng)
+        ids = ids_of_work(Path(first).parent)
+        study = study_of(
+            own,
+            existing(readers),
+            known,
+            keys=own_ids,
+            pseudonym=ids.study if ids.secret else ids.patient,
+            rng=rng,
+        )
         if output is not None:
             write_study(Path(output), study, Path(first).stem, run, comparison="\n\n".join(tables))
         tables.append(study_tables(study))

@@ -97,6 +97,7 @@ def preprocess(
     wait: bool = False,
     study_limits: StudyLimits,
     runner: str = "local",
+    key: str = "",
 ) -> int:
     """Turn a labelled archive into network input, and divide its patients.
 
@@ -112,6 +113,8 @@ def preprocess(
         study_limits: What reading and preprocessing a study may cost.
         runner: Where studies are preprocessed: local; ray, ray://HOST:PORT, HOST:PORT or auto, by
             workers of Ray, one on every CPU; this machine alone writes.
+        key: Folder of an earlier run whose ids of studies and patients are taken; a new key by
+            default, in do-not-share/ of the work folder.
     """
     from covidctnet.run.prepare import prepare
 
@@ -135,11 +138,16 @@ def preprocess(
             limits=study_limits.limits,
             classes=classes,
             cluster=cluster,
+            key=existing(key) if key else None,
         )
     sys.stdout.write(
         f"{done.made} studies preprocessed, {done.reused} were there, "
         f"{len(done.failures)} refused\n"
     )
+    for warning in done.warnings:
+        sys.stdout.write(f"WARNING: {warning}\n")
+    if done.splits.told_apart:
+        sys.stdout.write(f"{done.splits.told_apart.words}\n")
     _print_counts(done.splits)
     return Exit.SOME_FAILED if done.failures else Exit.OK
 

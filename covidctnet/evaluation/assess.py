@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from covidctnet.evaluation.intervals import Estimate, bootstrap, redraw, wilson
 from covidctnet.evaluation.localise import mean_figures
 from covidctnet.evaluation.metrics import Scores, score
 from covidctnet.evaluation.use import Use, assess_use
+from covidctnet.evaluation.worst import worst_case
 from covidctnet.evidence import LesionVolume
 from covidctnet.results import Failure, Prediction
 
@@ -42,11 +43,15 @@ class Failed:
         study: Short study id.
         code: Why, as in docs/reference/errors.md.
         truth: Its label.
+        site: Where it was scanned; empty where that is not known.
+        split: Of the cohort; empty where it is not divided.
     """
 
     study: str
     code: str
     truth: Label
+    site: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Assessment:
         classes: Of the answers.
         answered: Studies with an answer, by true label.
         patients: Whom they are of.
-        failures: Those without, counted in none of the figures.
+        failures: Those without, counted in no figure but the worst case.
         scores: The figures.
         roc: By label; a label that nobody or everybody has is missing.
         precision_recall: Likewise.
@@ -121,6 +126,8 @@ class Assessment:
         strata: Figures by trait.
         generalisation_gap: From known to unseen sites; None when it is not known.
         use: Calibration by class, decision curves, figures at fixed thresholds.
+        worst_case: Figures as they were if every answer that is missing were wrong; see
+            `covidctnet.evaluation.worst`. Empty when none is missing.
     """
 
     classes: Classes
@@ -141,6 +148,7 @@ class Assessment:
     strata: tuple[by_stratum.Stratum, ...]
     generalisation_gap: by_stratum.GeneralisationGap | None
     use: Use
+    worst_case: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -175,7 +183,9 @@ def assess(
         raise CohortError(f"study {doubled[0]} is there twice; expected every study once")
     answers = [(c.truth, c.outcome) for c in cases if isinstance(c.outcome, Prediction)]
     failures = tuple(
-        Failed(c.study, c.outcome.code, c.truth) for c in cases if isinstance(c.outcome, Failure)
+        Failed(c.study, c.outcome.code, c.truth, c.site, c.split)
+        for c in cases
+        if isinstance(c.outcome, Failure)
     )
     if not answers:
         first = next((c.outcome.message for c in cases if isinstance(c.outcome, Failure)), "")
@@ -216,6 +226,8 @@ def assess(
         use=assess_use(
             truth, probabilities, classes, rng=rng, patients=patients, thresholds=thresholds
         ),
+        # Last, so that it draws nothing from under the others.
+        worst_case=worst_case(cases, classes, rng) if failures else {},
     )
 
 

@@ -26,6 +26,8 @@ class Case:
         localisation: What was found against the true lesions, where there is a mask of them.
         patient: Pseudonym; empty when it is not known, which counts as one of its own.
         split: Of the cohort that it is in; empty when the cohort is not divided.
+        is_refused_before: Whether it was refused when the cohort was preprocessed, and the weights
+            were never asked.
     """
 
     truth: Label
@@ -35,6 +37,7 @@ class Case:
     localisation: Localisation | None = None
     patient: str = ""
     split: str = ""
+    is_refused_before: bool = False
 
     @property
     def study(self) -> str:

@@ -62,7 +62,10 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
     """
     shared = sorted(set(first.studies) & set(second.studies))
     if not shared:
-        raise CohortError("the two sets of answers share no study; give answers to one cohort")
+        raise CohortError(
+            "the two sets of answers share no study. Give answers to one cohort, under ids of one "
+            "key: evaluate --data takes that of another evaluation with --key FOLDER."
+        )
     one, two = first.only(shared), second.only(shared)
     unlike = np.flatnonzero(one.truth != two.truth)
     if len(unlike):

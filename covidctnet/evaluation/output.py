@@ -20,6 +20,7 @@ __all__ = [
     "LOCALISATION",
     "OVERALL",
     "STRATUM",
+    "WORST_CASE",
     "as_plain",
     "calibration_words",
     "gap_words",
@@ -50,6 +51,7 @@ LOCALISATION = {
     "sensitivity": "sensitivity by volume",
     "precision": "precision by volume",
 }
+WORST_CASE = ("accuracy", "target accuracy", "target sensitivity", "target specificity")
 STRATUM = ("accuracy", "macro_auc", "sensitivity", "specificity")
 
 
@@ -124,8 +126,16 @@ def as_plain(assessment: Assessment) -> dict[str, Any]:
             for name, figures in PUBLISHED.items()
         },
         "failures": [
-            {"study": f.study, "code": f.code, "label": f.truth.title} for f in assessment.failures
+            {
+                "study": f.study,
+                "code": f.code,
+                "label": f.truth.title,
+                "site": f.site or None,
+                "split": f.split or None,
+            }
+            for f in assessment.failures
         ],
+        "worst_case": _estimates(assessment.worst_case),
     }
 
 
@@ -153,12 +163,29 @@ def markdown(assessment: Assessment) -> str:
     if assessment.generalisation_gap:
         parts.append(gap_words(assessment.generalisation_gap))
     if assessment.failures:
-        rows = [f"| {f.study} | {f.code} | {f.truth} |" for f in assessment.failures]
-        parts.append(
-            f"Without an answer: {len(assessment.failures)} (counted in none of the figures).\n\n"
-            + "\n".join(["| study | code | truth |", "|---|---|---|", *rows])
-        )
+        parts.append(_failures_markdown(assessment))
     return "\n\n".join(parts)
+
+
+def _failures_markdown(assessment: Assessment) -> str:
+    """The studies without an answer, and what the figures were if all of them were wrong."""
+    target = assessment.classes.target.title
+    titles = ["accuracy, all classes", *(f"{target}: {n.split()[-1]}" for n in WORST_CASE[1:])]
+    worst = [assessment.worst_case[name] for name in WORST_CASE if assessment.worst_case]
+    lines = [
+        f"Without an answer: {len(assessment.failures)} (counted in none of the figures above).",
+        "",
+        f"| every study counts | {' | '.join(titles)} |",
+        "|---" * (1 + len(titles)) + "|",
+        f"| worst case: every missing answer wrong | {' | '.join(map(str, worst))} |",
+        "",
+        "| study | code | truth | site | split |",
+        "|---|---|---|---|---|",
+    ]
+    for f in assessment.failures:
+        cells = (f.study, f.code, f.truth, f.site, f.split)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines)
 
 
 def _affected_markdown(spreads: Mapping[Label, Spread]) -> str:

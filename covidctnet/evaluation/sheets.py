@@ -96,8 +96,11 @@ def sheets(assessment: Assessment) -> dict[str, Rows]:
             ),
         ],
         "failures.csv": [
-            ("study", "code", "truth"),
-            *((f.study, f.code, f.truth.title) for f in assessment.failures),
+            ("study", "code", "truth", "site", "split"),
+            *(
+                (f.study, f.code, f.truth.title, _text(f.site), f.split)
+                for f in assessment.failures
+            ),
         ],
         **use_sheets(assessment.use),
     }
@@ -134,6 +137,8 @@ def _figures(assessment: Assessment) -> Rows:
             "macro_auc at unseen sites": assessment.generalisation_gap.macro_auc[1],
             "macro_auc lost": assessment.generalisation_gap.macro_auc_lost,
         }
+    if assessment.worst_case:
+        groups["worst case: every missing answer wrong"] = assessment.worst_case
     for name, figures in PUBLISHED.items():
         groups[f"{name}, on its cases"] = figures
     rows: Rows = [("of", "figure", "value", "low", "high", "n")]

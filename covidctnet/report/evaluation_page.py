@@ -13,10 +13,12 @@ from markupsafe import Markup
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.evaluation.assess import Assessment
+from covidctnet.evaluation.flow import Flow
 from covidctnet.evaluation.intervals import Estimate
 from covidctnet.evaluation.output import (
     BY_LABEL,
     LOCALISATION,
+    WORST_CASE,
     calibration_words,
     gap_words,
     patients_words,
@@ -27,6 +29,7 @@ from covidctnet.evaluation.use import CALIBRATION, OPERATING, operating_words, u
 from covidctnet.published import PublishedFigures
 from covidctnet.report import charts, use_charts
 from covidctnet.report.evaluation_words import LIMITS, trait_words
+from covidctnet.report.flow_chart import flow_chart
 from covidctnet.report.published import COUNTED, published_rows
 from covidctnet.report.supplement_page import render_supplement
 
@@ -52,6 +55,8 @@ def render_evaluation(
     published: Sequence[PublishedFigures] = (),
     made_elsewhere: bool = False,
     run: str = "",
+    flow: Flow | None = None,
+    told_apart: str = "",
     supplement: Supplement | None = None,
 ) -> bytes:
     """The page in UTF-8: no scripts, nothing fetched, no path, date or name of a patient.
@@ -65,6 +70,8 @@ def render_evaluation(
         published: What the paper of the system reports; for CovidCTNet the package knows it.
         made_elsewhere: The answers come from a file, not from weights of this package.
         run: What the run is called, whose it is and when it was; in one line.
+        flow: From all studies to those with an answer.
+        told_apart: How patients were told apart, in words.
         supplement: What stands next to the figures.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -86,6 +93,9 @@ def render_evaluation(
         answered=[(label.title, count) for label, count in found.answered.items()],
         absent=[label.title for label, count in found.answered.items() if not count],
         failures=sorted(found.failures, key=lambda f: (f.code, f.study)),
+        worst_case=_worst_case(found),
+        flow=Markup(flow_chart(flow)) if flow else "",
+        told_apart=told_apart,
         main_figures=_main_figures(found),
         beside=_beside(found, made_elsewhere, published) if beside_published else None,
         made_elsewhere=made_elsewhere,
@@ -137,6 +147,21 @@ def _main_figures(found: Assessment) -> list[tuple[str, dict[str, Any]]]:
         ("AUC, mean over classes", _shown(overall["macro_auc"])),
         (f"{name} sensitivity", _shown(target["sensitivity"])),
         (f"{name} specificity", _shown(target["specificity"])),
+    ]
+
+
+def _worst_case(found: Assessment) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The main figures over those with an answer, and with every missing answer taken as wrong."""
+    if not found.worst_case:
+        return []
+    target = found.scores.target
+    answered = (found.scores.overall["accuracy"], *(target[n.split()[-1]] for n in WORST_CASE[1:]))
+    return [
+        ("Studies with an answer", [_shown(e) for e in answered]),
+        (
+            "Worst case: every missing answer wrong",
+            [_shown(found.worst_case[name]) for name in WORST_CASE],
+        ),
     ]
 
 

@@ -37,7 +37,8 @@ LIMITS = (
     ),
     (
         "Who is counted",
-        "Every study counts, and studies without an answer count in no figure. If patients have "
+        "Studies without an answer, those refused when the cohort was preprocessed among them, are "
+        "listed and count in the worst case only, in no other figure. If patients have "
         "several studies, the report says so above all, and which of its intervals are too narrow.",
     ),
     (

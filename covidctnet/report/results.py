@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from covidctnet.cohort.pseudonyms import IDS_FILE, PRIVATE
 from covidctnet.contract import PredictorInfo
 from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
@@ -50,7 +51,8 @@ _OURS = frozenset(
 )
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
-_NOT_CONTENT = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", *WRITER_FILES})
+_SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+_NOT_CONTENT = frozenset({*_SYSTEM_FILES, *WRITER_FILES, PRIVATE, IDS_FILE})
 
 
 class Results:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from covidctnet.cohort.key_table import add_to_key_table, key_row, read_key_table
+from covidctnet.cohort.pseudonyms import FORMER, Pseudonyms, pseudonyms_of
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import UsageError
 from covidctnet.evidence import Keep
@@ -45,6 +47,7 @@ __all__ = [
     "classify_into",
     "classify_studies",
     "default_readers",
+    "ids_of_results",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -170,6 +173,20 @@ def _found(
     return find_radiographs(paths)
 
 
+def ids_of_results(output: Path, key: Path | None = None) -> Pseudonyms:
+    """How the ids of a results folder are made: as before, in a folder of before keys.
+
+    Args:
+        output: The folder, of all parts where there are some.
+        key: Folder of an earlier run whose ids are taken.
+
+    Raises:
+        UsageError: See `covidctnet.cohort.pseudonyms.pseudonyms_of`.
+    """
+    records = (*output.glob("studies/*.json"), *output.glob("parts/*/studies/*.json"))
+    return pseudonyms_of(output, has_former=bool(records), key=key)
+
+
 def default_readers(device: str) -> int:
     """Studies to read at once so that the networks need not wait.
 
@@ -198,6 +215,8 @@ def classify_into(
     metrics: Metrics | None = None,
     outputs: Collection[OutputKind] = (),
     each: Callable[[Record], None] | None = None,
+    ids: Pseudonyms = FORMER,
+    ids_folder: Path | None = None,
 ) -> Counts:
     """Classify every study under some paths and write the answers as they come.
 
@@ -218,6 +237,8 @@ def classify_into(
         metrics: Told of every study.
         outputs: Kinds of files that are written for every answer; see `covidctnet.run.outputs`.
         each: Called with the record of every study, those of earlier runs first.
+        ids: How the ids of studies are made; by default they are those of `find_studies`.
+        ids_folder: Where their key is kept; the folder of the results by default.
 
     Raises:
         UsageError: If a path or the series does not exist, or a package is missing.
@@ -233,7 +254,14 @@ def classify_into(
     unsettled = 0
     with results:
         results.start(runner.info)
-        ours = [study for study in studies if part is None or part.has(study.id)]
+        ids = ids.keep(ids_folder or results.folder)
+        # Parts divide what is found, whatever the key.
+        held = [study for study in studies if part is None or part.has(study.id)]
+        ours = [ids.named(study) for study in held]
+        if ids.secret:
+            known = read_key_table(results.folder)
+            new = [(a, b.id) for a, b in zip(held, ours, strict=True) if b.id not in known]
+            add_to_key_table(results.folder, [key_row(study, name) for study, name in new])
         for study in ours:
             record = results.answer(study, outputs=outputs)
             if record is not None:
@@ -249,8 +277,8 @@ def classify_into(
         given_paths = [paths] if isinstance(paths, (str, Path)) else paths
         gone = 0
         if series is None:  # of one series alone, nothing says that others are gone
-            ids = [study.id for study in studies]
-            gone = results.leave_out_gone(ids, [Path(path) for path in given_paths])
+            there = [ids.study(study.id) for study in studies]
+            gone = results.leave_out_gone(there, [Path(path) for path in given_paths])
         earlier = len(ours) - len(todo) - unsettled
         total = earlier + len(todo)
         if progress:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ import numpy as np
 
 from covidctnet.classes import CHEST_CT, Label
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.key_table import add_key_rows
 from covidctnet.cohort.members import EXTERNAL
+from covidctnet.cohort.persons import find_persons, in_words, owners_of
 from covidctnet.cohort.splits import Splits, studies_of_split
 from covidctnet.cohort.store import Store, StoredStudy
 from covidctnet.contract import Predictor, PredictorInfo
@@ -29,11 +32,12 @@ from covidctnet.evaluation.supplement import supplement
 from covidctnet.files import make_folder
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
+from covidctnet.run.cohort_flow import refused_cases, steps_before
 from covidctnet.run.cohort_patients import COLUMNS, CohortTraits, patients_of
-from covidctnet.run.evaluation_files import write_evaluation
-from covidctnet.run.prepare import pseudonym
+from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
+from covidctnet.run.kept_answers import KeptAnswers
 from covidctnet.run.radiographs import labelled_radiographs
-from covidctnet.run.runner import DEFAULT_LIMITS, Runner, runner_of
+from covidctnet.run.runner import DEFAULT_LIMITS, Answers, Runner, runner_of
 from covidctnet.volume import Source
 from covidctnet.weights.card import taught_by
 from covidctnet.weights.recipe import recipe_of
@@ -83,7 +87,8 @@ def evaluate_work(
         model: What is evaluated, a predictor or a runner; its preprocessing must be the folder's.
         output: Receives the page ``index.html``, the same figures as ``evaluation.json``,
             ``evaluation.md`` and ``tables/*.csv``, the answers as ``predictions.csv``, and the
-            model card as ``model-card.md`` and ``model-card.json``.
+            model card as ``model-card.md`` and ``model-card.json``; as they come, the answers in
+            ``answers/``, from which a run that was stopped goes on.
         split: Which patients; with ``test`` those of ``external`` too, whose figures are apart: a
             table of both on the page, and everything of theirs in ``external/``.
         seed: Of the bootstrap.
@@ -96,6 +101,7 @@ def evaluate_work(
         CohortError: If no study got an answer, or one of them taught the weights.
     """
     stored = studies_of_split(work, split)
+    names = (split, EXTERNAL) if split == "test" else (split,)
     if split == "test":
         stored += studies_of_split(work, EXTERNAL)
     if not stored:
@@ -132,8 +138,18 @@ def evaluate_work(
         unseen.check(study.source)
     traits = CohortTraits.of_splits(splits)
     everybody = patients_of(splits, Store(work / "preprocessed").index(), traits)
-    cases = map(traits.add_to, _of_stored(stored, runner))
-    return _evaluate(cases, len(stored), info, output, seed, progress, everybody, run=run)
+    refused = [case for name in names for case in refused_cases(splits, name)]
+    about = About(
+        steps_before(splits, split),
+        splits.told_apart,
+        split,
+        external_steps=steps_before(splits, EXTERNAL),
+    )
+    total = len(stored) + len(refused)
+    with KeptAnswers(output, info) as kept:
+        answers = kept.answers(runner, stored, lesions={})
+        cases = chain(map(traits.add_to, _of_stored(stored, answers)), refused)
+        return _evaluate(cases, total, info, output, seed, progress, everybody, about, run)
 
 
 def evaluate_data(
@@ -145,6 +161,7 @@ def evaluate_data(
     progress: Progress | None = None,
     limits: Limits | None = DEFAULT_LIMITS,
     run: RunFacts | None = None,
+    key: Path | None = None,
 ) -> Evaluation:
     """Evaluate on a labelled folder, from the original files on.
 
@@ -157,8 +174,11 @@ def evaluate_data(
         progress: Called with (done, total).
         limits: See `covidctnet.classify_studies`; of this machine alone.
         run: See `evaluate_work`.
+        key: Folder of an earlier run whose ids are taken, so that answers can be compared; see
+            `covidctnet.cohort.pseudonyms.pseudonyms_of`.
 
     Raises:
+        UsageError: If the output has lost the key of its ids.
         CohortError: If the folder is no labelled archive, no study got an answer, one of them
             taught the weights, or a scan is there twice.
     """
@@ -168,27 +188,43 @@ def evaluate_data(
     classes = (CHEST_CT, info.classes)
     roots = [data] if isinstance(data, Path) else data
     if info.modality == "ct":
-        cohort = read_cohort(*roots, classes=classes)
+        found = read_cohort(*roots, classes=classes)
     else:
-        cohort = labelled_radiographs(roots, info.classes)
+        found = labelled_radiographs(roots, info.classes)
+    ids = ids_of_evaluation(output, key).keep(output)
+    cohort = ids.cohort(found)
     unseen = Unseen(info.card)
     masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
-    outcomes = runner.answers([entry.study for entry in cohort], lesions=masks)
     traits = CohortTraits.of_archive(cohort)
 
-    def cases() -> Iterator[Case]:
+    def cases(outcomes: Answers) -> Iterator[Case]:
         with closing(outcomes):
             for entry, answered in zip(cohort, outcomes, strict=True):
                 if answered.source is not None:
                     unseen.check(answered.source)
-                found = answered.localisation
-                if isinstance(found, CohortError):
-                    _LOG.warning("study %s: %s", answered.study.id, found)
-                    found = None
-                case = _case(entry.label, answered.outcome, pseudonym(entry.patient), entry.site)
-                yield traits.add_to(replace(case, localisation=found))
+                lesions = answered.localisation
+                if isinstance(lesions, CohortError):
+                    _LOG.warning("study %s: %s", answered.study.id, lesions)
+                    lesions = None
+                case = _case(entry.label, answered.outcome, entry.patient, entry.site)
+                yield traits.add_to(replace(case, localisation=lesions))
 
-    return _evaluate(cases(), len(cohort), info, output, seed, progress, run=run)
+    owners = owners_of(cohort)
+    add_key_rows(output, ids, found, cohort, owners)
+    persons = find_persons(cohort, owners)
+    for line in in_words(persons):
+        _LOG.warning("%s", line)
+    if persons.shared:
+        _LOG.warning(
+            "%s",
+            f"{len(persons.shared)} persons, by their PatientID, are under several patients: "
+            "intervals are narrower than they should be. Give the studies of a person one name in "
+            "the column patient of cohort.csv.",
+        )
+    about = About(told_apart=persons.told_apart)
+    with KeptAnswers(output, info) as kept:
+        outcomes = kept.answers(runner, [entry.study for entry in cohort], lesions=masks)
+        return _evaluate(cases(outcomes), len(cohort), info, output, seed, progress, (), about, run)
 
 
 def _evaluate(
@@ -198,9 +234,9 @@ def _evaluate(
     output: Path,
     seed: int,
     progress: Progress | None,
-    everybody: Sequence[Patient] = (),
-    *,
-    run: RunFacts | None = None,
+    everybody: Sequence[Patient],
+    about: About,
+    run: RunFacts | None,
 ) -> Evaluation:
     make_folder(output)
     cases = []
@@ -208,7 +244,7 @@ def _evaluate(
         cases.append(case)
         if progress:
             progress(done, total)
-    return report_tests(cases, info, output, seed, everybody, run=run)
+    return report_tests(cases, info, output, seed, everybody, about=about, run=run)
 
 
 def report_tests(
@@ -221,6 +257,7 @@ def report_tests(
     notes: tuple[str, ...] = (),
     facts: Mapping[str, Any] = MappingProxyType({}),
     run: RunFacts | None = None,
+    about: About | None = None,
 ) -> Evaluation:
     """Write what came of labelled studies; of two tests the external one in ``external/``.
 
@@ -233,10 +270,12 @@ def report_tests(
         notes: See `covidctnet.evaluation.supplement.Supplement`.
         facts: Likewise.
         run: What the run is called, and whose it is.
+        about: Whose answers they are.
 
     Raises:
         CohortError: If no study of one of the tests got an answer.
     """
+    about = about or About()
     known = known_sites(info.card)
     inside, outside = divided(cases)
     found: list[tuple[Sequence[Case], Assessment, bool]] = [
@@ -270,11 +309,12 @@ def report_tests(
         )
         table = (
             f"{_whose(info)} 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
-            f"class, else a bootstrap over patients.\n\n{markdown(assessment)}\n\n"
+            f"class, else a bootstrap over patients.{about.words}\n\n{markdown(assessment)}\n\n"
             f"{beside.markdown()}"
         )
         folder = output / EXTERNAL if is_second else output
-        write_evaluation(folder, own, assessment, info, table, beside, run=run)
+        whose = about.of_external() if is_external else about
+        write_evaluation(folder, own, assessment, info, table, beside, whose, run=run)
     answered = sum(assessment.n for _, assessment, _ in found)
     return Evaluation(table, answered, len(cases) - answered)
 
@@ -333,8 +373,8 @@ def _case(
     return Case(truth, outcome, site or "", traits, patient=patient or "")
 
 
-def _of_stored(studies: Sequence[StoredStudy], runner: Runner) -> Iterator[Case]:
-    with closing(runner.answers(studies)) as outcomes:
+def _of_stored(studies: Sequence[StoredStudy], outcomes: Answers) -> Iterator[Case]:
+    with closing(outcomes):
         for study, answered in zip(studies, outcomes, strict=True):
             assert study.label is not None
             yield _case(study.label, answered.outcome, study.patient, study.site)

@@ -22,7 +22,8 @@ from covidctnet.evaluation.intervals import auc
 from covidctnet.evidence import LesionVolume, Region
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Prediction
-from covidctnet.run.elsewhere import MAX_BYTES, cases_of, read_answers
+from covidctnet.run.answers_file import MAX_BYTES, read_answers
+from covidctnet.run.elsewhere import cases_of
 from covidctnet.run.evaluate import Evaluation, Progress, evaluate_work, report_tests
 from covidctnet.weights.recipe import differences
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from covidctnet.cohort.key_table import add_to_key_table, read_key_table
 from covidctnet.errors import UsageError
 from covidctnet.writer import SoleWriter
 
@@ -159,6 +160,9 @@ def merge_parts(output: Path, *, partial: bool = False, wait: bool = False) -> R
         merged = Results(output, wait=wait)
         with merged:
             merged.take_over(list(parts.values()), is_complete=not missing)
+            rows = [row for path in found.values() for row in read_key_table(path).values()]
+            if rows:
+                add_to_key_table(output, rows)
     return merged
 
 

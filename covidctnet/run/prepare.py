@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from covidctnet.chest.gate import check_chest, prepare_chest
 from covidctnet.classes import CHEST_CT, Classes
 from covidctnet.cohort.archive import CohortStudy, read_cohort
-from covidctnet.cohort.members import Member, find_leaks
+from covidctnet.cohort.key_table import add_key_rows
+from covidctnet.cohort.members import Member, Refused, find_leaks
+from covidctnet.cohort.persons import (
+    Found,
+    Persons,
+    find_persons,
+    in_words,
+    in_words_shared,
+    owners_of,
+)
+from covidctnet.cohort.pseudonyms import Pseudonyms, pseudonyms_of
+from covidctnet.cohort.refused import place_refused
 from covidctnet.cohort.splits import Splits, SplitSettings, make_splits
 from covidctnet.cohort.store import Store, content_key
 from covidctnet.errors import CohortError, StudyError, UsageError
@@ -52,12 +62,14 @@ class Prepared:
         reused: Studies that were there already with the same content and settings.
         failures: Studies that could not be used.
         splits: Who trains what.
+        warnings: What somebody must look at, a line each.
     """
 
     made: int
     reused: int
     failures: tuple[Failure, ...]
     splits: Splits
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(
@@ -72,6 +84,7 @@ def prepare(
     wait: bool = False,
     classes: Classes | None = None,
     cluster: Cluster | None = None,
+    key: Path | None = None,
 ) -> Prepared:
     """Preprocess every study of a cohort and divide the cohort by patient.
 
@@ -80,7 +93,8 @@ def prepare(
 
     Args:
         data: The archive, or several (see `covidctnet.cohort.archive.read_cohort`).
-        work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv`` and ``leaks.csv``.
+        work: Receives ``preprocessed/``, ``splits.json``, ``refused.csv``, ``leaks.csv``, and
+            ``persons.csv`` with patients who may be several persons.
         settings: How to preprocess.
         split: How to divide. Where an earlier run tells how it did, newcomers are drawn like that.
         workers: Processes that read and preprocess.
@@ -89,29 +103,45 @@ def prepare(
         wait: Wait for the end of another run that preprocesses into the work folder.
         classes: Of the archive's labels; by default those of the work folder, or `CHEST_CT`.
         cluster: Reads and preprocesses instead of this machine, which alone writes.
+        key: Folder of an earlier run whose ids are taken, see
+            `covidctnet.cohort.pseudonyms.pseudonyms_of`.
 
     Raises:
         UsageError: If the archive does not exist, the work folder is one of several folds or of
-            other classes, or another run preprocesses into it.
+            other classes, has lost the key of its ids, or another run preprocesses into it.
         CohortError: If the archive contradicts itself, has too few patients, or has a scan under
-            two patients.
+            two patients, or a person.
     """
     classes = _classes_of(_previous(work), classes)
-    cohort = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
-    split = _checked(cohort, work, split, classes)
+    found = read_cohort(*([data] if isinstance(data, Path) else data), classes=[classes])
+    ids = _ids_of(work, key)
+    split = _checked(ids.cohort(found), work, split, classes)
     make_folder(work)
     with SoleWriter(work, wait=wait):
+        ids = _ids_of(work, key).keep(work)
+        cohort = ids.cohort(found)
         # Another run may have divided it meanwhile.
         split = _checked(cohort, work, split, classes)
         store = Store(work / "preprocessed")
         for folder in (work, store.folder, store.coarse.folder):
             remove_leftovers(folder)
+        owners = owners_of(cohort)
+        add_key_rows(work, ids, found, cohort, owners)
+        persons = find_persons(cohort, owners)
+        warnings = _told(persons, work)
         outcomes = (
             _on_cluster(cohort, store, settings, limits, classes, cluster)
             if cluster
             else _run(cohort, store, settings, max(1, workers), limits, classes)
         )
-        return _prepare(cohort, outcomes, work, split, progress, classes)
+        done = _prepare(cohort, outcomes, work, split, progress, classes, persons)
+    return replace(done, warnings=warnings)
+
+
+def _ids_of(work: Path, key: Path | None) -> Pseudonyms:
+    """How ids are made: as before, in a work folder of before keys."""
+    has_former = (work / "splits.json").exists() or bool(Store(work / "preprocessed").index())
+    return pseudonyms_of(work, has_former=has_former, key=key)
 
 
 def _checked(
@@ -139,15 +169,27 @@ def _prepare(
     split: SplitSettings,
     progress: Callable[[int, int], None] | None,
     classes: Classes,
+    persons: Persons,
 ) -> Prepared:
     members: list[Member] = []
     failures: list[Failure] = []
+    refused: list[Refused] = []
     made = 0
     rows: list[tuple[str, str, str]] = []
     paths: dict[str, str] = {}
     for done, (entry, outcome) in enumerate(outcomes, start=1):
         if isinstance(outcome, Failure):
             failures.append(outcome)
+            refused.append(
+                Refused(
+                    entry.study.id,
+                    entry.patient,
+                    entry.label,
+                    outcome.code,
+                    entry.split,
+                    entry.site,
+                )
+            )
             rows.append((entry.path.as_posix(), outcome.code, outcome.message))
             extra = about(outcome.study, {"status": outcome.status, "code": outcome.code})
             _LOG.warning(
@@ -161,7 +203,7 @@ def _prepare(
             paths[entry.study.id] = entry.path.as_posix()
         if progress:
             progress(done, len(cohort))
-    _write_list(work / "refused.csv", ("source_path", "code", "message"), rows)
+    _list_refused(work, rows, refused)
     leaks = [
         (number, leak.what, member.study, paths[member.study])
         for number, leak in enumerate(find_leaks(members), start=1)
@@ -173,9 +215,52 @@ def _prepare(
             f"none of {len(cohort)} studies could be used (first: {failures[0].code}: "
             f"{failures[0].message}). See refused.csv in the work folder."
         )
-    splits = make_splits(members, split, previous=_previous(work), classes=classes)
+    previous = _previous(work)
+    splits = make_splits(members, split, previous=previous, classes=classes)
+    splits = replace(splits, told_apart=persons.told_apart)
+    splits = place_refused(splits, refused, previous=previous)
     splits.save(work / "splits.json")
+    _list_refused(work, rows, splits.refused)
     return Prepared(made, len(members) - made, tuple(failures), splits)
+
+
+def _told(persons: Persons, work: Path) -> tuple[str, ...]:
+    """Warn of patients who may be several persons, and refuse persons who are several patients.
+
+    Raises:
+        CohortError: If somebody could be in two splits.
+    """
+    _list_persons(work / "persons.csv", (*persons.mixed, *persons.unsure))
+    if persons.shared:
+        _list_persons(work / "leaks.csv", persons.shared)
+        raise CohortError(in_words_shared(persons.shared))
+    warnings = in_words(persons)
+    for line in warnings:
+        _LOG.warning("%s", line)
+    return warnings
+
+
+def _list_refused(
+    work: Path, rows: Sequence[tuple[str, str, str]], refused: Sequence[Refused]
+) -> None:
+    header = ("source_path", "code", "message", "label", "site", "split")
+    _write_list(
+        work / "refused.csv",
+        header,
+        [
+            (*row, one.label.title, one.site or "", one.split or "")
+            for row, one in zip(rows, refused, strict=True)
+        ],
+    )
+
+
+def _list_persons(path: Path, found: Sequence[Found]) -> None:
+    rows = [
+        (number, one.what, entry.study.id, entry.path.as_posix())
+        for number, one in enumerate(found, start=1)
+        for entry in one.studies
+    ]
+    _write_list(path, ("leak", "what", "study", "source_path"), rows)
 
 
 def _classes_of(previous: Splits | None, classes: Classes | None) -> Classes:
@@ -211,7 +296,7 @@ def _member(
 ) -> Member:
     return Member(
         entry.study.id,
-        pseudonym(entry.patient),
+        entry.patient,
         entry.label,
         entry.split,
         entry.site,
@@ -220,11 +305,6 @@ def _member(
         host=host,
         traits=entry.traits,
     )
-
-
-def pseudonym(patient: str) -> str:
-    """A patient's name in the archive as 12 hexadecimal digits: folders may carry real names."""
-    return hashlib.sha256(patient.encode()).hexdigest()[:12]
 
 
 def _run(
@@ -263,7 +343,7 @@ def _request(
         "label": entry.label.key,
         "classes": classes.to_dict(),
         "site": entry.site,
-        "patient": pseudonym(entry.patient),
+        "patient": entry.patient,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from covidctnet.evaluation.reader_table import read_keys, read_readings
 from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.report.readers_page import render_readers
 from covidctnet.report.run_facts import RunFacts
-from covidctnet.run.prepare import pseudonym
 
 __all__ = ["own_keys", "study_of", "write_study"]
 
@@ -36,6 +36,7 @@ def study_of(
     classes: Classes,
     *,
     keys: Path | None,
+    pseudonym: Callable[[str], str] | None = None,
     rng: np.random.Generator,
 ) -> ReaderStudy:
     """Compare answers with a table of readings.
@@ -45,6 +46,7 @@ def study_of(
         readers: See `covidctnet.evaluation.reader_table.read_readings`.
         classes: Of both.
         keys: Table that names the study of own ids; see `read_keys`.
+        pseudonym: Makes the id that answers have of an own id.
         rng: Of the bootstraps.
 
     Raises:

@@ -11,7 +11,7 @@ from pydicom.errors import InvalidDicomError
 from covidctnet.contract import Predictor
 from covidctnet.errors import StorageError
 from covidctnet.report import Results
-from covidctnet.run.classify import classify_into
+from covidctnet.run.classify import classify_into, ids_of_results
 from covidctnet.run.outputs import OutputKind, check_packages
 from covidctnet.run.runner import DEFAULT_LIMITS, LocalRunner
 from covidctnet.serve.dicomweb import Instance
@@ -43,6 +43,7 @@ class FolderAnswers:
         self._runner = LocalRunner(model, limits=limits)
         self._limits = limits
         self._results = Results(folder / self._info.digest)
+        self._ids = ids_of_results(self._results.folder)
 
     @property
     def weights(self) -> str:
@@ -67,6 +68,7 @@ class FolderAnswers:
             self._runner,
             limits=self._limits,
             outputs=_OUTPUTS,
+            ids=self._ids,
             each=lambda record: outcomes.append(Outcome(record.status, record.study)),
         )
         return outcomes

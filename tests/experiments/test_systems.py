@@ -15,8 +15,8 @@ from pydicom import dcmread
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.pseudonyms import FORMER
 from covidctnet.errors import UsageError
-from covidctnet.run.prepare import pseudonym
 from covidctnet.slicewise.table import read_images
 from tests.evaluation.few_draws import few_draws
 from tests.io import series
@@ -143,7 +143,7 @@ class Commands:
                 p[(right + (place % 5 == 4)) % len(keys)] = 0.8
                 gone = place == 0 and is_two
                 writer.writerow(
-                    [pseudonym(row["patient"]), "NOT_CHEST" if gone else ""]
+                    [FORMER.patient(row["patient"]), "NOT_CHEST" if gone else ""]
                     + ([""] * len(keys) if gone else [f"{value:.6f}" for value in p])
                 )
 

@@ -3,23 +3,26 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cli import main
+from covidctnet.cohort.key_table import read_key_table
 from covidctnet.cohort.members import Member
+from covidctnet.cohort.pseudonyms import FORMER, PRIVATE
 from covidctnet.cohort.splits import Splits
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.output import as_plain
+from covidctnet.evaluation.predictions import read_predictions
 from covidctnet.evaluation.sheets import predictions_table
 from covidctnet.files import table_text
 from covidctnet.results import Prediction
-from covidctnet.run import elsewhere
+from covidctnet.run import answers_file
 from covidctnet.run.elsewhere import evaluate_predictions, read_answers
-from covidctnet.run.prepare import pseudonym
 from tests.evaluation.few_draws import few_draws
 from tests.evaluation.simulated import simulated
 
@@ -71,7 +74,7 @@ def test_a_table_and_json_lines_are_read_alike(tmp_path, kind):
         CHEST_CT.COVID19: 0.8,
         CHEST_CT.CAP: 0.1,
     }
-    assert [a.study for a in answers] == [pseudonym(name) for name in "abcd"]
+    assert [a.study for a in answers] == [FORMER.patient(name) for name in "abcd"]
 
 
 def test_answers_as_dicts_of_ours_are_read_with_the_truth_beside(tmp_path):
@@ -131,13 +134,35 @@ def test_no_id_of_the_file_and_no_path_is_written_anywhere(tmp_path):
     rows[0] = rows[0].replace("a,", "/archive/doe_jane.nii.gz,", 1)
     evaluate_predictions(table(tmp_path, *rows), tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.*"):
+        if path.parent.name == PRIVATE:
+            continue
         text = path.read_text().lower()
         assert "jane" not in text
         assert str(tmp_path) not in text
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
-    assert all(re.fullmatch("[0-9a-f]{12}", row["study"]) for row in written)
-    assert all(re.fullmatch("[0-9a-f]{12}", row["patient"]) for row in written)
+    assert all(re.fullmatch("s[0-9a-f]{12}", row["study"]) for row in written)
+    assert all(re.fullmatch("p[0-9a-f]{12}", row["patient"]) for row in written)
+    rows = read_key_table(tmp_path / "out")
+    assert rows.keys() == {row["study"] for row in written}
+    assert "/archive/doe_jane.nii.gz" in {row.given_id for row in rows.values()}
+    assert "DOE^JANE" in {row.archive_patient for row in rows.values()}
+
+
+def test_two_files_of_answers_under_two_keys_are_compared_by_their_key_tables(tmp_path, capsys):
+    for out in ("one", "two"):
+        evaluate_predictions(table(tmp_path, *ROWS), tmp_path / out)
+    files = [tmp_path / out / "predictions.csv" for out in ("one", "two")]
+    assert read_predictions(files[0]).studies != read_predictions(files[1]).studies
+    assert main(["compare", *map(str, files)]) == 0
+    assert "4 patients answered by both" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "two" / PRIVATE)
+    assert main(["compare", *map(str, files)]) == 2
+    assert "--key FOLDER" in capsys.readouterr().err
+    # The same key, the same ids.
+    evaluate_predictions(table(tmp_path, *ROWS), tmp_path / "three", key=tmp_path / "one")
+    third = read_predictions(tmp_path / "three" / "predictions.csv")
+    assert third.studies == read_predictions(files[0]).studies
 
 
 def test_several_studies_of_one_patient_are_drawn_together(tmp_path):
@@ -206,7 +231,7 @@ def test_a_file_that_is_none_is_wrong_usage(tmp_path, monkeypatch):
     (tmp_path / "latin.csv").write_bytes(b"study\n\xe9\n")
     with pytest.raises(CohortError, match="UTF-8"):
         read_answers(tmp_path / "latin.csv")
-    monkeypatch.setattr(elsewhere, "MAX_BYTES", 10)
+    monkeypatch.setattr(answers_file, "MAX_BYTES", 10)
     with pytest.raises(UsageError, match="expected at most 10"):
         read_answers(table(tmp_path, *ROWS))
 
@@ -305,6 +330,7 @@ TWO_HEAD = "study,patient,truth,p_control,p_ill"
 
 
 def test_answers_of_two_classes_are_evaluated_compared_and_read_beside_readers(tmp_path, capsys):
+    two = Classes(("Control", "Ill"), normal="Control")
     file = table(tmp_path, *TWO, head=TWO_HEAD)
     evaluated = tmp_path / "evaluation"
     arguments = ["evaluate", "--predictions", str(file), "-o", str(evaluated)]
@@ -312,7 +338,7 @@ def test_answers_of_two_classes_are_evaluated_compared_and_read_beside_readers(t
     found = json.loads((evaluated / "evaluation.json").read_text())
     assert found["overall"]["accuracy"]["value"] == 0.75
     readers = tmp_path / "readers.csv"
-    studies = sorted(pseudonym(name) for name in "abcd")
+    studies = read_predictions(evaluated / "predictions.csv", two).studies
     readers.write_text("study,reader,label\n" + "".join(f"{s},x,ill\n" for s in studies))
     written = str(evaluated / "predictions.csv")
     capsys.readouterr()
@@ -343,7 +369,8 @@ def test_a_work_folder_names_the_classes_of_answers_to_its_patients(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
     members = [
-        Member(pseudonym(row[0]), row[0], two.parse(row.split(",")[2]), split="test") for row in TWO
+        Member(FORMER.patient(row[0]), row[0], two.parse(row.split(",")[2]), split="test")
+        for row in TWO
     ]
     Splits(tuple(members), 0, None, classes=two).save(work / "splits.json")
     file = table(tmp_path, *TWO, head=TWO_HEAD)

@@ -10,6 +10,7 @@ import pytest
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.cohort.divide import divide_in_folds
+from covidctnet.cohort.pseudonyms import FORMER
 from covidctnet.cohort.schemes import settings_of
 from covidctnet.cohort.splits import Splits, SplitSettings
 from covidctnet.errors import CohortError, UsageError
@@ -20,7 +21,7 @@ from covidctnet.preprocess import PreprocessSettings
 from covidctnet.results import Failure
 from covidctnet.run.evaluate import evaluate_data, evaluate_work
 from covidctnet.run.folds import evaluate_folds, read_fold
-from covidctnet.run.prepare import prepare, pseudonym
+from covidctnet.run.prepare import prepare
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from tests.evaluation.simulated import simulated
 from tests.small import PREPROCESSING, tiny_weights, write_chest
@@ -174,7 +175,7 @@ def test_what_a_table_tells_of_an_answer_is_read_back(tmp_path):
     there = {case.study: case for case in fold.cases}
     assert len(there) == 33
     for case in cases:
-        other = there.get(case.study) or there[pseudonym(case.study)]
+        other = there.get(case.study) or there[FORMER.patient(case.study)]
         assert (other.truth, other.site, other.patient) == (case.truth, case.site, case.patient)
         if isinstance(case.outcome, Failure):
             assert other.outcome.code == case.outcome.code

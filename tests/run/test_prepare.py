@@ -9,11 +9,13 @@ from pydicom import dcmread
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.cohort.archive import read_cohort
+from covidctnet.cohort.key_table import read_key_table
+from covidctnet.cohort.pseudonyms import FORMER, KEY_FILE, PRIVATE, pseudonyms_of
 from covidctnet.cohort.splits import Splits, SplitSettings, studies_of_split
 from covidctnet.cohort.store import Store
 from covidctnet.errors import CohortError, StorageError, UsageError
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.run.prepare import prepare, pseudonym
+from covidctnet.run.prepare import prepare
 from covidctnet.weights.shipped import presets_root
 from covidctnet.workers.isolate import Limits
 from covidctnet.writer import SoleWriter
@@ -30,6 +32,10 @@ def archive(tmp_path_factory):
 
 def run(data, work, settings=SETTINGS, limits=None, **options):
     return prepare(data, work, settings=settings, split=SplitSettings(), limits=limits, **options)
+
+
+def ids_of(work):
+    return pseudonyms_of(work, has_former=True)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +132,7 @@ def test_new_patients_join_and_the_others_keep_their_split(archive, made, tmp_pa
 
 
 def test_two_child_processes_make_what_this_one_makes(archive, made, tmp_path):
-    done = run(archive, tmp_path / "work", workers=2, limits=Limits())
+    done = run(archive, tmp_path / "work", workers=2, limits=Limits(), key=made[0])
     assert done.splits.digest == made[1].splits.digest
     for study in Store(made[0] / "preprocessed").index():
         twin = Store(tmp_path / "work" / "preprocessed").get(study.id)
@@ -143,8 +149,9 @@ def test_a_study_that_cannot_be_used_is_named_and_left_out(archive, tmp_path):
     (failure,) = done.failures
     assert failure.status == "refused"
     header, row = (tmp_path / "work" / "refused.csv").read_text().splitlines()
-    assert header == "source_path,code,message"
+    assert header == "source_path,code,message,label,site,split"
     assert row.startswith(f"Covid-19/broken,{failure.code},")
+    assert row.endswith(f",Covid-19,,{done.splits.refused[0].split}")
     assert failure.study not in {m.study for m in done.splits.members}
     assert calls[-1] == (17, 17)
 
@@ -179,9 +186,9 @@ def test_a_corrected_label_is_the_one_that_training_sees(archive, tmp_path):
     before = {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study]
     corrected = next(label for label in CHEST_CT if label is not before)
     rows = ["study,patient,label"]
-    for entry in read_cohort(data):
+    for entry in ids_of(tmp_path / "work").cohort(read_cohort(data)):
         label = corrected if entry.study.id == study else entry.label
-        rows.append(f"{entry.path.as_posix()},{entry.patient},{label.title}")
+        rows.append(f"{entry.path.as_posix()},{entry.path.name},{label.title}")
     (data / "cohort.csv").write_text("\n".join(rows))
     assert run(data, tmp_path / "work").reused == 16
     assert {s.id: s.label for s in studies_of_split(tmp_path / "work", "train")}[study] is corrected
@@ -210,11 +217,12 @@ def test_a_copy_under_another_patient_is_told_with_its_path_and_nothing_is_divid
         header.StudyInstanceUID, header.SeriesInstanceUID = uid("new study"), uid("new series")
         header.PatientID = "someone"
         header.save_as(file)
-    studies = {e.path.name: e.study.id for e in read_cohort(data)}
+    ids = ids_of(work)
+    studies = {e.path.name: ids.study(e.study.id) for e in read_cohort(data)}
     with pytest.raises(CohortError, match="identical volume") as error:
         run(data, work)
     for name in ("cap0", "someone"):
-        assert f"study {studies[name]} (patient {pseudonym(name)}" in str(error.value)
+        assert f"study {studies[name]} (patient {ids.patient(name)}" in str(error.value)
         assert name not in str(error.value)
     header, *rows = (work / "leaks.csv").read_text().splitlines()
     assert header == "leak,what,study,source_path"
@@ -234,7 +242,7 @@ def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
     copy = shutil.copytree(data / "CAP" / "cap0", data / "CAP" / "someone")
     for number, file in enumerate(sorted(copy.glob("*.dcm"))):
         header = dcmread(file)
-        header.StudyInstanceUID = uid("new study")
+        header.StudyInstanceUID, header.PatientID = uid("new study"), "someone"
         if number == 12:
             pixels = header.pixel_array.copy()
             pixels[20:30, 10:20] += 500
@@ -242,6 +250,74 @@ def test_a_series_under_two_patients_is_refused(archive, made, tmp_path):
         header.save_as(file)
     with pytest.raises(CohortError, match="one series is study"):
         run(data, work)
+
+
+def test_a_person_in_training_and_in_the_test_is_refused_before_anything_is_read(
+    archive, tmp_path, monkeypatch
+):
+    data = shutil.copytree(archive, tmp_path / "data")
+    for file in (data / "CAP" / "cap1").glob("*.dcm"):
+        header = dcmread(file)
+        header.PatientID = "cap0"
+        header.save_as(file)
+    rows = ["study,patient,label,split"]
+    for entry in read_cohort(data):
+        split = {"cap0": "train", "cap1": "test"}.get(entry.patient, "")
+        rows.append(f"{entry.path.as_posix()},{entry.patient},{entry.label.title},{split}")
+    (data / "cohort.csv").write_text("\n".join(rows))
+    monkeypatch.setattr("covidctnet.run.prepare.work", lambda **_: pytest.fail("a scan was read"))
+    with pytest.raises(CohortError, match="one person is under several patients") as error:
+        run(data, tmp_path / "work")
+    assert "train)" in str(error.value) and "test)" in str(error.value)
+    assert "cap0" not in str(error.value)
+    listed = (tmp_path / "work" / "leaks.csv").read_text()
+    assert "CAP/cap0" in listed and "CAP/cap1" in listed
+    assert not (tmp_path / "work" / "splits.json").exists()
+
+
+def test_a_folder_of_a_batch_is_told_loudly_on_the_command_line(tmp_path, capfd):
+    data = write_cohort(tmp_path / "data", controls=5, others=3)
+    for number in range(3):
+        write_chest(data / "CAP" / "batch" / str(number), f"batch{number}", sick=True)
+    arguments = ["preprocess", str(data), "-o", str(tmp_path / "work"), "--preset", "demo"]
+    assert main([*arguments, "--settings.spacing_mm=6"]) == 0
+    out = capfd.readouterr().out
+    assert "WARNING: patient " in out and "one patient with 3 PatientIDs, in 3 studies" in out
+    assert "Patients were told apart by the folders and files of the archive" in out
+    assert (tmp_path / "work" / "persons.csv").read_text().count("CAP/batch") == 3
+    told = Splits.load(tmp_path / "work" / "splits.json").told_apart
+    assert (told.mixed, told.patients, told.with_id) == (1, 12, 14)
+
+
+def test_a_refused_study_keeps_label_site_and_a_split(archive, made, tmp_path):
+    data = shutil.copytree(archive, tmp_path / "data")
+    for number in range(4):
+        broken = write_chest(data / "Covid-19" / f"broken{number}", f"broken{number}")
+        for file in list(broken.glob("*.dcm"))[5:7]:
+            file.unlink()
+    # The other study of a patient goes where the first is.
+    second = write_chest(data / "CAP" / "cap0" / "second", "second")
+    for file in list(second.glob("*.dcm"))[5:7]:
+        file.unlink()
+    done = run(data, tmp_path / "work", key=made[0])
+    # Nobody else moves for them.
+    assert done.splits.assignment == made[1].splits.assignment
+    again = Splits.load(tmp_path / "work" / "splits.json")
+    assert again == done.splits and len(again.refused) == 5
+    home = {m.patient: m.split for m in done.splits.members}
+    assert all(r.split in ("train", "val", "test") for r in again.refused)
+    (stays,) = [r for r in again.refused if r.label is CHEST_CT.CAP]
+    assert stays.split == home[stays.patient]
+    # Once mended it is where it was placed.
+    chosen = next(r for r in again.refused if r.label is CHEST_CT.COVID19)
+    for number in range(4):
+        name = f"broken{number}"
+        if ids_of(tmp_path / "work").patient(name) == chosen.patient:
+            shutil.rmtree(data / "Covid-19" / name)
+            write_chest(data / "Covid-19" / name, name)
+    mended = run(data, tmp_path / "work").splits
+    assert mended.assignment[chosen.study] == chosen.split
+    assert len(mended.refused) == 4
 
 
 def test_splits_tell_site_content_and_whom_the_cohort_file_placed(archive, tmp_path):
@@ -278,12 +354,70 @@ def test_a_fold_is_no_work_folder_to_preprocess_into(archive, made, tmp_path):
 
 def test_no_name_of_a_patient_is_kept(made):
     work, _ = made
-    assert pseudonym("Jane Doe") != "Jane Doe"
     for file in work.rglob("*.json"):
         text = file.read_text()
         for name in ("control0", "covid-190", "cap0", "Doe"):
             assert f'"{name}"' not in text
         json.loads(text)
+
+
+def test_ids_of_a_work_folder_are_keyed_and_its_table_tells_whose_they_are(archive, made):
+    work, done = made
+    private = work / PRIVATE
+    assert (private / KEY_FILE).stat().st_mode & 0o777 == 0o600
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert (private / "README.txt").read_text().startswith("DO NOT SHARE")
+    rows = read_key_table(work)
+    assert rows.keys() == {m.study for m in done.splits.members}
+    ids = ids_of(work)
+    for entry in read_cohort(archive):
+        row = rows[ids.study(entry.study.id)]
+        assert row.study[0] == "s" and row.patient[0] == "p" and len(row.patient) == 13
+        assert (row.archive_patient, row.patient_id) == (entry.patient, entry.patient)
+        assert row.study_uid == uid(entry.patient) and row.path.endswith(entry.path.as_posix())
+        assert row.given_id == entry.study.id
+    # What a spreadsheet of all eight-digit numbers would find is not there.
+    text = (work / "splits.json").read_text()
+    for name in ("control0", "cap0"):
+        assert FORMER.patient(name) not in text
+
+
+def test_the_same_seed_draws_the_same_patients_whatever_the_key(archive, made, tmp_path):
+    other = run(archive, tmp_path / "work").splits
+    mine, theirs = (
+        {(m.content, m.split) for m in splits.members} for splits in (made[1].splits, other)
+    )
+    assert mine == theirs
+    assert made[1].splits.digest != other.digest
+
+
+def test_a_work_folder_of_before_keys_keeps_its_ids(archive, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("covidctnet.run.prepare._ids_of", lambda work, key: FORMER)
+    old = run(archive, tmp_path / "work").splits
+    monkeypatch.undo()
+    assert not (tmp_path / "work" / PRIVATE).exists()
+    assert {m.patient for m in old.members} >= {FORMER.patient("cap0"), FORMER.patient("cap1")}
+    done = run(archive, tmp_path / "work")
+    assert (done.made, done.reused) == (0, 16)
+    assert done.splits == old
+    assert not (tmp_path / "work" / PRIVATE).exists()
+    with pytest.raises(UsageError, match="ids were made without a key"):
+        run(archive, tmp_path / "work", key=made[0])
+
+
+def test_a_work_folder_without_its_key_or_with_another_is_refused(archive, made, tmp_path):
+    work = shutil.copytree(made[0], tmp_path / "work")
+    before = (work / "splits.json").read_bytes()
+    aside = shutil.move(work / PRIVATE, tmp_path / "aside")
+    with pytest.raises(UsageError, match="every patient would be somebody else"):
+        run(archive, work)
+    other = tmp_path / "other"
+    pseudonyms_of(other, has_former=False).keep(other)
+    with pytest.raises(UsageError, match="the key that the ids of this folder were made with"):
+        run(archive, work, key=other)
+    assert (work / "splits.json").read_bytes() == before
+    assert run(archive, work, key=aside).reused == 16
+    assert (work / PRIVATE / KEY_FILE).exists()
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_by_the_next(archive, made, tmp_path):

@@ -5,7 +5,7 @@ from covidctnet.io.dicom.elements import NotDicomError, looks_like_dicom
 from covidctnet.io.dicom.frame import Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES
 from covidctnet.io.dicom.grouping import Group, group
-from covidctnet.io.dicom.identity import identify, owners
+from covidctnet.io.dicom.identity import identify, owner_elements, owners
 from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, PHANTOM_MANUFACTURER, series_key
 from covidctnet.io.dicom.radiograph import DicomRadiograph, is_radiograph, read_radiograph
 from covidctnet.io.dicom.read import Survey, holds_series, keys_of_slices, read_dicom, survey
@@ -32,6 +32,7 @@ __all__ = [
     "is_radiograph",
     "keys_of_slices",
     "looks_like_dicom",
+    "owner_elements",
     "owners",
     "read_dicom",
     "read_radiograph",

@@ -32,6 +32,7 @@ from covidctnet.io.dicom.values import (
     items,
     number_or_none,
     numbers_or_none,
+    raw,
     tag_of,
     text,
     texts,
@@ -39,7 +40,7 @@ from covidctnet.io.dicom.values import (
 )
 from covidctnet.io.dicom.visit_marks import VISIT_KEYWORDS, study_minute, visit_marks
 
-__all__ = ["identify", "owners"]
+__all__ = ["identify", "owner_elements", "owners"]
 
 _IDENTITY_TAGS = [
     tag_of(keyword)
@@ -131,6 +132,48 @@ def owners(path: File) -> tuple[tuple[str, str], ...]:
     found = ((what, text(data, keyword)) for what, keyword in keywords.items())
     # A header could hold what moves a terminal's cursor.
     return tuple((what, "".join(c for c in value if c.isprintable())) for what, value in found)
+
+
+_OWNER_KEYWORDS = {
+    "patient_id": "PatientID",
+    "name": "PatientName",
+    "birth": "PatientBirthDate",
+    "accession": "AccessionNumber",
+    "study_uid": "StudyInstanceUID",
+    "series_uid": "SeriesInstanceUID",
+}
+
+
+def owner_elements(path: File) -> dict[str, str]:
+    """Whom a file is of and the UIDs that it belongs to; see `covidctnet.io.owner.Owner`.
+
+    Returns:
+        ``patient_id``, ``name``, ``birth``, ``accession``, ``study_uid`` and ``series_uid``; empty
+        where the file does not say.
+
+    Raises:
+        NotDicomError: If it holds something else.
+        DamagedFileError: If it cannot be parsed.
+    """
+    with path.open("rb") as file:
+        data, _ = parse(
+            file, [tag_of(keyword) for keyword in _OWNER_KEYWORDS.values()], find_pixels=False
+        )
+    try:
+        found = {name: _words(data, keyword) for name, keyword in _OWNER_KEYWORDS.items()}
+    except PARSE_ERRORS as error:
+        raise DamagedFileError(f"unreadable header ({type(error).__name__})") from None
+    # A header could hold what moves a terminal's cursor.
+    return {name: "".join(c for c in value if c.isprintable()) for name, value in found.items()}
+
+
+def _words(data: Dataset, keyword: str) -> str:
+    """A value as text of any language, so that two different ones stay different."""
+    value = raw(data, keyword)
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
 
 
 def _identity(data: Dataset) -> Identity:

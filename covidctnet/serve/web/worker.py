@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from covidctnet.cohort.pseudonyms import Pseudonyms
 from covidctnet.errors import CovidCTNetError, StorageError, StudyError
 from covidctnet.io import find_studies
 from covidctnet.io.child import ReadingChild
 from covidctnet.report import Results
 from covidctnet.report.record import file_stem_of
-from covidctnet.run.classify import classify_into
+from covidctnet.run.classify import classify_into, ids_of_results
 from covidctnet.run.load import load
 from covidctnet.run.outputs import OutputKind
 from covidctnet.run.runner import DEFAULT_LIMITS, LocalRunner
@@ -60,21 +61,22 @@ def answer(jobs: Jobs, job: Job, runner: LocalRunner) -> None:
     """Answer a job, whatever comes of it."""
     try:
         results = Results(jobs.results(job))
-        counts = classify_into(results, [jobs.uploads(job)], runner, outputs=OUTPUTS)
+        ids = ids_of_results(results.folder)
+        counts = classify_into(results, [jobs.uploads(job)], runner, outputs=OUTPUTS, ids=ids)
     except CovidCTNetError as error:
         _LOG.warning("job %s failed (%s)", job.id[:8], type(error).__name__)
         jobs.end(job, FAILED, str(error))
     else:
         if runner.info.modality == "ct":
-            _save_scans(jobs, job)
+            _save_scans(jobs, job, ids)
         jobs.end(job, DONE, str(counts))
 
 
-def _save_scans(jobs: Jobs, job: Job) -> None:
+def _save_scans(jobs: Jobs, job: Job, ids: Pseudonyms) -> None:
     """Keep the scans that the page draws results over, next to these results."""
     with closing(ReadingChild(DEFAULT_LIMITS)) as read:
         for study in find_studies([jobs.uploads(job)]):
-            folder = jobs.results(job) / "nifti" / file_stem_of(study.id)
+            folder = jobs.results(job) / "nifti" / file_stem_of(ids.study(study.id))
             if folder.is_dir():
                 # Without it there is an answer and no picture to scroll through.
                 with suppress(StudyError, ChildError, StorageError):

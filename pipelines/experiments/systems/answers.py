@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Classes
+from covidctnet.cohort.key_table import read_key_table
+from covidctnet.cohort.pseudonyms import FORMER
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.cases import Case
 from covidctnet.evaluation.predictions import Predicted
@@ -115,8 +117,17 @@ def read_answers(
             f"expected classes with Covid-19 of {name}, got {', '.join(classes.titles)}. Train it "
             "for a task that has them."
         )
+    # Every evaluation has a key of its own: its table says which phantom an id is.
+    names = {
+        row.patient: FORMER.patient(row.archive_patient)
+        for row in read_key_table(evaluation).values()
+    }
     with (evaluation / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["patient"])
+        rows = [
+            row | {"patient": names.get(row["patient"], row["patient"])}
+            for row in csv.DictReader(file)
+        ]
+    rows.sort(key=lambda row: row["patient"])
     _check(name, [row["patient"] for row in rows], patients)
     columns = [f"p_{label.key}" for label in classes]
     there = [row for row in rows if row.get(columns[0])]

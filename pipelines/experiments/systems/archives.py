@@ -18,8 +18,8 @@ from typing import Any
 from pydicom import dcmread
 
 from covidctnet.classes import CHEST_CT, Label
+from covidctnet.cohort.pseudonyms import FORMER
 from covidctnet.files import table_text, write_whole
-from covidctnet.run.prepare import pseudonym
 from pipelines.experiments.systems.plan import Plan
 
 __all__ = ["Patient", "make_archives", "read_patients"]
@@ -50,7 +50,7 @@ class Patient:
     @property
     def pseudonym(self) -> str:
         """By which answers name it."""
-        return pseudonym(self.name)
+        return FORMER.patient(self.name)
 
 
 def make_archives(plan: Plan, phantoms: Path, folder: Path) -> None:
