@@ -124,6 +124,8 @@ ELSEWHERE = {
     "OUT_OF_MEMORY": "tests/workers/test_isolate.py",
     "INTERNAL": "tests/workers/test_isolate.py",
     "NO_ANSWER": "tests/run/test_elsewhere.py",
+    "BAD_IDENTITY": "tests/dicom_out/test_objects.py",
+    "NOT_DICOM": "tests/run/test_outputs.py",
     "NOT_PICTURE": "tests/io/test_picture.py",
     "SMALL_PICTURE": "tests/io/test_picture.py",
     "COLOUR_MODEL": "tests/io/test_picture.py",

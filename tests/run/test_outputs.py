@@ -267,6 +267,7 @@ def test_nifti_has_the_voxels_of_its_source_in_their_order_and_place(name, tmp_p
     without = "DICOM results for 0 (none for 1 whose source is no DICOM)"
     assert (without in str(counts)) == (name != "dicom")
     (record,) = results.records
+    assert record.outputs["dicom"]["code"] == ("" if name == "dicom" else "NOT_DICOM")
     made = {
         Path(file).name.partition(".")[0]: nibabel.load(tmp_path / "out" / file)
         for file in record.output_files

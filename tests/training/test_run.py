@@ -237,6 +237,7 @@ def test_two_processes_train_one_network(work):
         "card.json",
         "curves",
         "denoiser.safetensors",
+        "model-card.md",
     ]
     assert [p.name for p in (work / "denoiser" / "log").iterdir()] == ["run1"]
     assert len([row for row in curve(work, "denoiser") if row.get("val_loss")]) == 1

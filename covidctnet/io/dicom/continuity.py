@@ -334,6 +334,24 @@ def check_continuity(frames: Sequence[Frame], hu: np.ndarray) -> None:
             f"expected positions in the order of the anatomy, got {moved} of {len(frames)} slices "
             "that fit better in the order of their instance numbers. Export the series again.",
         )
+
+
+def check_foreign(frames: Sequence[Frame], hu: np.ndarray) -> None:
+    """Refuse slices of another body under the UIDs of a scan, by their pixels.
+
+    It is asked last: what is damaged has a name of its own.
+
+    Args:
+        frames: In order.
+        hu: Their values, shape (frame, row, column).
+
+    Raises:
+        StudyError: ``OVERLAPPING_ACQUISITIONS``.
+    """
+    if len(frames) < 3:
+        return
+    images = shrunk(hu)
+    away = np.linalg.norm(np.diff([f.position for f in frames], axis=0), axis=1)
     is_axial = place(frames[:1]).direction == "axial"
     if is_axial and (found := foreign_slices(images, away)) is not None:
         first, last = found

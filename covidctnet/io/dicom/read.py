@@ -17,7 +17,12 @@ from covidctnet.errors import StudyError
 from covidctnet.io.archive import File, Link
 from covidctnet.io.canonical import volume_of
 from covidctnet.io.dicom.bits import BITS_NOTES
-from covidctnet.io.dicom.continuity import check_continuity, contradicted_step, repeats
+from covidctnet.io.dicom.continuity import (
+    check_continuity,
+    check_foreign,
+    contradicted_step,
+    repeats,
+)
 from covidctnet.io.dicom.elements import (
     DamagedFileError,
     NotDicomError,
@@ -396,6 +401,7 @@ def read_dicom(
             "them"
         )
     array, more = read_hu(stack.frames)
+    as_stored = array
     check_rescale(stack.frames, array, placement.heights)
     check_continuity(stack.frames, array)
     step = contradicted_step(stack.frames, placement.step_mm)
@@ -427,7 +433,7 @@ def read_dicom(
         flags.add("contrast")
     if all(f.is_synthetic for f in stack.frames):
         notes.append(SYNTHETIC_NOTE)
-    return volume_of(
+    volume = volume_of(
         array,
         affine,
         study=study,
@@ -439,6 +445,8 @@ def read_dicom(
         filler=_filler(stack.frames),
         images=() if flags & _INTERPOLATED else _images(stack.frames, files),
     )
+    check_foreign(stack.frames, as_stored)
+    return volume
 
 
 def _images(frames: Sequence[Frame], files: Sequence[File]) -> tuple[tuple[int, int], ...]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import nibabel as nib
 import numpy as np
 
+from covidctnet.cohort.pseudonyms import KEY_FILE, PRIVATE
 from pipelines.experiments.resilience.program import Run, start
 from pipelines.experiments.resilience.toll import Answers, Toll, records_in, table_of
 
@@ -56,6 +57,8 @@ class Lab:
         code = self.run(first).wait()
         self.usual_s = time.monotonic() - began
         self.expected = dict(table_of(first))
+        # All runs make the same ids.
+        shutil.copy(first / PRIVATE / KEY_FILE, self.folder / KEY_FILE)
         if code != DONE or len(self.expected) != STUDIES:
             raise RuntimeError(f"an undisturbed run ended with {code}")
 
@@ -65,9 +68,15 @@ class Lab:
         shutil.rmtree(self.folder / f"results-{self._made - 4}", ignore_errors=True)
         return self.folder / f"results-{self._made}"
 
+    def command(self, results: Path) -> list[str]:
+        """Arguments of the program for the dozen."""
+        arguments = ["classify", str(self.inbox), "-o", str(results), "--readers", "1"]
+        key = self.folder / KEY_FILE
+        return [*arguments, "--key", str(key)] if key.is_file() else arguments
+
     def run(self, results: Path, *options: str, before: Callable[[], None] | None = None) -> Run:
         """Start the program on the dozen."""
-        arguments = ["classify", str(self.inbox), "-o", str(results), "--readers", "1", *options]
+        arguments = [*self.command(results), *options]
         return start(arguments, self.folder / f"said-{self._made}{len(options)}", before)
 
     def moment(self) -> float:
@@ -154,7 +163,7 @@ def full_disks(lab: Lab, times: int) -> Toll:
         results.mkdir()
         size = round(4 + 156 * (number + 0.5) / times)
         command = [*outer, "sh", "-c", line, "-", str(size), str(there), str(results)]
-        command += [*_program(), "classify", str(lab.inbox), "-o", str(there), "--readers", "1"]
+        command += [*_program(), *lab.command(there)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=_plain())
         toll.tried += 1
         if done.returncode not in (DONE, FULL):
@@ -306,11 +315,11 @@ def environments(lab: Lab, times: int) -> Toll:
                 filled = value.replace("$LAB", str(lab.folder)).replace("$ROOT", str(ROOT))
                 environment[key] = filled
         line = f'{first or "true"}; exec "$@"'
-        command = ["/bin/bash", "-c", line, "-", *_program(), "classify", str(lab.inbox)]
+        command = ["/bin/bash", "-c", line, "-", *_program(), *lab.command(results)]
         toll.tried += 1
         try:
             done = subprocess.run(
-                [*command, "-o", str(results), "--readers", "1"],
+                command,
                 capture_output=True,
                 text=True,
                 errors="replace",
