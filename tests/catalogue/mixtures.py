@@ -200,6 +200,8 @@ def _another() -> np.ndarray:
     hu[(y / 0.6) ** 2 + ((x - 0.2) / 0.7) ** 2 < 1] = 40
     hu[((x - 0.2) / 0.5) ** 2 + ((y - 0.2) / 0.25) ** 2 + (z / 1.4) ** 2 < 1] = -850
     hu += np.random.default_rng(8).normal(0, 8, hu.shape)
+    # No lower value can be stored.
+    hu = np.maximum(hu, -1024)
     return np.asarray(np.rint(hu).astype(np.int16))
 
 
