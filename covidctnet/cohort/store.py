@@ -212,15 +212,11 @@ class Store:
         return stored
 
     def index(self) -> list[StoredStudy]:
-        """All studies, in the order of their voxels' digests. Damaged records count as missing.
-
-        Ids are of a key: by them, the same seed would teach in another order in every folder.
-        """
+        """All studies, sorted by id. Damaged records count as missing."""
         if not self.folder.is_dir():
             return []
         read = (self._read(path) for path in sorted(self.folder.glob("*.json")))
-        found = [stored for stored in read if stored is not None]
-        return sorted(found, key=lambda stored: (stored.source.digest, stored.id))
+        return [stored for stored in read if stored is not None]
 
     def _read(self, path: Path) -> StoredStudy | None:
         try:

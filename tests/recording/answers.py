@@ -7,6 +7,7 @@ import csv
 import hashlib
 import math
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,9 @@ def losses(folder: Path, stages: tuple[str, ...] = STAGES) -> dict[str, list[flo
     """
     work = folder / "work"
     cohort = write_cohort(folder / "cohort")
+    # A work folder of before ids were made with a key: its divisions and its ids stay.
+    work.mkdir()
+    shutil.copy(Path(__file__).with_name("splits.json"), work)
     run("preprocess", str(cohort), "-o", str(work), "--preset", "demo", "--workers", "1")
     by_stage = {}
     for stage in stages:
