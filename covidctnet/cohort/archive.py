@@ -58,7 +58,7 @@ def read_cohort(
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
     optionally, site, split, lesions (path of a NIfTI mask, for evaluations) and id (which study of
     those under the path, as `covidctnet.cohort.draft` writes it). Other columns become traits, but
-    for those that would tell of a person (see `covidctnet.cohort.traits`). Without it, folders
+    for those that could identify a person (see `covidctnet.cohort.traits`). Without it, folders
     named after the classes, such as ``Control``, ``Covid-19`` and ``CAP`` (case does not matter),
     hold a folder or file a patient; folders of other names hold no scans.
 

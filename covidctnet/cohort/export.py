@@ -58,11 +58,11 @@ class ExportedStudy:
         patient: PatientID; where it says nothing, a name made of the study's id.
         accession: AccessionNumber, or empty.
         uid: StudyInstanceUID, or empty.
-        visit: Which of the patient's studies in time, from 1; None where no date tells.
+        visit: Which of the patient's studies in time, from 1; None where no date is known.
         site: InstitutionName, or empty.
         scanner: Maker and model, or empty.
         kernel: Reconstruction kernel as the header spells it, or empty.
-        age: In years; NaN where it is not told.
+        age: In years; NaN where it is not known.
         sex: ``F`` or ``M``, or empty.
     """
 
@@ -89,7 +89,7 @@ def read_export(
         progress: Called with (done, total) after every study.
 
     Returns:
-        The studies that hold a CT or cannot be told to hold none, in the order of their paths; and
+        The studies that hold a CT or may hold one, in the order of their paths; and
         what is wrong or doubtful about them.
 
     Raises:
@@ -131,11 +131,11 @@ def shown(path: Path, root: Path) -> str:
 
 def _place(files: Sequence[File]) -> Path:
     """Where files lie on the disk: one file itself, several by their folder, an archive by it."""
-    homes = [f.archive if isinstance(f, Member) else Path(str(f)) for f in files]
-    if len(set(homes)) == 1:
-        return homes[0]
+    places = [f.archive if isinstance(f, Member) else Path(str(f)) for f in files]
+    if len(set(places)) == 1:
+        return places[0]
     folders = {
-        str(h if isinstance(f, Member) else h.parent) for f, h in zip(files, homes, strict=True)
+        str(p if isinstance(f, Member) else p.parent) for f, p in zip(files, places, strict=True)
     }
     return Path(os.path.commonpath(folders))
 

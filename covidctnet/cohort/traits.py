@@ -1,4 +1,4 @@
-"""Columns of a cohort that its figures may be grouped by, and those that would tell of a person."""
+"""Columns of a cohort that figures may be grouped by, and those that could identify a person."""
 
 from __future__ import annotations
 
