@@ -33,6 +33,7 @@ __all__ = [
     "PRIVATE",
     "Pseudonyms",
     "ids_of_work",
+    "is_keyed",
     "private_folder",
     "pseudonyms_of",
 ]
@@ -135,6 +136,11 @@ class Pseudonyms:
 
 FORMER = Pseudonyms(b"")
 """The ids of before keys."""
+
+
+def is_keyed(study: str) -> bool:
+    """Whether the id of a study was made with a key."""
+    return study.startswith("s") and len(study) == 1 + _DIGITS
 
 
 def ids_of_work(work: Path) -> Pseudonyms:

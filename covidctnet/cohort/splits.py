@@ -241,7 +241,7 @@ def studies_of_split(work: Path, split: str) -> list[StoredStudy]:
         )
     return [
         replace(stored[study], label=chosen[study].label, classes=splits.classes)
-        for study in sorted(chosen)
+        for study in sorted(chosen, key=lambda study: stored[study].rank)
     ]
 
 

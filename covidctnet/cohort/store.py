@@ -212,11 +212,12 @@ class Store:
         return stored
 
     def index(self) -> list[StoredStudy]:
-        """All studies, sorted by id. Damaged records count as missing."""
+        """All studies by their rank. Damaged records count as missing."""
         if not self.folder.is_dir():
             return []
         read = (self._read(path) for path in sorted(self.folder.glob("*.json")))
-        return [stored for stored in read if stored is not None]
+        found = (stored for stored in read if stored is not None)
+        return sorted(found, key=lambda stored: stored.rank)
 
     def _read(self, path: Path) -> StoredStudy | None:
         try:

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from covidctnet.classes import CHEST_CT, Classes, Label
+from covidctnet.cohort.pseudonyms import is_keyed
 from covidctnet.errors import UsageError
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.volume import Source, Units, Volume, source_of
@@ -64,6 +65,15 @@ class StoredStudy:
     window_hu: tuple[float, float]
     token: str = field(default="", repr=False, compare=False)
     classes: Classes = field(default=CHEST_CT, repr=False)
+
+    @property
+    def rank(self) -> tuple[str, str]:
+        """Orders studies alike in every work folder, so that one seed trains one network.
+
+        Keyed ids differ from folder to folder, voxels do not. Ids of before keys come first, by
+        themselves: in such a folder the order stays what it was.
+        """
+        return (self.source.digest if is_keyed(self.id) else "", self.id)
 
     @property
     def notes(self) -> tuple[str, ...]:

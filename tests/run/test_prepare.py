@@ -443,3 +443,17 @@ def test_a_second_run_is_refused_while_another_writes_and_leaves_its_files_alone
     with SoleWriter(work), pytest.raises(UsageError, match="another run writes into this folder"):
         run(archive, work)
     assert part.exists()
+
+
+def test_one_seed_teaches_the_same_scans_in_one_order_whatever_the_key(archive, made, tmp_path):
+    run(archive, tmp_path)
+    ids, taught, stored = [], [], []
+    for work in (made[0], tmp_path):
+        splits = ("denoiser_train", "denoiser_val", "train", "val", "test")
+        studies = [study for split in splits for study in studies_of_split(work, split)]
+        ids.append({study.id for study in studies})
+        taught.append([study.source.digest for study in studies])
+        stored.append([study.source.digest for study in Store(work / "preprocessed").index()])
+    assert len(taught[0]) == 16 and not ids[0] & ids[1]
+    assert taught[0] == taught[1]
+    assert stored[0] == stored[1]
