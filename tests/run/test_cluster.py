@@ -26,14 +26,10 @@ from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.io import Study
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.run.cluster import (
-    Cluster,
-    ClusterError,
-    PredictorSpec,
-    _Flow,
-    _Head,
-    _ReadingWork,
-)
+from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec
+from covidctnet.run.cluster.flow import Flow
+from covidctnet.run.cluster.head import Head
+from covidctnet.run.cluster.tasks import ReadingWork
 from tests.small import SPACING, tiny_weights, write_cohort
 from tests.volumes import a_chest
 
@@ -252,11 +248,11 @@ def test_weights_that_a_node_lacks_end_the_run_in_one_line(nodes, inbox, weights
 
 
 def test_a_head_node_that_answers_no_more_is_told_from_one_that_does(monkeypatch):
-    monkeypatch.setattr("covidctnet.run.cluster._PING_S", 0.01)
-    monkeypatch.setattr("covidctnet.run.cluster._SILENCE_S", 0.3)
+    monkeypatch.setattr("covidctnet.run.cluster.head._PING_S", 0.01)
+    monkeypatch.setattr("covidctnet.run.cluster.head._SILENCE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         cluster = Cluster.__new__(Cluster)
-        cluster._head = _Head(f"127.0.0.1:{server.getsockname()[1]}")
+        cluster._head = Head(f"127.0.0.1:{server.getsockname()[1]}")
         time.sleep(0.6)
         cluster.check()
     time.sleep(0.6)
@@ -318,7 +314,7 @@ class LostError(Exception):
 
 
 class Engine:
-    """What `_Flow` needs of Ray; the last reference that was begun ends first."""
+    """What `Flow` needs of Ray; the last reference that was begun ends first."""
 
     class exceptions:  # noqa: N801 - the library's name
         RayError = LostError
@@ -351,7 +347,7 @@ class Engine:
 
     def results(self, items):
         cluster = SimpleNamespace(ray=self, check=lambda: None)
-        flow = _Flow(cluster, self.begin, lambda ref, error: None, give_up=lambda item: "lost")
+        flow = Flow(cluster, self.begin, lambda ref, error: None, give_up=lambda item: "lost")
         return flow.results(items)
 
 
@@ -389,8 +385,6 @@ def test_without_ray_the_command_says_how_to_install_it(monkeypatch):
 
 
 def test_a_study_that_no_worker_survives_is_a_failure_that_says_what_to_do():
-    failure = (
-        _ReadingWork(None, "ct").give_up(Study("a1b2c3d4e5f6", Path("x"), "dicom", ())).outcome
-    )
+    failure = ReadingWork(None, "ct").give_up(Study("a1b2c3d4e5f6", Path("x"), "dicom", ())).outcome
     assert (failure.code, failure.status) == ("WORKER_LOST", "failed")
     assert "Run it alone, without --runner" in failure.message
