@@ -35,7 +35,7 @@ help: ## List every target
 
 install: $(STAMP) ## Make .venv with the package and its development tools
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	@echo "making $(VENV) with all packages: some minutes, and a network, the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# torch first and pinned, with the torchvision that was built for it.

@@ -77,7 +77,7 @@ __all__ = [
     "read_volume",
 ]
 
-_HOMES = {
+_NAMES_OF_MODULES = {
     "errors": (
         "CohortError",
         "CovidCTNetError",
@@ -106,15 +106,15 @@ _HOMES = {
     "systems.covidctnet.predictor": ("CovidCTNet",),
     "volume": ("Source", "Volume"),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> "Any":
     if name == "preprocess":  # a package that can be called like the function in it
         return import_module(f"{__name__}.{name}")
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

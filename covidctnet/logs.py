@@ -60,7 +60,7 @@ def configure_logs(*, verbose: bool, text_file: str = "", json_file: str = "") -
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.getLogger(_OURS).setLevel(logging.DEBUG if verbose else logging.INFO)
     # A library's thread that breaks, as TensorBoard's does on a full disk, breaks no promise.
-    threading.excepthook = lambda told: _LOG.debug("in a thread: %s", told.exc_type.__name__)
+    threading.excepthook = lambda failure: _LOG.debug("in a thread: %s", failure.exc_type.__name__)
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.ERROR)
 
@@ -131,7 +131,7 @@ class _Json(logging.Formatter):
     """An object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        entry = {
             "time": _moment(record),
             "level": record.levelname,
             "logger": record.name,
@@ -139,5 +139,5 @@ class _Json(logging.Formatter):
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            told["trace"] = _trace(record.exc_info)
-        return json.dumps(told, default=str)
+            entry["trace"] = _trace(record.exc_info)
+        return json.dumps(entry, default=str)

@@ -70,13 +70,13 @@ def shortage(error: BaseException | str) -> str | None:
     Args:
         error: As it was raised, or what a process said of it.
     """
-    said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-    if re.search("Too many open files", said):
+    message = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    if re.search("Too many open files", message):
         return "more files must be open than the system allows. Raise ulimit -n; 1024 is usual."
-    if re.search("can't start new thread|Resource temporarily unavailable", said):
+    if re.search("can't start new thread|Resource temporarily unavailable", message):
         return "more processes or threads are needed than the system allows. Raise ulimit -u."
     short = "failed to map segment|[Cc]annot allocate memory|bad_alloc|MemoryError|Out of memory"
-    if not re.search(short, said):
+    if not re.search(short, message):
         return None
     given_mb = _limit("RLIMIT_AS", 2**20)
     if given_mb is None:

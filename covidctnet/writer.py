@@ -71,8 +71,8 @@ class SoleWriter:
             _LOG.warning(
                 "the file system of the folder knows no locks: let no other run write into it"
             )
-        told = {"host": socket.gethostname(), "process": os.getpid()}
-        write_whole(self.folder / _WHO, json.dumps(told) + "\n")
+        owner = {"host": socket.gethostname(), "process": os.getpid()}
+        write_whole(self.folder / _WHO, json.dumps(owner) + "\n")
 
     def release(self) -> None:
         """Give it back; nothing where it was not taken."""
@@ -97,7 +97,7 @@ class SoleWriter:
 def _who(folder: Path) -> str:
     """Who writes into a folder, as far as it says."""
     try:
-        told = json.loads((folder / _WHO).read_text(encoding="utf-8"))
-        return f"host {str(told['host'])[:100]}, process {int(told['process'])}"
+        owner = json.loads((folder / _WHO).read_text(encoding="utf-8"))
+        return f"host {str(owner['host'])[:100]}, process {int(owner['process'])}"
     except (OSError, ValueError, KeyError, TypeError):
         return "host and process unknown"

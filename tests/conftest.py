@@ -1,5 +1,6 @@
 import os
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real scans are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_scan(shared_data):
+    """Reads a real scan by its path in the data; the last few are kept, as reading takes long."""
+    from covidctnet.io import read_volume
+
+    return lru_cache(maxsize=3)(lambda path: read_volume(shared_data / path))
 
 
 @pytest.fixture(scope="session")

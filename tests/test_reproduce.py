@@ -2,20 +2,21 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from covidctnet.cli import main
 from covidctnet.commands import COMMANDS
 from covidctnet.registry import find_system
 from covidctnet.weights import load_weights
 
 SCRIPT = Path(__file__).resolve().parents[1] / "pipelines" / "reproduce" / "slices.sh"
-# Writes its arguments to standard output.
-FAKE = '#!/usr/bin/env bash\necho "CALL $*"\n'
+# Writes its arguments to standard output, as a shell reads them.
+FAKE = "#!/usr/bin/env bash\nprintf CALL; printf ' %q' \"$@\"; echo\n"
 SYSTEMS = ("resnet50_slices", "deeptek_unet")
 # Five patients of each class, two steps of training on slices of 64 x 64.
 SHORT = {
@@ -74,15 +75,18 @@ def test_an_unknown_system_is_one_line(fake, tmp_path):
     assert done.stderr == "expected resnet50_slices or deeptek_unet as system, got 'nonesuch'\n"
 
 
-def test_two_steps_on_phantoms_end_in_one_page_for_each_system(tmp_path):
-    command = Path(sys.executable).with_name("covidctnet")
+def test_two_steps_on_phantoms_end_in_one_page_for_each_system(fake, tmp_path):
+    """The commands that the script calls, one after the other in this process."""
     for system in SYSTEMS:
         runs = tmp_path / system
         if system != SYSTEMS[0]:  # the same phantoms: drawing them is what takes the time
             for name in ("phantoms", "held-back"):
                 shutil.copytree(tmp_path / SYSTEMS[0] / name, runs / name)
-        done = run(command, runs, system, **SHORT)
+        done = run(fake, runs, system, **SHORT)
         assert done.returncode == 0, done.stderr
+        for line in done.stdout.splitlines():
+            if line.startswith("CALL "):
+                assert main(shlex.split(line)[1:]) == 0, line
         page = (runs / "report" / "index.html").read_text()
         # Three classes, two groups of scanners, one patient each.
         assert "6 studies with an answer" in page and "Beside the published system" in page

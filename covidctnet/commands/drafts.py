@@ -69,8 +69,8 @@ def cohort(
             classes=classes,
             progress=progress,
         )
-    if told := listed(draft.mistakes):
-        sys.stdout.write(f"{told}\n")
+    if listed_mistakes := listed(draft.mistakes):
+        sys.stdout.write(f"{listed_mistakes}\n")
     gaps = sum(one.kind == "gap" for one in draft.mistakes)
     if not draft.rows:
         wrong = gaps + sum(one.kind == "mistake" for one in draft.mistakes)

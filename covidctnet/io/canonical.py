@@ -58,7 +58,7 @@ FEWER_PAIRS = 5_000
 # noise and turned, no lag but the header's and its multiples is twice as unlike or less and 1.1
 # times more alike than those around; of 1815 wrong headers every one shows such a lag.
 AS_ALIKE = 1.3
-BESIDE = 5
+NEIGHBOUR_UNITS = 5
 ROUND_A_MINIMUM = 1.15
 # A multiple of the header's lag is a true row further on; it must be more alike, not as alike. In
 # real scans the next row but one is at least 1.04 times as unlike as the next.
@@ -277,14 +277,14 @@ def _better_lag(flat: np.ndarray, claim: int, lags: Sequence[int], unit: int) ->
     for lag in lags:
         if not MIN_LAG * unit <= lag <= min(MAX_SIDE * unit, flat.size // 2):
             continue
-        if abs(lag - claim) <= BESIDE * unit:
+        if abs(lag - claim) <= NEIGHBOUR_UNITS * unit:
             continue
         here = _apart(flat, lag, FEWER_PAIRS)
         if here >= found * (MORE_ALIKE if lag % claim == 0 else AS_ALIKE):
             continue
         # Thick slices differ much, and a short way within one is none of another length: that
         # would be a lowest point.
-        around = [_apart(flat, abs(lag + s * BESIDE * unit), FEWER_PAIRS) for s in (-1, 1)]
+        around = [_apart(flat, abs(lag + s * NEIGHBOUR_UNITS * unit), FEWER_PAIRS) for s in (-1, 1)]
         if min(around) >= ROUND_A_MINIMUM * here and (best is None or here < best[0]):
             best = here, lag
     return best[1] if best else None

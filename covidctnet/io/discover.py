@@ -147,8 +147,8 @@ def find_studies(
     named = VoxelFiles(walk.files, walk.given)
     kinds = list(kinds_of(walk.files))
     # A header of its own names the file that holds its voxels.
-    beside = {path: named.voxels_of(path) for path, kind in kinds if kind == "itk"}
-    voxels = {str(file) for file in beside.values() if file is not None}
+    others_of_study = {path: named.voxels_of(path) for path, kind in kinds if kind == "itk"}
+    voxels = {str(file) for file in others_of_study.values() if file is not None}
     for path, kind in kinds:
         if str(path) in voxels and kind not in ("nifti", "itk"):
             continue
@@ -161,14 +161,14 @@ def find_studies(
             others.append(((path,), "picture"))
         elif kind == "unknown" or kind == "unreadable" or kind == "junk" or kind == "link":
             unknown.append((path, kind))
-        elif kind == "itk" and (file := beside[path]) is not None:
+        elif kind == "itk" and (file := others_of_study[path]) is not None:
             others.append(((path, file), kind))
         elif kind != "zip":
             others.append(((path,), kind))
     claimed += _may_be_slices(unknown, dicom, skipped)
     studies = _dicom_studies(dicom, claimed, skipped, every_series or series is not None)
     shut_folders = {path.parent for paths, kind in others if kind == "archive" for path in paths}
-    studies = [_beside_archives(study, shut_folders) for study in studies]
+    studies = [_with_archive_note(study, shut_folders) for study in studies]
     if series is None:
         studies += _file_studies(others, skipped)
     else:
@@ -241,7 +241,7 @@ def _holding(files: Sequence[File], claimed: Sequence[File], series: str) -> lis
     return [_part_of(study, series) for study in found]
 
 
-def _beside_archives(study: Study, folders: set[Path]) -> Study:
+def _with_archive_note(study: Study, folders: set[Path]) -> Study:
     """The study, with a note when an archive that is not opened lies beside its files."""
     own = {path.parent for path in study.files}
     own |= {path.archive.parent for path in study.files if isinstance(path, Member)}
@@ -271,24 +271,24 @@ def _dicom_studies(
             damaged.append(path)
     groups, nameless = group(identified)
     damaged += nameless
-    homes: dict[Path, set[int]] = {}
+    numbers_of_folder: dict[Path, set[int]] = {}
     for number, found in enumerate(groups):
         for path, _ in found.entries:
-            homes.setdefault(path.parent, set()).add(number)
+            numbers_of_folder.setdefault(path.parent, set()).add(number)
     spread = _spread_series(groups)
-    beside: dict[int, list[File]] = {}
+    others_of_study: dict[int, list[File]] = {}
     orphans: dict[Path, list[File]] = {}
     for path in sorted(damaged, key=str):
-        numbers = homes.get(path.parent) or spread.get(_like(path.parent), set())
+        numbers = numbers_of_folder.get(path.parent) or spread.get(_like(path.parent), set())
         if len(numbers) == 1:
             # It may be a slice of any series of the study.
-            beside.setdefault(next(iter(numbers)), []).append(path)
+            others_of_study.setdefault(next(iter(numbers)), []).append(path)
         else:
             orphans.setdefault(path.parent, []).append(path)
     studies = []
     for number, found in enumerate(groups):
         for text, series_uid, own in _parts(found, every_series):
-            own = [*own, *beside.get(number, ())]
+            own = [*own, *others_of_study.get(number, ())]
             studies.append(_dicom_study(study_id(text), own, series_uid, found.notes))
     for lost in orphans.values():
         # By their places: patients whose files broke in one way are several all the same.

@@ -110,11 +110,11 @@ def check_filled(hu: np.ndarray, *, code: str, filler: Filler) -> None:
     for ends, opposite, flip in ((bottom, top, True), (top, bottom, False)):
         found_here = []
         for i in shown:
-            beside = [k for k in (i - 1, i + 1) if 0 <= k < len(hu) and not is_empty[k]]
-            usual = max((ends[k] for k in beside), default=hu.shape[1])
+            neighbours = [k for k in (i - 1, i + 1) if 0 <= k < len(hu) and not is_empty[k]]
+            usual = max((ends[k] for k in neighbours), default=hu.shape[1])
             if ends[i] - usual < MIN_ROWS:
                 continue
-            views = [hu[k, ::-1] if flip else hu[k] for k in (i, *beside)]
+            views = [hu[k, ::-1] if flip else hu[k] for k in (i, *neighbours)]
             part = views[0][: ends[i]]
             if part.min() != part.max() or not filler.is_value(part[0, 0]):
                 continue
@@ -203,7 +203,9 @@ def _reaches_edge(line: np.ndarray, run: slice) -> bool:
     return bool((line[: run.start] == value).all() or (line[run.stop :] == value).all())
 
 
-def _is_shared(value: float, beside: Sequence[np.ndarray], further: Sequence[np.ndarray]) -> bool:
+def _is_shared(
+    value: float, neighbours: Sequence[np.ndarray], further: Sequence[np.ndarray]
+) -> bool:
     """Whether neighbours have the value in a part of the same rows, as an oblique wedge has.
 
     Air is there in every scan; what lies outside of a turned one becomes less from slice to slice.
@@ -213,7 +215,7 @@ def _is_shared(value: float, beside: Sequence[np.ndarray], further: Sequence[np.
         return max((float((part == value).mean()) for part in parts), default=0.0)
 
     usual = share(further) if value <= AIR_BELOW_HU else 0.0
-    return share(beside) - usual >= MIN_WEDGE
+    return share(neighbours) - usual >= MIN_WEDGE
 
 
 def check_damage(hu: np.ndarray, *, code: str) -> None:
@@ -263,8 +265,8 @@ def _holes(hu: np.ndarray, is_flat: np.ndarray, filler: Filler) -> int:
     for before, row in np.argwhere(is_doubtful).tolist():
         i = before + 1
         value = hu[i, row, 0]
-        beside = hu[[i - 1, i + 1], row]
-        if filler.is_value(value) and not any(_has(line, value) for line in beside):
+        neighbours = hu[[i - 1, i + 1], row]
+        if filler.is_value(value) and not any(_has(line, value) for line in neighbours):
             rows[i] = rows.get(i, 0) + 1
     return sum(count >= MIN_ROWS for count in rows.values())
 
@@ -282,8 +284,8 @@ def _short_holes(hu: np.ndarray, filler: Filler) -> int:
             start, length = int(edges[2 * lengths.argmax()]), int(lengths.max())
             run = slice(start, start + length + 1)
             apart = min(
-                float(np.median(np.abs(here[row, run].astype(np.float32) - beside[row, run])))
-                for beside in (below, above)
+                float(np.median(np.abs(here[row, run].astype(np.float32) - neighbour[row, run])))
+                for neighbour in (below, above)
             )
             is_filler = filler.is_value(here[row, start])
             is_outside = _reaches_edge(here[row], run)

@@ -52,12 +52,12 @@ def owner_of(study: Study) -> Owner:
     if study.format != "dicom" or not count:
         return Owner()
     places = sorted({round(k * (count - 1) / (_LOOKS - 1)) for k in range(_LOOKS)})
-    seen: list[Owner] = []
+    owners: list[Owner] = []
     for place in places:
         # What is damaged is told by who reads the study.
         with suppress(NotDicomError, DamagedFileError, BadArchiveError, OSError):
             found = owner_elements(study.files[place])
-            seen.append(
+            owners.append(
                 Owner(
                     found["patient_id"],
                     found["name"],
@@ -67,9 +67,9 @@ def owner_of(study: Study) -> Owner:
                     found["series_uid"],
                 )
             )
-    if not seen:
+    if not owners:
         return Owner()
     # A file of another program may name nobody.
-    first = next((owner for owner in seen if owner.patient_id), seen[0])
-    others = {owner.patient_id for owner in seen} - {"", first.patient_id}
+    first = next((owner for owner in owners if owner.patient_id), owners[0])
+    others = {owner.patient_id for owner in owners} - {"", first.patient_id}
     return replace(first, other_ids=tuple(sorted(others)))

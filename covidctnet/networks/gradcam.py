@@ -53,9 +53,9 @@ def grad_cam(network: Localising, pictures: np.ndarray, label: int) -> np.ndarra
     if network.training:
         raise ValueError("expected a network in evaluation mode, got one in training mode")
     device = next(iter(network.parameters())).device
-    seen = torch.from_numpy(pictures)[:, None].to(device).float() / 255
+    batch = torch.from_numpy(pictures)[:, None].to(device).float() / 255
     with torch.no_grad():
-        maps = network.features(seen)
+        maps = network.features(batch)
     # Also where the caller records no gradients; the copy of an inference tensor has some.
     with torch.inference_mode(False), torch.enable_grad():
         maps = maps.clone().float().requires_grad_()

@@ -12,7 +12,7 @@ from covidctnet.errors import StudyError
 from covidctnet.files import write_whole
 from covidctnet.io.picture import Picture, grey_bytes
 
-__all__ = ["grey_of", "save_grey", "save_png"]
+__all__ = ["grey_of", "save_png"]
 
 
 def grey_of(picture: Picture) -> np.ndarray:
@@ -33,21 +33,6 @@ def grey_of(picture: Picture) -> np.ndarray:
             "expected a radiograph, got a slice of a CT. Give CT to a system that reads it.",
         )
     return grey_bytes(picture.pixels)
-
-
-def save_grey(picture: Picture, target: Path) -> None:
-    """Write a picture as a grey PNG of 8 bits.
-
-    Args:
-        picture: See `grey_of`.
-        target: A file that is not there yet; the source is never replaced.
-
-    Raises:
-        StudyError: See `grey_of`.
-        FileExistsError: If the file is there.
-        StorageError: If the disk is full or refuses.
-    """
-    save_png(grey_of(picture), target)
 
 
 def save_png(grey: np.ndarray, target: Path) -> None:

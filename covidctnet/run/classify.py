@@ -249,7 +249,7 @@ def classify_into(
     started = time.time()
     studies = _found(runner.info, paths, every_series=every_series, series=series)
     statuses: Counter[str] = Counter()
-    told: dict[str, Counter[str]] = {kind: Counter() for kind in outputs}
+    output_counts: dict[str, Counter[str]] = {kind: Counter() for kind in outputs}
     todo: list[Study] = []
     unsettled = 0
     with results:
@@ -266,7 +266,7 @@ def classify_into(
             record = results.answer(study, outputs=outputs)
             if record is not None:
                 statuses[record.status] += 1
-                _count(told, record.outputs)
+                _count(output_counts, record.outputs)
                 if each:
                     each(record)
             # A clock that is ahead of this one must not put a study off for ever.
@@ -299,7 +299,7 @@ def classify_into(
             written = ending.enter_context(closing(_written(results, outcomes, writer)))
             for done, (study, outcome, seconds, record) in enumerate(written, 1):
                 statuses[outcome.status] += 1
-                _count(told, record.outputs)
+                _count(output_counts, record.outputs)
                 if each:
                     each(record)
                 _log_outcome(study, outcome, seconds)
@@ -311,13 +311,17 @@ def classify_into(
             results.complete()
     by_status = {status: statuses[status] for status in (*ANSWERED, "refused", "failed")}
     elsewhere = len(studies) - len(ours)
-    return Counts(by_status, earlier, dict(studies.reasons), unsettled, gone, elsewhere, told)
+    return Counts(
+        by_status, earlier, dict(studies.reasons), unsettled, gone, elsewhere, output_counts
+    )
 
 
-def _count(told: Mapping[str, Counter[str]], outputs: Mapping[str, Mapping[str, Any]]) -> None:
+def _count(
+    output_counts: Mapping[str, Counter[str]], outputs: Mapping[str, Mapping[str, Any]]
+) -> None:
     for kind, written in outputs.items():
-        if kind in told:
-            told[kind][written["code"]] += 1
+        if kind in output_counts:
+            output_counts[kind][written["code"]] += 1
 
 
 def _log_outcome(study: Study, outcome: Prediction | Failure, seconds: Mapping[str, float]) -> None:

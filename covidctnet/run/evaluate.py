@@ -297,7 +297,7 @@ def report_tests(
     table = ""
     for own, assessment, is_external in found:
         is_second = is_external and external is not None
-        beside = supplement(
+        figures_supplement = supplement(
             assessment,
             own,
             patients=everybody,
@@ -310,21 +310,21 @@ def report_tests(
         table = (
             f"{_whose(info)} 95 % intervals: Wilson for proportions, Newcombe for the AUC of a "
             f"class, else a bootstrap over patients.{about.words}\n\n{markdown(assessment)}\n\n"
-            f"{beside.markdown()}"
+            f"{figures_supplement.markdown()}"
         )
         folder = output / EXTERNAL if is_second else output
         whose = about.of_external() if is_external else about
-        write_evaluation(folder, own, assessment, info, table, beside, whose, run=run)
+        write_evaluation(folder, own, assessment, info, table, figures_supplement, whose, run=run)
     answered = sum(assessment.n for _, assessment, _ in found)
     return Evaluation(table, answered, len(cases) - answered)
 
 
 def _whose(info: PredictorInfo) -> str:
     """Who answered, in a sentence."""
-    seen = f", which have seen {info.trained_on}" if info.trained_on else ""
+    training = f", which have seen {info.trained_on}" if info.trained_on else ""
     made = "Weights" if info.system else "Answers"
-    said = "" if info.system else f" {info.caveat}"
-    return f"{made} `{info.weights}` ({info.digest}){seen}.{said}"
+    caveat = "" if info.system else f" {info.caveat}"
+    return f"{made} `{info.weights}` ({info.digest}){training}.{caveat}"
 
 
 class Unseen:

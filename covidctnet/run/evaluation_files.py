@@ -72,7 +72,7 @@ def write_evaluation(
     assessment: Assessment,
     info: PredictorInfo,
     table: str,
-    beside: Supplement,
+    supplement: Supplement,
     about: About,
     *,
     run: RunFacts | None = None,
@@ -85,7 +85,7 @@ def write_evaluation(
         assessment: Their figures.
         info: Who gave them; without a card they were made elsewhere.
         table: The figures in Markdown.
-        beside: What stands next to the figures.
+        supplement: What stands next to the figures.
         about: Whose answers they are.
         run: What the run is called, and whose it is.
     """
@@ -100,9 +100,9 @@ def write_evaluation(
         "leakage": leakage_of(taught_by(info.card), made_elsewhere=not info.system),
     }
     whose |= about.to_dict() | {"flow": flow.to_dict()}
-    plain = whose | as_plain(assessment) | beside.as_plain()
+    plain = whose | as_plain(assessment) | supplement.as_plain()
     make_folder(output / "tables")
-    tables = {**sheets(assessment), **beside.sheets(), "flow.csv": flow_rows(flow)}
+    tables = {**sheets(assessment), **supplement.sheets(), "flow.csv": flow_rows(flow)}
     for name, rows in tables.items():
         write_whole(output / "tables" / name, table_text(rows))
     write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
@@ -127,7 +127,7 @@ def write_evaluation(
         seen=info.trained_on,
         published=info.published,
         made_elsewhere=not info.system,
-        supplement=beside,
+        supplement=supplement,
         run=run.in_words,
         flow=flow,
         told_apart=about.told_apart.words if about.told_apart else "",

@@ -46,8 +46,8 @@ class InspectingChild(ReadingChild):
             ChildError: If the child died or hung.
         """
         request = {"study": packed(study), "headers": True}
-        told, _ = self._child.ask(request, files_bytes=bytes_of(study))
-        return told
+        description, _ = self._child.ask(request, files_bytes=bytes_of(study))
+        return description
 
 
 def work(study: dict[str, Any], headers: bool = False) -> Reply:
@@ -62,18 +62,18 @@ def headers_of(study: Study) -> dict[str, Any]:
         What they add to `covidctnet.run.inspect.describe`: ``series``, ``files``, ``notes``; then
         ``geometry`` and ``flags``, or ``outcome``, ``code`` and ``message`` of a refusal.
     """
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "files": len(study.files),
         "notes": list(study.notes),
         "series": undivided(study),
     }
     try:
-        seen = survey(study.files, series_uid=study.series_uid)
-        told["series"] = _series(seen, len(study.files))
-        _choose(seen, told)
+        series_survey = survey(study.files, series_uid=study.series_uid)
+        description["series"] = _series(series_survey, len(study.files))
+        _choose(series_survey, description)
     except StudyError as error:
-        told.update(outcome="refused", code=error.code, message=error.message)
-    return told
+        description.update(outcome="refused", code=error.code, message=error.message)
+    return description
 
 
 def undivided(study: Study) -> list[dict[str, Any]]:
@@ -86,38 +86,38 @@ def millimetres(values: Sequence[float]) -> list[float]:
     return [round(float(value), 4) for value in values]
 
 
-def _choose(seen: Survey, told: dict[str, Any]) -> None:
+def _choose(series_survey: Survey, description: dict[str, Any]) -> None:
     """Which stack would be read, and why the others would not."""
-    best, dropped = seen.choose()
+    best, dropped = series_survey.choose()
     why = {(d.key, d.images): d.why for d in dropped}
-    told["series"] = _series(seen, told["files"], best, why)
+    description["series"] = _series(series_survey, description["files"], best, why)
     assert best.placement is not None  # a chosen stack has no fault
     first = best.frames[0].pixels
-    told["geometry"] = {
+    description["geometry"] = {
         "shape": [len(best.frames), first.rows, first.columns],
         "spacing_mm": _spacing(best),
     }
-    told["flags"] = _flags(best)
-    told["notes"] += best.notes
+    description["flags"] = _flags(best)
+    description["notes"] += best.notes
 
 
 def _series(
-    seen: Survey,
+    series_survey: Survey,
     files: int,
     best: Stack | None = None,
     why: Mapping[tuple[str, int], str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """An entry a stack and a kind of image that is none; their files add up to all of the study."""
     entries = [
-        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in seen.stacks),
-        *map(_dropped, seen.dropped),
+        *(_stack(s, why.get((s.key, len(s.frames)), ""), s is best) for s in series_survey.stacks),
+        *map(_dropped, series_survey.dropped),
     ]
-    held = [{frame.file for frame in stack.frames} for stack in seen.stacks]
-    for left_out in seen.dropped:
+    held = [{frame.file for frame in stack.frames} for stack in series_survey.stacks]
+    for left_out in series_survey.dropped:
         held.append(
             {
                 frame.file
-                for frame in seen.frames
+                for frame in series_survey.frames
                 if (series_key(frame.series_uid), _left_out_as(frame))
                 == (left_out.key, left_out.what)
             }
@@ -127,8 +127,8 @@ def _series(
     for entry, own in zip(entries, held, strict=True):
         entry["files"] = len(own - counted)
         counted |= own
-    if seen.damaged:
-        entries.append(_others("files that cannot be read", seen.damaged))
+    if series_survey.damaged:
+        entries.append(_others("files that cannot be read", series_survey.damaged))
     if left := files - sum(entry["files"] for entry in entries):
         entries.append(_others("copies or second images of a place", left))
     return entries

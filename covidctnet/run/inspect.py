@@ -55,7 +55,7 @@ def describe(
         ``code`` and ``message``; ``geometry`` of the volume, ``flags`` and ``notes``; ``chest``,
         what its lungs measure (see `covidctnet.chest.gate.Chest`), None when it was not looked for.
     """
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "study": study.id,
         "kind": "CT",
         "format": study.format,
@@ -71,15 +71,15 @@ def describe(
     }
     try:
         if study.format == "dicom":
-            told.update(notes=list(study.notes), series=undivided(study))
-            told.update(headers(study))
-        if told["outcome"] == "readable" and (voxels or study.format != "dicom"):
-            _look(read(study), told)
+            description.update(notes=list(study.notes), series=undivided(study))
+            description.update(headers(study))
+        if description["outcome"] == "readable" and (voxels or study.format != "dicom"):
+            _look(read(study), description)
     except StudyError as error:
-        told.update(outcome="refused", code=error.code, message=error.message)
+        description.update(outcome="refused", code=error.code, message=error.message)
     except ChildError as error:
-        told.update(outcome="failed", code=error.code, message=error.message)
-    return told
+        description.update(outcome="failed", code=error.code, message=error.message)
+    return description
 
 
 def inspect_paths(
@@ -97,7 +97,7 @@ def inspect_paths(
         paths: Folders and files.
         voxels: See `describe`.
         progress: Called with (done, total) after every study.
-        note: Called with every study and what is told of it.
+        note: Called with every study and its description.
 
     Returns:
         ``studies``, each with its ``path``, which may carry a name; ``files``, how many were found;
@@ -111,20 +111,20 @@ def inspect_paths(
     found = find_studies(paths)
     pictures = pictures_under(paths, found)
     scans = [study for study in found if study.id not in pictures.replaced]
-    told = []
+    descriptions = []
     with InspectingChild() as child, RadiographChild() as picture:
         for done, study in enumerate([*scans, *pictures.radiographs], start=1):
             if done > len(scans):
-                seen = describe_radiograph(study, picture if voxels else None)
+                description = describe_radiograph(study, picture if voxels else None)
             else:
-                seen = describe(study, voxels=voxels, headers=child.headers, read=child)
-            told.append({"path": str(study.path), **seen})
+                description = describe(study, voxels=voxels, headers=child.headers, read=child)
+            descriptions.append({"path": str(study.path), **description})
             if note:
-                note(study, told[-1])
+                note(study, descriptions[-1])
             if progress:
                 progress(done, len(scans) + len(pictures.radiographs))
     return {
-        "studies": told,
+        "studies": descriptions,
         "files": sum(len(study.files) for study in found) + found.skipped,
         "skipped": found.skipped,
         "reasons": dict(found.reasons),
@@ -154,10 +154,10 @@ def ids_of(study: Study, *, every_file: bool = False) -> list[str]:
     return [*ids[:MOST_IDS], "and others"] if len(ids) > MOST_IDS else ids
 
 
-def render(told: dict[str, Any]) -> str:
+def render(inspection: dict[str, Any]) -> str:
     """The result of `inspect_paths` for a person to read."""
     lines: list[str] = []
-    for study in told["studies"]:
+    for study in inspection["studies"]:
         lines.append(f"study {study['study']}  {study['format']}, {_many(study['files'], 'file')}")
         lines.append(f"   {printable(study['path'])}")
         if study.get("ids"):
@@ -175,7 +175,7 @@ def render(told: dict[str, Any]) -> str:
                 text += f", {_times(series['spacing_mm'])} mm, {series['kernel']} kernel"
             lines.append(text + (f" ({series['why']})" if series["why"] else ""))
         if study["kind"] == "radiograph":
-            lines.append(f"   {_radiograph(study, told['read_by'])}")
+            lines.append(f"   {_radiograph(study, inspection['read_by'])}")
         elif study["geometry"]:
             shape, spacing = study["geometry"]["shape"], study["geometry"]["spacing_mm"]
             doubts = reservations(study["flags"])
@@ -193,22 +193,23 @@ def render(told: dict[str, Any]) -> str:
         if study["code"]:
             lines.append(f"   {study['outcome']}: {study['code']}: {study['message']}")
         lines += [f"   note: {note}" for note in study["notes"]]
-    if not told["studies"]:
+    if not inspection["studies"]:
         lines.append("no study found")
-    lines += [f"passed over: {n} {reason}" for reason, n in sorted(told["reasons"].items())]
-    if told["pictures"]:
+    lines += [f"passed over: {n} {reason}" for reason, n in sorted(inspection["reasons"].items())]
+    if inspection["pictures"]:
         lines.append(
-            f"of these, {_many(told['pictures'], 'picture')} (PNG, JPEG, TIFF): radiographs are "
-            "answered by weights of a system that reads them, slices teach systems of slices "
-            "(train SYSTEM STAGE --data.images); covidctnet quality checks how they were made"
+            f"of these, {_many(inspection['pictures'], 'picture')} (PNG, JPEG, TIFF): "
+            "radiographs are answered by weights of a system that reads them, slices teach systems "
+            "of slices (train SYSTEM STAGE --data.images); covidctnet quality checks how they were "
+            "made"
         )
-    if any(series["chosen"] for study in told["studies"] for series in study["series"]):
+    if any(series["chosen"] for study in inspection["studies"] for series in study["series"]):
         lines.append("* the series that is read")
-    inside = told["files"] - told["skipped"]
+    inside = inspection["files"] - inspection["skipped"]
     lines.append(
-        f"{_many(told['files'], 'file')} found: {inside} in "
-        f"{_many(len(told['studies']), 'study', 'studies')}, "
-        f"{told['skipped']} passed over"
+        f"{_many(inspection['files'], 'file')} found: {inside} in "
+        f"{_many(len(inspection['studies']), 'study', 'studies')}, "
+        f"{inspection['skipped']} passed over"
     )
     return "\n".join(lines)
 
@@ -220,14 +221,19 @@ def printable(text: str) -> str:
     )
 
 
-def _look(volume: Volume, told: dict[str, Any]) -> None:
+def _look(volume: Volume, description: dict[str, Any]) -> None:
     """What the voxels say: geometry, flags, notes, lungs."""
-    told["geometry"] = {"shape": list(volume.shape), "spacing_mm": millimetres(volume.spacing)}
-    told["flags"] = list(volume.source.flags)
-    told["notes"] = list(volume.source.notes)
+    description["geometry"] = {
+        "shape": list(volume.shape),
+        "spacing_mm": millimetres(volume.spacing),
+    }
+    description["flags"] = list(volume.source.flags)
+    description["notes"] = list(volume.source.notes)
     chest, _ = look_for_chest(preprocess(volume))
-    told["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
-    told["flags"] = sorted({*told["flags"], *check_chest(chest, study=told["study"])})
+    description["chest"] = {name: round(value, 4) for name, value in asdict(chest).items()}
+    description["flags"] = sorted(
+        {*description["flags"], *check_chest(chest, study=description["study"])}
+    )
 
 
 def _verdict(study: dict[str, Any]) -> str:

@@ -72,7 +72,7 @@ def describe_radiograph(study: Study, read: Callable[[Study], Radiograph] | None
         study: Of `pictures_under`.
         read: What reads it; None to look at no pixel.
     """
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "study": study.id,
         "kind": "radiograph",
         "format": study.format,
@@ -87,19 +87,23 @@ def describe_radiograph(study: Study, read: Callable[[Study], Radiograph] | None
         "chest": None,
     }
     if read is None:
-        return told
+        return description
     try:
-        seen = read(replace(study, format="picture"))
-        spacing = None if seen.spacing_mm is None else [round(mm, 4) for mm in seen.spacing_mm]
-        told["geometry"] = {"shape": list(seen.shape), "spacing_mm": spacing}
-        told["notes"] += list(seen.source.notes)
-        flags = check_frontal(seen.pixels, seen.findings, study=study.id)
-        told["flags"] = sorted({*seen.source.flags, *flags})
+        radiograph = read(replace(study, format="picture"))
+        spacing = (
+            None
+            if radiograph.spacing_mm is None
+            else [round(mm, 4) for mm in radiograph.spacing_mm]
+        )
+        description["geometry"] = {"shape": list(radiograph.shape), "spacing_mm": spacing}
+        description["notes"] += list(radiograph.source.notes)
+        flags = check_frontal(radiograph.pixels, radiograph.findings, study=study.id)
+        description["flags"] = sorted({*radiograph.source.flags, *flags})
     except StudyError as error:
-        told.update(outcome="refused", code=error.code, message=error.message)
+        description.update(outcome="refused", code=error.code, message=error.message)
     except ChildError as error:
-        told.update(outcome="failed", code=error.code, message=error.message)
-    return told
+        description.update(outcome="failed", code=error.code, message=error.message)
+    return description
 
 
 def readers_of_radiographs() -> tuple[str, ...]:

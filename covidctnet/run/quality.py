@@ -107,7 +107,7 @@ def check_quality(
     with closing(RadiographChild(limits)) as read:
         for number, study in enumerate(studies, start=1):
             try:
-                seen = read(study)
+                radiograph = read(study)
             except (StudyError, ChildError) as error:
                 counts["refused"] += 1
                 rows.append(_row(number, study, roots, "refused", error.code, "", error.message))
@@ -121,14 +121,14 @@ def check_quality(
                     extra=about(study.id, {"status": "refused", "code": error.code}),
                 )
             else:
-                counts["remarkable" if seen.findings else "plain"] += 1
-                rows += _rows_of(number, study, roots, seen)
+                counts["remarkable" if radiograph.findings else "plain"] += 1
+                rows += _rows_of(number, study, roots, radiograph)
                 lines += [
                     f"{number} {study.id} {one.code} {one.value}: {one.text}"
-                    for one in seen.findings
+                    for one in radiograph.findings
                 ] or [f"{number} {study.id} no finding"]
                 if convert:
-                    is_new = _converted(seen, output / GREY / _relative(study, roots))
+                    is_new = _converted(radiograph, output / GREY / _relative(study, roots))
                     counts["converted" if is_new else "there"] += 1
             if progress:
                 progress(number, len(studies))
@@ -137,11 +137,11 @@ def check_quality(
     return QualityCounts(**counts, passed_over=found.reasons)
 
 
-def _converted(seen: Radiograph, named: Path) -> bool:
+def _converted(radiograph: Radiograph, named: Path) -> bool:
     """Whether the grey copy was written now."""
     make_folder(named.parent)
     try:
-        save_png(seen.pixels, named.with_name(f"{named.name}.grey.png"))
+        save_png(radiograph.pixels, named.with_name(f"{named.name}.grey.png"))
     except FileExistsError:
         return False
     return True
@@ -156,14 +156,14 @@ def _relative(study: Study, roots: Sequence[Path]) -> Path:
 
 
 def _rows_of(
-    number: int, study: Study, roots: Sequence[Path], seen: Radiograph
+    number: int, study: Study, roots: Sequence[Path], radiograph: Radiograph
 ) -> list[Sequence[object]]:
-    what = (seen.format, *seen.shape)
-    if not seen.findings:
+    what = (radiograph.format, *radiograph.shape)
+    if not radiograph.findings:
         return [_row(number, study, roots, "read", "", "", "", what)]
     return [
         _row(number, study, roots, "read", one.code, one.value, one.text, what)
-        for one in seen.findings
+        for one in radiograph.findings
     ]
 
 

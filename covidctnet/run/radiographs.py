@@ -54,9 +54,9 @@ def labelled_radiographs(roots: Sequence[Path], classes: Classes) -> tuple[Cohor
                     root,
                 )
             )
-    seen: dict[str, CohortStudy] = {}
+    first_entries: dict[str, CohortStudy] = {}
     for entry in out:
-        if (first := seen.setdefault(entry.study.id, entry)) is not entry:
+        if (first := first_entries.setdefault(entry.study.id, entry)) is not entry:
             whose = "one patient" if first.patient == entry.patient else "two patients"
             raise CohortError(
                 f"expected every radiograph once, got study {entry.study.id} twice, of {whose}. "

@@ -44,8 +44,8 @@ def joined_groups(*keys: Sequence[str | None], pairs: Iterable[tuple[int, int]] 
     rows, columns = np.array(edges, dtype=int).reshape(-1, 2).T
     graph = sparse.coo_array((np.ones(len(rows), bool), (rows, columns)), (count, count))
     _, labels = csgraph.connected_components(graph, directed=False)
-    _, first_seen, numbers = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first_seen))
+    _, first_places, numbers = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first_places))
     found: np.ndarray = order[numbers]
     return found
 

@@ -206,6 +206,6 @@ def start_from(network: nn.Module, other: nn.Module) -> tuple[str, ...]:
     _LOG.info("started from %d of %d tensors of other weights", len(fitting), len(own))
     if left:
         parts = Counter(".".join(name.split(".")[:2]) for name in left)
-        told = ", ".join(f"{part} ({count})" for part, count in parts.items())
-        _LOG.warning("not taken over, missing there or of another shape: %s", told)
+        left_out = ", ".join(f"{part} ({count})" for part, count in parts.items())
+        _LOG.warning("not taken over, missing there or of another shape: %s", left_out)
     return left

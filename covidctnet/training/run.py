@@ -238,11 +238,11 @@ def _export(cli: TrainCLI, recipe: Recipe, command: str, stage: str) -> Path:
         with bar(f"finishing the {stage}"):
             made = recipe.export(cli.model, cli.datamodule, cli.config.attribution)
         config = {**_plain(cli.config), **made.config}
-        told = {"command": command, "data": made.data, "config": config}
+        entry = {"command": command, "data": made.data, "config": config}
         card = {
             **made.card,
             **origin(cli.config.licence),
-            "training": {**made.card.get("training", {}), stage: told},
+            "training": {**made.card.get("training", {}), stage: entry},
             "metrics": {**made.card.get("metrics", {}), stage: metrics},
         }
         save_weights(target, made.networks, card=card)

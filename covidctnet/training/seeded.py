@@ -73,8 +73,8 @@ class SeededTask(pl.LightningModule):
             cases = sum(count for _, count in found)
             totals = torch.tensor([sums for sums, _ in found]).sum(dim=0)
             # The same on all processes: their mean is the value, and Lightning asks for it.
-            told = dict(zip(names, (totals / cases).to(self.device), strict=True))
-            self.log_dict(told, prog_bar=True, sync_dist=True)
+            means = dict(zip(names, (totals / cases).to(self.device), strict=True))
+            self.log_dict(means, prog_bar=True, sync_dist=True)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed what draws from the global generator, such as dropout."""

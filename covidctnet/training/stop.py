@@ -43,11 +43,11 @@ class StopAtStep(pl.Callback):
             if hasattr(loader.sampler, "set_epoch"):
                 loader.sampler.set_epoch(trainer.current_epoch)
         iter(fetcher)
-        seen = loop.epoch_loop.batch_progress.current.ready
-        for _ in range(seen):
+        batches = loop.epoch_loop.batch_progress.current.ready
+        for _ in range(batches):
             next(fetcher)
         # Lightning adds what it remembers.
-        fetcher.fetched -= seen
+        fetcher.fetched -= batches
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any

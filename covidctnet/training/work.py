@@ -106,7 +106,7 @@ def describe_data(
     """
     splits = Splits.load(work.splits_file)
     kinds = Counter(_kind(study, drawn=drawn) for study in studies)
-    told = {
+    entry = {
         "studies": len(studies),
         "studies_by_kind": dict(sorted(kinds.items())),
         "splits_digest": splits.digest,
@@ -116,7 +116,7 @@ def describe_data(
         "patients": {k: dict(v) for k, v in splits.counts().items()},
         "sites": sorted({study.site for study in studies if study.site}),
     }
-    return {**told, "attribution": attribution} if attribution else told
+    return {**entry, "attribution": attribution} if attribution else entry
 
 
 def _kind(study: StoredStudy, *, drawn: bool) -> str:

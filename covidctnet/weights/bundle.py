@@ -249,11 +249,11 @@ def save_weights(
     card = {**card, "files": files}
     text = card_text(card)
     own = Weights(folder.name, card, digest(card), {})
-    told = weights_model_card(card, digest=own.digest, caveat=own.caveat)
+    model_card = weights_model_card(card, digest=own.digest, caveat=own.caveat)
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[Path, Path]] = []
     try:
-        for file, blob in {**blobs, MODEL_CARD: told.encode(), CARD: text.encode()}.items():
+        for file, blob in {**blobs, MODEL_CARD: model_card.encode(), CARD: text.encode()}.items():
             part = folder / f".{file}.{os.getpid()}.part"
             parts.append((part, folder / file))
             part.write_bytes(blob)

@@ -302,8 +302,8 @@ def _isolated() -> list[str]:
 
 def _folders() -> list[str]:
     """Where this package lies, and where the packages that it needs were found."""
-    home = str(Path(__file__).resolve().parents[2])
-    folders = [home]
+    package_root = str(Path(__file__).resolve().parents[2])
+    folders = [package_root]
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         # A single file that has the name of a package is another program's.

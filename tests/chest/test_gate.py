@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from covidctnet import read_volume
 from covidctnet.chest.gate import Chest, check_chest, known_chest, look_for_chest, prepare_chest
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.preprocess import PreprocessSettings, preprocess
@@ -118,8 +117,8 @@ def test_every_reason_has_words():
 
 
 @pytest.mark.parametrize("patient", PATIENTS)
-def test_a_real_chest_passes_unflagged(shared_data, patient):
-    volume = read_volume(shared_data / "covid_ct_md" / patient)
+def test_a_real_chest_passes_unflagged(real_scan, patient):
+    volume = real_scan(f"covid_ct_md/{patient}")
     chest = look(volume, PreprocessSettings())
     assert check_chest(chest, study="0123456789ab") == ()
     assert volume.source.flags == ()
@@ -127,15 +126,15 @@ def test_a_real_chest_passes_unflagged(shared_data, patient):
 
 @pytest.mark.parametrize("patient", PATIENTS)
 @pytest.mark.parametrize("share", [0.0, 0.8])
-def test_the_belly_or_the_neck_of_a_real_scan_is_no_chest(shared_data, patient, share):
-    volume = read_volume(shared_data / "covid_ct_md" / patient)
+def test_the_belly_or_the_neck_of_a_real_scan_is_no_chest(real_scan, patient, share):
+    volume = real_scan(f"covid_ct_md/{patient}")
     count = volume.shape[0]
     part = slice(int(share * count), int((share + 0.2) * count))
     assert refused(volume.then("cut", volume.array[part]), PreprocessSettings())
 
 
-def test_a_crop_around_one_real_lung_is_no_chest(shared_data):
-    volume = read_volume(shared_data / "elastix_3dct_lung" / "3DCT_lung.mha")
+def test_a_crop_around_one_real_lung_is_no_chest(real_scan):
+    volume = real_scan("elastix_3dct_lung/3DCT_lung.mha")
     assert "two lungs" in refused(volume, PreprocessSettings())
 
 

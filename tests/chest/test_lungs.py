@@ -90,10 +90,8 @@ def test_a_residual_has_no_lungs():
 
 
 @pytest.mark.parametrize("patient", ["COVID-19/P002", "CAP/cap002", "Control/normal001"])
-def test_real_lungs_have_a_plausible_volume(shared_data, patient):
-    from covidctnet.io import read_volume
-
-    volume = read_volume(shared_data / "covid_ct_md" / patient)
+def test_real_lungs_have_a_plausible_volume(real_scan, patient):
+    volume = real_scan(f"covid_ct_md/{patient}")
     assert 3000 < lung_mask(volume).sum() * volume.voxel_ml < 5000
 
 

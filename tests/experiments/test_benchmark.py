@@ -11,7 +11,9 @@ import torch
 from torch.profiler import DeviceType
 
 from covidctnet.errors import UsageError
+from covidctnet.phantom import make_phantom
 from covidctnet.weights import load_weights
+from pipelines.experiments.benchmark import machine
 from pipelines.experiments.benchmark.__main__ import main
 from pipelines.experiments.benchmark.goals import OFF, RESIDENT, goals
 from pipelines.experiments.benchmark.held import watch
@@ -24,6 +26,7 @@ from pipelines.experiments.benchmark.timing import MISSING, by_turns, ratio
 from tests import small
 from tests.small import calibrated_weights, tiny_weights, write_chest
 
+MATRIX, SPACING_MM = 64, 6.0
 MARKS = "<!-- measured: from here on by the command -->\n<!-- measured: to here -->\n"
 
 
@@ -100,10 +103,17 @@ def test_a_promise_says_when_what_it_was_kept_against_does_something_else(note, 
     assert goal.verdict == verdict
 
 
+def small_phantom(label, seed, *, scanner, matrix):
+    return make_phantom(label, seed, scanner=scanner, matrix=MATRIX, spacing_mm=SPACING_MM)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def narrow():
-    """The paper's network takes its time; here it is narrow."""
+    """The paper's network takes its time; here it is narrow, and all that is measured is small."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(machine._SIDE, "cpu", 256)
+        for module in ("run", "streaming"):
+            patch.setattr(f"pipelines.experiments.benchmark.{module}.make_phantom", small_phantom)
         patch.setitem(PAPER_WIDTH, "base", 2)
         # Kernels would take minutes to write; that the rows are there is what is asked.
         patch.setattr("covidctnet.systems.covidctnet.denoise.COMPILER", "aot_eager")
@@ -112,12 +122,18 @@ def narrow():
 
 @pytest.fixture(scope="module")
 def stages(tiny):
-    return benchmark(tiny, "cpu", 1, only=QUICK, matrix=64, compiled=True)
+    return benchmark(tiny, "cpu", 1, only=QUICK, compiled=True)
 
 
 @pytest.fixture(scope="module")
 def whole(tiny):
-    return benchmark(tiny, "cpu", 1, only=["whole"], matrix=64, compiled=True).rows
+    return benchmark(tiny, "cpu", 1, only=["whole"], compiled=True).rows
+
+
+@pytest.fixture(scope="module")
+def processes(tiny):
+    """What is measured in processes of their own."""
+    return benchmark(tiny, "cpu", 1, only=["start", "memory"], studies=3, matrix=MATRIX)
 
 
 def test_every_stage_is_measured_with_ours_first(stages):
@@ -221,8 +237,8 @@ def test_a_long_run_may_be_compiled(tiny, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["answered"] == 2
 
 
-def test_start_and_memory_are_measured_in_processes_of_their_own(tiny):
-    rows = benchmark(tiny, "cpu", 1, only=["start", "memory"], matrix=64).rows
+def test_start_and_memory_are_measured_in_processes_of_their_own(processes):
+    rows = processes.rows
     assert re.fullmatch(r"0\.\d\d GiB resident at most", rows[-1].note)
     assert rows[-1].note != "0.00 GiB resident at most"
 
@@ -233,15 +249,14 @@ def test_the_memory_is_set_beside_its_goal(held, kept):
     assert (goal.expected, goal.is_reached) == ("2 GiB", kept)
 
 
-def test_a_long_run_tells_how_memory_grows(tiny):
-    measured = benchmark(tiny, "cpu", 1, only=[], studies=3, matrix=64)
-    run, *others = measured.streams
+def test_a_long_run_tells_how_memory_grows(processes):
+    run, *others = processes.streams
     assert run.studies == 3 and max(run.held) > 2**27
     assert {other.studies for other in others} <= {2}
     assert [other.cores for other in others][:2] == [1, 2] * (run.cores > 1)
-    assert [one.networks for one in measured.streams[-2:]] == ["stand-ins", "tiny, as they are"]
+    assert [one.networks for one in processes.streams[-2:]] == ["stand-ins", "tiny, as they are"]
     assert {"read", "preprocess", "gate", "classify"} <= set(run.stages)
-    assert f"| stand-ins | 64 | 3 | {run.cores} | " in render(measured)
+    assert f"| stand-ins | {MATRIX} | 3 | {run.cores} | " in render(processes)
     assert "studies (phantoms)" in draw(run)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from pipelines.experiments.benchmark import machine
 from pipelines.experiments.trials import run
 from pipelines.experiments.trials.winograd import Winograd, with_winograd
 from tests.small import tiny_weights
@@ -14,6 +15,8 @@ def test_ways_that_cannot_run_are_told_beside_those_that_do(tmp_path, monkeypatc
     # Kernels take a minute to compile; whether they are is not asked here.
     monkeypatch.setattr(run, "_compiled", broken)
     monkeypatch.setattr(run, "_aot", broken)
+    # Nor how fast large matrix products are.
+    monkeypatch.setitem(machine._SIDE, "cpu", 256)
     page = tmp_path / "trials.md"
     weights = str(tiny_weights(tmp_path / "tiny"))
     arguments = ["--weights", weights, "--repeats", "1", "--matrix", "64", "--into", str(page)]

@@ -44,7 +44,7 @@ def as_mha(volume, path):
 
 
 @pytest.mark.parametrize("scan", SCANS)
-def test_geometry_and_voxels_are_those_of_dcm2niix(shared_data, tmp_path, scan):
+def test_geometry_and_voxels_are_those_of_dcm2niix(shared_data, real_scan, tmp_path, scan):
     program = shutil.which("dcm2niix")
     if program is None:
         pytest.skip("dcm2niix is not installed")
@@ -61,18 +61,18 @@ def test_geometry_and_voxels_are_those_of_dcm2niix(shared_data, tmp_path, scan):
     (path,) = out.glob("*.nii")
     image = nibabel.load(path)
     turned = canonical(np.asarray(image.dataobj), ras_to_lps(image.affine))
-    volume = read_volume(shared_data / scan)
+    volume = real_scan(scan)
     np.testing.assert_allclose(volume.affine, turned.affine, atol=2e-3)
     np.testing.assert_array_equal(volume.array, np.maximum(turned.array, -1024))
 
 
 @pytest.mark.parametrize("scan", SCANS)
-def test_geometry_is_that_of_highdicom(shared_data, scan):
+def test_geometry_is_that_of_highdicom(shared_data, real_scan, scan):
     highdicom = pytest.importorskip("highdicom")
     files = [file for file in (shared_data / scan).iterdir() if file.is_file()]
     datasets = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
     spacing, places = highdicom.spatial.get_series_volume_positions(datasets)
-    volume = read_volume(shared_data / scan)
+    volume = real_scan(scan)
     assert spacing == pytest.approx(volume.spacing[0], abs=1e-4)
     assert sorted(places) == list(range(volume.shape[0]))
     positions = np.array([ds.ImagePositionPatient for ds in datasets], dtype=float)

@@ -64,10 +64,8 @@ def test_the_chain_equals_simpleitk_and_torch(spacing, pad_square, device):
     np.testing.assert_allclose(ours.array, theirs, atol=2e-5)
 
 
-def test_the_chain_equals_simpleitk_on_a_real_scan(shared_data):
-    from covidctnet.io import read_volume
-
-    volume = read_volume(shared_data / "covid_ct_md" / "CAP" / "cap002")
+def test_the_chain_equals_simpleitk_on_a_real_scan(real_scan):
+    volume = real_scan("covid_ct_md/CAP/cap002")
     part = volume.then("lower part", volume.array[30:50])
     ours = preprocess(part)
     np.testing.assert_allclose(ours.array, by_simpleitk(part, PreprocessSettings()), atol=2e-4)

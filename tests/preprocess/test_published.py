@@ -46,10 +46,8 @@ def test_the_upstream_preprocessing_equals_scipy_and_scikit_image_called_directl
     np.testing.assert_allclose(ours.array, theirs, atol=1e-6)
 
 
-def test_the_upstream_preprocessing_equals_scipy_and_scikit_image_on_a_real_scan(shared_data):
-    from covidctnet.io import read_volume
-
-    volume = read_volume(shared_data / "covid_ct_md" / "CAP" / "cap002")
+def test_the_upstream_preprocessing_equals_scipy_and_scikit_image_on_a_real_scan(real_scan):
+    volume = real_scan("covid_ct_md/CAP/cap002")
     part = volume.then("lower part", volume.array[30:50])
     np.testing.assert_allclose(preprocess(part, UPSTREAM).array, as_published(part, 128), atol=1e-6)
 

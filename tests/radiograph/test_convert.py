@@ -4,13 +4,13 @@ from PIL import Image
 
 from covidctnet.errors import StudyError
 from covidctnet.io.picture import Picture, read_picture
-from covidctnet.radiograph.convert import grey_of, save_grey
+from covidctnet.radiograph.convert import grey_of, save_png
 
 
 def test_a_converted_file_is_a_grey_png_of_8_bits_with_the_same_pixels(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
     Image.fromarray(pixels).convert("RGB").save(tmp_path / "a.tif")
-    save_grey(read_picture(tmp_path / "a.tif"), tmp_path / "a.png")
+    save_png(grey_of(read_picture(tmp_path / "a.tif")), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert (image.format, image.mode) == ("PNG", "L")
         assert np.array_equal(np.asarray(image), pixels)
@@ -20,7 +20,7 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path):
     Image.new("L", (40, 40), 7).save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
     with pytest.raises(FileExistsError):
-        save_grey(read_picture(tmp_path / "a.png"), tmp_path / "a.png")
+        save_png(grey_of(read_picture(tmp_path / "a.png")), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == before
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import pickle
@@ -21,19 +22,17 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pytest
+import torch
 
+from covidctnet.cli import main
 from covidctnet.contract import RunSettings
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.io import Study
 from covidctnet.io.nifti import ras_to_lps
-from covidctnet.run.cluster import (
-    Cluster,
-    ClusterError,
-    PredictorSpec,
-    _Flow,
-    _Head,
-    _ReadingWork,
-)
+from covidctnet.run.cluster import Cluster, ClusterError, PredictorSpec
+from covidctnet.run.cluster.flow import Flow
+from covidctnet.run.cluster.head import Head
+from covidctnet.run.cluster.tasks import ReadingWork
 from tests.small import SPACING, tiny_weights, write_cohort
 from tests.volumes import a_chest
 
@@ -148,6 +147,18 @@ def ended(process, seconds=300):
     return process.returncode, out, err
 
 
+def here(*arguments):
+    """The command in this process, with as many threads as a node; its exit code and output."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            code = main(list(map(str, arguments)))
+    finally:
+        torch.set_num_threads(threads)
+    return code, out.getvalue()
+
+
 def records(output):
     """All that stands in the records, by study, but what differs from run to run."""
     found = {}
@@ -163,13 +174,10 @@ def rows(output):
 
 
 @pytest.fixture(scope="module")
-def alone(nodes, inbox, weights, tmp_path_factory):
+def alone(inbox, weights, tmp_path_factory):
     """What this machine answers without Ray."""
     output = tmp_path_factory.mktemp("alone") / "out"
-    code, _, err = ended(
-        nodes.run("classify", inbox, "-o", output, "--weights", weights, "--device", "cpu")
-    )
-    assert code == 3, err
+    assert here("classify", inbox, "-o", output, "--weights", weights, "--device", "cpu")[0] == 3
     return output
 
 
@@ -180,20 +188,18 @@ def answered(output):
 def test_a_cohort_is_preprocessed_by_two_nodes_as_by_one_machine(nodes, tmp_path):
     data = write_cohort(tmp_path / "data", controls=5, others=3)
     options = ["--settings.size", "40", "--settings.spacing_mm", "4"]
-    stores = []
-    for name, runner in (("alone", "local"), ("cluster", nodes.address)):
-        work = tmp_path / name
-        # Ids of another key would be others.
-        options += ["--key", tmp_path / "alone"] if name == "cluster" else []
-        for again in (False, True):
-            code, out, err = ended(
-                nodes.run("preprocess", data, "-o", work, "--runner", runner, *options)
-            )
-            assert code == 0, err
-            assert ("11 were there" if again else "11 studies preprocessed") in out
-        stores.append(
-            {path.relative_to(work): path.read_bytes()[352:] for path in work.rglob("*.nii")}
-        )
+    code, out = here("preprocess", data, "-o", tmp_path / "alone", *options)
+    assert code == 0 and "11 studies preprocessed" in out
+    # Ids of another key would be others.
+    options += ["--runner", nodes.address, "--key", tmp_path / "alone"]
+    for expected in ("11 studies preprocessed", "11 were there"):
+        code, out, err = ended(nodes.run("preprocess", data, "-o", tmp_path / "cluster", *options))
+        assert code == 0, err
+        assert expected in out
+    stores = [
+        {path.relative_to(work): path.read_bytes()[352:] for path in work.rglob("*.nii")}
+        for work in (tmp_path / "alone", tmp_path / "cluster")
+    ]
     assert len(stores[0]) == 22
     assert stores[0] == stores[1]
     assert (tmp_path / "alone" / "splits.json").read_bytes() == (
@@ -203,11 +209,11 @@ def test_a_cohort_is_preprocessed_by_two_nodes_as_by_one_machine(nodes, tmp_path
 
 def test_an_evaluation_by_two_nodes_is_that_of_one_machine(nodes, weights, tmp_path):
     data = write_cohort(tmp_path / "data", controls=2, others=2)
-    for name, runner in (("alone", "local"), ("cluster", nodes.address)):
-        command = ["evaluate", "--data", data, "-o", tmp_path / name, "--runner", runner]
-        command += ["--key", tmp_path / "alone"] if name == "cluster" else []
-        code, _, err = ended(nodes.run(*command, "--weights", weights, "--device", "cpu"))
-        assert code == 0, err
+    command = ["evaluate", "--data", data, "--weights", weights, "--device", "cpu"]
+    assert here(*command, "-o", tmp_path / "alone")[0] == 0
+    command += ["--runner", nodes.address, "--key", tmp_path / "alone"]
+    code, _, err = ended(nodes.run(*command, "-o", tmp_path / "cluster"))
+    assert code == 0, err
     first, second = (
         {
             p.relative_to(tmp_path / name): p.read_bytes()
@@ -252,11 +258,11 @@ def test_weights_that_a_node_lacks_end_the_run_in_one_line(nodes, inbox, weights
 
 
 def test_a_head_node_that_answers_no_more_is_told_from_one_that_does(monkeypatch):
-    monkeypatch.setattr("covidctnet.run.cluster._PING_S", 0.01)
-    monkeypatch.setattr("covidctnet.run.cluster._SILENCE_S", 0.3)
+    monkeypatch.setattr("covidctnet.run.cluster.head._PING_S", 0.01)
+    monkeypatch.setattr("covidctnet.run.cluster.head._SILENCE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         cluster = Cluster.__new__(Cluster)
-        cluster._head = _Head(f"127.0.0.1:{server.getsockname()[1]}")
+        cluster._head = Head(f"127.0.0.1:{server.getsockname()[1]}")
         time.sleep(0.6)
         cluster.check()
     time.sleep(0.6)
@@ -299,8 +305,8 @@ def test_a_head_node_that_dies_is_one_line_and_the_answers_stay(
     assert "What was finished is kept" in complaints[0]
     kept = answered(output)
     assert 3 <= kept < STUDIES
-    code, out, err = ended(nodes.run(*command))
-    assert code == 3, err
+    code, out = here(*command)
+    assert code == 3
     assert f"({kept} from an earlier run)" in out or f"({kept - 1} from an earlier run)" in out
     assert records(output) == records(alone)
 
@@ -318,7 +324,7 @@ class LostError(Exception):
 
 
 class Engine:
-    """What `_Flow` needs of Ray; the last reference that was begun ends first."""
+    """What `Flow` needs of Ray; the last reference that was begun ends first."""
 
     class exceptions:  # noqa: N801 - the library's name
         RayError = LostError
@@ -351,7 +357,7 @@ class Engine:
 
     def results(self, items):
         cluster = SimpleNamespace(ray=self, check=lambda: None)
-        flow = _Flow(cluster, self.begin, lambda ref, error: None, give_up=lambda item: "lost")
+        flow = Flow(cluster, self.begin, lambda ref, error: None, give_up=lambda item: "lost")
         return flow.results(items)
 
 
@@ -389,8 +395,6 @@ def test_without_ray_the_command_says_how_to_install_it(monkeypatch):
 
 
 def test_a_study_that_no_worker_survives_is_a_failure_that_says_what_to_do():
-    failure = (
-        _ReadingWork(None, "ct").give_up(Study("a1b2c3d4e5f6", Path("x"), "dicom", ())).outcome
-    )
+    failure = ReadingWork(None, "ct").give_up(Study("a1b2c3d4e5f6", Path("x"), "dicom", ())).outcome
     assert (failure.code, failure.status) == ("WORKER_LOST", "failed")
     assert "Run it alone, without --runner" in failure.message

@@ -265,7 +265,9 @@ def test_a_person_in_training_and_in_the_test_is_refused_before_anything_is_read
         split = {"cap0": "train", "cap1": "test"}.get(entry.patient, "")
         rows.append(f"{entry.path.as_posix()},{entry.patient},{entry.label.title},{split}")
     (data / "cohort.csv").write_text("\n".join(rows))
-    monkeypatch.setattr("covidctnet.run.prepare.work", lambda **_: pytest.fail("a scan was read"))
+    monkeypatch.setattr(
+        "covidctnet.run.preprocessing.work", lambda **_: pytest.fail("a scan was read")
+    )
     with pytest.raises(CohortError, match="one person is under several patients") as error:
         run(data, tmp_path / "work")
     assert "train)" in str(error.value) and "test)" in str(error.value)

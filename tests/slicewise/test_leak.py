@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from covidctnet.errors import UsageError
-from covidctnet.io import read_volume
 from covidctnet.io.picture import read_picture
 from covidctnet.slicewise import leak
 from covidctnet.slicewise.leak import (
@@ -142,8 +141,8 @@ def test_copies_with_two_labels_or_two_patients_are_listed_without_a_name():
     assert more == []
 
 
-def test_neighbouring_slices_of_a_real_scan_are_no_copies(shared_data):
-    volume = read_volume(shared_data / "covid_ct_md/COVID-19/P002")
+def test_neighbouring_slices_of_a_real_scan_are_no_copies(real_scan):
+    volume = real_scan("covid_ct_md/COVID-19/P002")
     prints = [fingerprint(grey) for grey in hu_to_8_bit(volume.array)]
     assert len(prints) == 133 and find_copies(prints) == ()
 

@@ -1,11 +1,8 @@
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -218,32 +215,6 @@ def test_training_stops_when_it_no_longer_gets_better(work):
     arguments = ["--work", str(work), *DENOISER, "--trainer.max_epochs=9", "--patience=2"]
     assert main(["train-denoiser", *arguments, "--model.learning_rate=1e-30"]) == 0
     assert last(work, "denoiser")["epoch"] <= 3
-
-
-def test_two_processes_train_one_network(work):
-    command = [sys.executable, "-m", "covidctnet", "train-denoiser", "--work", str(work), *DENOISER]
-    command += ["--trainer.max_epochs=1", "--trainer.strategy=ddp", "--trainer.devices=2"]
-    command += ["--trainer.accelerator=cpu"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert sorted(p.name for p in (work / "weights").iterdir()) == [
-        "card.json",
-        "curves",
-        "denoiser.safetensors",
-        "model-card.md",
-    ]
-    assert [p.name for p in (work / "denoiser" / "log").iterdir()] == ["run1"]
-    assert len([row for row in curve(work, "denoiser") if row.get("val_loss")]) == 1
-    kept = last(work, "denoiser")["state_dict"]
-    for name, value in load_weights(work / "weights").denoiser().state_dict().items():
-        assert torch.equal(value, kept[f"network.{name}"]), name
 
 
 def test_a_classifier_without_a_denoiser_is_refused_in_one_line(work, capsys):

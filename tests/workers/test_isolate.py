@@ -201,10 +201,10 @@ def test_a_child_that_hangs_ends_without_its_parent(tmp_path):
     code = (
         "import os, threading, time\n"
         "from covidctnet.workers.isolate import Child, Limits\n"
-        "child = Child('tests.poison:work', limits=Limits(seconds=8.0))\n"
+        "child = Child('tests.poison:work', limits=Limits(seconds=2.0))\n"
         "child.ask({'deed': 'nothing'})\n"
         "print(child._process.pid, flush=True)\n"
-        "ask = threading.Thread(target=child.ask, args=({'deed': 'spin'},), daemon=True)\n"
+        "ask = threading.Thread(target=child.ask, args=({'deed': 'hang'},), daemon=True)\n"
         "ask.start()\n"
         "time.sleep(0.3)\n"
         "os._exit(0)\n"

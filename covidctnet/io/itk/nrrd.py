@@ -131,11 +131,11 @@ def nrrd_layout(head: bytes) -> tuple[Layout, int]:
     if "spacings" in fields:
         lengths = [float(np.linalg.norm(direction)) for direction in directions]
         spacings = fields["spacings"].split()
-        said = np.array(floats(" ".join(spacings[k] for k in spatial if k < len(spacings))))
+        spacing = np.array(floats(" ".join(spacings[k] for k in spatial if k < len(spacings))))
         # NaN is how the format says that a spacing is not known.
-        is_known = ~np.isnan(said)
-        if len(said) != 3 or not np.allclose(
-            said[is_known], np.array(lengths)[is_known], rtol=AGREE
+        is_known = ~np.isnan(spacing)
+        if len(spacing) != 3 or not np.allclose(
+            spacing[is_known], np.array(lengths)[is_known], rtol=AGREE
         ):
             raise lost("its spacings and space directions contradict each other")
     layout = Layout(

@@ -120,13 +120,13 @@ class ResidualSettings:
             raise ValueError(
                 f"a classifier of {self.classifier_input} expects {' and '.join(missing)}, got none"
             )
-        seen = np.stack([np.asarray(array, np.float32) for array in arrays.values()])
+        stacked = np.stack([np.asarray(array, np.float32) for array in arrays.values()])
         if self.shrink == 1:
-            return seen
-        channels, depth, rows, columns = seen.shape
+            return stacked
+        channels, depth, rows, columns = stacked.shape
         if rows % self.shrink or columns % self.shrink:
             raise ValueError(f"{rows} x {columns} does not divide into blocks of {self.shrink}")
-        blocks = seen.reshape(
+        blocks = stacked.reshape(
             channels, depth, rows // self.shrink, self.shrink, columns // self.shrink, self.shrink
         )
         return np.asarray(blocks.mean(axis=(3, 5)))

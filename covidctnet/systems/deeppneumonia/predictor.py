@@ -108,11 +108,11 @@ class DetailPredictor(SlicesPredictor):
         target = int(self.weights.classes.target)
         parts = [
             (
-                torch.softmax(said.logits.double(), 1),
-                torch.softmax(said.parts.double(), 2)[..., target],
-                said.boxes,
+                torch.softmax(output.logits.double(), 1),
+                torch.softmax(output.parts.double(), 2)[..., target],
+                output.boxes,
             )
-            for said in self.outputs(pictures)
+            for output in self.outputs(pictures)
         ]
         return Scored(*(torch.cat(each).cpu().numpy() for each in zip(*parts, strict=True)))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from covidctnet.errors import CohortError
 
-__all__ = ["Outline", "check_mask", "draw_outlines", "mask_of_picture", "read_via"]
+__all__ = ["Outline", "draw_outlines", "mask_of_picture", "read_via"]
 
 # Larger files are no outlines of slices: a polygon of a thousand corners takes 10 kB.
 _MAX_BYTES = 256 << 20
@@ -203,16 +203,3 @@ def mask_of_picture(picture: np.ndarray, *, kinds: int = 1) -> np.ndarray:
             "lesion from 1."
         )
     return picture.astype(np.uint8)
-
-
-def check_mask(mask: np.ndarray, picture: np.ndarray) -> None:
-    """Refuse a mask of another size than its picture.
-
-    Raises:
-        CohortError: If it is.
-    """
-    if mask.shape != picture.shape[:2]:
-        raise CohortError(
-            f"expected a mask of {picture.shape[0]} x {picture.shape[1]} pixels, as its picture "
-            f"has, got {mask.shape[0]} x {mask.shape[1]}. Export the mask again."
-        )

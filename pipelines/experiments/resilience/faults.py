@@ -386,11 +386,11 @@ class Trial(NamedTuple):
 
 
 FAULTS: Mapping[str, Trial] = {
-    "driver": Trial(kills_of_the_driver, 150, 6),
+    "driver": Trial(kills_of_the_driver, 150, 3),
     "readers": Trial(kills_of_readers, 50, 2),
     "disk": Trial(full_disks, 20, 1),
     "pairs": Trial(pairs, 100, 2),
-    "signals": Trial(signals, 50, 4),
+    "signals": Trial(signals, 50, 1),
     "names": Trial(names, len(NAMES), len(NAMES), is_list=True),
     "environments": Trial(environments, len(ENVIRONMENTS), 2, is_list=True),
 }

@@ -7,7 +7,6 @@ import pytest
 
 from covidctnet.errors import CohortError
 from covidctnet.systems.deeptek_unet.masks import (
-    check_mask,
     draw_outlines,
     mask_of_picture,
     read_via,
@@ -129,9 +128,3 @@ def test_a_mask_of_bytes_has_one_kind_or_numbered_kinds():
         mask_of_picture(picture, kinds=2)
     with pytest.raises(CohortError, match="expected a grey mask"):
         mask_of_picture(np.zeros((4, 4, 3), np.uint8))
-
-
-def test_a_mask_of_another_size_than_its_picture_is_refused():
-    check_mask(np.zeros((4, 5)), np.zeros((4, 5)))
-    with pytest.raises(CohortError, match=r"expected a mask of 4 x 5 pixels.*got 5 x 4"):
-        check_mask(np.zeros((5, 4)), np.zeros((4, 5)))

@@ -252,7 +252,7 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     maker = _maker(job.weights, bank.residual, bank.precision, device)
     example = _drawable(bank, study, job, _lungs(bank, study, job, maker))
     lungs = example.mask
-    seen = maker(example.unit, lungs)
+    network_input = maker(example.unit, lungs)
     voxel_ml = example.unit.voxel_ml
     is_lesion = example.lesions > 0
     looks = describe_appearance(example.unit, lungs)
@@ -265,7 +265,9 @@ def _draw(bank: Bank, store: Path, job: ExampleJob, device: str) -> None:
     make_folder(path.parent)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(save_arrays({"input": seen.astype(np.float16)}, metadata=metadata))
+        part.write_bytes(
+            save_arrays({"input": network_input.astype(np.float16)}, metadata=metadata)
+        )
         part.replace(path)
     except OSError as error:
         raise unwritable("an example", error) from error

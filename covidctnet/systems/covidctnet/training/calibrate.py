@@ -142,8 +142,8 @@ def describe(classifier: CNN3D, data: ResidualData, split: str) -> Described:
     pairs = data.splits[split]
     truth, probabilities = [], []
     for index in range(len(pairs)):  # type: ignore[arg-type]
-        seen, label = pairs[index]
-        logits = classifier(seen[None])
+        network_input, label = pairs[index]
+        logits = classifier(network_input[None])
         truth.append(int(label))
         probabilities.append(torch.softmax(logits[0].double(), dim=0).numpy())
     return Described(np.array(truth), np.stack(probabilities))

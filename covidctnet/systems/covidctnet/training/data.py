@@ -328,12 +328,12 @@ class _Inputs(Dataset[Pair]):
     def __getitem__(self, item: int) -> Pair:
         study = self.studies[item]
         residual, ct = (kept.get(study.id) for kept in (self.residuals, self.cts))
-        seen = self.settings.compose(
+        network_input = self.settings.compose(
             residual=None if residual is None else residual.volume().array,
             ct=None if ct is None else ct.volume().array,
         )
         assert study.label is not None  # `prepare` stores no study without one
-        return torch.from_numpy(seen), torch.tensor(int(study.label), dtype=torch.int64)
+        return torch.from_numpy(network_input), torch.tensor(int(study.label), dtype=torch.int64)
 
 
 class _Banked(Dataset[Pair]):

@@ -45,14 +45,14 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
     is_drawn = data.examples is not None
     # Drawn examples of scans that taught the classifier cannot say how sure it may be of others:
     # covidctnet cross-fit fits that on scans that taught nothing.
-    beside = Fitted({}, {}, {}) if is_drawn else calibrate(task.network, data)
+    fitted = Fitted({}, {}, {}) if is_drawn else calibrate(task.network, data)
     old = {k: v for k, v in data.weights.card.items() if k not in FITTED}
     architecture = {**old["architecture"], "classifier": task.architecture}
     architecture.pop("out_of_distribution", None)  # of another classifier
     card = {
         **old,
-        **beside.card,
-        "architecture": {**architecture, **beside.architecture},
+        **fitted.card,
+        "architecture": {**architecture, **fitted.architecture},
         "residual": data.settings.deciding(),
         "synthetic_only": bool(old["synthetic_only"]) and _all_synthetic(studies),
     }
@@ -60,7 +60,7 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
     if "lungs" in architecture:
         networks["lungs"] = data.weights.lungs()
     taught = describe_data(data.work, studies, attribution, drawn=is_drawn)
-    networks |= {"classifier": task.network, **beside.networks}
+    networks |= {"classifier": task.network, **fitted.networks}
     return Trained(networks, card, taught, {"residual_precision": data.precision})
 
 

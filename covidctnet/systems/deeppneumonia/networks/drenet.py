@@ -100,13 +100,13 @@ class DRENet(nn.Module):
         if pictures.ndim != 4 or pictures.shape[1] != 1 or pictures.shape[2] != pictures.shape[3]:
             raise ValueError(f"expected (batch, 1, size, size), got {tuple(pictures.shape)}")
         fine = normalised(pictures, self.backbone)
-        seen = _resize(fine, self.size)
-        maps = self._maps(seen)
+        resized = _resize(fine, self.size)
+        maps = self._maps(resized)
         whole = self.dropout(maps.mean((2, 3)))
         # The proposals learn by their ranking alone, not through the body.
         offered = self.proposals(maps.detach())
         places, boxes = self._choose(offered)
-        parts = self._maps(_cut(seen, boxes, self.size // 2)).mean((2, 3))
+        parts = self._maps(_cut(resized, boxes, self.size // 2)).mean((2, 3))
         parts = self.dropout(parts).unflatten(0, (len(pictures), PARTS))
         region = self._maps(self._region(fine, boxes)).mean((2, 3))
         region = self.dropout(region)

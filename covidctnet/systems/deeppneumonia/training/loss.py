@@ -46,21 +46,21 @@ def ranking_loss(scores: Tensor, losses: Tensor) -> Tensor:
     return (hinge * better).sum() / len(scores)
 
 
-def drenet_loss(said: Details, labels: Tensor) -> dict[str, Tensor]:
+def drenet_loss(details: Details, labels: Tensor) -> dict[str, Tensor]:
     """The terms of the loss.
 
     Args:
-        said: What the network says of a batch.
+        details: What the network says of a batch.
         labels: Of the slices, int64 (batch,).
 
     Returns:
         ``joint``, ``whole``, ``parts`` and ``ranking``, and their sum ``loss``.
     """
-    losses = detail_losses(said.parts, labels)
+    losses = detail_losses(details.parts, labels)
     terms = {
-        "joint": F.cross_entropy(said.logits.float(), labels),
-        "whole": F.cross_entropy(said.whole.float(), labels),
+        "joint": F.cross_entropy(details.logits.float(), labels),
+        "whole": F.cross_entropy(details.whole.float(), labels),
         "parts": losses.mean(),
-        "ranking": ranking_loss(said.scores.float(), losses.detach()),
+        "ranking": ranking_loss(details.scores.float(), losses.detach()),
     }
     return {**terms, "loss": torch.stack(list(terms.values())).sum()}

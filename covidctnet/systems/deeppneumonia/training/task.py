@@ -93,11 +93,11 @@ class DetailTask(SeededTask):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Classes of crops and their details, and the ranking of these."""
         pictures, labels = batch
-        seen = pictures.float() / 255
+        inputs = pictures.float() / 255
         if self.augment:
             generator = self.generator(1, self.moment(batch_idx))
-            seen, _ = vary_pictures(seen, generator=generator, settings=self.variation)
-        loss = _loss(self.network(seen), labels)
+            inputs, _ = vary_pictures(inputs, generator=generator, settings=self.variation)
+        loss = _loss(self.network(inputs), labels)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
@@ -110,7 +110,7 @@ class DetailTask(SeededTask):
         self.add_scores(scores, len(labels))
 
 
-def _loss(said: Details, labels: torch.Tensor) -> torch.Tensor:
-    if said.parts.shape[1] == 0:
-        return F.cross_entropy(said.logits.float(), labels)
-    return drenet_loss(said, labels)["loss"]
+def _loss(details: Details, labels: torch.Tensor) -> torch.Tensor:
+    if details.parts.shape[1] == 0:
+        return F.cross_entropy(details.logits.float(), labels)
+    return drenet_loss(details, labels)["loss"]

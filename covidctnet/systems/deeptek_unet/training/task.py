@@ -86,13 +86,15 @@ class MaskTask(SeededTask):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Loss over the pixels of varied slices."""
         pictures, labels = batch
-        seen, masks = pictures.float() / 255, self._kinds_of(labels)
+        inputs, masks = pictures.float() / 255, self._kinds_of(labels)
         if self.augment:
             generator = self.generator(1, self.moment(batch_idx))
-            seen, moved = vary_pictures(seen, masks, generator=generator, settings=self.variation)
+            inputs, moved = vary_pictures(
+                inputs, masks, generator=generator, settings=self.variation
+            )
             assert moved is not None
             masks = moved
-        loss = mask_loss(self.network(seen).float(), masks, self.loss)
+        loss = mask_loss(self.network(inputs).float(), masks, self.loss)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 

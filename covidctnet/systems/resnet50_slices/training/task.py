@@ -78,11 +78,11 @@ class SliceTask(SeededTask):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Cross-entropy of varied slices."""
         pictures, labels = batch
-        seen = pictures.float() / 255
+        inputs = pictures.float() / 255
         if self.augment:
             generator = self.generator(1, self.moment(batch_idx))
-            seen, _ = vary_pictures(seen, generator=generator, settings=self.variation)
-        loss = F.cross_entropy(self.network(seen).float(), labels)
+            inputs, _ = vary_pictures(inputs, generator=generator, settings=self.variation)
+        loss = F.cross_entropy(self.network(inputs).float(), labels)
         self.log("train_loss", loss, prog_bar=True)
         return loss
 

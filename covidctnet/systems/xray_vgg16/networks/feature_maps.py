@@ -63,8 +63,8 @@ def feature_sheets(network: RadiographNet, picture: np.ndarray) -> Iterator[Shee
     ]
     try:
         device = next(network.parameters()).device
-        seen = torch.from_numpy(np.ascontiguousarray(picture))[None, None].to(device).float() / 255
-        network.score(network.features(seen))
+        batch = torch.from_numpy(np.ascontiguousarray(picture))[None, None].to(device).float() / 255
+        network.score(network.features(batch))
     finally:
         for hook in hooks:
             hook.remove()

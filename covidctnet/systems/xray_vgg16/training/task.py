@@ -100,11 +100,11 @@ class RadiographTask(SeededTask):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Cross-entropy of varied radiographs."""
         pictures, labels = batch
-        seen = pictures.float() / 255
+        inputs = pictures.float() / 255
         if self.augment:
             generator = self.generator(1, self.moment(batch_idx))
-            seen, _ = vary_pictures(seen, generator=generator, settings=self.variation)
-        logits = self.network(seen)[:, 0]
+            inputs, _ = vary_pictures(inputs, generator=generator, settings=self.variation)
+        logits = self.network(inputs)[:, 0]
         weights = None
         if self._weights is not None:
             weights = logits.new_tensor(self._weights)[labels]
