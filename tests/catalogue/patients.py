@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from covidctnet.io.dicom.objects import series_key
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
-from tests.catalogue.steps import both, on, put, setting
+from tests.catalogue.steps import both, enhanced, on, put, setting
 from tests.io import series
 from tests.io.series import Change
 
@@ -73,6 +75,17 @@ def _same_series(**values: Any) -> dict[str, Any]:
     return {"SeriesInstanceUID": series.uid("study/series"), "SeriesNumber": 2, **values}
 
 
+def _with_own(*keywords: str, **values: Any) -> Change:
+    """UIDs of their own for every slice."""
+
+    def change(ds: Dataset, index: int) -> None:
+        setting(**values)(ds, index)
+        for keyword in keywords:
+            setattr(ds, keyword, series.uid(f"{keyword} of {ds.SOPInstanceUID}"))
+
+    return change
+
+
 def _of_each_file(letter: str, **values: Any) -> Change:
     """A series UID of its own for every slice."""
     return both(
@@ -81,7 +94,83 @@ def _of_each_file(letter: str, **values: Any) -> Change:
     )
 
 
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+BODY = series.a_body()
+THICK = np.rint(BODY.reshape(16, 2, *BODY.shape[1:]).mean(axis=1)).astype(np.int16)
+THICK_AFFINE = series.an_affine((5.0, 0.8, 0.7), (-50.0, -60.0, 11.25))
+
+OF_EACH_FILE = (
+    *(
+        Case(
+            f"dicom-folders-each-{name}-{scan}",
+            "UIDs of anonymisers",
+            f"every file has {what} of its own, {next_to_it} in the next folder",
+            of(
+                truth(BODY),
+                put("a", BODY, change=_with_own(*keywords, SeriesNumber=2, **VISIT)),
+                other(keywords),
+            ),
+        )
+        for name, what, keywords in (
+            ("study", "a study UID", UIDS[:1]),
+            ("study-series", "a study and a series UID", UIDS[:2]),
+            ("study-series-frame", "study, series and frame of reference", UIDS),
+        )
+        for scan, next_to_it, other in (
+            (
+                "thick",
+                "thick slices of the scan",
+                lambda keywords: put(
+                    "b",
+                    THICK,
+                    affine=THICK_AFFINE,
+                    series_name="b",
+                    change=_with_own(*keywords, SeriesNumber=3, **VISIT),
+                ),
+            ),
+            (
+                "localizers",
+                "two localizers",
+                lambda keywords: put(
+                    "scout",
+                    BODY[:2],
+                    series_name="scout",
+                    change=_with_own(
+                        *keywords,
+                        SeriesNumber=1,
+                        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+                        **VISIT,
+                    ),
+                ),
+            ),
+        )
+    ),
+    *(
+        Case(
+            f"dicom-enhanced-single-{keyword.removesuffix('UID').lower()}",
+            "UIDs of anonymisers",
+            f"an enhanced CT of one frame a file, each with a {keyword} of its own",
+            of(
+                truth(BODY),
+                *(
+                    enhanced(
+                        range(k, k + 1),
+                        scan=BODY,
+                        name=f"{k}.dcm",
+                        instance=f"{k}",
+                        change=partial(_with_own(keyword, SeriesNumber=2), index=0),
+                    )
+                    for k in range(len(BODY))
+                ),
+            ),
+        )
+        for keyword in UIDS
+    ),
+)
+
+
 SEVERAL = (
+    *OF_EACH_FILE,
     *(
         Case(
             f"dicom-patients-flat-{name}-chosen",

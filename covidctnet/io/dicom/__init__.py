@@ -8,9 +8,10 @@ from covidctnet.io.dicom.grouping import Group, group
 from covidctnet.io.dicom.identity import identify, owner_elements, owners
 from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT, PHANTOM_MANUFACTURER, series_key
 from covidctnet.io.dicom.radiograph import DicomRadiograph, is_radiograph, read_radiograph
-from covidctnet.io.dicom.read import Survey, holds_series, keys_of_slices, read_dicom, survey
+from covidctnet.io.dicom.read import read_dicom
 from covidctnet.io.dicom.series import Dropped, Stack
 from covidctnet.io.dicom.single import SingleSlice, read_slice
+from covidctnet.io.dicom.survey import Survey, holds_series, keys_of_slices, survey
 
 __all__ = [
     "CT_IMAGE",

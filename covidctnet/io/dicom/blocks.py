@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from covidctnet.io.dicom.anatomy import Images
 from covidctnet.io.dicom.frame import Entry, Identity
 from covidctnet.io.dicom.geometry import (
     MIN_SLICES,
@@ -16,6 +17,7 @@ from covidctnet.io.dicom.geometry import (
     STEP_TOLERANCE_MM,
     usual_step,
 )
+from covidctnet.io.dicom.headers import read_frames
 from covidctnet.io.dicom.scattered import scattered_entries
 from covidctnet.io.dicom.single_uids import one_each
 from covidctnet.io.dicom.visit_marks import common_marks, common_minute
@@ -27,6 +29,7 @@ __all__ = [
     "Extent",
     "are_copies",
     "blocks_of",
+    "images_of_block",
     "is_one_scan",
     "slices_of",
 ]
@@ -186,3 +189,18 @@ def is_one_scan(one: Extent, other: Extent) -> bool:
         return False
     steps = np.diff(np.union1d(one.heights, other.heights))
     return bool(np.abs(steps - np.median(steps)).max() <= tolerance)
+
+
+def images_of_block(block: Block, normal: np.ndarray) -> Images:
+    """The images of a block along a normal; a header is read when its image is asked for."""
+    found = [
+        (float(np.array(slice_.position) @ normal), path, index)
+        for path, entry in block.entries
+        for index, slice_ in enumerate(slices_of(entry))
+        if slice_.position is not None
+    ]
+    found.sort(key=lambda one: one[0])
+    return Images(
+        np.array([height for height, _, _ in found]),
+        lambda k: read_frames(found[k][1])[found[k][2]],
+    )

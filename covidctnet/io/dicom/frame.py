@@ -30,9 +30,10 @@ class Identity:
         visit: What is alike in all files of one patient's visit, see
             `covidctnet.io.dicom.visit_marks`.
         minute: Of the study's time, from midnight; or None.
-        is_slice: Whether it may be a single slice of a scan: CT storage, no localizer.
-        places: Position and orientation of every frame of an enhanced CT that is no localizer, each
-            None where it is not said.
+        is_slice: Whether it may be a single slice of a scan: CT storage, or an enhanced CT of one
+            frame, no localizer.
+        places: Position and orientation of every frame of an enhanced CT of several that is no
+            localizer, each None where it is not said.
     """
 
     study_uid: str

@@ -19,6 +19,7 @@ from covidctnet.io.archive import DamagedFileError, File
 from covidctnet.io.dicom.blocks import Extent, blocks_of
 from covidctnet.io.dicom.frame import Entry, Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE_MM
+from covidctnet.io.dicom.nameless import folders_of_one_visit
 from covidctnet.io.dicom.scattered import scattered_entries
 from covidctnet.io.dicom.single_uids import one_each, one_each_in_series
 from covidctnet.io.dicom.unions import Unions
@@ -96,6 +97,12 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
         for mark in marks:
             if mark[1]:
                 unions.join(links.setdefault(mark, key_of), key_of)
+    alone: dict[Path, list[Entry]] = {}
+    for i, entry in enumerate(entries):
+        if keys[i] == ("folder", entry[0].parent):
+            alone.setdefault(entry[0].parent, []).append(entry)
+    for one, other in folders_of_one_visit(alone):
+        unions.join(("folder", one), ("folder", other))
     studies: dict[Hashable, list[int]] = {}
     for i, key_of in enumerate(keys):
         if key_of is not None:
@@ -119,13 +126,16 @@ def _drawn_studies(entries: Sequence[Entry], single: set[int]) -> set[int]:
     named = {(entries[i][0].parent, uids[i]) for i in drawn}
     counts = Counter(uids)
     folders = {entries[i][0].parent for i in single}
+    visits = {(entries[i][0].parent.parent, entries[i][1].visit) for i in single}
     return {
         i
         for i, (path, found) in enumerate(entries)
         if (path.parent, uids[i]) in named
-        # Localizers and reports beside slices that have a UID each have one of their own too.
+        # Localizers and reports next to slices that have a UID each have one of their own too.
         or (
-            not (found.is_slice or found.places) and counts[uids[i]] == 1 and path.parent in folders
+            not (found.is_slice or found.places)
+            and counts[uids[i]] == 1
+            and (path.parent in folders or (path.parent.parent, found.visit) in visits)
         )
     }
 

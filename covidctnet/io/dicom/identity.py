@@ -85,8 +85,16 @@ def identify(path: File) -> Identity:
         except PARSE_ERRORS as e:
             raise DamagedFileError(f"unreadable header ({type(e).__name__})") from None
         if found.sop_class in ENHANCED_CT and not LOCALIZER_TYPES & set(texts(data, "ImageType")):
-            return replace(found, places=_places(file))
+            return _of_enhanced(found, _places(file))
     return found
+
+
+def _of_enhanced(found: Identity, places: tuple[Place, ...]) -> Identity:
+    """An enhanced CT with its frames; one that holds a single frame is a slice."""
+    if len(places) == 1:
+        ((position, orientation),) = places
+        return replace(found, is_slice=True, position=position, orientation=orientation)
+    return replace(found, places=places)
 
 
 def _places(

@@ -8,13 +8,14 @@ from functools import cached_property
 import numpy as np
 
 from covidctnet.io.archive import File
-from covidctnet.io.dicom.anatomy import Images, are_one_acquisition
+from covidctnet.io.dicom.anatomy import are_one_acquisition
 from covidctnet.io.dicom.blocks import (
     COSINE_TOLERANCE,
     JOINT_SHARE,
     Block,
     Extent,
     are_copies,
+    images_of_block,
     is_one_scan,
     slices_of,
 )
@@ -193,8 +194,9 @@ class Pairs:
     def _is_rebuilt(self, i: int, j: int) -> bool:
         """Whether two that differ in one mark are two series of one scan, by their pixels."""
         one, other = self._blocks[i], self._blocks[j]
-        in_one_place = one.folder == other.folder or (one.frame and one.frame == other.frame)
-        if not (self._is_named and in_one_place and self._parallel[i, j]):
+        in_one_frame = bool(one.frame) and one.frame == other.frame
+        in_one_place = in_one_frame or (self._is_named and one.folder == other.folder)
+        if not (in_one_place and self._parallel[i, j]):
             return False
         shorter = min(self._known[i].length, self._known[j].length)
         if self._common[i, j] < SAME_PART * shorter:
@@ -202,7 +204,7 @@ class Pairs:
         if differing_facts((one.visit, one.minute), (other.visit, other.minute)) > 1:
             return False
         normal = self._known[i].axes[:, 0]
-        return are_one_acquisition(_images_of(one, normal), _images_of(other, normal))
+        return are_one_acquisition(images_of_block(one, normal), images_of_block(other, normal))
 
     @cached_property
     def _same_range(self) -> np.ndarray:
@@ -252,21 +254,6 @@ class Pairs:
 
     def _codes(self, name: str) -> np.ndarray:
         return _coded([getattr(block, name) for block in self._blocks])
-
-
-def _images_of(block: Block, normal: np.ndarray) -> Images:
-    """Its images, of which headers are read when they are asked for."""
-    found = [
-        (float(np.array(slice_.position) @ normal), path, index)
-        for path, entry in block.entries
-        for index, slice_ in enumerate(slices_of(entry))
-        if slice_.position is not None
-    ]
-    found.sort(key=lambda one: one[0])
-    return Images(
-        np.array([height for height, _, _ in found]),
-        lambda k: read_frames(found[k][1])[found[k][2]],
-    )
 
 
 def _coded(values: Sequence[Hashable]) -> np.ndarray:

@@ -11,7 +11,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io.dicom.continuity import is_one_scan, may_be_two, shrunk
 from covidctnet.io.dicom.frame import Entry, Frame
 from covidctnet.io.dicom.geometry import MIN_SLICES, has_geometry, place
-from covidctnet.io.dicom.objects import CT_IMAGE
+from covidctnet.io.dicom.objects import CT_IMAGE, ENHANCED_CT
 from covidctnet.io.dicom.pictures import LOCALIZER_TYPES
 from covidctnet.io.dicom.scattered import Slice, is_even, scattered
 from covidctnet.io.dicom.voxels import read_hu
@@ -78,7 +78,7 @@ def without_single_uids(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[str
     Returns:
         The frames, and notes on what was taken off.
     """
-    is_slice = [f.sop_class == CT_IMAGE and not LOCALIZER_TYPES & set(f.image_type) for f in frames]
+    is_slice = [_is_single(f) and not LOCALIZER_TYPES & set(f.image_type) for f in frames]
     notes: list[str] = []
 
     def single(uids: Sequence[str], homes: Iterable[Hashable]) -> set[int]:
@@ -118,6 +118,12 @@ def without_single_uids(frames: Sequence[Frame]) -> tuple[list[Frame], tuple[str
     for i in own | _drawn(frames, is_slice, studies, [""] * len(frames)):
         changes.setdefault(i, {})["study_uid"] = ""
     return [_changed(f, changes.get(i, {})) for i, f in enumerate(frames)], tuple(notes)
+
+
+def _is_single(frame: Frame) -> bool:
+    """Whether its file holds this image alone."""
+    is_alone = frame.sop_class in ENHANCED_CT and frame.pixels.frames == 1
+    return frame.sop_class == CT_IMAGE or is_alone
 
 
 def _drawn(

@@ -5,6 +5,7 @@ import pytest
 
 from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_study
+from tests.catalogue.steps import enhanced
 from tests.io import series
 
 BODY = series.a_body()
@@ -121,3 +122,84 @@ def test_patients_on_one_grid_of_whom_slices_are_missing_stay_as_many(tmp_path):
             name=name + "{:04d}.dcm",
         )
     assert answers(tmp_path) == ["SLICE_GAP"] * 3
+
+
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+
+
+def own(*keywords):
+    """Each file gets UIDs of its own."""
+
+    def change(ds, index):
+        for keyword in keywords:
+            setattr(ds, keyword, series.uid(f"{keyword} of {ds.SOPInstanceUID}"))
+
+    return change
+
+
+@pytest.mark.parametrize("keywords", [UIDS, UIDS[:2], UIDS[:1]])
+def test_reconstructions_in_folders_next_to_each_other_are_one_study_by_their_pixels(
+    tmp_path, keywords
+):
+    for patient in ("p", "q"):
+        thin = series.a_body(seed=ord(patient), phase=0.3 if patient == "q" else 0)
+        thick = np.rint(thin.reshape(16, 2, *thin.shape[1:]).mean(axis=1)).astype(np.int16)
+        for name, number, scan, affine in (("a", 2, thin, None), ("b", 3, thick, THICK_AFFINE)):
+            write(
+                tmp_path / patient / name,
+                scan,
+                own(*keywords, "SOPInstanceUID"),
+                number=number,
+                name=name + patient,
+                affine=affine,
+                PatientID=patient,
+            )
+    assert [len(array) for array in answers(tmp_path)] == [32, 32]
+
+
+def test_two_scans_in_folders_next_to_each_other_stay_two_studies(tmp_path):
+    other = series.a_body(seed=9)
+    write(tmp_path / "a", BODY, own(*UIDS))
+    write(tmp_path / "b", other, own(*UIDS, "SOPInstanceUID"), number=3, name="b")
+    assert sorted(len(array) for array in answers(tmp_path)) == [32, 32]
+
+
+SCOUT = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+
+
+@pytest.mark.parametrize("keywords", [UIDS, UIDS[:1]])
+def test_localizers_in_a_folder_of_their_own_belong_to_the_scan_of_their_patient(
+    tmp_path, keywords
+):
+    for patient in ("p", "q"):
+        marks = {"PatientID": patient, "FrameOfReferenceUID": series.uid(patient)}
+        write(tmp_path / f"ct-{patient}", BODY, own(*keywords), name=patient, **marks)
+        folder = tmp_path / f"scout-{patient}"
+        write(folder, BODY[:2], own(*keywords), name=f"s{patient}", **SCOUT, **marks)
+    assert [len(array) for array in answers(tmp_path)] == [32, 32]
+
+
+def test_a_localizer_of_a_patient_without_a_scan_is_not_lost(tmp_path):
+    write(tmp_path / "ct", BODY, own(*UIDS), name="p", PatientID="p")
+    write(tmp_path / "scout", BODY[:2], own(*UIDS), name="q", PatientID="q", **SCOUT)
+    found = answers(tmp_path)
+    assert sorted(answer if isinstance(answer, str) else "read" for answer in found) == [
+        "NOT_CT",
+        "NOT_CT",
+        "read",
+    ]
+
+
+@pytest.mark.parametrize("keywords", [UIDS, UIDS[:1], UIDS[1:2], UIDS[2:]])
+def test_enhanced_ct_of_one_frame_a_file_may_have_uids_of_each_file(tmp_path, keywords):
+    for k in range(len(BODY)):
+
+        def change(ds, k=k):
+            ds.SeriesNumber, ds.InstanceNumber = 2, k + 1
+            own(*keywords)(ds, k)
+
+        enhanced(range(k, k + 1), scan=BODY, name=f"{k}.dcm", instance=f"{k}", change=change)(
+            tmp_path
+        )
+    (array,) = answers(tmp_path)
+    np.testing.assert_array_equal(array, BODY)
