@@ -51,6 +51,8 @@ from covidctnet.workers.isolate import Limits
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from covidctnet.io.lesions import MaskFile
+
 __all__ = ["Cluster", "ClusterError", "PredictorSpec", "RayRunner"]
 
 _LOG = logging.getLogger(__name__)
@@ -354,7 +356,7 @@ class RayRunner:
         studies: Iterable[Asked],
         *,
         keep: Keep = "numbers",
-        lesions: Mapping[str, Path] = NO_LESIONS,
+        lesions: Mapping[str, MaskFile] = NO_LESIONS,
     ) -> Answers:
         """See `covidctnet.run.runner.Runner.answers`.
 
@@ -478,7 +480,7 @@ class _Actor:
         return self._model.info, ray.get_runtime_context().get_node_id()
 
     def answer(
-        self, study: Any, reading: Reading | _Refused, keep: Keep, lesions: Path | None
+        self, study: Any, reading: Reading | _Refused, keep: Keep, lesions: MaskFile | None
     ) -> Answered | _Refused:
         """Answer a study; the next one is prepared meanwhile."""
         if isinstance(reading, _Refused):
