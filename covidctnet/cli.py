@@ -17,6 +17,7 @@ from typing import get_args
 from covidctnet._version import __version__
 from covidctnet.commands import COMMANDS
 from covidctnet.commands.common import NOTICE, Exit
+from covidctnet.commands.complaints import in_plain_words
 from covidctnet.commands.parser import run_command, summary_of
 from covidctnet.errors import CovidCTNetError, UsageError
 from covidctnet.logs import configure_logs
@@ -30,8 +31,12 @@ _LOG = logging.getLogger(__name__)
 _OWN_PRESETS = ("train", "weights")
 # They load no networks.
 _WITHOUT_NETWORKS = ("inspect", "merge", "compare", "paper", "split", "phantom", "cohort")
-# Options by the name that they had: still read, shown nowhere.
-_FORMER_OPTIONS = {"--anew": "--redraw"}
+# Options of a command by the name that they had: still read, shown nowhere.
+_FORMER_OPTIONS = {
+    "classify": {"--readers": "--workers"},
+    "paint": {"--validation": "--val"},
+    "split": {"--anew": "--redraw", "--validation": "--val"},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,7 +107,7 @@ def _run(arguments: list[str]) -> int:
         line = f"unknown command {name!r}; commands are {', '.join(COMMANDS)}"
         return _complain(line, Exit.USAGE)
     verbose = "--verbose" in rest
-    rest = [_FORMER_OPTIONS.get(word, word) for word in rest if word != "--verbose"]
+    rest = [_renamed(name, word) for word in rest if word != "--verbose"]
     configure_logs(verbose=verbose)
     try:
         check_surroundings(networks=name not in _WITHOUT_NETWORKS)
@@ -113,7 +118,7 @@ def _run(arguments: list[str]) -> int:
     except CovidCTNetError as error:
         return _complain(str(error), error.exit_code)
     except ArgumentError as error:
-        line = _with_options(_plainly(str(error)), name)
+        line = _with_options(in_plain_words(str(error)), name)
         return _complain(f"{line}; covidctnet {name} --help shows the options", Exit.USAGE)
     except SystemExit as error:
         # A parser of Lightning's prints its own lines and leaves with 2; help leaves with 0.
@@ -145,18 +150,10 @@ def _run(arguments: list[str]) -> int:
         )
 
 
-def _plainly(line: str) -> str:
-    """What the parser complains of, without its own words for types."""
-    line = re.sub(r"<class '(\w+)'>", r"\1", line)
-    line = line.replace('"data.work"', '"--work"').replace("data.work", "--work")
-    if "does not support item assignment" in line:
-        return "expected a list, as [one, two], got a single word in the file of settings"
-    return re.sub(
-        r"Does not validate against any of the Union subtypes.*Given value: (.*)",
-        r"\1 is none of its values",
-        line,
-        flags=re.DOTALL,
-    )
+def _renamed(command: str, word: str) -> str:
+    """An option by the name that it has now, also where its value follows an equals sign."""
+    option, equals, value = word.partition("=")
+    return f"{_FORMER_OPTIONS.get(command, {}).get(option, option)}{equals}{value}"
 
 
 def _with_options(line: str, command: str) -> str:
@@ -210,6 +207,7 @@ def _common_options(command: str) -> str:
     )
     if command.startswith("train"):
         text += "--work FOLDER is short for --data.work FOLDER.\n"
+        text += "--find-lr N is --find_lr N.\n"
     if command == "train":
         text += "--preset NAME takes the settings of a preset of the stage; flags win over it.\n"
     if presets := _presets(command):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Modality",
+    "NetworkSignature",
     "Predictor",
     "PredictorInfo",
     "RunSettings",
@@ -167,6 +168,21 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class NetworkSignature:
+    """What a network reads and gives, for those who run it elsewhere.
+
+    Attributes:
+        shape: Of one input, without the batch.
+        reads: What the input is, with its range, in words.
+        gives: What the output is, in words.
+    """
+
+    shape: tuple[int, ...]
+    reads: str
+    gives: str
+
+
+@dataclass(frozen=True)
 class System:
     """One system of the source papers, or of somebody else.
 
@@ -188,6 +204,8 @@ class System:
         variants: Other classes that its weights may tell apart, as their card says.
         former_names: What entries of its cards and networks were called in older cards, by what
             they are called now.
+        signature: What a network reads and gives, by its kind and the card; None where it cannot
+            be exported.
     """
 
     name: str
@@ -205,6 +223,7 @@ class System:
     published: tuple[PublishedFigures, ...] = ()
     variants: tuple[Classes, ...] = ()
     former_names: Mapping[str, str] = field(default_factory=dict)
+    signature: Callable[[str, Mapping[str, Any]], NetworkSignature] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -23,6 +24,7 @@ __all__ = [
     "harmless",
     "is_leftover",
     "make_folder",
+    "number_text",
     "read_table",
     "remove_leftovers",
     "table_text",
@@ -182,6 +184,11 @@ def harmless(cell: str) -> str:
     if not escaped.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")):
         return escaped
     return escaped if _NUMBER.fullmatch(escaped) else f"'{escaped}"
+
+
+def number_text(value: float | None) -> str:
+    """A number for a cell of a table, with six digits; empty where it is not known or NaN."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from covidctnet.errors import UsageError
@@ -13,6 +14,7 @@ from covidctnet.errors import UsageError
 __all__ = [
     "ONE_THREAD",
     "check_surroundings",
+    "expect_packages",
     "raise_stack",
     "set_threads",
     "shortage",
@@ -61,6 +63,27 @@ def check_surroundings(*, networks: bool) -> None:
         raise UsageError(
             f"expected {needed_mb} MiB of address space or more, got {given_mb} (ulimit -v). Raise "
             "the limit or ask for more memory; the memory that is really used is far less."
+        )
+
+
+def expect_packages(names: Sequence[str], *, extra: str, purpose: str) -> None:
+    """Say which packages are missing before work ends in it.
+
+    Args:
+        names: Of the modules, as they are imported.
+        extra: Of this package, which installs them.
+        purpose: What needs them, in words.
+
+    Raises:
+        UsageError: If one of them is not installed.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        one = "package" if len(names) == 1 else "packages"
+        raise UsageError(
+            f"expected the {one} {' and '.join(names)} for {purpose}, {' and '.join(missing)} "
+            f"{are} missing. Run pip install 'covidctnet[{extra}]'."
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from covidctnet.cli import main
+from covidctnet.commands.complaints import in_plain_words
 from covidctnet.weights import list_weights
 from covidctnet.writer import WRITER_FILES
 from tests.io.series import a_slice, save, write
@@ -106,7 +107,10 @@ def test_an_unknown_command_is_wrong_usage_and_the_commands_are_told(run):
     [
         (("classify",), "paths"),
         (("classify", ".", "--colour", "red"), "--colour"),
-        (("preprocess", ".", "-o", "work", "--workers", "many"), "Expected a int. Got value: many"),
+        (
+            ("preprocess", ".", "-o", "work", "--workers", "many"),
+            "expected --workers as a whole number, got 'many'",
+        ),
         (("preprocess",), "data, -o/--work"),
         (("weights", "burn"), "'list', 'verify'"),
         (("classify", ".", "--config", "nothing.yaml"), "does not exist"),
@@ -494,6 +498,71 @@ def test_an_option_of_training_is_read_by_its_former_name_too(monkeypatch):
     for name in ("--checkpoint", "--keep"):
         assert main(["train", "resnet50_slices", "classifier", f"{name}=last", "--work", "x"]) == 0
     assert read == 2 * [["--checkpoint=last", "--data.work", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "former", "now", "value"),
+    [
+        (["classify", "."], "--readers", "workers", 3),
+        (["split", "."], "--validation", "val", 0.2),
+        (["paint", ".", "-o", "x"], "--validation", "val", 2),
+    ],
+)
+@pytest.mark.parametrize("joint", ["=", " "])
+def test_an_option_is_read_by_its_former_name_and_shown_by_its_own(
+    monkeypatch, capsys, command, former, now, value, joint
+):
+    read = {}
+    name = command[0]
+    monkeypatch.setattr(
+        "covidctnet.cli.run_command", lambda _, function, words: read.update(words=words) or 0
+    )
+    assert main([*command, *f"{former}{joint}{value}".split(" ")]) == 0
+    assert f"--{now}{joint}{value}".split(" ") == read["words"][len(command) - 1 :]
+    monkeypatch.undo()
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"--{now} " in shown and f"{former} " not in shown
+
+
+@pytest.mark.parametrize("words", [["amber", "dune"], ["[amber, dune]"]])
+def test_names_of_scanners_need_no_brackets(monkeypatch, tmp_path, words):
+    drawn = []
+    monkeypatch.setattr(
+        "covidctnet.phantom.write_cohort", lambda folder, plan, **rest: drawn.append(plan)
+    )
+    assert main(["phantom", "-o", str(tmp_path), "--scanners", *words, "--patients", "1"]) == 0
+    assert drawn[0].scanners == ("amber", "dune")
+
+
+@pytest.mark.parametrize(
+    ("complaint", "plain"),
+    [
+        (
+            'Parser key "a.b":\n  Does not validate against any of the Union subtypes\n'
+            "  Subtypes: [typing.Literal['x', 'y'], <class 'int'>, <class 'NoneType'>]\n"
+            "  Errors:\n    - Expected a <class 'int'>\n  Given value type: <class 'str'>\n"
+            "  Given value: q[",
+            "expected --a.b as one of x, y or a whole number, got 'q['",
+        ),
+        (
+            "Parser key \"data.work\":\n  Expected a <class 'float'>. Got value: red",
+            "expected --work as a number, got 'red'",
+        ),
+        (
+            'Parser key "trainer.logger":\n  Does not validate against any of the Union subtypes\n'
+            "  Subtypes: [<class 'some.loggers.Logger'>, <class 'bool'>]\n  Given value: wandb",
+            "expected --trainer.logger as a Logger or true or false, got 'wandb'",
+        ),
+        (
+            'Parser key "config":\n  File does not exist',
+            "--config: File does not exist",
+        ),
+        ("unrecognized arguments: --colour", "unrecognized arguments: --colour"),
+    ],
+)
+def test_a_complaint_names_the_option_what_it_may_be_and_what_was_given(complaint, plain):
+    assert in_plain_words(complaint) == plain
 
 
 def test_help_is_a_word_too(capsys):

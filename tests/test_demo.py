@@ -52,6 +52,11 @@ def test_the_demo_shows_a_page_of_the_shipped_weights_before_it_trains(printed, 
     assert page < position(printed, "CALL preprocess") < position(printed, "CALL train-denoiser")
 
 
+def test_the_demo_leaves_no_table_of_scans_that_it_moved(printed, tmp_path):
+    assert (tmp_path / "runs/demo/inbox/one").is_dir()
+    assert not (tmp_path / "runs/demo/new").exists()
+
+
 def test_the_demo_says_that_it_trains_before_it_does(printed):
     announced = position(printed, "trains two toy networks on phantoms")
     assert announced < position(printed, "CALL phantom -o runs/demo/c")

@@ -78,11 +78,11 @@ def test_a_log_in_json_has_study_status_and_code_of_every_line(run, tmp_path):
 def test_runs_append_to_a_log_and_why_one_ended_is_in_it(run, tmp_path):
     run("--log-file", tmp_path / "run.log")
     before = (tmp_path / "run.log").read_text()
-    code, _ = run("--log-file", tmp_path / "run.log", "--readers", "-1")
+    code, _ = run("--log-file", tmp_path / "run.log", "--workers", "-1")
     assert code == 2
     after = (tmp_path / "run.log").read_text()
     assert after.startswith(before)
-    assert "ERROR --readers must be 0 or more" in after[len(before) :]
+    assert "ERROR expected --workers of 0 or more" in after[len(before) :]
 
 
 def test_a_log_file_that_cannot_be_opened_is_one_line(run, tmp_path):

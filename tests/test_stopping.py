@@ -40,7 +40,7 @@ class Thinker:
         return Prediction(volume.source.study, dict.fromkeys(CHEST_CT, 1 / 3))
 
 Network.load = lambda self: Thinker()
-sys.exit(main(["classify", sys.argv[1], "-o", sys.argv[2], "--readers", "1"]))
+sys.exit(main(["classify", sys.argv[1], "-o", sys.argv[2], "--workers", "1"]))
 """
 
 

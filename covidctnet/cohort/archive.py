@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from covidctnet.cohort.layouts import (
     rows_of_folders,
     rows_of_table,
 )
+from covidctnet.cohort.nnunet import is_nnunet, rows_of_nnunet
 from covidctnet.cohort.traits import kept_columns
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.io.discover import Study, find_studies
+from covidctnet.io.lesions import MaskFile
 
 __all__ = ["CohortStudy", "read_cohort"]
 
@@ -37,6 +39,8 @@ class CohortStudy:
         root: The archive.
         lesions: A NIfTI mask of its lesions, if there is one.
         traits: What the other columns say of it, text by name, where figures may be grouped by it.
+        lesion_values: Of the mask, those that are lesions; empty for the codes of
+            `covidctnet.io.lesions`.
     """
 
     study: Study
@@ -48,12 +52,18 @@ class CohortStudy:
     root: Path = Path()
     lesions: Path | None = None
     traits: tuple[tuple[str, str], ...] = ()
+    lesion_values: tuple[int, ...] = ()
+
+    @property
+    def mask(self) -> MaskFile | None:
+        """The mask of its lesions, with what its values mean."""
+        return None if self.lesions is None else MaskFile(self.lesions, self.lesion_values)
 
 
 def read_cohort(
     *roots: Path, classes: Sequence[Classes] = (CHEST_CT,), find: Finder = find_studies
 ) -> tuple[CohortStudy, ...]:
-    """Read the layout of one archive or more: ``cohort.csv``, or a folder a class.
+    """Read the layout of one archive or more: ``cohort.csv``, that of nnU-Net, or a folder a class.
 
     ``cohort.csv`` has the columns study (path relative to the archive), patient, label and,
     optionally, site, split, lesions (path of a NIfTI mask, for evaluations) and id (which study of
@@ -61,6 +71,9 @@ def read_cohort(
     for those that could identify a person (see `covidctnet.cohort.traits`). Without it, folders
     named after the classes, such as ``Control``, ``Covid-19`` and ``CAP`` (case does not matter),
     hold a folder or file a patient; folders of other names hold no scans.
+
+    A folder with ``dataset.json`` and ``imagesTr`` is read as nnU-Net has it, a case as a patient;
+    see `covidctnet.cohort.nnunet`.
 
     Patients of the same name in two archives are taken for the same patient, as the safe side is:
     a patient never is in two splits.
@@ -86,11 +99,13 @@ def read_cohort(
             raise UsageError(
                 f"expected the folder of a labelled archive, got {str(root)!r}. Check the path."
             )
-        listed = (
-            rows_of_table(root, table, classes, anywhere=is_table)
-            if table.is_file()
-            else rows_of_folders(root, classes, find)
-        )
+        listed: Iterable[CohortRow]
+        if table.is_file():
+            listed = rows_of_table(root, table, classes, anywhere=is_table)
+        elif is_nnunet(root):
+            listed = rows_of_nnunet(root, classes)
+        else:
+            listed = rows_of_folders(root, classes, find)
         of_many = f" of archive {number}" if len(roots) > 1 else ""
         rows += [replace(r, root=root, where=r.where + of_many) for r in listed]
     _check_patients(rows)
@@ -181,6 +196,7 @@ def _studies(
                 row.root,
                 row.lesions,
                 row.traits,
+                row.lesion_values,
             ),
             row.where,
         )

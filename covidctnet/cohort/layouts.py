@@ -1,4 +1,7 @@
-"""The two layouts of a labelled archive, read to rows: ``cohort.csv``, or a folder a class."""
+"""Layouts of a labelled archive, read to rows: ``cohort.csv``, or a folder a class.
+
+That of nnU-Net is in `covidctnet.cohort.nnunet`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ __all__ = [
     "refuse",
     "rows_of_folders",
     "rows_of_table",
+    "titles",
 ]
 
 TABLE = "cohort.csv"
@@ -46,6 +50,7 @@ class CohortRow:
         split: That is asked for.
         root: The archive.
         lesions: A mask.
+        lesion_values: What of it is lesion; empty for the codes of `covidctnet.io.lesions`.
         id: Of the only study under the path that is meant; empty for all of them.
         others: Cells of the other columns by name.
         traits: Those of them that are kept.
@@ -59,6 +64,7 @@ class CohortRow:
     split: str | None = None
     root: Path = Path()
     lesions: Path | None = None
+    lesion_values: tuple[int, ...] = ()
     id: str = ""
     others: Mapping[str, str] = field(default_factory=dict)
     traits: tuple[tuple[str, str], ...] = ()
@@ -68,12 +74,13 @@ def _parse(text: str, classes: Sequence[Classes]) -> Label:
     for known in classes:
         with suppress(CohortError):
             return known.parse(text)
-    raise CohortError(f"unknown label {text!r}; known labels are {_titles(classes)}")
+    raise CohortError(f"unknown label {text!r}; known labels are {titles(classes)}")
 
 
-def _titles(classes: Sequence[Classes], *, mark: str = "") -> str:
-    titles = dict.fromkeys(title for known in classes for title in known.titles)
-    return ", ".join(f"{title}{mark}" for title in titles)
+def titles(classes: Sequence[Classes], *, mark: str = "") -> str:
+    """Titles of all classes, each once, with a mark behind."""
+    named = dict.fromkeys(title for known in classes for title in known.titles)
+    return ", ".join(f"{title}{mark}" for title in named)
 
 
 def rows_of_folders(root: Path, classes: Sequence[Classes], find: Finder) -> Iterator[CohortRow]:
@@ -92,14 +99,14 @@ def rows_of_folders(root: Path, classes: Sequence[Classes], find: Finder) -> Ite
                 others.append(folder)
     if not folders:
         raise CohortError(
-            f"expected {_titles(classes, mark='/')} or cohort.csv in the archive, got none of "
-            "them. Add one."
+            f"expected {titles(classes, mark='/')} or cohort.csv in the archive, or imagesTr/ of "
+            "nnU-Net, got none of them. Add one."
         )
     for number, folder in enumerate(others, start=1):
         if count := len(find(folder)):
             raise CohortError(
                 f"folder {number} of {len(others)} in the archive that name no class holds {count} "
-                f"scans; classes are {_titles(classes)}. Rename it, or move it out of the "
+                f"scans; classes are {titles(classes)}. Rename it, or move it out of the "
                 "archive."
             )
     for folder, label in folders.items():

@@ -31,6 +31,9 @@ _DATE = re.compile(
 # More values than these are numbers, or text that is of one patient each.
 _MOST_NAMES = 20
 _FEW_NUMBERS = 5
+# Ages above are rare enough to point at a person; 90 stands for 90 and above, as in the Safe Harbor
+# method of HIPAA (45 CFR 164.514(b)(2)(i)(C)).
+_OLDEST = 90.0
 _NUMBERS = ("age", "slice_mm", "noise_hu", "kvp", "exposure_mas")
 # An integer of so many digits, another for everybody, is a key.
 _DIGITS_OF_KEY = 5
@@ -89,7 +92,8 @@ def _why_not(name: str, values: Sequence[str]) -> str:
 def values_of(traits: Iterable[Traits]) -> list[Mapping[str, str | float]]:
     """Traits of studies with numbers as numbers, in columns that hold numbers alone.
 
-    A column of few numbers, such as 0 and 1, names groups and stays text.
+    A column of few numbers, such as 0 and 1, names groups and stays text. Ages, in a column whose
+    name says so, end at 90, which stands for 90 and above.
 
     Args:
         traits: A study each; of all studies that are compared.
@@ -107,13 +111,19 @@ def values_of(traits: Iterable[Traits]) -> list[Mapping[str, str | float]]:
     return [
         MappingProxyType(
             {
-                name: float(value) if name in numeric else value
+                name: _shown(name, float(value)) if name in numeric else value
                 for name, value in row.items()
                 if value
             }
         )
         for row in rows
     ]
+
+
+def _shown(name: str, value: float) -> float:
+    """A number of a column; an age up to the oldest that is told."""
+    is_age = "age" in re.split(r"[\W_]+", name.casefold())
+    return min(value, _OLDEST) if is_age else value
 
 
 def _number(text: str) -> float | None:

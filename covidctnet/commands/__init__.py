@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from covidctnet.commands import answers, cohorts, drafts, papers, pictures, serving, training
+from covidctnet.commands import (
+    answers,
+    cohorts,
+    drafts,
+    exports,
+    papers,
+    pictures,
+    serving,
+    training,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -27,6 +36,7 @@ COMMANDS: Mapping[str, Callable[..., int | None]] = {
     "compare": answers.compare,
     "paper": papers.paper,
     "weights": training.weights,
+    "export onnx": exports.export_onnx,
     "serve pacs": serving.serve_pacs,
     "serve web": serving.serve_web,
 }

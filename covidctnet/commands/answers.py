@@ -37,7 +37,7 @@ def classify(
     network: Network,
     every_series: bool = False,
     series: str = "",
-    readers: int = 0,
+    workers: int = 0,
     settle: float = 0.0,
     wait: bool = False,
     part: str = "",
@@ -57,9 +57,9 @@ def classify(
         network: Weights, and where they run.
         every_series: An answer for every series, not only for the best one of a study.
         series: Answer this series alone, by the key that covidctnet inspect shows.
-        readers: Studies read at once, each some 0.5 GB; 0 takes two on a CPU of two cores and
-            more, with a GPU two fewer than cores, sixteen at most; on a cluster for every worker,
-            two on a CPU and eight with a GPU.
+        workers: Processes that read studies, each some 0.5 GB; 0 takes two on a CPU of two cores
+            and more, with a GPU two fewer than cores, sixteen at most; on a cluster for every
+            worker of Ray, two on a CPU and eight with a GPU.
         settle: Leave a study for the next run when a file of it was written less than so many
             seconds ago; for folders that are being filled.
         wait: Wait for the end of another run that writes into the same folder.
@@ -74,8 +74,8 @@ def classify(
         key: Folder of an earlier run whose ids of studies are taken; a new key by default, in
             do-not-share/ of the results.
     """
-    if readers < 0:
-        raise UsageError(f"--readers must be 0 or more, got {readers}")
+    if workers < 0:
+        raise UsageError(f"expected --workers of 0 or more, got {workers}. 0 chooses.")
     if not 0 <= settle < math.inf:
         raise UsageError(f"expected --settle SECONDS of 0 or more, got {settle:g}")
 
@@ -101,10 +101,10 @@ def classify(
     with cluster_of(runner) as cluster, bar("classifying") as progress, ExitStack() as ending:
         answering: Predictor | Runner
         if cluster:
-            answering = network.runner(cluster, limits, readers=readers)
+            answering = network.runner(cluster, limits, readers=workers)
         else:
             answering = network.load()
-            readers = readers or default_readers(pick_device(network.device).type)
+            workers = workers or default_readers(pick_device(network.device).type)
         if metrics:
             ending.callback(metrics.ended)
         counts = classify_into(
@@ -114,7 +114,7 @@ def classify(
             every_series=every_series,
             series=series or None,
             progress=progress,
-            readers=max(1, readers),
+            readers=max(1, workers),
             settle_s=settle,
             part=share,
             limits=limits,

@@ -24,7 +24,7 @@ def phantom(
     patients: int = 4,
     controls: int | None = None,
     seed: int = 0,
-    scanners: list[str] | None = None,
+    scanners: Sequence[str] = (),
     matrix: int | None = None,
     spacing_mm: float | None = None,
     radiographs: bool = False,
@@ -38,7 +38,7 @@ def phantom(
         patients: Patients of each class.
         controls: Control patients, if another number.
         seed: 0 or more; the same seed draws the same patients.
-        scanners: Names, as [amber, dune]; an unknown one lists all; the training scanners by
+        scanners: Names, as amber dune; an unknown one lists all; the training scanners by
             default.
         matrix: Rows and columns, 16 to 2048; the scanner's 512 or 768 by default.
         spacing_mm: Slice distance in mm, 0.3 to 20; the scanner's by default.
@@ -56,7 +56,7 @@ def phantom(
     plan = CohortPlan(
         counts,
         seed=seed,
-        scanners=tuple(scanners or TRAINING_SCANNERS),
+        scanners=_names(scanners) or TRAINING_SCANNERS,
         matrix=matrix,
         spacing_mm=spacing_mm,
         radiographs=radiograph_size if radiographs else None,
@@ -66,21 +66,24 @@ def phantom(
     sys.stdout.write(f"{sum(counts.values())} synthetic patients (phantoms)\n")
 
 
-def paint(
-    archive: str, *, output: Output, copies: int = 8, validation: int = 1, seed: int = 0
-) -> None:
+def _names(words: Sequence[str]) -> tuple[str, ...]:
+    """Names that stand apart, or as a list in brackets in one word, which was the only way once."""
+    return tuple(name for word in words for name in word.strip("[] ").replace(",", " ").split())
+
+
+def paint(archive: str, *, output: Output, copies: int = 8, val: int = 1, seed: int = 0) -> None:
     """Paint lesions into the Control scans of an archive: a cohort.
 
     Args:
         archive: Folder with Control/ or cohort.csv.
         output: Folder for the cohort.
         copies: Painted patients of each class from every scan.
-        validation: Scans whose copies go to the split val.
+        val: Scans whose copies go to the split val.
         seed: 0 or more; the same seed, the same.
     """
     from covidctnet.phantom import PaintPlan, paint_cohort
 
-    plan = PaintPlan(copies=copies, validation=validation, seed=seed)
+    plan = PaintPlan(copies=copies, validation=val, seed=seed)
     with bar("painting") as progress:
         count = paint_cohort(Path(archive), Path(output), plan, progress=progress)
     sys.stdout.write(f"{count} painted patients (real lungs, drawn lesions)\n")
@@ -158,7 +161,7 @@ def split(
     scheme: str = "paper",
     folds: int | None = None,
     denoiser_controls: float | None = None,
-    validation: float | None = None,
+    val: float | None = None,
     test: float | None = None,
     seed: int = 0,
     redraw: bool = False,
@@ -171,7 +174,7 @@ def split(
         folds: Of kfold, 2 or more; 5 by default.
         denoiser_controls: Share of the Control patients that only the denoiser sees; the scheme's
             by default.
-        validation: Share of the patients that choose the best checkpoint; the scheme's by default.
+        val: Share of the patients that choose the best checkpoint; the scheme's by default.
         test: Of the scheme shares: share of the patients held back; 0.15 by default.
         seed: 0 or more; the same seed, the same.
         redraw: Draw again whom an earlier run placed, and set aside what was trained from it.
@@ -186,7 +189,7 @@ def split(
         scheme,
         folds=folds,
         denoiser_controls=denoiser_controls,
-        validation=validation,
+        validation=val,
         test=test,
         seed=seed,
     )

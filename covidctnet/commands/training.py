@@ -14,8 +14,8 @@ from covidctnet.progress import bar
 if TYPE_CHECKING:
     from covidctnet.systems.covidctnet.training.folds import CrossFitSettings
 
-# A short name, and one that an option had before, which is shown nowhere.
-_NAMES = {"--work": "--data.work", "--keep": "--checkpoint"}
+# A short name, one that an option had before, and one as other commands write theirs.
+_NAMES = {"--work": "--data.work", "--keep": "--checkpoint", "--find-lr": "--find_lr"}
 __all__ = ["cross_fit", "train", "train_classifier", "train_denoiser", "train_lungs", "weights"]
 
 

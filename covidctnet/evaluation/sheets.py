@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from covidctnet.classes import CHEST_CT, Classes, Label
@@ -14,6 +13,7 @@ from covidctnet.evaluation.output import STRATUM
 from covidctnet.evaluation.published import PUBLISHED
 from covidctnet.evaluation.use import use_sheets
 from covidctnet.evidence import LesionVolume
+from covidctnet.files import number_text
 from covidctnet.results import Prediction
 
 __all__ = ["predictions_table", "sheets"]
@@ -45,10 +45,10 @@ def _line(case: Case, traits: Sequence[str], classes: Classes) -> dict[str, str]
         "flags": " ".join(answer.flags) if answer else "",
         "code": "" if isinstance(outcome, Prediction) else outcome.code,
         "status": outcome.status,
-        "set": " ".join(label.title for label in answer.prediction_set) if answer else "",
-        "ood_score": _number(answer.ood_score) if answer else "",
-        "affected_lung": _number(lesions.share) if lesions else "",
-        "lesion_ml": _number(lesions.lesion_ml) if lesions else "",
+        "labels_left": "; ".join(x.title for x in answer.prediction_set) if answer else "",
+        "ood_score": number_text(answer.ood_score) if answer else "",
+        "affected_lung": number_text(lesions.share) if lesions else "",
+        "lesion_ml": number_text(lesions.lesion_ml) if lesions else "",
         "site": _text(case.site),
         "split": case.split,
         **{f"trait_{name}": _text(case.traits.get(name, "")) for name in traits},
@@ -59,14 +59,16 @@ def sheets(assessment: Assessment) -> dict[str, Rows]:
     """All that the page shows, by the name of its file."""
     band = ("low", "high", "positive", "n")
     bins: Rows = [("confidence", "accuracy", "low", "high", "n")]
-    bins += [(*map(_number, (c, e.value, e.low, e.high)), e.n) for c, e in assessment.reliability]
+    bins += [
+        (*map(number_text, (c, e.value, e.low, e.high)), e.n) for c, e in assessment.reliability
+    ]
     risk: Rows = [("coverage", "risk", "low", "high", "wrong", "n")]
     strata: Rows = [
         ("trait", "value", "n", *(f"{m}{e}" for m in STRATUM for e in ("", "_low", "_high", "_n")))
     ]
     for s in assessment.strata:
         figures = [getattr(s, name) for name in STRATUM]
-        cells = [c for e in figures for c in (*map(_number, (e.value, e.low, e.high)), e.n)]
+        cells = [c for e in figures for c in (*map(number_text, (e.value, e.low, e.high)), e.n)]
         strata.append((s.trait, s.value, s.n, *cells))
     return {
         "roc.csv": [
@@ -91,7 +93,7 @@ def sheets(assessment: Assessment) -> dict[str, Rows]:
         "affected-lung.csv": [
             ("label", "median_percent", "lower_quartile", "upper_quartile", "n"),
             *(
-                (label.title, *map(_number, (spread.median, *spread.quartiles)), spread.n)
+                (label.title, *map(number_text, (spread.median, *spread.quartiles)), spread.n)
                 for label, spread in assessment.affected_lung.items()
             ),
         ],
@@ -143,7 +145,7 @@ def _figures(assessment: Assessment) -> Rows:
         groups[f"{name}, on its cases"] = figures
     rows: Rows = [("of", "figure", "value", "low", "high", "n")]
     rows += [
-        (group, name, *map(_number, (e.value, e.low, e.high)), e.n)
+        (group, name, *map(number_text, (e.value, e.low, e.high)), e.n)
         for group, figures in groups.items()
         for name, e in figures.items()
     ]
@@ -157,18 +159,13 @@ def _labelled(curves: Mapping[Label, Curve]) -> Rows:
 def _points(curve: Curve) -> Rows:
     columns = (curve.x, curve.y, curve.low, curve.high)
     return [
-        (*map(_number, point), curve.positive, curve.n)
+        (*map(number_text, point), curve.positive, curve.n)
         for point in zip(*(column.tolist() for column in columns), strict=True)
     ]
-
-
-def _number(value: float | None) -> str:
-    """Six digits; empty for what is not known or cannot be estimated."""
-    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def _text(value: str | float) -> str:
     """Text of a cohort's file, kept from being run as a formula by a spreadsheet."""
     if not isinstance(value, str):
-        return _number(value)
+        return number_text(value)
     return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

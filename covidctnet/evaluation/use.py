@@ -109,7 +109,7 @@ def operating_words(use: Use) -> str:
         return NOT_CHOSEN
     named = ", ".join(f"{point.name} {point.threshold:.3g}" for point in use.operating)
     return (
-        f"Thresholds of the probability of {use.target}, chosen on the validation patients of the "
+        f"Thresholds of the probability of {use.target}, chosen on the validation data of the "
         f"training, written into the card of the weights then, and applied here unchanged: {named}."
     )
 
@@ -184,7 +184,7 @@ def use_plain(use: Use) -> dict[str, Any]:
         },
         "operating_points": {
             "of": use.target.title,
-            "chosen_on": "validation patients of the training" if use.operating else None,
+            "chosen_on": "validation data of the training" if use.operating else None,
             "points": [
                 {"name": point.name, "threshold": point.threshold}
                 | {name: _estimate(figure) for name, figure in point.figures.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -17,21 +18,57 @@ from covidctnet.io.canonical import check_size
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.volume import Volume
 
-__all__ = ["lesion_truth"]
+__all__ = ["MaskFile", "lesion_truth", "values_in_mask"]
 
 # The mask has the grid of the scan, and preprocessing keeps all of the scan: a smaller share of it
 # within the grid of the answer means another patient, or another frame of reference.
 MIN_MASK_WITHIN = 0.9
 
 
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask of lesions on disk.
+
+    Attributes:
+        path: NIfTI.
+        values: Of its voxels, those that are lesions, all of one kind; empty for codes: 0 none, 1
+            ground glass, 2 consolidation, 3 other.
+    """
+
+    path: Path
+    values: tuple[int, ...] = ()
+
+    def absolute(self) -> MaskFile:
+        """The same with a path that does not depend on the working folder."""
+        return replace(self, path=self.path.absolute())
+
+
+def values_in_mask(path: Path) -> frozenset[int]:
+    """The values that the voxels of a mask have.
+
+    Raises:
+        CohortError: If the file is no mask of whole numbers. The file is not named.
+    """
+    mask, _ = _read_mask(path)
+    found = np.unique(mask)
+    # Not by casting first: NaN has no whole number.
+    if not (np.isfinite(found).all() and (found == np.floor(found)).all()):
+        raise CohortError("expected whole numbers in a mask, got others. Write its labels.")
+    return frozenset(int(value) for value in found)
+
+
 def lesion_truth(
-    path: Path, like: Volume | Mask, *, codes: tuple[int, ...] = (GROUND_GLASS, CONSOLIDATION)
+    file: MaskFile | Path,
+    like: Volume | Mask,
+    *,
+    codes: tuple[int, ...] = (GROUND_GLASS, CONSOLIDATION),
 ) -> np.ndarray:
     """A lesion mask from a NIfTI file, on the grid of a volume or of a mask.
 
     Args:
-        path: Whole numbers: 0 none, 1 ground glass, 2 consolidation, 3 other, as
-            `covidctnet.phantom.series.write_truth` writes them; a mask of 0 and 1 is one too.
+        file: Whole numbers: 0 none, 1 ground glass, 2 consolidation, 3 other, as
+            `covidctnet.phantom.series.write_truth` writes them; a mask of 0 and 1 is one too. Or
+            numbers of its own: all values that are lesions count as the first code.
         like: With the target grid; a mask is of all slices.
         codes: What counts as lesion.
 
@@ -44,7 +81,15 @@ def lesion_truth(
         CohortError: If the file is no such mask, or lies elsewhere than the volume. The file is
             not named.
     """
-    mask, affine = _read_mask(path)
+    given = file if isinstance(file, MaskFile) else MaskFile(file)
+    mask, affine = _read_mask(given.path)
+    if given.values:
+        mask = np.isin(mask, given.values).astype(np.uint8) * np.uint8(GROUND_GLASS)
+    elif not np.isin(mask, range(OTHER_LESION + 1)).all():
+        raise CohortError(
+            f"expected whole numbers from 0 to {OTHER_LESION} in a lesion mask, got one that runs "
+            f"from {mask.min():g} to {mask.max():g}. Give a mask of 0 and 1, or of those codes."
+        )
     if like.affine is None:
         raise CohortError(
             "expected an answer with a scale to compare a lesion mask with, got none. Leave the "
@@ -72,7 +117,7 @@ def lesion_truth(
 
 
 def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The codes, and the affine from their indices to LPS mm."""
+    """The values, and the affine from their indices to LPS mm."""
     try:
         image = nib.load(path)
         assert isinstance(image, nib.Nifti1Image)
@@ -98,11 +143,6 @@ def _read_mask(path: Path) -> tuple[np.ndarray, np.ndarray]:
             "expected a lesion mask of three dimensions with a qform or an sform, got "
             f"{mask.ndim} dimensions and codes {int(header['qform_code'])} and "
             f"{int(header['sform_code'])}. Write it with the affine of the scan."
-        )
-    if not np.isin(mask, range(OTHER_LESION + 1)).all():
-        raise CohortError(
-            f"expected whole numbers from 0 to {OTHER_LESION} in a lesion mask, got one that runs "
-            f"from {mask.min():g} to {mask.max():g}. Give a mask of 0 and 1, or of those codes."
         )
     affine = ras_to_lps(np.asarray(image.affine, dtype=np.float64))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:

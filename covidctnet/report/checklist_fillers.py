@@ -122,7 +122,7 @@ def _thresholds(known: Known) -> tuple[str, str]:
     points = known.plain.get("operating_points", {}).get("points", ())
     named = ", ".join(f"{p['name']} {p['threshold']:.3g}" for p in points)
     words = (
-        f"Probabilities; thresholds chosen on validation patients: {named}."
+        f"Probabilities; thresholds chosen on the validation data of the training: {named}."
         if named
         else "Probabilities and the most probable class; no threshold was chosen."
     )

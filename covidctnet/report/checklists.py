@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from covidctnet.files import table_text
 from covidctnet.report.checklist_fillers import FILLERS
-from covidctnet.report.checklist_items import CHECKLISTS, Item
+from covidctnet.report.checklist_items import CHECKLISTS, REFERENCES, Item
 from covidctnet.report.checklist_known import Known
 from covidctnet.report.run_facts import RunFacts
 
@@ -82,7 +82,7 @@ def as_markdown(name: str, filled: Iterable[Filled], run: RunFacts) -> str:
     lines = [
         f"# {name}",
         _line(run.in_words),
-        f"{share_filled(items)}. Items in our own short words: read the checklist itself too.",
+        f"{share_filled(items)}. {_whose_words(name)}",
         "| item | asks for | status | what the run knows | where |",
     ]
     rows = ["|---|---|---|---|---|"]
@@ -90,6 +90,14 @@ def as_markdown(name: str, filled: Iterable[Filled], run: RunFacts) -> str:
         cells = (one.item.number, one.item.words, one.status, _answer(one), one.where)
         rows.append("| " + " | ".join(map(_line, cells)) + " |")
     return "\n\n".join(lines) + "\n" + "\n".join(rows) + "\n"
+
+
+def _whose_words(name: str) -> str:
+    """Where the checklist itself is: what stands here are not its words."""
+    return (
+        "The wording of the items is ours and was not compared with the published list: read that "
+        f"too, and hand in the form of the journal. {name}: {REFERENCES[name]}."
+    )
 
 
 def _line(text: str) -> str:
@@ -115,7 +123,8 @@ def as_html(lists: Lists, run: RunFacts) -> str:
     """All checklists on one page, with links to what shows the answers."""
     parts = [_HEAD, f"<h1>Checklists</h1><p>{escape(run.in_words)}</p>"]
     for name, items in lists.items():
-        parts.append(f"<h2>{escape(name)}</h2><p>{escape(share_filled(items))}</p><table>")
+        parts.append(f"<h2>{escape(name)}</h2><p>{escape(share_filled(items))}. ")
+        parts.append(f"{escape(_whose_words(name))}</p><table>")
         parts.append("<tr><th>Item</th><th>Asks for</th><th>Answer</th><th>Where</th></tr>")
         for one in items:
             link = f'<a href="{escape(one.where)}">{escape(one.where)}</a>' if one.where else ""

@@ -36,7 +36,7 @@ _TABLES: Mapping[str, str] = {
     "decision-curve": "Net benefit over the threshold probability.",
     "failures": "Studies without an answer.",
     "figures": "Figures of the evaluation with 95 % intervals.",
-    "operating-points": "Figures at the thresholds that validation patients chose.",
+    "operating-points": "Figures at the thresholds that the validation data of the training chose.",
     "precision-recall": "Points of the precision-recall curves.",
     "readers": "Readers and model on the same cases.",
     "reliability": "How often answers were right, by how sure they were.",

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.evidence import Evidence, LesionVolume, evidence_from
-from covidctnet.files import harmless
+from covidctnet.files import harmless, number_text
 from covidctnet.io.archive import File
 from covidctnet.report.evidence import Picture
 from covidctnet.report.words import flag_words
@@ -183,11 +183,11 @@ class Record:
             self.message,
             label.title if label is not None else "",
             *(f"{p[x.key]:.6f}" if x.key in p else "" for x in labels),
-            " ".join(self.labels_left),
-            "" if self.ood_score is None else f"{self.ood_score:.3f}",
-            f"{lesions.share:.4f}" if lesions and lesions.lung_ml else "",
-            f"{lesions.lesion_ml:.1f}" if lesions and lesions.lung_ml else "",
-            f"{self.total_seconds:.3f}",
+            "; ".join(x.title for x in self.classes if x.key in self.labels_left),
+            number_text(self.ood_score),
+            number_text(lesions.share if lesions and lesions.lung_ml else None),
+            number_text(lesions.lesion_ml if lesions and lesions.lung_ml else None),
+            number_text(self.total_seconds),
             self.weights,
         )
         return tuple(harmless(cell) for cell in cells)

@@ -140,8 +140,8 @@ def _threshold(plain: Mapping[str, Any]) -> Answer:
     points = plain.get("operating_points") or {}
     named = ", ".join(f"{p['name']} {p['threshold']:.3g}" for p in points.get("points", ()))
     words = (
-        f"The validation patients of the training chose them, before these patients were looked "
-        f"at; they stand in the card of the weights: {named}."
+        "The validation data of the training chose them, before these patients were looked at; "
+        f"they stand in the card of the weights: {named}."
         if named
         else "Nobody: no threshold was chosen. The label is the most probable class, and the "
         "curves show all thresholds."

@@ -194,7 +194,7 @@ def evaluate_data(
     ids = ids_of_evaluation(output, key).keep(output)
     cohort = ids.cohort(found)
     unseen = Unseen(info.card)
-    masks = {e.study.id: e.lesions.absolute() for e in cohort if e.lesions}
+    masks = {e.study.id: e.mask.absolute() for e in cohort if e.mask}
     traits = CohortTraits.of_archive(cohort)
 
     def cases(outcomes: Answers) -> Iterator[Case]:

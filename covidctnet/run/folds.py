@@ -208,7 +208,10 @@ def _with_evidence(case: Case, row: Mapping[str, str]) -> Case:
 
 
 def _titles(row: Mapping[str, str], outcome: Prediction) -> set[str]:
-    """Titles in a set of labels; titles may hold blanks, so the longest are looked for first."""
+    """Titles in a set of labels."""
+    if (left := row.get("labels_left")) is not None:
+        return {title.strip() for title in left.split(";")}
+    # Tables of before: blanks between titles, which may hold some, so the longest come first.
     text, found = row.get("set") or "", set()
     for title in sorted(outcome.classes.titles, key=len, reverse=True):
         if title in text:

@@ -19,6 +19,7 @@ from covidctnet.evaluation.localise import Localisation
 from covidctnet.evidence import evidence_from
 from covidctnet.files import make_folder, remove_leftovers, unwritable, write_whole
 from covidctnet.io.fingerprint import fingerprint_of
+from covidctnet.io.lesions import MaskFile
 from covidctnet.report.provenance import provenance_of, run_key
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.runner import Answered, Answers, Asked, Runner
@@ -82,7 +83,7 @@ class KeptAnswers:
         self._writer.release()
 
     def answers(
-        self, runner: Runner, studies: Sequence[Asked], *, lesions: Mapping[str, Path]
+        self, runner: Runner, studies: Sequence[Asked], *, lesions: Mapping[str, MaskFile]
     ) -> Answers:
         """Every study with its answer, in order: those that are kept, and those asked now.
 
@@ -119,7 +120,7 @@ class KeptAnswers:
                     f"({weights}). Give another folder with --output, or those weights."
                 )
 
-    def _mark(self, study: Asked, lesions: Path | None) -> str:
+    def _mark(self, study: Asked, lesions: MaskFile | None) -> str:
         """What must be the same for an answer to count; taken before the study is read."""
         if isinstance(study, StoredStudy):
             return f"{study.content_key} {study.settings_digest} {study.token}"
@@ -127,12 +128,13 @@ class KeptAnswers:
         if lesions is None:
             return mark
         try:
-            stat = lesions.stat()
-            return f"{mark} {stat.st_size} {stat.st_mtime_ns}"
+            stat = lesions.path.stat()
+            values = f" {lesions.values}" if lesions.values else ""
+            return f"{mark} {stat.st_size} {stat.st_mtime_ns}{values}"
         except OSError:
             return f"{mark} no mask"
 
-    def _read(self, study: Asked, lesions: Path | None) -> Answered | None:
+    def _read(self, study: Asked, lesions: MaskFile | None) -> Answered | None:
         mark = self._marks[study.id] = self._mark(study, lesions)
         record = _read_json(self._folder / f"{study.id}.json")
         try:

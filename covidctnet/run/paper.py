@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -19,6 +18,7 @@ from covidctnet.report.paper_figures import FORMATS, draw_all, files_of
 from covidctnet.report.paper_tables import latex, read_rows, workbook
 from covidctnet.report.paper_words import EXTERNAL, figure_caption, table_caption
 from covidctnet.report.run_facts import RunFacts
+from covidctnet.surroundings import expect_packages
 from covidctnet.weights.card import CARD
 from covidctnet.weights.model_card import MODEL_CARD
 
@@ -57,13 +57,7 @@ def check_packages() -> None:
     Raises:
         UsageError: If the extra ``paper`` is not installed.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"expected the packages {' and '.join(_NEEDED)} for figures and workbooks, "
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Run "
-            "pip install 'covidctnet[paper]'."
-        )
+    expect_packages(_NEEDED, extra="paper", purpose="figures and workbooks")
 
 
 def write_paper(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -28,6 +27,7 @@ from covidctnet.workers.turns import in_order
 if TYPE_CHECKING:
     from covidctnet.cohort.store import StoredStudy
     from covidctnet.evaluation.localise import Localisation
+    from covidctnet.io.lesions import MaskFile
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -50,7 +50,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 DEFAULT_LIMITS = Limits()
-NO_LESIONS: Mapping[str, Path] = MappingProxyType({})
+NO_LESIONS: Mapping[str, MaskFile] = MappingProxyType({})
 
 
 class Answered(NamedTuple):
@@ -113,7 +113,7 @@ class Runner(Protocol):
         studies: Iterable[Asked],
         *,
         keep: Keep = "numbers",
-        lesions: Mapping[str, Path] = NO_LESIONS,
+        lesions: Mapping[str, MaskFile] = NO_LESIONS,
     ) -> Answers:
         """Every study with its answer, once and in order; reading runs ahead.
 
@@ -160,7 +160,7 @@ class LocalRunner:
         studies: Iterable[Asked],
         *,
         keep: Keep = "numbers",
-        lesions: Mapping[str, Path] = NO_LESIONS,
+        lesions: Mapping[str, MaskFile] = NO_LESIONS,
     ) -> Answers:
         """See `Runner.answers`."""
         model = self._model
@@ -302,7 +302,12 @@ def prepare(study: Asked, reading: Reading, model: Predictor) -> Prepared:
 
 
 def answer(
-    study: Asked, prepared: Prepared, model: Predictor, *, keep: Keep, lesions: Path | None = None
+    study: Asked,
+    prepared: Prepared,
+    model: Predictor,
+    *,
+    keep: Keep,
+    lesions: MaskFile | None = None,
 ) -> Answered:
     """Answer a prepared study.
 
@@ -331,7 +336,7 @@ def answer(
     return Answered(study, outcome, seconds, fingerprint, source, localisation)
 
 
-def _localised(outcome: Prediction, lesions: Path) -> Localisation | CohortError | None:
+def _localised(outcome: Prediction, lesions: MaskFile) -> Localisation | CohortError | None:
     from covidctnet.evaluation.localise import localise
     from covidctnet.io.lesions import lesion_truth
 

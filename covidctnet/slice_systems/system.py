@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from covidctnet.classes import Classes
-from covidctnet.contract import Modality, Predictor, RunSettings, Stage, System
+from covidctnet.contract import Modality, NetworkSignature, Predictor, RunSettings, Stage, System
 from covidctnet.errors import UsageError, WeightsError
 from covidctnet.published import PublishedFigures
 
@@ -28,6 +28,8 @@ def slice_system(
     build: Callable[[Mapping[str, Any]], nn.Module],
     predictor: Callable[[], Callable[[Weights, RunSettings], Predictor]],
     stage: Stage,
+    reads: str,
+    gives: str,
     published: tuple[PublishedFigures, ...] = (),
     variants: tuple[Classes, ...] = (),
     modality: Modality = "ct",
@@ -44,6 +46,8 @@ def slice_system(
         predictor: Gives the type of its predictor; called when weights are loaded, as it imports
             torch.
         stage: That trains the network.
+        reads: What one picture of its input is, in words.
+        gives: What it puts out, in words.
         published: What its paper reports.
         variants: See `System`.
         modality: See `System`.
@@ -67,6 +71,10 @@ def slice_system(
     def load(weights: Weights, how: RunSettings) -> Predictor:
         return predictor()(weights, how)
 
+    def signature(kind: str, card: Mapping[str, Any]) -> NetworkSignature:
+        size = card["settings"]["size"]
+        return NetworkSignature((1, size, size), f"{reads}, grey values in [0, 1]", gives)
+
     return System(
         name=name,
         title=title,
@@ -81,6 +89,7 @@ def slice_system(
         stages=(stage,),
         published=published,
         variants=variants,
+        signature=signature,
     )
 
 

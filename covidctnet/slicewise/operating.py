@@ -15,7 +15,9 @@ import numpy as np
 
 from covidctnet.errors import UsageError
 
-__all__ = ["OperatingPoints", "fit_operating_points"]
+__all__ = ["PATIENTS", "OperatingPoints", "fit_operating_points"]
+
+PATIENTS = "validation patients"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class OperatingPoints:
         rule_out: Every positive validation patient scored above it.
         positives: Validation patients with the disease.
         negatives: Those without.
+        chosen_on: What chose them, in words.
     """
 
     balanced: float
@@ -35,6 +38,7 @@ class OperatingPoints:
     rule_out: float
     positives: int
     negatives: int
+    chosen_on: str = PATIENTS
 
     def __post_init__(self) -> None:
         thresholds = (self.balanced, self.rule_in, self.rule_out)
@@ -53,8 +57,11 @@ class OperatingPoints:
         return None if entry is None else cls(**entry)
 
     def to_card(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; what chose them only where it is not validation patients."""
+        entry = asdict(self)
+        if self.chosen_on == PATIENTS:
+            del entry["chosen_on"]
+        return entry
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -86,7 +93,7 @@ class OperatingPoints:
             for name, value in self.thresholds.items()
         )
         return (
-            f"operating points of {self.positives} + {self.negatives} validation patients: "
+            f"operating points of {self.positives} + {self.negatives} {self.chosen_on}: "
             + "; ".join(read)
         )
 

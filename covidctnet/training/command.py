@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +18,10 @@ from torch import nn
 from covidctnet.devices import pick_device
 from covidctnet.errors import UsageError
 from covidctnet.training.checkpoints import BEST, LAST, WholeFiles, checkpoint_of
+from covidctnet.training.estimate import MEASURED, Measure
+from covidctnet.training.learning_rate import LEAST_STEPS
+from covidctnet.training.loggers import LoggerName, check_logger, more_loggers
+from covidctnet.training.look import EarlyLook
 
 __all__ = ["TrainCLI", "start_from"]
 
@@ -29,6 +34,16 @@ class TrainCLI(LightningCLI):
     stage: str = ""
     # The figure that chooses the best epoch, and whether the smallest or the largest is best.
     monitor: ClassVar[tuple[str, str]] = ("val_loss", "min")
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether nothing is trained: something is measured, and no weights are written."""
+        return bool(self.config.estimate or self.config.find_lr)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """Takes the time of steps, where that is asked for."""
+        return Measure()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The options beyond those of task, data and trainer."""
@@ -69,6 +84,33 @@ class TrainCLI(LightningCLI):
             help="licence of the weights, which is yours to state; goes into the card, "
             "`not stated` by default",
         )
+        parser.add_argument(
+            "--logger",
+            type=LoggerName,
+            default="files",
+            help="where curves go besides the CSV and TensorBoard files of the work folder: wandb "
+            "or mlflow, both into the work folder too unless WANDB_MODE=online or "
+            "MLFLOW_TRACKING_URI say otherwise",
+        )
+        parser.add_argument(
+            "--look",
+            type=int,
+            default=4,
+            help="validation examples whose answers are shown after every epoch; 0 for none",
+        )
+        parser.add_argument(
+            "--estimate",
+            action="store_true",
+            help="measure a few steps, say how long the training would take and how much memory, "
+            "and stop; no weights are written",
+        )
+        parser.add_argument(
+            "--find_lr",
+            type=int,
+            default=0,
+            help="try so many rising learning rates, such as 100, suggest one, and stop; no "
+            "weights are written",
+        )
         for seeded in ("model.seed", "data.seed"):
             parser.link_arguments("seed_everything", seeded, compute_fn=int)
 
@@ -83,6 +125,7 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what the run starts from before anything is written."""
         config = self.config
+        check_logger(config.logger)
         work = Path(config.data.work)
         if self.needed() and not work.is_dir():
             raise UsageError(
@@ -95,6 +138,20 @@ class TrainCLI(LightningCLI):
                     f"the work folder {work.name!r} has no {needed}; run covidctnet {command} first"
                 )
         config.trainer.default_root_dir = str(work / self.stage)
+        if config.estimate and config.find_lr:
+            raise UsageError("expected --estimate or --find-lr, got both. Give one of them.")
+        if config.look < 0:
+            raise UsageError(f"expected --look of 0 examples or more, got {config.look}.")
+        if config.find_lr and config.find_lr < LEAST_STEPS:
+            raise UsageError(
+                f"expected --find-lr of {LEAST_STEPS} steps or more, got {config.find_lr}. Try 100."
+            )
+        if self.is_trial:
+            # What the settings of the last training were stays on disk.
+            self.save_config_callback = None
+        if config.estimate:
+            # Lightning's run of a few batches, without loggers, checkpoints and early stopping.
+            config.trainer.fast_dev_run = MEASURED
         if config.ckpt_path:
             config.ckpt_path = checkpoint_of(config.ckpt_path, work / self.stage)
         if config.device:
@@ -110,13 +167,18 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with its loggers and checkpoints in the work folder."""
         folder = Path(self.config.trainer.default_root_dir)
-        if self.config.trainer.logger in (None, True):
+        if self.is_trial:
+            kwargs["logger"] = False
+        elif self.config.trainer.logger in (None, True):
             # A resumed run writes beside the one before, never over it.
             run = f"run{1 + len(list((folder / 'log').glob('run*')))}"
             kwargs["logger"] = [
                 CSVLogger(str(folder), name="log", version=run),
                 TensorBoardLogger(str(folder), name="tensorboard", version=run),
+                *more_loggers(self.config.logger, folder, run),
             ]
+        elif self.config.logger != "files":
+            raise UsageError("expected --logger or --trainer.logger, got both. Give one of them.")
         kwargs["callbacks"] = [
             *(self.config_init.trainer.callbacks or []),
             # Only after a validation: a run of a few steps ends before the first one.
@@ -131,6 +193,10 @@ class TrainCLI(LightningCLI):
             _checkpoint(folder, BEST, *self.monitor),
             _checkpoint(folder, LAST),
         ]
+        if self.config.estimate:
+            kwargs["callbacks"].append(self.measure)
+        elif self.config.look:
+            kwargs["callbacks"].append(EarlyLook(self.config.look))
         given = self.config_init.trainer.plugins or []
         files = WholeFiles(self.config.ckpt_path)
         kwargs["plugins"] = [*(given if isinstance(given, list) else [given]), files]

@@ -27,6 +27,7 @@ from covidctnet.stopping import Stopped, note_stops
 from covidctnet.training.checkpoints import LAST, read_whole
 from covidctnet.training.command import TrainCLI
 from covidctnet.training.curves import write_curve
+from covidctnet.training.learning_rate import CURVE, find_learning_rate
 from covidctnet.training.recipe import Recipe
 from covidctnet.training.stop import StopAtStep
 from covidctnet.training.work import origin
@@ -74,6 +75,10 @@ def train(stage: Stage, arguments: Sequence[str], *, program: str) -> Path:
     recipe = stage.recipe()
     with ExitStack() as until_export:
         cli = _fit(recipe, stage.name, arguments, program, until_export)
+        if cli.config.estimate:
+            sys.stdout.write(f"{cli.measure.estimate(stage.name, cli.config.trainer)}\n")
+        if cli.is_trial:
+            return cli.weights_folder()
         return _export(cli, recipe, shareable_command(program, arguments), stage.name)
 
 
@@ -109,12 +114,21 @@ def _fit(
                 },
             )
         except (ValueError, TypeError, MisconfigurationException) as error:
-            line = str(error).partition("\n")[0]
+            line = " ".join(str(error).split())[:500]
             raise UsageError(f"{line}; {program} --help tells the options") from None
+        except ModuleNotFoundError as error:
+            line = f"the package {error.name}" if error.name else " ".join(str(error).split())
+            raise UsageError(
+                "expected a package that these settings need, it is not installed: "
+                f"{line:.300}. Install it with pip, or change the settings."
+            ) from None
         if cli.trainer.is_global_zero and not cli.config.trainer.fast_dev_run:
             folder = Path(cli.config.trainer.default_root_dir)
             make_folder(folder)
             until_export.enter_context(SoleWriter(folder))
+        if cli.config.find_lr:
+            _find_learning_rate(cli, stage)
+            return cli
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             with (
@@ -134,6 +148,21 @@ def _fit(
             # It came in the last epoch; the next run with --ckpt_path last writes the weights.
             raise Stopped(stops[0])
     return cli
+
+
+def _find_learning_rate(cli: TrainCLI, stage: str) -> None:
+    """Write which learning rate is suggested."""
+    if getattr(cli.model, "sets_rates", False):
+        raise UsageError(
+            f"expected a stage with one learning rate to be found, {stage} sets its own for groups "
+            "of layers before every step. Leave --find-lr out."
+        )
+    found = find_learning_rate(cli.trainer, cli.model, cli.datamodule, cli.config.find_lr)
+    sys.stdout.write(
+        f"suggested for the {stage}: --model.learning_rate {found:.2g}, where the loss falls most "
+        f"steeply; it was {cli.config.model.learning_rate:g}. The curve is in {CURVE}, in the "
+        "folder of the stage.\n"
+    )
 
 
 @contextmanager

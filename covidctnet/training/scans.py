@@ -134,10 +134,10 @@ def _kept(
     """The slices of one scan, as files."""
     study = entry.study.id
     codes = np.zeros(volume.shape, np.uint8)
-    if kinds and entry.lesions is not None:
+    if kinds and entry.mask is not None:
         try:
             for number, of_kind in enumerate(_KINDS[kinds], start=1):
-                codes[lesion_truth(entry.lesions, volume, codes=of_kind)] = number
+                codes[lesion_truth(entry.mask, volume, codes=of_kind)] = number
         except CohortError as error:
             raise CohortError(f"study {study}: {error}") from None
     label = classes.parse(entry.label.title)

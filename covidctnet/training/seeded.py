@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
+
+from covidctnet.errors import UsageError
+from covidctnet.training.look import Look
 
 __all__ = ["Schedule", "SeededTask"]
 
@@ -21,15 +25,32 @@ class SeededTask(pl.LightningModule):
 
     Dropout, augmentation and noise therefore repeat exactly when a run is resumed, wherever it
     was interrupted, and differ between the processes of a distributed run.
+
+    Attributes:
+        sets_rates: Whether it sets learning rates itself before every step, which a search for one
+            cannot work with.
+        start: The card of the weights that it started from; what those have seen, it has seen.
     """
+
+    sets_rates: ClassVar[bool] = False
 
     def __init__(self, seed: int, learning_rate: float, schedule: Schedule) -> None:
         super().__init__()
         self.seed = seed
         self.learning_rate = learning_rate
         self.schedule: Schedule = schedule
+        self.start: Mapping[str, Any] = MappingProxyType({})
         # Sums of the validation figures by their names, and cases, of this process and epoch.
         self._scores: dict[tuple[str, ...], tuple[torch.Tensor, int]] = {}
+
+    def look(self, batch: Any, count: int) -> Look | None:
+        """What the network makes of a few validation examples; None where nothing is shown.
+
+        Args:
+            batch: Of the validation.
+            count: Examples at most, the first ones.
+        """
+        return None
 
     def generator(self, stage: int, step: int) -> torch.Generator:
         """A fresh generator on this module's device for one step of a stage."""
@@ -81,10 +102,27 @@ class SeededTask(pl.LightningModule):
         torch.manual_seed(self.generator(0, self.moment(batch_idx)).initial_seed() % 2**63)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the figures of the weights with them."""
+        """Keep the figures of the weights with them, and what they started from."""
         # The card tells the figures of the weights it comes with, which are seldom the last ones.
         metrics = self.trainer.callback_metrics.items()
         checkpoint["metrics"] = {k: float(v) for k, v in metrics if k.startswith("val_")}
+        # A resumed run is not told it again.
+        checkpoint["start"] = dict(self.start)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what the weights started from.
+
+        Raises:
+            UsageError: If the run was told to start from other weights.
+        """
+        if "start" not in checkpoint:  # older than this entry
+            return
+        if self.start and dict(self.start) != checkpoint["start"]:
+            raise UsageError(
+                "the run to resume did not start from the weights that --init names. Leave --init "
+                "out."
+            )
+        self.start = MappingProxyType(checkpoint["start"])
 
     def configure_optimizers(self) -> Any:
         """Adam, and the fall of its learning rate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from covidctnet.weights.thresholds import thresholds_of
+from covidctnet.weights.thresholds import points_of, thresholds_of
 
 __all__ = [
     "MODEL_CARD",
@@ -33,6 +33,7 @@ def weights_model_card(card: Mapping[str, Any], *, digest: str, caveat: str) -> 
     """
     training = stages_of(card)
     points = ", ".join(f"{name} {value:.3g}" for name, value in thresholds_of(card).items())
+    chosen = points_of(card)
     figures = [
         f"{stage}: " + ", ".join(f"{name} {value}" for name, value in sorted(metrics.items()))
         for stage, metrics in card.get("metrics", {}).items()
@@ -49,13 +50,24 @@ def weights_model_card(card: Mapping[str, Any], *, digest: str, caveat: str) -> 
         "## Training data\n\n" + data_words(training),
         "## Training\n\n" + command_words(training),
         "## Thresholds\n\n"
-        + (f"Chosen on validation patients: {points}." if points else "None was chosen."),
+        + (
+            f"Chosen on {chosen.positives} + {chosen.negatives} {chosen.chosen_on}, with "
+            f"{_target(card)} and without: {points}."
+            if chosen
+            else "None was chosen."
+        ),
         "## Figures of the training\n\n"
         + (_bullets(figures) if figures else f"{NOT_IN_CARD.capitalize()}.")
         + "\n\nThey chose the weights, so they flatter them. `covidctnet evaluate` measures on "
         "patients held back and writes a model card with the figures.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _target(card: Mapping[str, Any]) -> str:
+    """The class that operating points are of: the first that is not the normal one."""
+    normal = card.get("normal", "Control")
+    return next(str(title) for title in card["classes"] if title != normal)
 
 
 def stages_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from covidctnet.slicewise.operating import OperatingPoints
 
-__all__ = ["OPERATING_POINTS", "thresholds_of"]
+__all__ = ["OPERATING_POINTS", "points_of", "thresholds_of"]
 
 OPERATING_POINTS = "operating_points"
 """Entry of the cards whose probabilities are compared with the points as they are."""
@@ -25,12 +25,16 @@ def thresholds_of(card: Mapping[str, Any]) -> dict[str, float]:
     Some systems move a patient's score so that one half stands for the balanced point, and answer
     with the moved score; their other points are moved in the same way here.
     """
-    if entry := card.get(OPERATING_POINTS):
-        return dict(OperatingPoints.from_card(entry).thresholds)  # type: ignore[union-attr]
-    settings = card.get("settings")
-    entry = settings.get("points") if isinstance(settings, Mapping) else None
-    if not entry:
+    points = points_of(card)
+    if points is None:
         return {}
-    points = OperatingPoints.from_card(entry)
-    assert points is not None
+    if card.get(OPERATING_POINTS):
+        return dict(points.thresholds)
     return {name: points.decided(value) for name, value in points.thresholds.items()}
+
+
+def points_of(card: Mapping[str, Any]) -> OperatingPoints | None:
+    """The operating points that a card states, as they were chosen; None where it states none."""
+    settings = card.get("settings")
+    moved = settings.get("points") if isinstance(settings, Mapping) else None
+    return OperatingPoints.from_card(card.get(OPERATING_POINTS) or moved or None)

@@ -36,7 +36,7 @@ fi
     --output "$runs/strangers.md" --table "$runs/strangers.csv"
 
 "$covidctnet" phantom -o "$runs/held-back" --patients 10 --seed 1000 \
-    --scanners '[unseen-a, unseen-b]'
+    --scanners unseen-a unseen-b
 "$covidctnet" phantom -o "$runs/held-back-known" --patients 7 --seed 2000
 "$covidctnet" evaluate --data "$runs/held-back" "$runs/held-back-known" \
     --weights "$runs/work/cross-fit/all/weights" -o "$runs/evaluation"

@@ -14,11 +14,13 @@ rm -rf "$runs"
 mkdir -p "$runs"
 
 step "1/8 draw three phantoms (synthetic patients) as DICOM, one of each class"
-"$covidctnet" phantom -o "$runs/new" --patients 1 --seed 2 --scanners '[unseen-a]' \
+"$covidctnet" phantom -o "$runs/new" --patients 1 --seed 2 --scanners unseen-a \
     --matrix 256 --spacing-mm 3
 # Somebody else's files lie in every real folder: they are named, and stop nothing.
 mkdir -p "$runs/inbox"
 mv "$runs"/new/{Control,Covid-19,CAP}/* "$runs/inbox/"
+# What is left of the cohort, its table above all, names scans that are there no more.
+rm -r "$runs/new"
 printf 'not a scan\n' > "$runs/inbox/notes.txt"
 
 step "2/8 classify them with the weights that come with the package"

@@ -48,7 +48,7 @@ step "1/5 draw the patients to learn from (phantoms)"
 step "2/5 draw the patients held back (phantoms): known scanners, and scanners that are new"
 "$covidctnet" phantom -o "$runs/held-back/known" --patients "$held_back" --seed 1000 "${shape[@]}"
 "$covidctnet" phantom -o "$runs/held-back/new" --patients "$held_back" --seed 2000 \
-    --scanners '[unseen-a, unseen-b]' "${shape[@]}"
+    --scanners unseen-a unseen-b "${shape[@]}"
 
 step "3/5 train the $stage of $system (preset $preset)"
 "$covidctnet" train "$system" "$stage" --preset "$preset" --work "$runs/work" \

@@ -7,7 +7,7 @@ import pytest
 from covidctnet.evaluation.assess import assess
 from covidctnet.evaluation.output import as_plain
 from covidctnet.report.checklist_fillers import FILLERS
-from covidctnet.report.checklist_items import CHECKLISTS
+from covidctnet.report.checklist_items import CHECKLISTS, REFERENCES
 from covidctnet.report.checklists import as_csv, as_html, as_markdown, fill, share_filled
 from covidctnet.report.model_card import model_card
 from covidctnet.report.run_facts import RunFacts
@@ -102,3 +102,14 @@ def test_one_patient_of_one_class_fills_what_it_can():
     plain, card = told(simulated(1, failures=0))
     for items in fill(plain, card, []).values():
         assert all("nan" not in one.answer.lower() for one in items)
+
+
+def test_every_checklist_says_whose_words_its_items_are_and_where_it_is_published():
+    plain, card = told()
+    lists = fill(plain, card, [])
+    assert REFERENCES.keys() == lists.keys()
+    page = as_html(lists, RUN)
+    for name, items in lists.items():
+        for text in (page, as_markdown(name, items, RUN)):
+            assert "The wording of the items is ours" in text
+            assert REFERENCES[name] in text

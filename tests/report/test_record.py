@@ -44,7 +44,7 @@ def test_an_answer_becomes_a_row():
     assert cells["status"] == "classified"
     assert cells["label"] == "Covid-19"
     assert [cells[f"p_{label.key}"] for label in CHEST_CT] == ["0.200000", "0.700000", "0.100000"]
-    assert (cells["seconds"], cells["weights"]) == ("1.750", "0123456789ab")
+    assert (cells["seconds"], cells["weights"]) == ("1.75", "0123456789ab")
     assert (cells["code"], cells["message"]) == ("", "")
     assert cells["source_path"] == str(AStudy().path)
 
@@ -60,7 +60,7 @@ def test_an_abstention_says_which_labels_are_left():
     cells = row(answer(prediction_set=(CHEST_CT.COVID19, CHEST_CT.CAP), ood_score=0.51234))
     assert cells["status"] == "abstained"
     assert cells["label"] == "Covid-19"
-    assert (cells["labels_left"], cells["ood_score"]) == ("covid19 cap", "0.512")
+    assert (cells["labels_left"], cells["ood_score"]) == ("Covid-19; CAP", "0.5123")
     assert row(answer(prediction_set=(CHEST_CT.COVID19,)))["status"] == "classified"
 
 
@@ -72,7 +72,7 @@ def test_the_lesion_volume_is_told_in_shares_and_millilitres():
     )
     record_made = record(answer(evidence=(LesionVolume(0.08, regions, (-120.0,)),)))
     cells = dict(zip(columns(CHEST_CT), record_made.to_row(CHEST_CT), strict=True))
-    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0333", "100.0")
+    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0333333", "100")
     assert (
         Record.from_json(json.loads(json.dumps(record_made.to_json()))).evidence
         == record_made.evidence
@@ -88,7 +88,7 @@ def test_a_record_of_before_there_was_evidence_is_read(tmp_path):
     data["picture"] = "a.webp"
     restored = Record.from_json(json.loads(json.dumps(data)))
     cells = dict(zip(columns(CHEST_CT), restored.to_row(CHEST_CT), strict=True))
-    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.0500", "25.0")
+    assert (cells["affected_lung"], cells["lesion_ml"]) == ("0.05", "25")
     assert restored.evidence[1]["window_hu"] == [-1000.0, 400.0]
     assert Record.from_json(json.loads(json.dumps(restored.to_json()))) == restored
 

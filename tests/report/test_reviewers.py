@@ -62,7 +62,7 @@ def test_refused_studies_are_counted_by_class():
 def test_who_chose_the_threshold_is_told_only_where_somebody_did():
     assert words(plain())["Who chose the threshold?"].startswith("Nobody")
     chosen = words(plain(thresholds={"rule-in": 0.75}))["Who chose the threshold?"]
-    assert "validation patients" in chosen
+    assert "validation data" in chosen
     assert "rule-in 0.75" in chosen
 
 

@@ -18,9 +18,9 @@ from covidctnet.evaluation.sheets import predictions_table
 from covidctnet.evidence import LesionVolume
 from covidctnet.files import table_text
 from covidctnet.preprocess import PreprocessSettings
-from covidctnet.results import Failure
+from covidctnet.results import Failure, Prediction
 from covidctnet.run.evaluate import evaluate_data, evaluate_work
-from covidctnet.run.folds import evaluate_folds, read_fold
+from covidctnet.run.folds import _titles, evaluate_folds, read_fold
 from covidctnet.run.prepare import prepare
 from covidctnet.systems.covidctnet.predictor import CovidCTNet
 from tests.evaluation.simulated import simulated
@@ -187,6 +187,13 @@ def test_what_a_table_tells_of_an_answer_is_read_back(tmp_path):
         assert shares[0] == pytest.approx(shares[1], rel=1e-4)
         assert other.traits["noise_hu"] == pytest.approx(case.traits["noise_hu"], rel=1e-4)
         assert other.traits["kernel"] == case.traits["kernel"]
+
+
+def test_sets_of_labels_are_read_as_tables_of_before_had_them():
+    p = dict.fromkeys(CHEST_CT, 0.0) | {CHEST_CT.CAP: 1.0}
+    answer = Prediction("s", p)
+    for row in ({"set": "Covid-19 CAP"}, {"labels_left": "Covid-19; CAP"}):
+        assert _titles(row, answer) == {"Covid-19", "CAP"}
 
 
 def test_pooled_folds_may_be_compared_and_pooled_answers_are_read_again(results, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covidctnet import surroundings
 from covidctnet.cli import main
 from covidctnet.errors import UsageError
 from covidctnet.evaluation import calibration, intervals
@@ -152,7 +153,7 @@ def test_the_evaluation_itself_is_no_folder_for_the_paper(evaluation):
 
 
 def test_a_missing_package_is_named_before_anything_is_evaluated(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(paper.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(surroundings, "find_spec", lambda name: None)
     answers = table(tmp_path / "answers.csv")
     flags = ["--predictions", str(answers), "-o", str(tmp_path / "e"), "--paper", "paper"]
     assert main(["evaluate", *flags]) == 2

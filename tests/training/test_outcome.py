@@ -243,7 +243,7 @@ def test_a_folder_that_is_not_ready_says_what_to_run_and_stays_clean(
         (["--model.base=0"], "base must be even"),
         (["--seed_everything=-3"], "-3 is not in bounds"),
         (["--trainer.strategy=foo"], "invalid strategy name"),
-        (["--trainer.precision=12"], "12 is none of its values"),
+        (["--trainer.precision=12"], "bf16-true, bf16-mixed"),
         ([f"--ckpt_path={__file__}"], "no whole checkpoint"),
         (["--device=cpu", "--trainer.devices=3"], "give either it or them"),
     ],

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from covidctnet.errors import UsageError
 from covidctnet.slicewise.operating import OperatingPoints
-from covidctnet.weights.thresholds import thresholds_of
+from covidctnet.weights.thresholds import points_of, thresholds_of
 
 POINTS = OperatingPoints(0.3, 0.8, 0.1, 12, 20)
 
@@ -24,6 +26,14 @@ def test_points_of_scores_that_are_moved_before_they_are_answered_are_moved_alik
     for score in (0.05, 0.2, 0.31, 0.9):
         for name, value in POINTS.thresholds.items():
             assert (POINTS.decided(score) > found[name]) == (score > value)
+
+
+def test_what_chose_the_points_stays_with_them():
+    drawn = replace(POINTS, chosen_on="drawn examples")
+    assert points_of({"operating_points": drawn.to_card()}).chosen_on == "drawn examples"
+    assert points_of({"settings": {"points": POINTS.to_card()}}).chosen_on == "validation patients"
+    assert "chosen_on" not in POINTS.to_card()
+    assert points_of({}) is None
 
 
 def test_impossible_points_are_refused():

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covidctnet._version import __version__
@@ -25,6 +24,7 @@ from covidctnet.run.runner import (
 from covidctnet.workers.isolate import Limits
 
 if TYPE_CHECKING:
+    from covidctnet.io.lesions import MaskFile
     from covidctnet.run.cluster.connection import Cluster
 
 __all__ = ["RayRunner"]
@@ -93,7 +93,7 @@ class RayRunner:
         studies: Iterable[Asked],
         *,
         keep: Keep = "numbers",
-        lesions: Mapping[str, Path] = NO_LESIONS,
+        lesions: Mapping[str, MaskFile] = NO_LESIONS,
     ) -> Answers:
         """See `covidctnet.run.runner.Runner.answers`.
 

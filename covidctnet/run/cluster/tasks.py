@@ -6,8 +6,7 @@ import socket
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from covidctnet.contract import Predictor, PredictorInfo
 from covidctnet.errors import CovidCTNetError
@@ -24,6 +23,9 @@ from covidctnet.run.runner import (
     reader_of,
 )
 from covidctnet.workers.isolate import Limits
+
+if TYPE_CHECKING:
+    from covidctnet.io.lesions import MaskFile
 
 __all__ = ["Actor", "ReadingWork", "Refused", "run_task"]
 
@@ -46,7 +48,7 @@ class Actor:
         return self._model.info, ray.get_runtime_context().get_node_id()
 
     def answer(
-        self, study: Any, reading: Reading | Refused, keep: Keep, lesions: Path | None
+        self, study: Any, reading: Reading | Refused, keep: Keep, lesions: MaskFile | None
     ) -> Answered | Refused:
         """Answer a study; the next one is prepared meanwhile."""
         if isinstance(reading, Refused):

@@ -50,4 +50,7 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("classifier", "a DRE-Net that reads slices and their details", _classifier),
+    reads="a slice cropped to its lungs",
+    gives="logits of the classes; a softmax gives the probabilities. DRE-Net gives those of the "
+    "slice alone and of each detail too, with the boxes of the details as shares of the slice",
 )

@@ -47,5 +47,7 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("segmenter", "a U-Net that draws lesions in slices", _segmenter),
+    reads="a whole slice",
+    gives="logits of a lesion in every pixel; a sigmoid gives the probabilities",
     published=PUBLISHED,
 )

@@ -47,5 +47,7 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("classifier", "a ResNet-50 that reads slices one by one", _classifier),
+    reads="a slice",
+    gives="logits of the classes; a softmax gives the probabilities",
     published=PUBLISHED,
 )

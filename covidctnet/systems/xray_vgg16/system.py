@@ -50,4 +50,6 @@ SYSTEM = slice_system(
     build=_build,
     predictor=_predictor,
     stage=Stage("classifier", "a cut VGG-16 that reads chest radiographs", _classifier),
+    reads="a radiograph",
+    gives="a logit of disease of every vote; a sigmoid gives the probability, votes are averaged",
 )

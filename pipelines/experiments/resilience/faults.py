@@ -70,7 +70,7 @@ class Lab:
 
     def command(self, results: Path) -> list[str]:
         """Arguments of the program for the dozen."""
-        arguments = ["classify", str(self.inbox), "-o", str(results), "--readers", "1"]
+        arguments = ["classify", str(self.inbox), "-o", str(results), "--workers", "1"]
         key = self.folder / KEY_FILE
         return [*arguments, "--key", str(key)] if key.is_file() else arguments
 
@@ -241,7 +241,7 @@ def names(lab: Lab, times: int) -> Toll:
     for inbox in (plain, hostile):
         results = lab.new()
         run = start(
-            ["classify", str(inbox), "-o", str(results), "--readers", "1"], lab.folder / "said"
+            ["classify", str(inbox), "-o", str(results), "--workers", "1"], lab.folder / "said"
         )
         toll.ended(run.wait(), (DONE,), run.output)
         found.append(results)

@@ -14,9 +14,10 @@ made their classifier's examples have.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from covidctnet.devices import pick_device
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.files import claim_folder, make_folder
 from covidctnet.registry import find_system
+from covidctnet.slicewise.operating import OperatingPoints
 from covidctnet.systems.covidctnet.lesion_volume import inner_lungs, lesion_threshold
 from covidctnet.systems.covidctnet.segment import complete_lungs
 from covidctnet.systems.covidctnet.training.bank import (
@@ -48,10 +50,12 @@ from covidctnet.systems.covidctnet.training.folds import (
     fold_splits,
 )
 from covidctnet.systems.covidctnet.weights import load_weights, save_weights
+from covidctnet.training.operating import points_of_patients
 from covidctnet.trust.appearance import describe_appearance
-from covidctnet.trust.calibration import Calibration
+from covidctnet.trust.calibration import Calibration, soften
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 from covidctnet.weights.shipped import presets_root
+from covidctnet.weights.thresholds import OPERATING_POINTS
 
 _LOG = logging.getLogger(__name__)
 
@@ -232,6 +236,9 @@ class CrossFit:
         The networks of other folds that answer these examples have learned from the Controls of the
         fold that is calibrated; its own networks have not.
 
+        The operating points of the probability of Covid-19 are chosen on the same examples, each of
+        which counts as one scan, and are written into the card.
+
         Args:
             device: Where the networks run.
         """
@@ -250,10 +257,14 @@ class CrossFit:
             values = [v for study, v in residuals.items() if self.fold_of(study) != fold]
             calibration = Calibration.fit(truth, probabilities[kept], scans=scans)
             detector, limit = fit_over_scans(looks, truth, scans, plain)
-            entries = {
+            entries: dict[str, Mapping[str, Any]] = {
                 "calibration": {**calibration.to_card(), "examples": len(kept)},
                 "lesion_volume": {"threshold": lesion_threshold(values), "patients": len(values)},
             }
+            names = [answered[i][0].name for i in kept]
+            scores = soften(probabilities[kept], calibration.temperature)
+            if points := _operating_points(names, truth, scores):
+                entries[OPERATING_POINTS] = points.to_card()
             folder = self.folder(fold) / "weights"
             add_calibration(load_weights(folder), folder, entries, detector, limit)
 
@@ -398,6 +409,27 @@ class CrossFit:
 
 _PROGRAM = "covidctnet cross-fit"
 _STAGES = ("train-denoiser", "train-lungs", "train-classifier")
+
+
+# What operating points are chosen on here: no patients.
+_EXAMPLES = "examples drawn from Controls, by networks that had not seen them"
+
+
+def _operating_points(
+    names: Sequence[str], truth: np.ndarray, probabilities: np.ndarray
+) -> OperatingPoints | None:
+    """Thresholds of the probability of Covid-19; an example is as one scan.
+
+    The mean over all examples of a Control would vary less than the answer to one scan does.
+
+    Args:
+        names: Of the examples, each its own.
+        truth: `Label` values, shape (n,).
+        probabilities: As they are answered, shape (n, label).
+    """
+    target = int(CHEST_CT.target)
+    points, _ = points_of_patients(names, truth.tolist(), probabilities[:, target], target)
+    return replace(points, chosen_on=_EXAMPLES) if points else None
 
 
 def _member(study: StoredStudy) -> Member:

@@ -16,6 +16,7 @@ from covidctnet.systems.covidctnet.training.data import ResidualData, SliceData
 from covidctnet.systems.covidctnet.training.lungs import LungData, LungTask
 from covidctnet.systems.covidctnet.training.tasks import ClassifierTask, DenoiserTask
 from covidctnet.training.recipe import Trained
+from covidctnet.training.seeded import SeededTask
 from covidctnet.training.work import describe_data, is_synthetic, one_preprocessing
 
 __all__ = ["export_classifier", "export_denoiser", "export_lungs"]
@@ -29,11 +30,7 @@ def export_denoiser(task: DenoiserTask, data: SliceData, attribution: str) -> Tr
         "preprocessing": one_preprocessing(studies),
         "synthetic_only": task.start.get("synthetic_only", True) and _all_synthetic(studies),
         # Nothing is taken over from a classifier.
-        "training": {
-            f"start: {stage}": entry
-            for stage, entry in task.start.get("training", {}).items()
-            if not stage.endswith("classifier")
-        },
+        "training": _started(task, without="classifier"),
     }
     taught = describe_data(data.work, studies, attribution)
     return Trained({"denoiser": task.network}, card, taught)
@@ -54,7 +51,10 @@ def export_classifier(task: ClassifierTask, data: ResidualData, attribution: str
         **fitted.card,
         "architecture": {**architecture, **fitted.architecture},
         "residual": data.settings.deciding(),
-        "synthetic_only": bool(old["synthetic_only"]) and _all_synthetic(studies),
+        "synthetic_only": bool(old["synthetic_only"])
+        and task.start.get("synthetic_only", True)
+        and _all_synthetic(studies),
+        "training": {**old["training"], **_started(task)},
     }
     networks: dict[str, nn.Module] = {"denoiser": data.weights.denoiser()}
     if "lungs" in architecture:
@@ -84,6 +84,20 @@ def export_lungs(task: LungTask, data: LungData, attribution: str) -> Trained:
         **({"segmentation": "coarse"} if data.painted else {}),
     }
     return Trained({"lungs": task.network}, card, description)
+
+
+def _started(task: SeededTask, *, without: str = "none") -> dict[str, Any]:
+    """Training of the weights that a task started from: what they have seen counts as seen.
+
+    Args:
+        task: Which knows their card.
+        without: Stages whose names end so have left nothing in the network.
+    """
+    return {
+        f"start: {stage}": entry
+        for stage, entry in task.start.get("training", {}).items()
+        if not stage.endswith(without)
+    }
 
 
 def _all_synthetic(studies: Sequence[StoredStudy]) -> bool:

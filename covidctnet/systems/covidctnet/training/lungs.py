@@ -25,6 +25,7 @@ from covidctnet.systems.covidctnet.training.data import Pair, Slices, loader
 from covidctnet.systems.covidctnet.training.examples import ExampleSettings, draw_example
 from covidctnet.systems.covidctnet.training.tasks import BCDUNetTask
 from covidctnet.training.augment import vary_slices
+from covidctnet.training.look import Look, look_at_pictures
 from covidctnet.training.seeded import Schedule
 from covidctnet.training.work import WorkFolder, one_preprocessing
 from covidctnet.volume import Volume
@@ -301,6 +302,11 @@ class LungTask(BCDUNetTask):
             "val_dice": (both + 1) / (inside.sum() + truth.sum() + 1),
         }
         self.add_scores(scores, len(slices))
+
+    def look(self, batch: tuple[torch.Tensor, torch.Tensor], count: int) -> Look:
+        """Slices, their lungs, and what was found."""
+        slices, lungs = batch
+        return look_at_pictures((slices, lungs, self(slices)), "slice, lungs, found", count)
 
 
 def _entropy(output: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,13 @@ class ClassifierCLI(TrainCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The options beyond those of task, data and trainer."""
         super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--init",
+            type=str | None,
+            default=None,
+            help="weights whose classifier this one starts from, such as compact; what fits is "
+            "taken, the rest is told",
+        )
         parser.link_arguments("data.depth", "model.depth")
         for name in ("size", "channels"):
             parser.link_arguments(
@@ -70,6 +77,17 @@ class ClassifierCLI(TrainCLI):
         super().before_instantiate_classes()
         if self.config.device:
             self.config.data.device = self.config.device
+
+    def instantiate_classes(self) -> None:
+        """Task and data; the network starts from ``--init`` where that is given."""
+        super().instantiate_classes()
+        if not self.config.init:
+            return
+        weights = load_weights(self.config.init)
+        self.model.start = weights.card
+        # A resumed run has its weights from the checkpoint.
+        if not self.config.ckpt_path:
+            start_from(self.model.network, weights.classifier())
 
 
 class LungsCLI(TrainCLI):

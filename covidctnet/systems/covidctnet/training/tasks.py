@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -23,6 +21,7 @@ from covidctnet.training.augment import (
     vary_residuals,
     vary_slices,
 )
+from covidctnet.training.look import Look, look_at_answers, look_at_pictures
 from covidctnet.training.seeded import Schedule, SeededTask
 
 __all__ = ["BCDUNetTask", "ClassifierTask", "DenoiserTask"]
@@ -123,28 +122,6 @@ class DenoiserTask(BCDUNetTask):
         self.augment = augment
         self.variation = variation
         self.compiled = compiled
-        # The card of the weights that it started from; what those have seen, it has seen.
-        self.start: Mapping[str, Any] = MappingProxyType({})
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the weights started from: a resumed run is not told it again."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["start"] = dict(self.start)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what the weights started from.
-
-        Raises:
-            UsageError: If the run was told to start from other weights.
-        """
-        if "start" not in checkpoint:  # older than this entry
-            return
-        if self.start and dict(self.start) != checkpoint["start"]:
-            raise UsageError(
-                "the run to resume did not start from the weights that --init names. Leave --init "
-                "out."
-            )
-        self.start = MappingProxyType(checkpoint["start"])
 
     def on_fit_start(self) -> None:
         """Compile here, behind the loading of other weights, whose names stay as they are."""
@@ -189,6 +166,14 @@ class DenoiserTask(BCDUNetTask):
             "val_lungs_spread": _spread_where(output, lungs > 0.5),
         }
         self.add_scores(scores, len(clean))
+
+    def look(self, batch: tuple[torch.Tensor, torch.Tensor], count: int) -> Look:
+        """Noisy slices, what is left of them, and what was taken off."""
+        clean, lungs = self._blocks(*batch)
+        noisy, _ = corrupt(clean, lungs, self.noise, generator=self.generator(2, 0))
+        output = self(noisy)
+        panels = (noisy, output, (noisy - output).abs())
+        return look_at_pictures(panels, "noisy, denoised, difference", count)
 
     def on_validation_end(self) -> None:
         """Notice a dead start.
@@ -287,6 +272,12 @@ class ClassifierTask(SeededTask):
             "val_accuracy": _accuracy(logits, label),
         }
         self.add_scores(scores, len(label))
+
+    def look(self, batch: tuple[torch.Tensor, torch.Tensor], count: int) -> Look:
+        """Classes of the first validation patients."""
+        residual, label = batch
+        probabilities = self._classify(residual).softmax(1)
+        return look_at_answers(CHEST_CT.titles, probabilities, label, count)
 
     def _classify(self, residual: torch.Tensor) -> torch.Tensor:
         return self.network(residual.contiguous(memory_format=torch.channels_last_3d)).float()

@@ -58,38 +58,48 @@ def anchors(picture: int) -> tuple[Tensor, Tensor]:
 
 
 def overlaps(box: Tensor, others: Tensor) -> Tensor:
-    """Shared area over joint area of one box (4,) and others (n, 4): (n,)."""
-    first = torch.maximum(box[:2], others[:, :2])
-    end = torch.minimum(box[2:], others[:, 2:])
-    shared = (end - first).clamp_min(0).prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1)
-    return shared / (areas + (box[2:] - box[:2]).prod() - shared)
+    """Shared area over joint area of one box (..., 4) and others (..., n, 4): (..., n)."""
+    box = box[..., None, :]
+    first = torch.maximum(box[..., :2], others[..., :2])
+    end = torch.minimum(box[..., 2:], others[..., 2:])
+    shared = (end - first).clamp_min(0).prod(-1)
+    areas = (others[..., 2:] - others[..., :2]).prod(-1)
+    return shared / (areas + (box[..., 2:] - box[..., :2]).prod(-1) - shared)
 
 
 def choose(scores: Tensor, boxes: Tensor, count: int) -> Tensor:
     """The best boxes that hardly overlap.
 
+    The number of steps does not depend on the scores, so that the choice can be exported.
+
     Args:
-        scores: Shape (box,).
+        scores: Shape (..., box).
         boxes: Shape (box, 4).
         count: How many.
 
     Returns:
-        Their places, the best first, int64 (count,). Where fewer boxes are apart, the best of the
-        others follow: a small picture has few large boxes.
+        Their places, the best first, int64 (..., count). Where fewer boxes are apart, the best of
+        the others follow: a small picture has few large boxes.
 
     Raises:
         ValueError: If there are fewer boxes than asked for.
     """
-    if len(boxes) < count:
-        raise ValueError(f"expected {count} boxes or more, got {len(boxes)}")
-    order = torch.argsort(scores, descending=True, stable=True)
-    left = order
+    total = len(boxes)
+    if total < count:
+        raise ValueError(f"expected {count} boxes or more, got {total}")
+    places = torch.arange(total, device=scores.device)
+    # Ranks by counting: what sorts in a stable way has no counterpart in ONNX.
+    mine, others = scores[..., :, None], scores[..., None, :]
+    is_first = places[None, :] < places[:, None]
+    rank = ((others > mine) | ((others == mine) & is_first)).sum(-1)  # (..., box)
+    # The smallest is taken next: ranks of boxes that are apart, then, `total` later, those of
+    # boxes that overlap a better one, and far behind what is taken.
+    turn = rank
     chosen: list[Tensor] = []
-    while len(left) and len(chosen) < count:
-        best = left[0]
+    for _ in range(count):
+        best = turn.argmin(-1)  # (...)
         chosen.append(best)
-        left = left[1:][overlaps(boxes[best], boxes[left[1:]]) < _OVERLAP]
-    places = torch.stack(chosen)
-    others = order[~torch.isin(order, places)]
-    return torch.cat([places, others[: count - len(places)]])
+        apart = overlaps(boxes[best], boxes) < _OVERLAP
+        turn = torch.where(apart | (turn >= total), turn, turn + total)
+        turn = torch.where(places == best[..., None], 2 * total, turn)
+    return torch.stack(chosen, -1)

@@ -138,15 +138,12 @@ class DRENet(nn.Module):
 
         By hard suppression of what overlaps: three of the small boxes, three of the large.
         """
-        small, large = anchors(self.size)
-        kept = []
-        for scores in offered.float().cpu():
-            fine = choose(scores[: len(small)], small, SMALL)
-            coarse = choose(scores[len(small) :], large, LARGE) + len(small)
-            kept.append(torch.cat([fine, coarse]))
-        places = torch.stack(kept)
-        boxes = torch.cat([small, large])[places]
-        return places.to(offered.device), boxes.to(offered.device)
+        small, large = (boxes.to(offered.device) for boxes in anchors(self.size))
+        scores = offered.float()
+        fine = choose(scores[:, : len(small)], small, SMALL)
+        coarse = choose(scores[:, len(small) :], large, LARGE) + len(small)
+        places = torch.cat([fine, coarse], 1)
+        return places, torch.cat([small, large])[places]
 
     def _region(self, fine: Tensor, boxes: Tensor) -> Tensor:
         """The best large box, cut from the finer picture where it has pixels."""

@@ -14,6 +14,7 @@ from covidctnet.networks.pretrained import start_of
 from covidctnet.systems.deeppneumonia.classes import TASKS, Task
 from covidctnet.systems.deeppneumonia.networks import Details, DRENet, PlainNet
 from covidctnet.systems.deeppneumonia.training.loss import drenet_loss
+from covidctnet.training.look import Look, look_at_answers
 from covidctnet.training.pictures import PictureVariation, vary_pictures
 from covidctnet.training.seeded import SeededTask
 
@@ -108,6 +109,12 @@ class DetailTask(SeededTask):
         right = (logits.argmax(dim=1) == labels).float().mean()
         scores = {"val_loss": F.cross_entropy(logits, labels), "val_accuracy": right}
         self.add_scores(scores, len(labels))
+
+    def look(self, batch: Batch, count: int) -> Look:
+        """Classes of the first validation slices."""
+        pictures, labels = batch
+        probabilities = self.network(pictures.float() / 255).logits.float().softmax(1)
+        return look_at_answers(self.classes.titles, probabilities, labels, count)
 
 
 def _loss(details: Details, labels: torch.Tensor) -> torch.Tensor:

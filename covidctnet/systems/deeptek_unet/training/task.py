@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ import torch
 from covidctnet.systems.deeptek_unet.networks import LesionUNet, Upsample
 from covidctnet.systems.deeptek_unet.training.losses import MaskLoss, mask_loss
 from covidctnet.systems.deeptek_unet.training.plateau import make_plateau
+from covidctnet.training.look import Look, look_at_pictures
 from covidctnet.training.pictures import PictureVariation, vary_pictures
 from covidctnet.training.seeded import SeededTask
 
@@ -62,8 +61,6 @@ class MaskTask(SeededTask):
         self.loss: MaskLoss = loss
         self.augment = augment
         self.variation = variation
-        # The card of the weights that it started from; what those have seen, it has seen.
-        self.start: Mapping[str, Any] = MappingProxyType({})
 
     def configure_optimizers(self) -> Any:
         """Adam, and the fall of its learning rate."""
@@ -73,15 +70,6 @@ class MaskTask(SeededTask):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"},
         }
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the weights started from: a resumed run is not told it again."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["start"] = dict(self.start)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what the weights started from."""
-        self.start = MappingProxyType(checkpoint.get("start", {}))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Loss over the pixels of varied slices."""
@@ -110,6 +98,14 @@ class MaskTask(SeededTask):
             common = (found & drawn)[has].sum(1)
             total = (found[has].sum(1) + drawn[has].sum(1)).float()
             self.add_scores({"val_dice": (2 * common / total).mean()}, int(has.sum()))
+
+    def look(self, batch: Batch, count: int) -> Look:
+        """Slices, drawn lesions, and what was found."""
+        pictures, labels = batch
+        seen = pictures.float() / 255
+        found = self.network(seen).float().sigmoid().amax(1, keepdim=True)
+        drawn = (labels > 0)[:, None].float()
+        return look_at_pictures((seen[:, :1], drawn, found), "slice, drawn, found", count)
 
     def _kinds_of(self, labels: torch.Tensor) -> torch.Tensor:
         """A mask of 0 and 1 for each kind, (batch, kind, row, column), of numbers from 1."""

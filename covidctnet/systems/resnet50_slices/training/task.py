@@ -9,9 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from covidctnet.networks.pretrained import start_of
+from covidctnet.systems.resnet50_slices.classes import CLASSES
 from covidctnet.systems.resnet50_slices.networks import SliceClassifier
 from covidctnet.systems.resnet50_slices.training.optimiser import apply_step, make_optimiser
 from covidctnet.systems.resnet50_slices.training.schedule import FineTune
+from covidctnet.training.look import Look, look_at_answers
 from covidctnet.training.pictures import PictureVariation, vary_pictures
 from covidctnet.training.seeded import SeededTask
 
@@ -34,6 +36,8 @@ class SliceTask(SeededTask):
         variation: How far.
         seed: Of everything random in a step.
     """
+
+    sets_rates = True
 
     def __init__(
         self,
@@ -93,3 +97,9 @@ class SliceTask(SeededTask):
         right = (logits.argmax(dim=1) == labels).float().mean()
         scores = {"val_loss": F.cross_entropy(logits, labels), "val_accuracy": right}
         self.add_scores(scores, len(labels))
+
+    def look(self, batch: Batch, count: int) -> Look:
+        """Classes of the first validation slices."""
+        pictures, labels = batch
+        probabilities = self.network(pictures.float() / 255).float().softmax(1)
+        return look_at_answers(CLASSES.titles, probabilities, labels, count)

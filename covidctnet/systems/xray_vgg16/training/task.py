@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from covidctnet.errors import UsageError
 from covidctnet.systems.xray_vgg16.networks import NetworkName, RadiographNet
+from covidctnet.training.look import Look, look_at_answers
 from covidctnet.training.pictures import PictureVariation, vary_pictures
 from covidctnet.training.seeded import SeededTask
 
@@ -165,6 +166,7 @@ class RadiographTask(SeededTask):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The same, back."""
+        super().on_load_checkpoint(checkpoint)
         self.kept = list(checkpoint.get("kept", []))
         self._best = float(checkpoint.get("best_train_accuracy", -1.0))
 
@@ -175,3 +177,10 @@ class RadiographTask(SeededTask):
         right = ((logits > 0) == (labels > 0)).float().mean()
         loss = F.binary_cross_entropy_with_logits(logits, labels.float())
         self.add_scores({"val_loss": loss, "val_accuracy": right}, len(labels))
+
+    def look(self, batch: Batch, count: int) -> Look:
+        """Classes of the first validation radiographs."""
+        pictures, labels = batch
+        positive = self.network(pictures.float() / 255)[:, :1].float().sigmoid()
+        titles = self.trainer.datamodule.classes.titles  # type: ignore[attr-defined]
+        return look_at_answers(titles, torch.cat([1 - positive, positive], 1), labels, count)

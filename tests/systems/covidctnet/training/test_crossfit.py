@@ -259,6 +259,12 @@ def test_the_weights_of_all_answer_and_say_what_they_have_seen(fitted_work):
     assert card["calibration"]["sets"]["n"] == len(SITES)
     assert card["calibration"]["examples"] == len(SITES) * len(CHEST_CT) * SETTINGS["examples"]
     assert card["lesion_volume"]["patients"] == len(SITES)
+    points = card["operating_points"]
+    per_class = len(SITES) * SETTINGS["examples"]
+    assert (points["positives"], points["negatives"]) == (per_class, 2 * per_class)
+    assert points["chosen_on"].startswith("examples drawn from Controls")
+    model_card = (found.folder(ALL) / "weights" / "model-card.md").read_text()
+    assert "Chosen on 15 + 30 examples drawn from Controls" in model_card
     assert "real lungs with painted lesions" in weights.trained_on
     assert "no real patient with Covid-19 or pneumonia" in weights.caveat
     model = CovidCTNet(weights, device="cpu", precision="32")
