@@ -355,6 +355,7 @@ class RayRunner:
         *,
         keep: Keep = "numbers",
         lesions: Mapping[str, Path] = NO_LESIONS,
+        with_scans: bool = False,
     ) -> Answers:
         """See `covidctnet.run.runner.Runner.answers`.
 
@@ -378,7 +379,7 @@ class RayRunner:
                 worker.node, soft=True
             )
             scan = reading.options(scheduling_strategy=there).remote(work, study)
-            ref = worker.actor.answer.remote(study, scan, keep, lesions.get(study.id))
+            ref = worker.actor.answer.remote(study, scan, keep, lesions.get(study.id), with_scans)
             worker.studies += 1
             busy[ref] = worker
             return ref
@@ -478,13 +479,18 @@ class _Actor:
         return self._model.info, ray.get_runtime_context().get_node_id()
 
     def answer(
-        self, study: Any, reading: Reading | _Refused, keep: Keep, lesions: Path | None
+        self,
+        study: Any,
+        reading: Reading | _Refused,
+        keep: Keep,
+        lesions: Path | None,
+        with_scan: bool,
     ) -> Answered | _Refused:
         """Answer a study; the next one is prepared meanwhile."""
         if isinstance(reading, _Refused):
             return reading
         assert self._model is not None
-        prepared = prepare(study, reading, self._model)
+        prepared = prepare(study, reading, self._model, with_scan=with_scan)
         del reading
         with self._turn:
             answered = answer(study, prepared, self._model, keep=keep, lesions=lesions)

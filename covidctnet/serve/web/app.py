@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = ["LIMITS", "Limits", "make_app"]
 
 COOKIE, TOKEN_COOKIE = "covidctnet_session", "covidctnet_token"
 _STATIC = Path(__file__).with_name("static")
+_VIEWER = Path(str(files("covidctnet.report"))) / "viewer"
 _KINDS = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -317,11 +319,12 @@ def _refused(refusal: _Refusal) -> Response:
 
 
 def _static(name: str) -> Response:
-    path = _STATIC / name
-    kind = _KINDS.get(path.suffix)
-    if kind is None or path.parent != _STATIC or not path.is_file():
-        raise _Refusal(404, "there is no such page.")
-    return Response(path.read_bytes(), media_type=kind)
+    for folder in (_STATIC, _VIEWER):
+        path = folder / name
+        kind = _KINDS.get(path.suffix)
+        if kind is not None and path.parent == folder and path.is_file():
+            return Response(path.read_bytes(), media_type=kind)
+    raise _Refusal(404, "there is no such page.")
 
 
 async def _short_body(request: Request) -> dict[str, Any]:
