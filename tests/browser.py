@@ -27,6 +27,18 @@ def open_browser():
         browser.quit()
 
 
+def resize(browser, width, height=1000):
+    """Give the page a size; windows have a least one of their own."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def beyond(browser):
+    """Pixels by which the page is wider than what is seen of it."""
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    return browser.execute_script(f"return {wide}")
+
+
 def wait(read):
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:

@@ -435,5 +435,5 @@ def test_pages_without_scans_have_no_viewer_beside_them(page, tmp_path):
 
 def test_tables_within_a_row_keep_their_heads_where_the_page_is_narrow(page):
     text = page(answer())
-    narrow = text[text.index("@media (max-width: 900px)") :]
+    narrow = text[text.index("@media (max-width: 1100px)") :]
     assert not re.search(r"\.studies (thead|tbody|tr|td|th)", narrow)

@@ -10,7 +10,7 @@ from covidctnet.io import read_study
 from covidctnet.io.discover import find_studies
 from covidctnet.report import Results
 from covidctnet.run.classify import classify_into
-from tests.browser import WHY_NOT, open_browser, wait
+from tests.browser import WHY_NOT, beyond, open_browser, resize, wait
 from tests.dicom_out.answers import INFO, an_answer
 from tests.io import series
 from tests.report.answers import AStudy, an_info, answer, images
@@ -57,7 +57,7 @@ def results(tmp_path_factory):
 
 
 def test_the_scan_is_shown_from_the_disk_at_the_height_that_was_asked_for(browser, results):
-    browser.set_window_size(1300, 1000)
+    resize(browser, 1300)
     browser.get((results / "index.html").as_uri())
     height = browser.find_element("css selector", "button.height")
     asked = float(height.get_attribute("data-z"))
@@ -74,6 +74,9 @@ def test_the_scan_is_shown_from_the_disk_at_the_height_that_was_asked_for(browse
     wait(lambda: abs(float(re.match(r"z = (-?\d+)", browser.execute_script(status))[1]) - asked)
          <= spacing / 2 + 1)  # fmt: skip
     assert shown
+    for width in (1000, 390, 1300):
+        resize(browser, width)
+        assert beyond(browser) == 0
     # Words of a header are text, and nothing of them ran.
     assert browser.title.startswith("Chest imaging")
     assert browser.execute_script("return document.querySelectorAll('img[src=x]').length") == 0
@@ -117,18 +120,17 @@ HEADS = """return [...document.querySelectorAll('.lesions thead th')].map((head)
 
 @pytest.mark.parametrize("medium", ["screen", "print"])
 def test_right_and_left_keep_their_heads_where_the_page_is_narrow(medium, browser, table):
-    browser.set_window_size(390, 900)
+    resize(browser, 390)
     browser.get(table.as_uri())
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium})
     heads = browser.execute_script(HEADS)
     assert heads == [["right", True, True, "none"], ["left", True, True, "none"]] * 12
-    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert browser.execute_script(wide) == 0
+    assert beyond(browser) == 0
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_the_page_prints_whole(browser, table):
-    browser.set_window_size(1300, 900)
+    resize(browser, 1300)
     browser.get(table.as_uri())
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
     content = base64.b64decode(paper["data"])

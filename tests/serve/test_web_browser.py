@@ -5,7 +5,7 @@ import shutil
 import pydicom
 import pytest
 
-from tests.browser import WHY_NOT, open_browser, wait
+from tests.browser import WHY_NOT, beyond, open_browser, resize, wait
 from tests.serve.test_web_server import served
 from tests.small import tiny_weights, write_chest
 
@@ -58,9 +58,8 @@ def test_a_scan_is_uploaded_answered_seen_and_removed(page):
     browser.find_element("css selector", "canvas").send_keys("2")
     chosen = "return document.querySelector('[aria-label=Window]').value"
     assert browser.execute_script(chosen) == "2"
-    browser.set_window_size(390, 900)
-    wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert browser.execute_script(wide) == 0
+    resize(browser, 390)
+    assert beyond(browser) == 0
     # What is hidden from the mouse is reached by the keyboard.
     focus = "document.getElementById('folder').focus(); return document.activeElement.id"
     assert browser.execute_script(focus) == "folder"
