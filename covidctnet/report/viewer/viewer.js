@@ -5,11 +5,11 @@
 const WINDOWS = {
   "1": ["Lung", -1350, 150], "2": ["Soft tissue", -160, 240], "3": ["All", -1000, 400],
 };
-// What is drawn over the scan, with its colours and the HU between which they lie.
+// What is drawn over the scan, with its colours (apart for people who see no green or no red) and the HU between which they lie.
 const LAYERS = {
   lesions: { title: "Lesions", colormap: "red", opacity: 0.5, range: [0, 1] },
   lungs: { title: "Lungs", colormap: "blue", opacity: 0, range: [0, 1] },
-  regions: { title: "Details", colormap: "green", opacity: 0.5, range: [0, 1] },
+  regions: { title: "Details", colormap: "warm", opacity: 0.5, range: [0, 1] },
   residual: {
     title: "Residual", colormap: "warm", negative: "winter", opacity: 0, range: [100, 1000],
   },
