@@ -28,7 +28,7 @@ ARGS ?=
 
 .PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
-        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience dicom-results loaded pacs-trial wheel clean
+        strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience dicom-results loaded pacs-trial web-load wheelhouse wheel clean
 
 help: ## List every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -205,8 +205,24 @@ resilience: install ## Kills, full disks, signals, names, environments: docs/mea
 pacs-trial: install ## A real PACS (Orthanc), 45 studies, kills: docs/measured/pacs.md
 	$(BIN)/python -m pipelines.experiments.pacs.trial --weights "$(WEIGHTS)" --output docs/measured/pacs.md $(ARGS)
 
+web-load: install ## The web page under load: docs/measured/web-load.md (WEIGHTS)
+	$(BIN)/python -m pipelines.experiments.web.load --weights "$(WEIGHTS)" --output docs/measured/web-load.md $(ARGS)
+
 loaded: install ## One scan (DATA) alone and beside busy programs, by how threads wait
 	$(BIN)/python -m pipelines.experiments.loaded.run "$(DATA)" --weights "$(WEIGHTS)" $(ARGS)
+
+# Of `wheelhouse`: cpu or cuda; an index with builds of torch for CPUs, which cpu needs.
+KIND ?= cuda
+INDEX ?=
+
+wheelhouse: wheel ## All wheels for an installation without a network: dist/wheelhouse/KIND (INDEX for KIND=cpu)
+	test "$(KIND)" = cuda || test "$(KIND)" = cpu -a -n "$(INDEX)" || \
+	  { echo "expected KIND=cuda, or KIND=cpu with INDEX=address of builds of torch for CPUs" >&2; exit 2; }
+	mkdir -p "dist/wheelhouse/$(KIND)"
+	$(BIN)/python -m pip download -q --only-binary :all: -c constraints.txt -d "dist/wheelhouse/$(KIND)" \
+	  $(if $(INDEX),--extra-index-url "$(INDEX)") "$$(ls dist/*.whl)[serve]" pip $(ARGS)
+	cd "dist/wheelhouse/$(KIND)" && sha256sum -- *.whl > SHA256SUMS
+	@echo "dist/wheelhouse/$(KIND): pip install --no-index --find-links . 'covidctnet[serve]'"
 
 wheel: install ## Build the wheel into dist/
 	rm -rf build dist

@@ -64,6 +64,14 @@ def test_presets_of_systems_travel_and_those_of_experiments_do_not(unpacked):
     assert (presets / "resnet50_slices" / "tiny" / "classifier.yaml").is_file()
     assert (presets / "deeptek_unet" / "paper" / "segmenter.yaml").is_file()
     assert not (presets / "experiments").exists()
+    assert not (presets / "deploy").exists()
+
+
+def test_the_viewer_of_scans_travels_with_its_licence(unpacked):
+    report, page = unpacked / "covidctnet" / "report", unpacked / "covidctnet" / "serve" / "web"
+    for name in ("niivue.umd.js", "niivue.LICENSE", "viewer.js"):
+        assert (report / "viewer" / name).is_file()
+    assert (report / "view.js").is_file() and (page / "static" / "page.js").is_file()
 
 
 def test_the_shipped_weights_travel_in_the_wheel(unpacked):

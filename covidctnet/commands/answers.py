@@ -70,7 +70,8 @@ def classify(
         runner: Where studies are answered: local; ray, workers of Ray on this machine; or
             ray://HOST:PORT, HOST:PORT or auto, a cluster of Ray.
         dicom: Write DICOM results of every answer: SEG, SR and a picture that lie in its study.
-        nifti: Write NIfTI of every answer in the geometry of its source: lungs, lesions, residual.
+        nifti: Write NIfTI of every answer in the geometry of its source: lungs, lesions, residual;
+            the page then draws them over the scan.
         key: Folder of an earlier run whose ids of studies are taken; a new key by default, in
             do-not-share/ of the results.
     """
@@ -90,7 +91,7 @@ def classify(
     if dicom:
         outputs.append("dicom")
     if nifti:
-        outputs.append("nifti")
+        outputs += ["nifti", "view"]
     check_packages(outputs)
     scans = [existing(path) for path in paths]
     share = Part.parse(part, os.environ) if part else None

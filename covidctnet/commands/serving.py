@@ -4,6 +4,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from covidctnet.commands.common import NOTICE, Exit, Network, StudyLimits
@@ -58,8 +59,9 @@ def serve_pacs(
         worker.run(once=once)
         outcomes = worker.outcomes
     finally:
-        worker.close()
-        pacs.close()
+        with ExitStack() as ending:
+            for opened in (pacs, worker, answers):
+                ending.callback(opened.close)
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
     sys.stdout.write(f"{counts or 'no study'}\n{NOTICE}\n")
     return Exit.OK
@@ -72,6 +74,7 @@ def serve_web(
     host: str = "127.0.0.1",
     port: int = 8000,
     name: Sequence[str] = (),
+    behind_https: bool = False,
     keep_hours: float = 24.0,
     max_upload_mb: int = 4096,
 ) -> int:
@@ -84,6 +87,8 @@ def serve_web(
             COVIDCTNET_WEB_TOKEN, and behind a proxy that speaks https.
         port: Likewise; 0 takes a free one.
         name: Names under which browsers reach it, with port, as ct.hospital.example:443.
+        behind_https: The names are those of a proxy that speaks https, on another host than this
+            one; on this one they are in any case.
         keep_hours: Hours after which uploads and results are deleted.
         max_upload_mb: MiB of one upload.
     """
@@ -97,6 +102,7 @@ def serve_web(
         address=(host, port),
         names=tuple(name),
         token=os.environ.get(TOKEN, ""),
+        is_behind_https=behind_https or None,
         keep_s=keep_hours * 3600,
         limits=Limits(job_bytes=max_upload_mb * 2**20, file_bytes=max_upload_mb * 2**20),
     )

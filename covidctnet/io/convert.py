@@ -29,7 +29,7 @@ from covidctnet.volume import PAINTED_MARK, PAINTED_NOTE, SAVED_MARK, SYNTHETIC_
 if TYPE_CHECKING:
     import SimpleITK
 
-__all__ = ["image_of", "nifti_bytes", "save_nifti", "volume_from_array"]
+__all__ = ["image_of", "nifti_bytes", "save_nifti", "volume_bytes", "volume_from_array"]
 
 # Beyond these a number is no spacing in mm; what is no chest CT is refused by its last step.
 SPACING_RANGE_MM = (0.02, 50.0)
@@ -145,17 +145,25 @@ def save_nifti(volume: Volume, path: str | Path) -> Path:
         raise UsageError(
             f"expected a folder to write {path.name!r} into, there is none. Make it first."
         )
+    write_whole(path, volume_bytes(volume, is_packed=path.suffix == ".gz"))
+    return path
+
+
+def volume_bytes(volume: Volume, *, is_packed: bool = True) -> bytes:
+    """The content of a NIfTI-1 file of a volume, its axes those of the patient.
+
+    Args:
+        volume: With any affine.
+        is_packed: Compress it.
+    """
     turned = canonical(volume.array, volume.affine)
     # NIfTI counts the fastest axis first: columns, rows, slices.
-    is_packed = path.suffix == ".gz"
-    content = nifti_bytes(
+    return nifti_bytes(
         turned.array.T,
         turned.affine[:, [2, 1, 0, 3]],
         description=_description(volume),
         is_packed=is_packed,
     )
-    write_whole(path, content)
-    return path
 
 
 def nifti_bytes(

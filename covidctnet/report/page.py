@@ -22,13 +22,24 @@ from covidctnet.report.words import STATUS_WORDS, flag_words
 from covidctnet.results import INFORMATION, reservations
 from covidctnet.volume import PAINTED_NOTE, SYNTHETIC_NOTE
 
-__all__ = ["EMBEDDED_BYTES", "STUDIES_A_PAGE", "pages_of", "render_page"]
+__all__ = [
+    "EMBEDDED_BYTES",
+    "STUDIES_A_PAGE",
+    "VIEWER",
+    "pages_of",
+    "render_page",
+    "view_of",
+    "viewer_files",
+]
 
 STUDIES_A_PAGE = 100
 """Cards and reasons on one page; the first one lists all studies beside."""
 
 EMBEDDED_BYTES = 32_000_000
 """Pictures are inside the page up to this many bytes, then lie next to it: pages must open."""
+
+VIEWER = "viewer"
+"""Folder of what draws scans."""
 
 
 def pages_of(records: Sequence[Record]) -> tuple[tuple[Record, ...], ...]:
@@ -77,8 +88,10 @@ def render_page(
     classes = answered[0].classes if answered else CHEST_CT
     words = classes.in_words
     first_reasons = len(answered) // STUDIES_A_PAGE + 1
-    script = _resource("list.js")
     is_listed = number == 1 and len(pages) > 1
+    has_views = any(view_of(record) for record in answered_here)
+    names = [name for name, is_on in {"list.js": is_listed, "view.js": has_views}.items() if is_on]
+    scripts = [_resource(name) for name in names]
     # A selection on a page counts the studies of this page.
     labels_here = Counter(record.label for record in answered_here)
     stream = template.stream(
@@ -86,8 +99,9 @@ def render_page(
         pages=len(pages),
         links=Markup(_links(number, len(pages))),
         listed=Markup(_list_data(pages)) if is_listed else "",
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        scripts=[Markup(script) for script in scripts],
+        script_sources=_script_sources(scripts, has_views=has_views),
+        viewer=f"{'../' * (number > 1)}{VIEWER}/" if has_views else "",
         total=len(records),
         title=f"Chest imaging: {words}",
         words=words,
@@ -108,7 +122,7 @@ def render_page(
         answered_here=len(answered_here),
         flagged_here=sum(bool(reservations(record.flags)) for record in answered_here),
         abstained_here=sum(record.status == "abstained" for record in answered_here),
-        rows=_rows(answered_here, picture_of, may_embed=number == 1),
+        rows=_rows(answered_here, picture_of, is_first=number == 1),
         unanswered=[record for record in here if not record.probabilities],
         unanswered_total=len(records) - len(answered),
         reasons_page="" if first_reasons == number else _address(first_reasons, number),
@@ -125,6 +139,25 @@ def render_page(
     )
     stream.enable_buffering(64)
     return (piece.encode() for piece in stream)
+
+
+def view_of(record: Record) -> str:
+    """The script with what a page draws of a study, below the results folder; empty for none."""
+    written: Mapping[str, Any] = record.outputs.get("view", {})
+    return next((str(name) for name in written.get("files", ())), "")
+
+
+def viewer_files() -> Iterator[tuple[str, bytes]]:
+    """Name and content of what draws scans, in a folder next to the first page."""
+    for file in files("covidctnet.report").joinpath("viewer").iterdir():
+        yield file.name, file.read_bytes()
+
+
+def _script_sources(scripts: Sequence[str], *, has_views: bool) -> str:
+    """What a page may run: its own scripts by their digests, and files next to it."""
+    digests = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts)
+    sources = [f"'sha256-{digest}'" for digest in digests]
+    return " ".join([*sources, *(("'self'", "file:") if has_views else ())])
 
 
 def _resource(name: str) -> str:
@@ -181,9 +214,10 @@ def _rows(
     records: Sequence[Record],
     picture_of: Callable[[Record], bytes | None],
     *,
-    may_embed: bool,
+    is_first: bool,
 ) -> Iterator[dict[str, Any]]:
-    room = EMBEDDED_BYTES if may_embed else 0
+    room = EMBEDDED_BYTES if is_first else 0
+    above = "" if is_first else "../"
     for record in records:
         label = record.label
         assert label is not None
@@ -191,12 +225,13 @@ def _rows(
         if record.picture:
             picture = picture_of(record)
             if picture is not None:
-                source = f"{'' if may_embed else '../'}studies/{record.picture}"
+                source = f"{above}studies/{record.picture}"
                 if len(picture) * 4 / 3 <= room:
                     text = base64.b64encode(picture).decode()
                     source = f"data:image/webp;base64,{text}"
                     room -= len(text)
-        heights = ", ".join(f"{height:.0f}" for height in record.slice_mm)
+        heights = [(height, f"{height:.0f}".replace("-", "−")) for height in record.slice_mm]
+        view = view_of(record)
         yield {
             "study": record.study,
             "status": record.status,
@@ -205,7 +240,10 @@ def _rows(
             "key": label.key,
             "evidence": [lines for e in record.restored if (lines := draw(e).lines)],
             "picture": source,
-            "heights": heights.replace("-", "−"),
+            "heights": heights,
+            "heights_text": ", ".join(text for _, text in heights),
+            "view": f"{above}{view}" if view else "",
+            "file_stem": record.file_stem,
             "kinds": record.kinds,
             "slices": max(1, len(record.slice_mm)),
             "bars": [

@@ -22,7 +22,7 @@ from covidctnet.errors import StorageError, UsageError
 from covidctnet.files import is_leftover, remove_leftovers, table_text, write_whole
 from covidctnet.io.fingerprint import fingerprint_of
 from covidctnet.report.evidence import Picture, draw_picture
-from covidctnet.report.page import pages_of, render_page
+from covidctnet.report.page import VIEWER, pages_of, render_page, view_of, viewer_files
 from covidctnet.report.provenance import json_bytes, provenance_of, run_key
 from covidctnet.report.record import (
     Record,
@@ -45,9 +45,9 @@ SUMMARY_EVERY_S = 2.0
 # A long table takes a while to write: give it at most this share of the time.
 SUMMARY_SHARE = 0.05
 # Folders of what is written beside answers.
-_OUTPUTS = ("dicom", "nifti")
+_OUTPUTS = ("dicom", "nifti", "scan", "view")
 _OURS = frozenset(
-    {"studies", "results.csv", "results.json", "index.html", "pages", "parts", *_OUTPUTS}
+    {"studies", "results.csv", "results.json", "index.html", "pages", "parts", VIEWER, *_OUTPUTS}
 )
 # Refusals whose cause is the machine, not the study: nothing of the files tells when it has ended.
 _OF_THE_MACHINE = frozenset({"UNREADABLE", "OUT_OF_MEMORY"})
@@ -62,6 +62,9 @@ class Results:
     at most every few seconds and when the context ends, whatever ends it. A record is there whole
     or not at all. Records of studies that were not looked for stay; those of studies that are gone
     lose their row, see `leave_out_gone`.
+
+    A context within another is part of it: nothing is read again, and the three files wait for
+    their time or for the end of the outer one.
 
     Args:
         folder: A new or empty folder, or one of an earlier run.
@@ -90,6 +93,8 @@ class Results:
         self._next_summary_s = 0.0
         # What the pages behind the first one show, as they were last written.
         self._shown_pages: dict[int, tuple[object, ...]] = {}
+        self._has_viewer = False
+        self._depth = 0
         self._writer = SoleWriter(self.folder, wait=wait)
         self._read()
 
@@ -117,6 +122,15 @@ class Results:
         shown = (record for record in self._records.values() if not record.is_gone)
         return tuple(sorted(shown, key=lambda r: (r.order, r.study)))
 
+    def record(self, study: str) -> Record | None:
+        """The record of a study, or None where it has no row.
+
+        Args:
+            study: Its short id.
+        """
+        record = self._records.get(study)
+        return None if record is None or record.is_gone else record
+
     @property
     def counts(self) -> Mapping[str, int]:
         """Studies by status."""
@@ -143,6 +157,10 @@ class Results:
                 it, or if it holds answers of other weights.
             StorageError: If the disk is full.
         """
+        if self._depth > 1 and self._info is not None and self._info.digest == info.digest:
+            # What is in memory is what the folder holds: nobody else writes.
+            self._is_complete = False
+            return
         provenance = provenance_of(info)
         self._open()
         if self._is_merged:
@@ -231,7 +249,7 @@ class Results:
             # Another run may have written since this one looked.
             self._read()
             remove_leftovers(self.folder)
-            for name in ("studies", "pages", *_OUTPUTS):
+            for name in ("studies", "pages", VIEWER, *_OUTPUTS):
                 remove_leftovers(self.folder / name)
         except OSError as error:
             raise _unusable(error) from error
@@ -387,6 +405,7 @@ class Results:
             self._write_summary()
 
     def __enter__(self) -> Results:
+        self._depth += 1
         return self
 
     def __exit__(
@@ -395,6 +414,11 @@ class Results:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._depth -= 1
+        if self._depth:
+            if self._changed and error is None:
+                self._write_summary_when_due()
+            return
         try:
             self._flush_whole()
         except StorageError:
@@ -456,6 +480,11 @@ class Results:
 
     def _write_pages(self, records: tuple[Record, ...]) -> None:
         """The first page, and those of the others that show something new."""
+        if not self._has_viewer and any(view_of(record) for record in records):
+            (self.folder / VIEWER).mkdir(exist_ok=True)
+            for name, content in viewer_files():
+                write_whole(self.folder / VIEWER / name, content)
+            self._has_viewer = True
         page = render_page(records, runs=self._runs, picture_of=self._read_picture)
         write_whole(self.folder / "index.html", page)
         pages, folder = pages_of(records), self.folder / "pages"

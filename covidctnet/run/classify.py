@@ -24,7 +24,13 @@ from covidctnet.logs import about
 from covidctnet.radiograph.find import find_radiographs
 from covidctnet.report.record import Record, file_stem_of
 from covidctnet.results import ANSWERED, Failure, Prediction
-from covidctnet.run.outputs import NOT_DICOM, OutputKind, Outputs, check_packages
+from covidctnet.run.outputs import (
+    NEED_SCANS,
+    NOT_DICOM,
+    OutputKind,
+    Outputs,
+    check_packages,
+)
 from covidctnet.run.parts import Part
 from covidctnet.run.runner import (
     DEFAULT_LIMITS,
@@ -120,7 +126,12 @@ class Counts:
         return text
 
 
-_TITLES = {"dicom": "DICOM results", "nifti": "NIfTI results"}
+_TITLES = {
+    "dicom": "DICOM results",
+    "nifti": "NIfTI results",
+    "scan": "scans in NIfTI",
+    "view": "scans to look at",
+}
 
 
 def _in_words(code: str) -> str:
@@ -295,7 +306,11 @@ def classify_into(
             writer = None
             if outputs:
                 writer = ending.enter_context(Outputs(outputs, results.folder, runner.info, limits))
-            outcomes = runner.answers(todo, keep="volumes" if outputs else "slices")
+            outcomes = runner.answers(
+                todo,
+                keep="volumes" if outputs else "slices",
+                with_scans=not NEED_SCANS.isdisjoint(outputs),
+            )
             written = ending.enter_context(closing(_written(results, outcomes, writer)))
             for done, (study, outcome, seconds, record) in enumerate(written, 1):
                 statuses[outcome.status] += 1
@@ -364,10 +379,10 @@ def _written(results: Results, outcomes: Answers, outputs: Outputs | None) -> Ge
 
 
 def _write(results: Results, answered: Answered, outputs: Outputs | None) -> Written:
-    study, outcome, seconds, fingerprint, source, _ = answered
+    study, outcome, seconds, fingerprint, source, _, scan = answered
     written: dict[str, dict[str, Any]] = {}
     if outputs is not None:
         # First: a record says which files there are.
-        outcome, written = outputs.write(study, outcome, source, file_stem_of(study.id))
+        outcome, written = outputs.write(study, outcome, source, file_stem_of(study.id), scan=scan)
     record = results.add(study, outcome, seconds=seconds, fingerprint=fingerprint, outputs=written)
     return study, outcome, seconds, record

@@ -1,4 +1,4 @@
-"""DICOM and NIfTI of every answer, next to its record."""
+"""DICOM and NIfTI of every answer, next to its record, and what its page draws."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from covidctnet.contract import PredictorInfo
 from covidctnet.dicom_out.nifti import nifti_files
 from covidctnet.dicom_out.place import SourceGrid
 from covidctnet.dicom_out.segments import for_a_picture
+from covidctnet.dicom_out.view import view_files
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.files import write_folder_whole
 from covidctnet.io.child import HeaderChild
+from covidctnet.io.convert import volume_bytes
 from covidctnet.results import Failure, Prediction
-from covidctnet.volume import Origin, Source
+from covidctnet.volume import Origin, Source, Volume
 from covidctnet.workers.isolate import ChildError, Limits, StartError
 
-__all__ = ["NOT_DICOM", "OutputKind", "Outputs", "Written", "check_packages"]
+__all__ = ["NEED_SCANS", "NOT_DICOM", "OutputKind", "Outputs", "Written", "check_packages"]
 
 _LOG = logging.getLogger(__name__)
-OutputKind = Literal["dicom", "nifti"]
+# ``scan`` is the scan itself as NIfTI; ``view`` a coarse copy of it and of what was found, which a
+# page draws where it lies as a file.
+OutputKind = Literal["dicom", "nifti", "scan", "view"]
+NEED_SCANS = frozenset({"scan", "view"})
 # What became of one kind: its files below the results folder, or a code and a message.
 Written = dict[str, dict[str, Any]]
 Files = Iterable[tuple[str, bytes]]
@@ -75,7 +80,13 @@ class Outputs:
         self._headers.close()
 
     def write(
-        self, study: Any, outcome: Prediction | Failure, source: Source | None, stem: str
+        self,
+        study: Any,
+        outcome: Prediction | Failure,
+        source: Source | None,
+        stem: str,
+        *,
+        scan: Volume | None = None,
     ) -> tuple[Prediction | Failure, Written]:
         """Write all kinds for one answer.
 
@@ -86,6 +97,7 @@ class Outputs:
             outcome: Its evidence with all voxels.
             source: Of what was read.
             stem: Name of its folders.
+            scan: What was read, for the kinds of `NEED_SCANS`.
 
         Returns:
             The outcome with the voxels of a picture alone, and what became of each kind.
@@ -101,6 +113,8 @@ class Outputs:
         make: dict[str, Callable[[], Files]] = {
             "dicom": partial(self._dicom, study, outcome, origin),
             "nifti": partial(_nifti, outcome, origin, reader),
+            "scan": partial(_scan, scan),
+            "view": partial(_view, outcome, origin, reader, scan, stem),
         }
         written: Written = {
             kind: self._one(study.id, kind, make[kind], stem) for kind in self.kinds
@@ -149,3 +163,16 @@ class Outputs:
 
 def _nifti(outcome: Prediction, origin: Origin | None, reader: str) -> Files:
     return () if origin is None else nifti_files(outcome, SourceGrid(origin), reader)
+
+
+def _scan(scan: Volume | None) -> Files:
+    if scan is not None:
+        yield "scan.nii.gz", volume_bytes(scan)
+
+
+def _view(
+    outcome: Prediction, origin: Origin | None, reader: str, scan: Volume | None, stem: str
+) -> Files:
+    if origin is None or scan is None:
+        return ()
+    return view_files(outcome, SourceGrid(origin), reader, scan, stem)

@@ -65,6 +65,7 @@ class Answered(NamedTuple):
         source: Of what was read; None where nothing was.
         localisation: How well the lesions were found, where a mask of them was given, or why the
             mask could not be used.
+        scan: What was read, where it was asked for and is a volume.
     """
 
     study: Any
@@ -73,6 +74,7 @@ class Answered(NamedTuple):
     fingerprint: str
     source: Source | None = None
     localisation: Localisation | CohortError | None = None
+    scan: Volume | None = None
 
 
 class Work(Hashable, Protocol):
@@ -114,6 +116,7 @@ class Runner(Protocol):
         *,
         keep: Keep = "numbers",
         lesions: Mapping[str, MaskFile] = NO_LESIONS,
+        with_scans: bool = False,
     ) -> Answers:
         """Every study with its answer, once and in order; reading runs ahead.
 
@@ -126,6 +129,7 @@ class Runner(Protocol):
                 picture (``slices``), or all (``volumes``).
             lesions: Files with masks of lesions, by study: what the predictor found is compared
                 with them, and no voxels are kept.
+            with_scans: Give the voxels that were read with the answer.
         """
 
 
@@ -161,13 +165,14 @@ class LocalRunner:
         *,
         keep: Keep = "numbers",
         lesions: Mapping[str, MaskFile] = NO_LESIONS,
+        with_scans: bool = False,
     ) -> Answers:
         """See `Runner.answers`."""
         model = self._model
         coming = in_order(
             studies,
             [reader_of(self._limits, model.info.modality) for _ in range(self._readers)],
-            lambda reader, study: prepare(study, read(study, reader), model),
+            lambda reader, study: prepare(study, read(study, reader), model, with_scan=with_scans),
             ahead=self._readers,
         )
         with closing(coming):
@@ -254,12 +259,14 @@ class Prepared(NamedTuple):
         seconds: Wall-clock seconds by stage.
         fingerprint: See `Answered`.
         source: See `Answered`.
+        read: Voxels that were read, where they were asked for.
     """
 
     scan: Any
     seconds: dict[str, float]
     fingerprint: str
     source: Source | None
+    read: Volume | None = None
 
 
 def read(study: Any, reader: Callable[[Study], Volume | Radiograph]) -> Reading:
@@ -286,19 +293,23 @@ def read(study: Any, reader: Callable[[Study], Volume | Radiograph]) -> Reading:
     return Reading(scan, seconds, fingerprint)
 
 
-def prepare(study: Asked, reading: Reading, model: Predictor) -> Prepared:
+def prepare(
+    study: Asked, reading: Reading, model: Predictor, *, with_scan: bool = False
+) -> Prepared:
     """Do what a predictor can do before a study's turn.
 
     Args:
         study: What was read.
         reading: What came of it.
         model: Who answers.
+        with_scan: Keep what was read.
     """
     scan, seconds, fingerprint = reading
     if isinstance(scan, Failure):
         return Prepared(scan, seconds, fingerprint, None)
     prepared = _guarded(study.id, partial(model.prepare, scan))
-    return Prepared(prepared, seconds, fingerprint, scan.source)
+    kept = scan if with_scan and isinstance(scan, Volume) else None
+    return Prepared(prepared, seconds, fingerprint, scan.source, kept)
 
 
 def answer(
@@ -318,7 +329,7 @@ def answer(
         keep: See `Runner.answers`.
         lesions: File with the mask of its lesions.
     """
-    scan, seconds, fingerprint, source = prepared
+    scan, seconds, fingerprint, source, voxels = prepared
     localisation = None
     outcome: Prediction | Failure
     if isinstance(scan, Failure):
@@ -333,7 +344,7 @@ def answer(
             # Voxels of many patients would fill the memory.
             numbers = tuple(e for e in outcome.evidence if not isinstance(e, SliceEvidence))
             outcome = replace(outcome, evidence=numbers)
-    return Answered(study, outcome, seconds, fingerprint, source, localisation)
+    return Answered(study, outcome, seconds, fingerprint, source, localisation, voxels)
 
 
 def _localised(outcome: Prediction, lesions: MaskFile) -> Localisation | CohortError | None:

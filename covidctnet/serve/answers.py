@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydicom import dcmread
@@ -27,7 +28,8 @@ _MODALITIES = {"ct": ("CT",), "radiograph": ("CR", "DX")}
 class FolderAnswers:
     """Answers folders as `covidctnet classify` does; an `covidctnet.serve.pacs.Answering`.
 
-    Answers of other weights lie in folders of their own.
+    Answers of other weights lie in folders of their own. The folder stays open from the first
+    answer to `close`: records are read once, however many studies come.
 
     Args:
         model: Who answers.
@@ -44,6 +46,17 @@ class FolderAnswers:
         self._limits = limits
         self._results = Results(folder / self._info.digest)
         self._ids = ids_of_results(self._results.folder)
+        self._open: ExitStack | None = None
+
+    def close(self) -> None:
+        """Write the tables, and give the folder back.
+
+        Raises:
+            StorageError: If the disk is full.
+        """
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.close()
 
     @property
     def weights(self) -> str:
@@ -61,6 +74,11 @@ class FolderAnswers:
         Raises:
             StorageError: If the disk is full.
         """
+        if self._open is None:
+            with ExitStack() as opened:
+                opened.enter_context(self._results)
+                self._results.start(self._info)
+                self._open = opened.pop_all()
         outcomes: list[Outcome] = []
         classify_into(
             self._results,
@@ -79,11 +97,10 @@ class FolderAnswers:
         Raises:
             StorageError: If one of them is gone.
         """
-        files = [
-            name for r in self._results.records if r.study == record for name in r.output_files
-        ]
+        kept = self._results.record(record)
+        names = kept.output_files if kept is not None else ()
         found = {}
-        for path in (self._results.folder / name for name in files):
+        for path in (self._results.folder / name for name in names):
             try:
                 header = dcmread(path, stop_before_pixels=True)
             except (OSError, InvalidDicomError):

@@ -236,11 +236,17 @@ class PacsWorker:
                 objects: dict[Instance, Path] = {}
                 for record in row.record.split():
                     objects |= self._answering.objects(record)
-                self._pacs.store(objects)
+                # Another worker with these weights makes the same objects, under the same UIDs.
+                missing = {one: path for one, path in objects.items() if not self._pacs.has([one])}
+                self._pacs.store(missing)
                 row = replace(row, is_stored=True, tries=0, next_s=0.0)
                 self._ledger.write(row)
                 if objects:
-                    _LOG.info("study %s: %d results stored in the PACS", row.id, len(objects))
+                    held = len(objects) - len(missing)
+                    there = f", {held} were there" if held else ""
+                    _LOG.info(
+                        "study %s: %d results stored in the PACS%s", row.id, len(missing), there
+                    )
         except PacsError as error:
             self._later(row, str(error), is_gone=error.is_gone)
 

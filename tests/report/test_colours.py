@@ -73,5 +73,19 @@ def test_classes_of_the_web_page_are_those_of_the_reports(by):
     assert all(least_difference(c, by) > 18 for c in sets_of("serve/web/static/page.css"))
 
 
+@pytest.mark.parametrize("by", list(SEEN))
+def test_what_is_drawn_over_a_scan_is_apart(by):
+    viewer = files("covidctnet").joinpath("report/viewer")
+    script = viewer.joinpath("viewer.js").read_text(encoding="utf-8")
+    library = viewer.joinpath("niivue.umd.js").read_text(encoding="utf-8")
+    colours = []
+    for layer in ("lesions", "lungs", "regions"):
+        name = re.search(rf'{layer}: \{{ title: "\w+", colormap: "(\w+)"', script)[1]
+        parts = re.search(rf"[{{,]{name}:\{{R:\[(.*?)\],G:\[(.*?)\],B:\[(.*?)\]", library).groups()
+        # A marked voxel has the last colour.
+        colours.append("#" + "".join(f"{int(part.split(',')[-1]):02x}" for part in parts))
+    assert least_difference(colours, by) > 18
+
+
 def test_the_measure_finds_the_purple_that_looks_blue():
     assert least_difference(("#00659f", "#7b3f9d"), "without green") < 3

@@ -368,3 +368,72 @@ def test_the_lesion_volume_is_a_table_of_thirds(page):
     text = page(answer(evidence=(LesionVolume(0.04, regions),)))
     assert "Affected: 0.8 % of the lungs, 25 of 3000 ml" in text
     assert "<td>0.0 %</td><td>5.0 %</td>" in text
+
+
+def view_of_a(study="a75be42d5098"):
+    return {"view": {"files": [f"view/{study}/volumes.js"], "code": "", "message": ""}}
+
+
+class Viewed:
+    """Two pages, each with a study whose scan can be looked at."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with Results(folder) as results:
+            results.start(an_info())
+            for number in range(102):
+                study = f"{number:012x}"
+                has_view = number in (0, 101)
+                results.add(
+                    AStudy(id=study),
+                    answer(study, evidence=images() if has_view else ()),
+                    outputs=view_of_a(study) if has_view else {},
+                )
+        self.pages = [
+            (folder / name).read_text(encoding="utf-8") for name in ("index.html", "pages/2.html")
+        ]
+
+
+@pytest.fixture(scope="module")
+def viewed(tmp_path_factory):
+    return Viewed(tmp_path_factory.mktemp("viewed"))
+
+
+def test_a_scan_that_lies_beside_the_page_can_be_looked_at(viewed):
+    for page, folder, study in zip(
+        viewed.pages, (viewed.folder, viewed.folder / "pages"), (0, 101), strict=True
+    ):
+        Page(page)
+        (button,) = (a for tag, a in Page(page).tags if tag == "button" and "data-volumes" in a)
+        where = (folder / button["data-volumes"]).resolve()
+        assert where == viewed.folder / f"view/{study:012x}/volumes.js"
+        heights = [a["data-z"] for tag, a in Page(page).tags if "data-z" in a]
+        assert heights == ["-200.0", "-190.0", "-180.0"]
+        (viewer,) = re.findall(r'<main data-viewer="(.*?)">', page)
+        assert (folder / viewer / "niivue.umd.js").is_file()
+        assert (folder / viewer / "niivue.LICENSE").is_file()
+
+
+def test_a_page_with_scans_runs_its_own_scripts_and_files_beside_it_alone(viewed):
+    for page in viewed.pages:
+        (sources,) = re.findall(r"script-src (.*?)\"", page)
+        scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        digests = [
+            base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            for script in scripts
+        ]
+        assert sources == " ".join([*(f"'sha256-{one}'" for one in digests), "'self'", "file:"])
+        assert "unsafe" not in sources and "connect-src" not in page
+        assert not re.search(r"https?:|url\(|@import", page)
+    assert len(re.findall("<script>", viewed.pages[0])) == 2  # with the list of all studies
+
+
+def test_pages_without_scans_have_no_viewer_beside_them(page, tmp_path):
+    page(answer("a", evidence=images()))
+    assert not (tmp_path / "out" / "viewer").exists()
+
+
+def test_tables_within_a_row_keep_their_heads_where_the_page_is_narrow(page):
+    text = page(answer())
+    narrow = text[text.index("@media (max-width: 1100px)") :]
+    assert not re.search(r"\.studies (thead|tbody|tr|td|th)", narrow)

@@ -21,6 +21,8 @@ class FakePacs:
         modality: By series.
         faults: Names of what goes wrong, see `_Handler`.
         asked: How often each kind of request came.
+        elsewhere: An address that its answers name; none by default.
+        before_file: Called before a file is sent.
     """
 
     def __init__(self):
@@ -28,7 +30,8 @@ class FakePacs:
         self.modality = {}
         self.faults = set()
         self.asked = Counter()
-        self.password = None
+        self.elsewhere = ""
+        self.before_file = lambda: None
         self.lock = threading.Lock()
 
     def add(self, content):
@@ -43,15 +46,22 @@ class FakePacs:
             self.add(path.read_bytes())
 
     @contextmanager
-    def served(self):
-        """The address of its DICOMweb service."""
+    def served(self, tls=None):
+        """The address of its DICOMweb service.
+
+        Args:
+            tls: A context of `ssl` for https.
+        """
         handler = type("Handler", (_Handler,), {"pacs": self})
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             server.daemon_threads = True
+            server.handle_error = lambda *_: None  # a client that breaks off
+            if tls:
+                server.socket = tls.wrap_socket(server.socket, server_side=True)
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
             try:
-                yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+                yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/dicom-web"
             finally:
                 server.shutdown()
                 thread.join()
@@ -102,6 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
         if len(names) == 3 and len(uids) == 3:
             self.pacs.asked["file"] += 1
+            self.pacs.before_file()
+            if not set(files) <= set(self.pacs.files):
+                files = {}
             self._send_file(files)
             return
         level = len(names) - 1
@@ -133,6 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
                 item["00201208" if level == 0 else "00201209"] = count
             if level == 1:
                 item["00080060"] = {"vr": "CS", "Value": sorted(modalities)}
+            if self.pacs.elsewhere:
+                item["00081190"] = {"vr": "UR", "Value": [self.pacs.elsewhere]}
             items.append(item)
         return items
 
@@ -143,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         (content,) = files.values()
         kind = 'multipart/related; type="application/dicom"; boundary="=_b"'
-        head = b"--=_b\r\nContent-Type: application/dicom\r\n\r\n"
+        where = f"Content-Location: {self.pacs.elsewhere}\r\n" if self.pacs.elsewhere else ""
+        head = f"--=_b\r\nContent-Type: application/dicom\r\n{where}\r\n".encode()
         body = head + content + b"\r\n--=_b--\r\n"
         if "half a file" in faults:
             body = body[: len(body) // 2]
@@ -171,4 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
         stored = [{"00081155": {"vr": "UI", "Value": [header.SOPInstanceUID]}}]
         if "stores nothing" in self.pacs.faults:
             stored = []
-        self._send(200, json.dumps({"00081199": {"vr": "SQ", "Value": stored}}).encode())
+        for item in stored if self.pacs.elsewhere else ():
+            item["00081190"] = {"vr": "UR", "Value": [self.pacs.elsewhere]}
+        told = {"00081199": {"vr": "SQ", "Value": stored}}
+        if self.pacs.elsewhere:
+            told["00081190"] = {"vr": "UR", "Value": [self.pacs.elsewhere]}
+        self._send(200, json.dumps(told).encode())

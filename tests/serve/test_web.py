@@ -43,8 +43,9 @@ def jobs(tmp_path, clock):
 
 
 @pytest.fixture
-def browse(jobs):
+def browse(jobs, monkeypatch):
     """Opens the page in a browser of its own."""
+    monkeypatch.setattr(web, "GUESS_S", 0.0)
 
     def browse(**more):
         client = TestClient(make_app(jobs, **more), base_url=HOME, headers=OURS)
@@ -174,6 +175,15 @@ def test_a_job_that_is_being_answered_is_not_removed(browse, jobs):
     jobs.take()
     assert client.delete(f"/jobs/{job}").status_code == 409
     assert jobs.count(ANSWERING) == 1
+
+
+@pytest.mark.parametrize("name", ["ct.example", "ct.example:443"])
+def test_a_name_is_known_with_and_without_the_port_of_https(name, browse):
+    client = browse(hosts=(name,))
+    told = {"Host": "ct.example", "Origin": "https://ct.example"}
+    client.get("/", headers=told)
+    assert client.post("/jobs", headers=told).status_code == 201
+    assert client.get("/jobs", headers={"Host": "ct.example:8443"}).status_code == 421
 
 
 # What attackers try.
@@ -315,7 +325,7 @@ def test_a_disk_that_is_full_while_a_file_comes_leaves_nothing(browse, jobs, mon
     async def broken(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(web, "run_in_threadpool", broken_after(1, web.run_in_threadpool, broken))
+    monkeypatch.setattr(web, "run_in_threadpool", broken_after(2, web.run_in_threadpool, broken))
     answered = client.put(f"/jobs/{job}/files", content=b"x" * 10)
     assert answered.status_code == 507
     assert stored(jobs) == []

@@ -94,6 +94,7 @@ class RayRunner:
         *,
         keep: Keep = "numbers",
         lesions: Mapping[str, MaskFile] = NO_LESIONS,
+        with_scans: bool = False,
     ) -> Answers:
         """See `covidctnet.run.runner.Runner.answers`.
 
@@ -117,7 +118,7 @@ class RayRunner:
                 worker.node, soft=True
             )
             scan = reading.options(scheduling_strategy=there).remote(work, study)
-            ref = worker.actor.answer.remote(study, scan, keep, lesions.get(study.id))
+            ref = worker.actor.answer.remote(study, scan, keep, lesions.get(study.id), with_scans)
             worker.studies += 1
             busy[ref] = worker
             return ref

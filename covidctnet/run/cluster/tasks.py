@@ -48,13 +48,18 @@ class Actor:
         return self._model.info, ray.get_runtime_context().get_node_id()
 
     def answer(
-        self, study: Any, reading: Reading | Refused, keep: Keep, lesions: MaskFile | None
+        self,
+        study: Any,
+        reading: Reading | Refused,
+        keep: Keep,
+        lesions: MaskFile | None,
+        with_scan: bool,
     ) -> Answered | Refused:
         """Answer a study; the next one is prepared meanwhile."""
         if isinstance(reading, Refused):
             return reading
         assert self._model is not None
-        prepared = prepare(study, reading, self._model)
+        prepared = prepare(study, reading, self._model, with_scan=with_scan)
         del reading
         with self._turn:
             answered = answer(study, prepared, self._model, keep=keep, lesions=lesions)

@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = ["LIMITS", "Limits", "make_app"]
 
 COOKIE, TOKEN_COOKIE = "covidctnet_session", "covidctnet_token"
 _STATIC = Path(__file__).with_name("static")
+_VIEWER = Path(str(files("covidctnet.report"))) / "viewer"
 _KINDS = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -57,6 +59,10 @@ _HEADERS = {
 _WEEK_S = 7 * 24 * 3600
 # Of a request with no file in it.
 _SHORT_BODY = 4096
+# A wrong token is answered so long after the wrong one before it: nobody tries many.
+GUESS_S = 1.0
+# Wrong tokens that wait for that; more are refused at once.
+_GUESSES = 10
 _PATH = "source_path"
 
 
@@ -116,7 +122,12 @@ def make_app(
         limits: How much may be uploaded.
     """
     app = FastAPI(title="covidctnet", docs_url=None, redoc_url=None, openapi_url=None)
-    known_hosts = frozenset(host.lower() for host in hosts)
+    # Browsers leave out the port that a scheme has anyway.
+    named = [host.lower() for host in hosts]
+    known_hosts = frozenset([*named, *(host.removesuffix(":443") for host in named)])
+    guesses = _Guesses()
+    # Bytes so far of files that come, by upload.
+    coming: dict[str, int] = {}
 
     def set_cookie(answer: Response, name: str, value: str, request: Request) -> None:
         answer.set_cookie(
@@ -135,6 +146,8 @@ def make_app(
         try:
             _check(request, known_hosts)
             if token and not _shows(request, token) and not _is_open(request):
+                if request.cookies.get(TOKEN_COOKIE):
+                    await guesses.slow_down()
                 raise _Refusal(401, "expected the token of this page. Ask who runs it for it.")
             answer = await call_next(request)
         except _Refusal as refusal:
@@ -171,6 +184,7 @@ def make_app(
     async def show_token(request: Request) -> Response:
         shown = (await _short_body(request)).get("token")
         if not token or not isinstance(shown, str) or not _same(shown, token):
+            await guesses.slow_down()
             raise _Refusal(401, "expected the token of this page, got another. Check it.")
         answer = JSONResponse({})
         set_cookie(answer, TOKEN_COOKIE, token, request)
@@ -214,7 +228,15 @@ def make_app(
     @app.put("/jobs/{job_id}/files")
     async def upload(request: Request, job_id: str) -> Response:
         job = await _job(request, jobs, job_id)
-        size = await _receive(request, jobs, job, limits)
+        if job.id in coming:
+            raise _Refusal(409, "expected one file of an upload after the other, got two at once.")
+        coming[job.id] = 0
+        try:
+            # As it is now that no other file of it comes.
+            job = await _job(request, jobs, job_id)
+            size = await _receive(request, jobs, job, limits, coming)
+        finally:
+            del coming[job.id]
         return JSONResponse({"bytes": size}, 201)
 
     @app.post("/jobs/{job_id}/start")
@@ -297,6 +319,26 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
+class _Guesses:
+    """Wrong tokens, answered one after the other and slowly; a right one never waits."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def slow_down(self) -> None:
+        if self._waiting >= _GUESSES:
+            raise _Refusal(
+                429, "expected fewer wrong tokens. Wait a minute.", {"Retry-After": "60"}
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await asyncio.sleep(GUESS_S)
+        finally:
+            self._waiting -= 1
+
+
 def _session(request: Request, jobs: Jobs) -> str:
     secret = request.cookies.get(COOKIE, "")
     if not 40 <= len(secret) <= 64:
@@ -317,11 +359,12 @@ def _refused(refusal: _Refusal) -> Response:
 
 
 def _static(name: str) -> Response:
-    path = _STATIC / name
-    kind = _KINDS.get(path.suffix)
-    if kind is None or path.parent != _STATIC or not path.is_file():
-        raise _Refusal(404, "there is no such page.")
-    return Response(path.read_bytes(), media_type=kind)
+    for folder in (_STATIC, _VIEWER):
+        path = folder / name
+        kind = _KINDS.get(path.suffix)
+        if kind is not None and path.parent == folder and path.is_file():
+            return Response(path.read_bytes(), media_type=kind)
+    raise _Refusal(404, "there is no such page.")
 
 
 async def _short_body(request: Request) -> dict[str, Any]:
@@ -337,17 +380,25 @@ async def _short_body(request: Request) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-async def _receive(request: Request, jobs: Jobs, job: Job, limits: Limits) -> int:
+async def _receive(
+    request: Request, jobs: Jobs, job: Job, limits: Limits, coming: dict[str, int]
+) -> int:
     """Write a file of a request to the disk as it comes; nothing is left of one that breaks off."""
     if job.state != UPLOADING:
         raise _Refusal(409, "this upload is started already. Begin a new one.")
     if job.files >= limits.job_files:
         raise _Refusal(413, f"expected at most {limits.job_files} files. Put them into a zip.")
     taken = await run_in_threadpool(jobs.total_bytes)
-    most = min(limits.file_bytes, limits.job_bytes - job.bytes, limits.all_bytes - taken)
+
+    def most() -> int:
+        others = sum(coming.values()) - coming[job.id]
+        return min(
+            limits.file_bytes, limits.job_bytes - job.bytes, limits.all_bytes - taken - others
+        )
+
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit():
-        _check_room(int(told), most, jobs.uploads(job), limits)
+        _check_room(int(told), most(), jobs.uploads(job), limits)
     # Named by the server alone: what a client calls its files never reaches the disk.
     path = jobs.uploads(job) / f"{job.files:06d}-{secrets.token_hex(4)}"
     size = 0
@@ -355,7 +406,8 @@ async def _receive(request: Request, jobs: Jobs, job: Job, limits: Limits) -> in
         with path.open("xb") as file:
             async for piece in _in_time(request, limits):
                 size += len(piece)
-                _check_room(size, most, path.parent, limits, coming=len(piece))
+                coming[job.id] = size
+                _check_room(size, most(), path.parent, limits, coming=len(piece))
                 await run_in_threadpool(file.write, piece)
         if not size:
             raise _Refusal(400, "expected a file, got an empty one. Leave it out.")

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from covidctnet.errors import UsageError
 from covidctnet.files import make_folder
@@ -27,6 +28,8 @@ __all__ = ["WebServer"]
 _LOG = logging.getLogger(__name__)
 MIN_TOKEN = 20
 _CLEAN_EVERY_S = 60.0
+# For the head of a request; a body has limits of its own.
+HEAD_S = 20.0
 _WATCH_EVERY_S = 1.0
 # A process that answers and ends at once is started again after a while, not in a loop.
 _RESTART_S = 5.0
@@ -42,6 +45,8 @@ class WebServer:
         address: Host and port to listen on.
         names: Names under which browsers reach it, with port.
         token: That a browser must show; needed beyond the loopback address.
+        is_behind_https: These names are those of a proxy that speaks https; None where it listens
+            on the loopback address.
         keep_s: Age at which uploads and results are deleted, seconds.
         limits: How much may be uploaded.
 
@@ -59,6 +64,7 @@ class WebServer:
         address: tuple[str, int] = ("127.0.0.1", 8000),
         names: tuple[str, ...] = (),
         token: str = "",
+        is_behind_https: bool | None = None,
         keep_s: float = 24 * 3600.0,
         limits: Limits = LIMITS,
     ) -> None:
@@ -82,6 +88,7 @@ class WebServer:
         self._device, self._keep_s = device, keep_s
         self._address, self._names = address, names
         self._token, self._limits = token, limits
+        self._is_behind_https = _is_loopback(host) if is_behind_https is None else is_behind_https
         self._state = state.absolute()
         self._ended = threading.Event()
 
@@ -108,7 +115,7 @@ class WebServer:
                 app = make_app(
                     jobs,
                     hosts=self._names,
-                    is_behind_https=_is_loopback(self._address[0]),
+                    is_behind_https=self._is_behind_https,
                     token=self._token,
                     limits=self._limits,
                 )
@@ -119,6 +126,7 @@ class WebServer:
                         access_log=False,
                         server_header=False,
                         proxy_headers=False,
+                        http=_protocol(),
                         timeout_keep_alive=10,
                         limit_concurrency=200,
                         h11_max_incomplete_event_size=16 * 1024,
@@ -179,6 +187,31 @@ class WebServer:
                 worker.wait(20)
             except subprocess.TimeoutExpired:
                 worker.kill()
+
+
+def _protocol() -> type[Any]:
+    """HTTP/1.1 of uvicorn, without connections that hold a place and ask for nothing."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        """Ends a connection that has had no whole head of a request for a while."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._asked_s = time.monotonic()
+            self._look()
+
+        def _look(self) -> None:
+            if self.transport.is_closing():
+                return
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._asked_s = time.monotonic()
+            elif time.monotonic() - self._asked_s > HEAD_S:
+                self.transport.close()
+                return
+            self.loop.call_later(HEAD_S / 4, self._look)
+
+    return Impatient
 
 
 def _environment() -> dict[str, str]:

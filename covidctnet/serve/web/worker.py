@@ -12,26 +12,20 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
 from pathlib import Path
 
-from covidctnet.cohort.pseudonyms import Pseudonyms
-from covidctnet.errors import CovidCTNetError, StorageError, StudyError
-from covidctnet.io import find_studies
-from covidctnet.io.child import ReadingChild
+from covidctnet.errors import CovidCTNetError
 from covidctnet.report import Results
-from covidctnet.report.record import file_stem_of
 from covidctnet.run.classify import classify_into, ids_of_results
 from covidctnet.run.load import load
 from covidctnet.run.outputs import OutputKind
-from covidctnet.run.runner import DEFAULT_LIMITS, LocalRunner
+from covidctnet.run.runner import LocalRunner
 from covidctnet.serve.web.jobs import DONE, FAILED, Job, Jobs
 from covidctnet.stopping import Stopped, stop_on_signals
-from covidctnet.workers.isolate import ChildError
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.5
-OUTPUTS: tuple[OutputKind, ...] = ("dicom", "nifti")
+OUTPUTS: tuple[OutputKind, ...] = ("dicom", "nifti", "scan")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,20 +61,7 @@ def answer(jobs: Jobs, job: Job, runner: LocalRunner) -> None:
         _LOG.warning("job %s failed (%s)", job.id[:8], type(error).__name__)
         jobs.end(job, FAILED, str(error))
     else:
-        if runner.info.modality == "ct":
-            _save_scans(jobs, job, ids)
         jobs.end(job, DONE, str(counts))
-
-
-def _save_scans(jobs: Jobs, job: Job, ids: Pseudonyms) -> None:
-    """Keep the scans that the page draws results over, next to these results."""
-    with closing(ReadingChild(DEFAULT_LIMITS)) as read:
-        for study in find_studies([jobs.uploads(job)]):
-            folder = jobs.results(job) / "nifti" / file_stem_of(ids.study(study.id))
-            if folder.is_dir():
-                # Without it there is an answer and no picture to scroll through.
-                with suppress(StudyError, ChildError, StorageError):
-                    read(study).save(folder / "scan.nii.gz")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,13 +29,20 @@ class Orthanc:
 
     Args:
         folder: For its storage and settings.
+        told: Settings of its own besides those of a trial.
+        password: Of the only user in them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, told: Mapping[str, Any] | None = None, *, password: str = PASSWORD
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         folder.mkdir(parents=True, exist_ok=True)
         self._log, self._settings = folder / "log.txt", folder / "orthanc.json"
+        registered: Mapping[str, str] = (told or {}).get("RegisteredUsers", {USER: PASSWORD})
+        (self._user,) = registered
+        self._password = password
         settings = {
             "Name": "trial",
             "StorageDirectory": str(folder / "storage"),
@@ -43,10 +51,12 @@ class Orthanc:
             "DicomServerEnabled": False,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": True,
-            "RegisteredUsers": {USER: PASSWORD},
+            "RegisteredUsers": registered,
             "Plugins": [str(_PLUGIN)],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
+        # Places and doors stay those of a trial.
+        settings = {**(told or {}), **settings}
         self._settings.write_text(json.dumps(settings))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,7 +97,7 @@ class Orthanc:
         """What its own REST interface answers."""
         base = f"http://127.0.0.1:{self._port}"
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        passwords.add_password(None, base, USER, PASSWORD)
+        passwords.add_password(None, base, self._user, self._password)
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPBasicAuthHandler(passwords)
         )

@@ -65,6 +65,21 @@ async function send(files) {
   }
 }
 
+const scripts = new Map();
+
+function load(source) {
+  if (!scripts.has(source)) {
+    scripts.set(source, new Promise((done, fail) => {
+      const script = document.createElement("script");
+      script.src = source;
+      script.onload = done;
+      script.onerror = () => { scripts.delete(source); fail(new Error("the viewer did not load")); };
+      document.head.append(script);
+    }));
+  }
+  return scripts.get(source);
+}
+
 const shown = new Map();
 
 function drawJob(job) {
@@ -121,17 +136,39 @@ function drawAnswer(job, answer) {
   const files = answer.volumes || [];
   const view = part.querySelector(".view");
   view.hidden = !files.includes("scan");
-  view.addEventListener("click", async () => {
-    view.disabled = true;
-    try {
-      const { show } = await import("/static/viewer.js");
-      await show(part.querySelector(".viewer"), `/jobs/${job.id}/volumes/${answer.study}`, files);
-      view.hidden = true;
-    } catch (error) {
-      complain(new Error(`The scan cannot be shown here (${error?.message || "the viewer failed"}). WebGL 2 is needed.`));
-      view.disabled = false;
+  let opened = null;
+  const look = async (z) => {
+    if (!opened) {
+      view.disabled = true;
+      try {
+        await load("/static/niivue.umd.js");
+        await load("/static/viewer.js");
+        const base = `/jobs/${job.id}/volumes/${answer.study}`;
+        opened = await window.covidctnetViewer.show(
+          part.querySelector(".viewer"), files.map((name) => ({ name, url: `${base}/${name}.nii.gz` })));
+        view.hidden = true;
+      } catch (error) {
+        complain(new Error(`The scan cannot be shown here (${error?.message || "the viewer failed"}). WebGL 2 is needed.`));
+        view.disabled = false;
+        return;
+      }
     }
-  });
+    opened.go(z);
+  };
+  view.addEventListener("click", () => look());
+  if (!view.hidden && answer.slice_mm?.length) {
+    const caption = part.querySelector("figcaption");
+    caption.append(" Look at z = ");
+    for (const mm of answer.slice_mm) {
+      const height = document.createElement("button");
+      height.type = "button";
+      height.className = "height num";
+      height.textContent = mm.toFixed(0);
+      height.addEventListener("click", () => look(mm));
+      caption.append(height, " ");
+    }
+    caption.append("mm.");
+  }
   const links = part.querySelector(".files");
   for (const name of answer.files || []) {
     const link = document.createElement("a");

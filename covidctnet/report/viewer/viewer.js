@@ -1,25 +1,15 @@
 // A scan and what was found in it, in three planes and as a volume.
 
-// The library is no module: it puts its one name into the window.
-function load() {
-  if (window.niivue) return Promise.resolve(window.niivue);
-  return new Promise((done, fail) => {
-    const script = document.createElement("script");
-    script.src = "/static/niivue.umd.js";
-    script.onload = () => done(window.niivue);
-    script.onerror = () => fail(new Error("the viewer did not load"));
-    document.head.append(script);
-  });
-}
-
+// A script and no module: a page that was opened from the disk loads no modules.
+(() => {
 const WINDOWS = {
   "1": ["Lung", -1350, 150], "2": ["Soft tissue", -160, 240], "3": ["All", -1000, 400],
 };
-// What is drawn over the scan, with its colours and the HU between which they lie.
+// What is drawn over the scan, with its colours (apart for people who see no green or no red) and the HU between which they lie.
 const LAYERS = {
   lesions: { title: "Lesions", colormap: "red", opacity: 0.5, range: [0, 1] },
   lungs: { title: "Lungs", colormap: "blue", opacity: 0, range: [0, 1] },
-  regions: { title: "Details", colormap: "green", opacity: 0.5, range: [0, 1] },
+  regions: { title: "Details", colormap: "warm", opacity: 0.5, range: [0, 1] },
   residual: {
     title: "Residual", colormap: "warm", negative: "winter", opacity: 0, range: [100, 1000],
   },
@@ -31,8 +21,9 @@ function element(name, text = "") {
   return made;
 }
 
-// Draw the volumes of a study into a part of the page.
-export async function show(part, base, names) {
+// Draw the volumes of a study into a part of the page. Each has a name, and a url or a buffer of
+// NIfTI. What comes back goes to a height in mm, and gives the memory of the picture back.
+async function show(part, volumes) {
   const canvas = element("canvas");
   canvas.tabIndex = 0;
   canvas.setAttribute("aria-label", "Scan in three planes; arrow keys go from slice to slice");
@@ -45,7 +36,8 @@ export async function show(part, base, names) {
   place.className = "soft num";
   place.setAttribute("role", "status");
   part.replaceChildren(controls, frame, place);
-  const { Niivue } = await load();
+  const { Niivue } = window.niivue;
+  const names = volumes.map((one) => one.name);
   const viewer = new Niivue({
     dragAndDropEnabled: false, isRadiologicalConvention: true, backColor: [0, 0, 0, 1],
     isOrientCube: false, crosshairWidth: 0.5, crosshairColor: [0.9, 0.6, 0.1, 0.6], logLevel: "error",
@@ -57,17 +49,19 @@ export async function show(part, base, names) {
   });
   await viewer.attachToCanvas(canvas);
   const layers = Object.keys(LAYERS).filter((name) => names.includes(name));
-  const volume = (name, more) => ({ url: `${base}/${name}.nii.gz`, name: `${name}.nii.gz`, ...more });
-  await viewer.loadVolumes([
-    volume("scan", { colormap: "gray", cal_min: -1350, cal_max: 150 }),
-    ...layers.map((name) => {
-      const { colormap, negative, opacity, range } = LAYERS[name];
-      return volume(name, {
-        colormap, opacity, cal_min: range[0], cal_max: range[1],
-        ...(negative ? { colormapNegative: negative, cal_minNeg: -range[1], cal_maxNeg: -range[0] } : {}),
-      });
-    }),
-  ]);
+  const add = (name, more) => {
+    const { url, buffer } = volumes.find((one) => one.name === name);
+    const file = `${name}.nii.gz`;
+    return viewer.addVolumeFromUrl({ url: url || file, buffer, name: file, ...more });
+  };
+  await add("scan", { colormap: "gray", cal_min: -1350, cal_max: 150 });
+  for (const name of layers) {
+    const { colormap, negative, opacity, range } = LAYERS[name];
+    await add(name, {
+      colormap, opacity, cal_min: range[0], cal_max: range[1],
+      ...(negative ? { colormapNegative: negative, cal_minNeg: -range[1], cal_maxNeg: -range[0] } : {}),
+    });
+  }
   const setWindow = (key) => {
     const [, low, high] = WINDOWS[key];
     viewer.volumes[0].cal_min = low;
@@ -113,4 +107,23 @@ export async function show(part, base, names) {
   // Says where the cross is before it is moved.
   viewer.createOnLocationChange();
   part.dataset.volumes = String(viewer.volumes.length);
+  return {
+    go(z) {
+      if (z === undefined) return;
+      const [x, y] = viewer.frac2mm(viewer.scene.crosshairPos);
+      viewer.scene.crosshairPos = viewer.mm2frac([x, y, z]);
+      viewer.drawScene();
+      viewer.createOnLocationChange();
+      canvas.scrollIntoView({ block: "nearest" });
+      canvas.focus({ preventScroll: true });
+    },
+    close() {
+      viewer.gl?.getExtension("WEBGL_lose_context")?.loseContext();
+      part.replaceChildren();
+      delete part.dataset.volumes;
+    },
+  };
 }
+
+window.covidctnetViewer = { show };
+})();
