@@ -28,6 +28,8 @@ CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
 # A resampled group of fewer patients says nothing of how it might have been.
 MIN_PATIENTS_FOR_BOOTSTRAP = 3
+# Sums of the same terms in another order differ by this and mean nothing.
+_ROUNDING = 1e-12
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
@@ -284,7 +286,7 @@ def interval_of_draws(
         return nothing
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n) if high > low else nothing
+    return Estimate(value, float(low), float(high), n) if high - low > _ROUNDING else nothing
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:
