@@ -102,3 +102,13 @@ def test_one_patient_of_one_class_fills_what_it_can():
     plain, card = told(simulated(1, failures=0))
     for items in fill(plain, card, []).values():
         assert all("nan" not in one.answer.lower() for one in items)
+
+
+def test_nothing_is_claimed_of_the_program_behind_answers_made_elsewhere():
+    """Its code, licence, kind and way with unfit scans are known to its author alone."""
+    plain, _ = told()
+    plain |= {"leakage": {"made_elsewhere": True, "scans_known_from_training": 0}}
+    filled = [one for items in fill(plain, {}, []).values() for one in items]
+    assert not [one.item.number for one in filled if "Apache" in one.answer]
+    for known in ("code", "software", "quality", "kind"):
+        assert {one.status for one in filled if one.item.known == known} == {"author"}
