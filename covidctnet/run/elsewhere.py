@@ -91,7 +91,12 @@ def evaluate_predictions(
         about = About(told_apart=_told_apart(cases))
     else:
         cases = _cases_of_split(file.name, answers, splits, split, classes)
-        about = About(steps_before(splits, split_named(split)), splits.told_apart, split)
+        about = About(
+            steps_before(splits, split_named(split)),
+            splits.told_apart,
+            split,
+            external_steps=steps_before(splits, EXTERNAL),
+        )
         caveat = HELD_BACK.format(split=split)
     if work is None:
         # Not before: a file that is refused leaves no folder.
@@ -174,7 +179,8 @@ def _cases_of_split(
 ) -> list[Case]:
     """Cases of everybody held back; the work folder says who that is, and what they have."""
     members = _members(splits, split)
-    refused = {case.study: case for case in refused_cases(splits, split_named(split))}
+    names = dict.fromkeys((split_named(split), EXTERNAL))
+    refused = {case.study: case for name in names for case in refused_cases(splits, name)}
     by_study = {answer.study: answer for answer in answers}
     for study, answer in by_study.items():
         member = members.get(study)
@@ -195,6 +201,7 @@ def _cases_of_split(
     missing = Answer("", "", None, None)
     # An external test that nobody has answered was not taken.
     answered = {split_named(split), *(str(members[s].split) for s in by_study if s in members)}
+    answered |= {case.split for study, case in refused.items() if study in by_study}
     traits = values_of(dict(m.traits) for m in members.values())
     traits_of = dict(zip(members, traits, strict=True))
     # Another program may answer what was refused here.
@@ -203,6 +210,7 @@ def _cases_of_split(
         if study in by_study
         else case
         for study, case in sorted(refused.items())
+        if case.split in answered
     ]
     return unused + [
         Case(
