@@ -11,6 +11,7 @@ from covidctnet.dicom_out.segments import segments_of, whole
 from covidctnet.evidence import Evidence, Panels
 from covidctnet.io.convert import nifti_bytes
 from covidctnet.results import Prediction
+from covidctnet.volume import MASK_MARK, SAVED_MARK
 
 __all__ = ["nifti_files"]
 
@@ -33,11 +34,11 @@ def nifti_files(
     # NIfTI counts the fastest axis first; the other readers give it last.
     is_reversed = reader != "nifti"
 
-    def packed(array: np.ndarray) -> bytes:
+    def packed(array: np.ndarray, description: str = SAVED_MARK) -> bytes:
         affine = grid.reader_affine
         if is_reversed:
-            return nifti_bytes(array.T, affine[:, [2, 1, 0, 3]])
-        return nifti_bytes(array, affine)
+            return nifti_bytes(array.T, affine[:, [2, 1, 0, 3]], description=description)
+        return nifti_bytes(array, affine, description=description)
 
     regions = None
     for segment in segments_of(prediction.evidence, grid, prediction.classes):
@@ -45,9 +46,12 @@ def nifti_files(
         if segment.kind == "region":
             regions = mask if regions is None else regions | mask
         else:
-            yield f"{segment.kind}.nii.gz", packed(mask.astype(np.uint8))
+            yield (
+                f"{segment.kind}.nii.gz",
+                packed(mask.astype(np.uint8), f"{MASK_MARK} of {segment.kind}"),
+            )
     if regions is not None:
-        yield "regions.nii.gz", packed(regions.astype(np.uint8))
+        yield "regions.nii.gz", packed(regions.astype(np.uint8), f"{MASK_MARK} of regions")
     residual = _residual(prediction.evidence)
     if residual is not None:
         width = residual.window_hu[1] - residual.window_hu[0]
