@@ -85,7 +85,7 @@ def evaluate_predictions(
     answers = read_answers(file, classes, ids, given=given)
     for answer in answers:
         if answer.split and answer.split not in (split_named(split), EXTERNAL):
-            raise _LeakError(file.name, answer.study, answer.split, split)
+            raise _LeakError(_place(file.name, answer), answer.study, answer.split, split)
     if splits is None:
         cases, caveat = cases_of(file.name, answers, classes), UNCHECKED
         about = About(told_apart=_told_apart(cases))
@@ -132,12 +132,17 @@ class _LeakError(CohortError):
         )
 
 
+def _place(name: str, answer: Answer) -> str:
+    """Where an answer stands; its id says nothing to who wrote another one into the file."""
+    return f"{name}, line {answer.line}" if answer.line else name
+
+
 def cases_of(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
     """Cases whose truth is the file's."""
     for answer in answers:
         if answer.truth is None:
             raise CohortError(
-                f"{name}, study {answer.study}: expected its true label in truth, got "
+                f"{_place(name, answer)}, study {answer.study}: expected its true label in truth, got "
                 "nothing (label is what was answered). Add it, or give --work."
             )
     traits = values_of(answer.traits for answer in answers)

@@ -138,7 +138,7 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
     [
         ("", "expected a row for every study of a reader"),
         ("a,x,\n", "no label of any reader"),
-        ("a,x,CAP\na,x,CAP\n", "labels study a twice"),
+        ("a,x,CAP\na,x,CAP\n", "one label of a reader for a study, line 2 has one"),
         ("a,x,Flu\n", r"readers.csv: line 2: unknown label 'Flu'"),
     ],
 )

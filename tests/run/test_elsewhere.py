@@ -429,3 +429,17 @@ def test_refused_studies_of_an_external_test_count_as_failed(tmp_path):
     assert (done.answered, done.failed) == (2, 1)
     failures = (tmp_path / "out" / "external" / "tables" / "failures.csv").read_text()
     assert "TOO_FEW_SLICES" in failures
+
+
+def test_a_study_that_is_wrong_is_named_by_its_line(tmp_path):
+    """Its id is made with a key that nobody keeps when the file is refused."""
+    good = "first,ann,CAP,0.2,0.3,0.5"
+    for bad, told in (
+        ("second,bob,flu,0.2,0.3,0.5", "line 3, study"),
+        ("second,bob,CAP,7,2,1", "line 3, study"),
+        ("second,bob,,0.2,0.3,0.5", "line 3, study"),
+        ("first,ann,CAP,0.2,0.3,0.5", "line 3, names study .* more than once, line 2 has it"),
+        (",bob,CAP,0.2,0.3,0.5", "line 3, is a row without a study"),
+    ):
+        with pytest.raises(CohortError, match=rf"answers\.csv, {told}"):
+            evaluate_predictions(table(tmp_path, good, bad), tmp_path / "out")
