@@ -22,6 +22,8 @@ PAINTED_MARK = "covidctnet painted lesions"
 PAINTED_INTO = "painted into scan "
 # How the description in a file of `Volume.save` begins.
 SAVED_MARK = "covidctnet"
+# How it begins in a mask that we wrote, of lungs or lesions: no scan.
+MASK_MARK = "covidctnet mask"
 
 Units = Literal["HU", "unit", "residual"]
 

@@ -231,10 +231,11 @@ def _persons(
             "one person has several of them, give them one name in the column patient"
         )
         doubts.append(Mistake(0, "export", text, "doubt"))
+    without_name = {one.study.id for one in nameless}
     by_patient: dict[str, list[ExportedStudy]] = {}
     by_person: dict[tuple[str, str], dict[str, ExportedStudy]] = {}
     for one in studies:
-        if one.study.id not in headers or one in nameless:
+        if one.study.id not in headers or one.study.id in without_name:
             continue
         by_patient.setdefault(one.patient, []).append(one)
         person = headers[one.study.id].person

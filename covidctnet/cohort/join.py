@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,14 @@ def join_labels(
     return joining.found, joining.mistakes
 
 
+def _columns_of_dates(sheet: Sheet) -> frozenset[int]:
+    """Columns of which more than half of the cells are dates."""
+    count = Counter(
+        n for row in sheet.rows for n, cell in enumerate(row.cells) if cell.kind == "date"
+    )
+    return frozenset(n for n, dates in count.items() if 2 * dates > len(sheet.rows))
+
+
 class _Joining:
     """The state of going through the rows of a table."""
 
@@ -114,6 +123,7 @@ class _Joining:
         self._without_zeros: list[int] = []
         self._unlabelled: set[str] = set()
         self._used: set[str] = set()
+        self._dated = _columns_of_dates(sheet)
         for ref in sheet.merged:
             text = "expected one value in each cell, got merged cells: all but the first are empty"
             where = f"{sheet.where()}, cells {ref}"
@@ -180,10 +190,12 @@ class _Joining:
         """Those that the row names, once."""
         columns = self._columns
         cell, what = row.cells[columns.key], _KEY_WORDS[columns.kind]
-        if cell.kind in _BAD_KEYS:
+        text = key_text(cell.text)
+        # Letters among the digits of an accession may look like an exponent.
+        is_known = cell.kind == "rounded" and text in self._index
+        if cell.kind in _BAD_KEYS and not is_known:
             self._say(row, columns.key, _BAD_KEYS[cell.kind].format(what=what))
             return []
-        text = key_text(cell.text)
         if text not in self._index:
             alike = self._short.get(text.lstrip("0"), set())
             if len(alike) > 1:
@@ -270,8 +282,7 @@ class _Joining:
         cell = row.cells[column]
         if cell.kind not in ("date", "error"):
             return cell.text
-        kinds = [other.cells[column].kind for other in self._sheet.rows]
-        if cell.kind == "date" and 2 * kinds.count("date") > len(kinds):
+        if cell.kind == "date" and column in self._dated:
             return _SOME_DATE
         what = "a date" if cell.kind == "date" else "the error of a formula"
         self._say(row, column, f"expected a value, got {what}; it is left empty", "doubt")

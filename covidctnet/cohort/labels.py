@@ -161,8 +161,9 @@ def _keys(sheet: Sheet, studies: Sequence[ExportedStudy], join: str) -> list[tup
                 f"--join {found}=COLUMN; its columns are {', '.join(sheet.header)}."
             )
         return [(found, place), *(k for k in by_name if k[0] != found and k[1] != place)]
+    known = {kind: set(index_of(studies, kind)) for kind in KEYS}
     hits = {
-        (kind, place): _hits(sheet, place, set(index_of(studies, kind)))
+        (kind, place): _hits(sheet, place, known[kind])
         for kind in KEYS
         for place in range(len(sheet.header))
     }

@@ -24,12 +24,18 @@ _TELLING = frozenset(
         "ssn", "street", "surname", "technician", "telephone", "text", "uid", "zip",
     ]
 )  # fmt: skip
+_MONTH = r"(jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)\w*\.?"
 _DATE = re.compile(
-    r"(19|20)\d\d-?[01]\d-?[0-3]\d(?!\d).*|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
+    r"((19|20)\d\d-?[01]\d-?[0-3]\d(?!\d)|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
     r"|\d{4}[./]\d{1,2}[./]\d{1,2}"
+    rf"|\d{{1,2}}\.?[ -]?{_MONTH}[ ,-]*(\d{{4}}|\d\d)|{_MONTH}[ -]?\d{{1,2}},? ?\d{{4}}"
+    rf"|{_MONTH}[ -]?\d{{4}})([ T]\d{{1,2}}:.*)?",
+    re.IGNORECASE,
 )
-# More values than these are numbers, or text that is of one patient each.
-_MOST_NAMES = 20
+# More values than these, other ones for nearly every study, are text of one patient each.
+_FEW_NAMES = 2
+# What headers say, however many there are.
+_OF_HEADERS = ("scanner", "kernel", "sex")
 _FEW_NUMBERS = 5
 # Ages above are rare enough to point at a person; 90 stands for 90 and above, as in the Safe Harbor
 # method of HIPAA (45 CFR 164.514(b)(2)(i)(C)).
@@ -71,20 +77,23 @@ def _why_not(name: str, values: Sequence[str]) -> str:
         return "its name says that it tells of a person or a time"
     if not values:
         return "it is empty"
-    if sum(bool(_DATE.fullmatch(value)) for value in values) * 2 > len(values):
+    if any(_DATE.fullmatch(value) for value in values):
         return "it holds dates"
     if any(len(value) > _LONGEST for value in values):
         return "it holds free text"
     distinct = set(values)
     numbers = [number for value in distinct if (number := _number(value)) is not None]
     if len(numbers) < len(distinct):
-        is_free = len(distinct) > _MOST_NAMES and 2 * len(distinct) > len(values)
+        is_free = len(distinct) > _FEW_NAMES and 2 * len(distinct) > len(values)
+        is_free &= name.casefold() not in _OF_HEADERS
         return "nearly every study has another text in it" if is_free else ""
     whole = sorted(int(number) for number in numbers if number == int(number))
+    # Studies of one patient may share one.
+    is_long = len(whole) == len(distinct) and len(str(whole[0])) >= _DIGITS_OF_KEY
+    if is_long and 2 * len(distinct) > len(values):
+        return "it holds another long number for nearly every study"
     if len(whole) < len(values) or len(values) < _LEAST_ROWS:
         return ""
-    if len(str(whole[0])) >= _DIGITS_OF_KEY:
-        return "it holds another long number for every study"
     is_count = whole[0] in (0, 1) and whole == list(range(whole[0], whole[0] + len(whole)))
     return "it counts the rows" if is_count else ""
 

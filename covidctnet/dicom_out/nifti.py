@@ -11,8 +11,11 @@ from covidctnet.dicom_out.segments import segments_of, whole
 from covidctnet.evidence import Evidence, Panels
 from covidctnet.io.convert import nifti_bytes
 from covidctnet.results import Prediction
+from covidctnet.volume import MASK_MARK, SAVED_MARK
 
 __all__ = ["drawn", "nifti_files"]
+
+RESIDUAL = "residual"
 
 
 def nifti_files(
@@ -26,7 +29,8 @@ def nifti_files(
         reader: See `drawn`.
     """
     for name, array, affine in drawn(prediction, grid, reader):
-        yield f"{name}.nii.gz", nifti_bytes(array, affine)
+        mark = SAVED_MARK if name == RESIDUAL else f"{MASK_MARK} of {name}"
+        yield f"{name}.nii.gz", nifti_bytes(array, affine, description=mark)
 
 
 def drawn(
@@ -69,12 +73,12 @@ def drawn(
     residual = _residual(prediction.evidence)
     if residual is not None:
         width = residual.window_hu[1] - residual.window_hu[0]
-        hu = grid.interpolated(residual["residual"], residual, width)
-        yield "residual", ordered(hu), affine
+        hu = grid.interpolated(residual[RESIDUAL], residual, width)
+        yield RESIDUAL, ordered(hu), affine
 
 
 def _residual(evidence: Iterable[Evidence]) -> Panels | None:
     for one in evidence:
-        if isinstance(one, Panels) and "residual" in one.names and whole(one):
+        if isinstance(one, Panels) and RESIDUAL in one.names and whole(one):
             return one
     return None

@@ -79,27 +79,35 @@ def fleiss(counts: np.ndarray) -> float:
 
 
 def agree(
-    names: Sequence[str], labels: np.ndarray, classes: int, *, rng: np.random.Generator
+    names: Sequence[str],
+    labels: np.ndarray,
+    classes: int,
+    *,
+    rng: np.random.Generator,
+    patients: np.ndarray | None = None,
 ) -> Agreement:
-    """Kappa of every two readers and of all, with intervals over resampled cases.
+    """Kappa of every two readers and of all, with intervals over resampled patients.
 
     Args:
         names: Of the readers.
         labels: Shape (reader, case); -1 where a case was not read.
         classes: How many labels there are.
         rng: Of the bootstrap.
+        patients: One number a case; every case is a patient by default.
     """
+    owners = np.arange(labels.shape[1]) if patients is None else patients
     pairs = []
     for i in range(len(names)):
         for j in range(i + 1, len(names)):
             both = (labels[i] >= 0) & (labels[j] >= 0)
             one, two = labels[i][both], labels[j][both]
-            kappa = _bootstrapped(_of_two(one, two, classes), one, rng)
+            kappa = _bootstrapped(_of_two(one, two, classes), owners[both], rng)
             same = float((one == two).mean()) if len(one) else math.nan
             pairs.append(Pair(names[i], names[j], kappa, same))
-    complete = labels[:, (labels >= 0).all(axis=0)] if len(names) else labels
+    by_all = (labels >= 0).all(axis=0)
+    complete = labels[:, by_all]
     counts = np.stack([(complete == k).sum(axis=0) for k in range(classes)], axis=1)
-    all_readers = _bootstrapped(lambda k: fleiss(counts[k]), counts, rng)
+    all_readers = _bootstrapped(lambda k: fleiss(counts[k]), owners[by_all], rng)
     return Agreement(tuple(pairs), all_readers, len(names))
 
 
@@ -108,9 +116,9 @@ def _of_two(one: np.ndarray, two: np.ndarray, classes: int) -> Callable[[np.ndar
 
 
 def _bootstrapped(
-    kappa: Callable[[np.ndarray], float], cases: np.ndarray, rng: np.random.Generator
+    kappa: Callable[[np.ndarray], float], patients: np.ndarray, rng: np.random.Generator
 ) -> Estimate:
-    if not len(cases):
+    if not len(patients):
         return Estimate(math.nan, math.nan, math.nan, 0)
-    draws = redraw(np.zeros(len(cases), dtype=int), rng)
+    draws = redraw(np.zeros(len(patients), dtype=int), rng, patients=patients)
     return bootstrap(lambda index: {"kappa": kappa(index)}, draws)["kappa"]

@@ -11,7 +11,16 @@ from scipy import stats
 
 from covidctnet.classes import Label
 from covidctnet.errors import CohortError
-from covidctnet.evaluation.intervals import Estimate, auc, auc_difference, bootstrap, redraw, wilson
+from covidctnet.evaluation.intervals import (
+    Draws,
+    Estimate,
+    auc,
+    auc_difference,
+    bootstrap,
+    interval_of_draws,
+    redraw,
+    wilson,
+)
 from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.published import FIGURES
 
@@ -31,16 +40,18 @@ class Comparison:
     """The first set of answers against the second, on the patients that both answered.
 
     Attributes:
-        n: Patients compared.
+        n: Studies compared.
+        patients: Whom they are of.
         left_out: Studies that only one of them answered.
         accuracy: Of the first and of the second, all classes.
-        discordant: Patients that only the first, and only the second, got right.
-        p_accuracy: Of McNemar's exact test.
+        discordant: Studies that only the first, and only the second, got right.
+        p_accuracy: Of McNemar's exact test, by patient; see `mcnemar`.
         auc: By label: the difference first minus second, and DeLong's p-value.
         macro_auc: Difference of the means over classes, paired bootstrap.
     """
 
     n: int
+    patients: int
     left_out: int
     accuracy: tuple[Estimate, Estimate]
     discordant: tuple[int, int]
@@ -79,6 +90,8 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
         )
     right = [part.answer == part.truth for part in (one, two)]
     only_one, only_two = (int((a & ~b).sum()) for a, b in (right, right[::-1]))
+    owners = one.owners if any(one.patients) else two.owners
+    draws = redraw(one.truth, rng, patients=owners)
 
     def macro(index: np.ndarray) -> dict[str, float]:
         means = [
@@ -91,18 +104,21 @@ def compare(first: Predicted, second: Predicted, *, rng: np.random.Generator) ->
 
     return Comparison(
         n=len(shared),
+        patients=len(np.unique(owners)),
         left_out=len(set(first.studies) ^ set(second.studies)),
         accuracy=(
-            wilson(int(right[0].sum()), len(shared)),
-            wilson(int(right[1].sum()), len(shared)),
+            _share(right[0], np.ones(len(shared), bool), draws),
+            _share(right[1], np.ones(len(shared), bool), draws),
         ),
         discordant=(only_one, only_two),
-        p_accuracy=mcnemar(only_one, only_two),
+        p_accuracy=_mcnemar_by_patient(right[0], right[1], owners),
         auc={
-            k: auc_difference(one.truth == k, one.probabilities[:, k], two.probabilities[:, k])
+            k: auc_difference(
+                one.truth == k, one.probabilities[:, k], two.probabilities[:, k], patients=owners
+            )
             for k in one.classes
         },
-        macro_auc=bootstrap(macro, redraw(one.truth, rng))["difference"],
+        macro_auc=bootstrap(macro, draws)["difference"],
     )
 
 
@@ -117,6 +133,37 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     n = only_first + only_second
     return float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0
+
+
+def _mcnemar_by_patient(first: np.ndarray, second: np.ndarray, patients: np.ndarray) -> float:
+    """McNemar's test where patients have several studies, which are right or wrong together.
+
+    What each patient adds to the difference may have either sign, with its size kept: the exact
+    distribution of all signs. With one study a patient this is `mcnemar`.
+    """
+    gains = np.bincount(patients, first.astype(float) - second.astype(float))
+    sizes = np.abs(gains[gains != 0]).astype(int)
+    if (sizes == 1).all():
+        return mcnemar(int((gains > 0).sum()), int((gains < 0).sum()))
+    chances = np.ones(1)
+    for size in sizes:
+        moved = np.zeros(len(chances) + 2 * size)
+        moved[: len(chances)] += chances / 2
+        moved[2 * size :] += chances / 2
+        chances = moved
+    sums = np.arange(len(chances)) - sizes.sum()
+    return float(min(1.0, chances[np.abs(sums) >= abs(int(gains.sum()))].sum()))
+
+
+def _share(hit: np.ndarray, among: np.ndarray, draws: Draws) -> Estimate:
+    """A share with Wilson's interval; where patients have several studies, with that of draws."""
+    share = wilson(int((hit & among).sum()), int(among.sum()))
+    if not draws.is_clustered:
+        return share
+    counts = draws.counts
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = counts @ (hit & among) / (counts @ among)
+    return interval_of_draws(share.value, drawn, share.n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -203,6 +250,7 @@ def score_readers(
         CohortError: If a reader shares no case with the model.
     """
     places = {study: place for place, study in enumerate(predicted.studies)}
+    everybody = predicted.owners
     labels = np.full((len(readers), len(places)), -1)
     target = predicted.classes.target
     scores = []
@@ -217,45 +265,59 @@ def score_readers(
                 "predictions.csv has them, or own ids with --keys TABLE that names the study of "
                 "each."
             )
-        truth, readings, answer = (
-            values[there] for values in (predicted.truth, labels[number], predicted.answer)
+        truth, readings, answer, owners = (
+            values[there]
+            for values in (predicted.truth, labels[number], predicted.answer, everybody)
         )
-        right, model_right = readings == truth, answer == truth
+        draws = redraw(truth, rng, patients=owners)
         scores.append(
             replace(
-                _reader(name, truth, readings, target),
+                _reader(name, truth, readings, target, draws),
                 skipped=len(places) - len(there),
                 unknown=len(cases.keys() - places.keys()),
-                model=_reader("model", truth, answer, target),
-                p_accuracy=mcnemar(
-                    int((model_right & ~right).sum()), int((right & ~model_right).sum())
-                ),
+                model=_reader("model", truth, answer, target, draws),
+                p_accuracy=_mcnemar_by_patient(answer == truth, readings == truth, owners),
             )
         )
-    means = _reader_means(predicted.truth, labels, target, rng)
-    return tuple(scores), means, _reader("model", predicted.truth, predicted.answer, target)
+    draws = redraw(predicted.truth, rng, patients=everybody)
+    means = _reader_means(predicted.truth, labels, target, draws)
+    model = _reader("model", predicted.truth, predicted.answer, target, draws)
+    return tuple(scores), means, model
 
 
-def _reader(name: str, truth: np.ndarray, answer: np.ndarray, target: Label) -> ReaderScores:
+def _reader(
+    name: str, truth: np.ndarray, answer: np.ndarray, target: Label, draws: Draws
+) -> ReaderScores:
     accuracy, covid, sensitivity, specificity = (
-        wilson(*count) for count in _counts(truth, answer, target).values()
+        _share(hit, among, draws) for hit, among in _parts(truth, answer, target).values()
     )
     return ReaderScores(name, accuracy, covid, sensitivity, specificity)
 
 
+def _parts(
+    truth: np.ndarray, answer: np.ndarray, target: Label
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Which cases were right, and of which ones, by figure."""
+    is_covid, answered_covid = truth == target, answer == target
+    all_cases = np.ones(len(truth), dtype=bool)
+    return {
+        "accuracy": (truth == answer, all_cases),
+        "covid_accuracy": (is_covid == answered_covid, all_cases),
+        "sensitivity": (answered_covid, is_covid),
+        "specificity": (~answered_covid, ~is_covid),
+    }
+
+
 def _counts(truth: np.ndarray, answer: np.ndarray, target: Label) -> dict[str, tuple[int, int]]:
     """How often right, and of how many, by figure."""
-    is_covid, answered_covid = truth == target, answer == target
+    parts = _parts(truth, answer, target)
     return {
-        "accuracy": (int((truth == answer).sum()), len(truth)),
-        "covid_accuracy": (int((is_covid == answered_covid).sum()), len(truth)),
-        "sensitivity": (int((is_covid & answered_covid).sum()), int(is_covid.sum())),
-        "specificity": (int((~is_covid & ~answered_covid).sum()), int((~is_covid).sum())),
+        name: (int((hit & among).sum()), int(among.sum())) for name, (hit, among) in parts.items()
     }
 
 
 def _reader_means(
-    truth: np.ndarray, labels: np.ndarray, target: Label, rng: np.random.Generator
+    truth: np.ndarray, labels: np.ndarray, target: Label, draws: Draws
 ) -> dict[str, ReaderMean]:
     """Means over readers; `labels` is (reader, case), -1 where one was skipped."""
 
@@ -271,6 +333,6 @@ def _reader_means(
     def means(index: np.ndarray) -> dict[str, float]:
         return {name: float(np.mean(v)) if v else math.nan for name, v in shares(index).items()}
 
-    drawn = bootstrap(means, redraw(truth, rng))
+    drawn = bootstrap(means, draws)
     everyone = shares(np.arange(len(truth)))
     return {name: ReaderMean(drawn[name], len(everyone[name])) for name in FIGURES}

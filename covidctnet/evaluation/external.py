@@ -14,7 +14,7 @@ from covidctnet.evaluation.output import as_plain, plain_estimate
 from covidctnet.evaluation.strata import newcombe
 from covidctnet.evaluation.tables import difference_words
 
-__all__ = ["EXTERNAL", "ExternalTest", "divided"]
+__all__ = ["EXTERNAL", "ExternalTest", "divided", "external_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +24,18 @@ class ExternalTest:
     Attributes:
         internal: On patients held back from the cohort that the weights learned from.
         external: On patients of the split ``external``.
+        is_checked: Whether it is known that these patients taught nothing; of answers made
+            elsewhere their file says so.
     """
 
     internal: Assessment
     external: Assessment
+    is_checked: bool = True
+
+    @property
+    def whom(self) -> str:
+        """What is known of the patients, to stand behind their number."""
+        return external_words(is_checked=self.is_checked)
 
     @property
     def rows(self) -> Mapping[str, tuple[Estimate, Estimate, Estimate]]:
@@ -56,14 +64,14 @@ class ExternalTest:
     def as_plain(self) -> dict[str, Any]:
         """The external test for JSON, with the difference to the internal one."""
         lost = {name: plain_estimate(gap) for name, (_, _, gap) in self.rows.items()}
-        return {**as_plain(self.external), "internal_minus_external": lost}
+        plain = as_plain(self.external)
+        return {**plain, "internal_minus_external": lost, "is_checked": self.is_checked}
 
     def markdown(self) -> str:
         """Both tests side by side."""
         lines = [
-            f"External test: {self.external.n} studies of {self.external.patients} patients whom "
-            "nothing was trained, chosen or calibrated on; apart from the internal test in all "
-            "figures.",
+            f"External test: {self.external.n} studies of {self.external.patients} patients "
+            f"{self.whom}; apart from the internal test in all figures.",
             "",
             "| figure | internal | external | internal minus external |",
             "|---|---|---|---|",
@@ -83,6 +91,20 @@ class ExternalTest:
         for name, estimates in self.rows.items():
             rows.append((name, *(cell for e in estimates for cell in _cells(e))))
         return rows
+
+
+def external_words(*, is_checked: bool) -> str:
+    """What is known of the patients of an external test.
+
+    Args:
+        is_checked: Whether the weights are ours, and name what they have seen.
+    """
+    if is_checked:
+        return "whom nothing was trained, chosen or calibrated on"
+    return (
+        "whom the file of answers calls external (whether their model learned from them has not "
+        "been checked)"
+    )
 
 
 def divided(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:

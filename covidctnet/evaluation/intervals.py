@@ -28,6 +28,8 @@ CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
 # A resampled group of fewer patients says nothing of how it might have been.
 MIN_PATIENTS_FOR_BOOTSTRAP = 3
+# Sums of the same terms in another order differ by this and mean nothing.
+_ROUNDING = 1e-12
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
@@ -129,7 +131,11 @@ def area_interval(value: float, m: float, rest: float) -> tuple[float, float]:
 
 
 def auc_difference(
-    positive: np.ndarray, first: np.ndarray, second: np.ndarray
+    positive: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    patients: np.ndarray | None = None,
 ) -> tuple[Estimate, float]:
     """AUC of one score minus that of another on the same cases, and the p-value of no difference.
 
@@ -137,24 +143,35 @@ def auc_difference(
         positive: One bool a case, shape (n,).
         first: One score a case.
         second: The other score of the same cases.
+        patients: One number a case, where patients have several; every case is a patient by
+            default.
 
     Returns:
         The difference with its interval, and the two-sided p-value: 1 when the scores rank the
-        cases alike; NaN when a group has fewer than two cases. Where nothing varies within the
+        cases alike; NaN when a group has fewer than two patients. Where nothing varies within the
         groups, as between perfect scores and their opposite, there is no interval either.
 
-    Source: DeLong et al., Biometrics 44:837 (1988), by ranks as Sun and Xu (2014).
+    Source: DeLong et al., Biometrics 44:837 (1988), by ranks as Sun and Xu (2014); for several
+    cases of a patient, Obuchowski, Biometrics 53:567 (1997).
     """
-    n, m = len(positive), int(positive.sum())
+    n = len(positive)
+    owners = np.arange(n) if patients is None else np.asarray(patients)
     difference = auc(positive, first) - auc(positive, second)
-    if m < 2 or n - m < 2:
+    if min(len(np.unique(owners[kind])) for kind in (positive, ~positive)) < 2:
         return Estimate(difference, math.nan, math.nan, n), math.nan
     variance, is_alike = 0.0, True
+    by_patient = []
     for own, other in ((positive, ~positive), (~positive, positive)):
         gaps = np.subtract(*(_placements(score[own], score[other]) for score in (first, second)))
-        variance += float(np.var(gaps, ddof=1)) / int(own.sum())
+        count = len(np.unique(owners[own]))
+        # What each patient adds to the difference of the two areas, about its mean.
+        sums = np.bincount(owners[own], gaps - gaps.mean(), owners.max() + 1) / int(own.sum())
+        variance += count / (count - 1) * float((sums**2).sum())
+        by_patient.append(sums)
         is_alike &= not gaps.any()
-    if variance == 0:
+    everybody = len(np.unique(owners))
+    variance += 2 * everybody / (everybody - 1) * float((by_patient[0] * by_patient[1]).sum())
+    if variance <= 0:
         return Estimate(difference, math.nan, math.nan, n), 1.0 if is_alike else math.nan
     spread = math.sqrt(variance)
     p_value = float(2 * stats.norm.sf(abs(difference) / spread))
@@ -269,7 +286,7 @@ def interval_of_draws(
         return nothing
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), n) if high > low else nothing
+    return Estimate(value, float(low), float(high), n) if high - low > _ROUNDING else nothing
 
 
 def _placements(own: np.ndarray, other: np.ndarray) -> np.ndarray:

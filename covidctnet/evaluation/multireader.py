@@ -18,6 +18,7 @@ from covidctnet.evaluation.intervals import (
     Estimate,
     auc,
     interval_of_draws,
+    redraw,
 )
 
 __all__ = [
@@ -72,17 +73,21 @@ class Conditions:
     n: int
 
 
-def jackknife(positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """AUC of every reading without each case in turn.
+def jackknife(
+    positive: np.ndarray, scores: np.ndarray, patients: np.ndarray | None = None
+) -> np.ndarray:
+    """AUC of every reading without each patient in turn.
 
     Args:
         positive: One bool a case, shape (n,).
         scores: Shape (reading, n).
+        patients: One number a case; every case is a patient by default.
 
     Returns:
-        Shape (reading, n).
+        Shape (reading, patient).
     """
-    keep = ~np.eye(len(positive), dtype=bool)
+    owners = np.arange(len(positive)) if patients is None else patients
+    keep = np.unique(owners)[:, None] != owners
     return np.array([[auc(positive[k], one[k]) for k in keep] for one in scores])
 
 
@@ -90,7 +95,7 @@ def components_of(left_out: np.ndarray) -> Components:
     """Variance and covariances of figures over cases by the jackknife.
 
     Args:
-        left_out: Figures without each case, shape (condition, reader, case).
+        left_out: Figures without each patient, shape (condition, reader, patient).
     """
     conditions, readers, n = left_out.shape
     flat = left_out.reshape(-1, n)
@@ -142,7 +147,7 @@ def obuchowski_rockette(
     below = ms_both + readers * max(components.cov2 - components.cov3, 0.0)
     f = ms_condition / below if below > 0 else math.nan
     df = _df(below, ms_both, free)
-    p = float(stats.f.sf(f, conditions - 1, df)) if below > 0 else math.nan
+    p = _beyond(f, conditions - 1, df) if below > 0 else math.nan
     difference = _interval(gap, math.sqrt(2 * below / readers), df, n, limit=1)
     singles = []
     for mean, own, cov2 in zip(means, figures, within, strict=True):
@@ -155,6 +160,13 @@ def obuchowski_rockette(
 
 def _df(below: float, mean_square: float, free: int) -> float:
     return below**2 / (mean_square**2 / free) if mean_square > 0 else math.inf
+
+
+def _beyond(f: float, free: int, df: float) -> float:
+    """Probability of a larger F; scipy has none for a denominator that does not vary."""
+    if math.isinf(df):
+        return float(stats.chi2.sf(free * f, free))
+    return float(stats.f.sf(f, free, df))
 
 
 def _interval(value: float, error: float, df: float, n: int, *, limit: int | None) -> Estimate:
@@ -173,6 +185,7 @@ def model_against_readers(
     target: int,
     *,
     rng: np.random.Generator,
+    patients: np.ndarray | None = None,
 ) -> Mapping[str, tuple[Estimate, float]]:
     """The model minus the mean of the readers, for other readers and other cases like these.
 
@@ -182,11 +195,13 @@ def model_against_readers(
         labels: Of the readers, shape (reader, n); -1 where a case was not read. Where a reader
             skipped a case, the model is compared with this reader without it.
         target: Class that sensitivity and specificity are of.
-        rng: Of the bootstrap over readers and over cases within their true class.
+        rng: Of the bootstrap over readers and over patients within their true class.
+        patients: One number a case; every case is a patient by default.
 
     Returns:
         ``accuracy``, ``sensitivity`` and ``specificity``: the difference with its interval, and the
-        share of draws on the other side of no difference, twice.
+        share of draws on the other side of no difference, twice. No interval where a class has
+        fewer than three patients.
     """
     is_target = truth == target
     right = {
@@ -194,8 +209,7 @@ def model_against_readers(
         "sensitivity": (labels == target, answer == target, is_target),
         "specificity": (labels != target, answer != target, ~is_target),
     }
-    groups = [np.flatnonzero(truth == k) for k in np.unique(truth)]
-    cases = [np.concatenate([rng.choice(g, len(g)) for g in groups]) for _ in range(_draws())]
+    cases = redraw(truth, rng, patients=patients).indices
     readers = [rng.integers(len(labels), size=len(labels)) for _ in cases]
     out = {}
     for name, (own, model, counted) in right.items():
@@ -225,10 +239,3 @@ def model_against_readers(
             estimate = Estimate(value, math.nan, math.nan, len(truth))
         out[name] = (estimate, p)
     return out
-
-
-def _draws() -> int:
-    # Looked up when it is asked for: tests draw fewer.
-    from covidctnet.evaluation import intervals
-
-    return intervals.BOOTSTRAP_DRAWS

@@ -28,6 +28,7 @@ class Predicted:
         probabilities: Shape (n, label).
         classes: That the labels are of.
         unanswered: Studies without an answer.
+        patients: Whom each of `studies` is of; empty where nobody says it.
     """
 
     studies: tuple[str, ...]
@@ -35,6 +36,14 @@ class Predicted:
     probabilities: np.ndarray
     unanswered: tuple[str, ...]
     classes: Classes = CHEST_CT
+    patients: tuple[str, ...] = ()
+
+    @property
+    def owners(self) -> np.ndarray:
+        """A number for the patient of each study, shape (n,); without names one each."""
+        named = self.patients or self.studies
+        whose = [patient or study for patient, study in zip(named, self.studies, strict=True)]
+        return np.asarray(np.unique(whose, return_inverse=True)[1])
 
     @property
     def answer(self) -> np.ndarray:
@@ -43,13 +52,15 @@ class Predicted:
 
     def only(self, studies: Sequence[str]) -> Predicted:
         """The answers to some of the studies."""
-        index = [self.studies.index(study) for study in sorted(studies)]
+        places = {study: place for place, study in enumerate(self.studies)}
+        index = [places[study] for study in sorted(studies)]
         return Predicted(
             tuple(sorted(studies)),
             self.truth[index],
             self.probabilities[index],
             self.unanswered,
             self.classes,
+            tuple(self.patients[place] for place in index) if self.patients else (),
         )
 
 
@@ -92,6 +103,7 @@ def read_predictions(path: Path, classes: Classes = CHEST_CT) -> Predicted:
         probabilities,
         tuple(sorted(set(studies) - {row["study"] for row in answered})),
         classes,
+        tuple(row.get("patient", "") for row in answered),
     )
 
 

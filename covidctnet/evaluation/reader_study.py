@@ -70,6 +70,7 @@ class ReaderStudy:
         compared: Every two conditions that two readers or more read, by their names.
         why_not: Why two conditions are not compared, by their names.
         n: Cases.
+        patients: Whom they are of.
     """
 
     classes: Classes
@@ -79,6 +80,7 @@ class ReaderStudy:
     compared: Mapping[tuple[str, str], Conditions]
     why_not: Mapping[tuple[str, str], str]
     n: int
+    patients: int
 
 
 def study_readers(
@@ -94,7 +96,7 @@ def study_readers(
     Raises:
         CohortError: If a reader shares no case with the model.
     """
-    target = predicted.classes.target
+    target, owners = predicted.classes.target, predicted.owners
     studies, model = [], None
     for condition in readings.conditions:
         by_reader = readings.labels(condition)
@@ -105,9 +107,14 @@ def study_readers(
                 condition,
                 scores,
                 means,
-                agree(sorted(by_reader), labels, len(predicted.classes), rng=rng),
+                agree(sorted(by_reader), labels, len(predicted.classes), rng=rng, patients=owners),
                 model_against_readers(
-                    predicted.truth, predicted.answer, labels, int(target), rng=rng
+                    predicted.truth,
+                    predicted.answer,
+                    labels,
+                    int(target),
+                    rng=rng,
+                    patients=owners,
                 ),
             )
         )
@@ -124,11 +131,12 @@ def study_readers(
     return ReaderStudy(
         predicted.classes,
         model,
-        roc_curve(positive, told, redraw(predicted.truth, rng)),
+        roc_curve(positive, told, redraw(predicted.truth, rng, patients=owners)),
         tuple(studies),
         compared,
         why_not,
         len(predicted.studies),
+        len(np.unique(owners)),
     )
 
 
@@ -168,12 +176,12 @@ def compare_conditions(
         for place, study in enumerate(predicted.studies)
         if all(study in part[name] for part in (first, second) for name in readers)
     ]
-    positive = predicted.truth[cases] == target
-    least = min(int(positive.sum()), int((~positive).sum()))
-    if least < 2:
+    positive, owners = predicted.truth[cases] == target, predicted.owners[cases]
+    # Without any one patient both kinds must be left.
+    if min(len(np.unique(owners[kind])) for kind in (positive, ~positive)) < 2:
         return (
             f"not estimable: of {len(cases)} cases that all of them read in both conditions, "
-            f"{int(positive.sum())} are {target}; two of each kind are needed"
+            f"{int(positive.sum())} are {target}; two patients of each kind are needed"
         )
     found = [
         [[part[name][predicted.studies[place]] for place in cases] for name in readers]
@@ -189,7 +197,7 @@ def compare_conditions(
     )
     n = len(cases)
     figures = np.array([[auc(positive, own) for own in part] for part in scores])
-    left_out = jackknife(positive, scores.reshape(-1, n)).reshape(2, len(readers), n)
+    left_out = jackknife(positive, scores.reshape(-1, n), owners).reshape(2, len(readers), -1)
     components: Components = components_of(left_out)
     within = [components_of(left_out[k : k + 1]).cov2 for k in range(2)]
     return obuchowski_rockette(figures, components, within, n)

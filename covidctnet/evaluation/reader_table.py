@@ -123,6 +123,7 @@ def read_readings(
         path, ("reader", "label"), (*_IDS, "score", "condition"), entry="study of a reader"
     )
     known, wrong = frozenset(studies), []
+    first_line: dict[tuple[str, str, str], int] = {}
     found: dict[str, dict[str, dict[str, Reading]]] = {}
     for row in table.rows:
         try:
@@ -133,8 +134,12 @@ def read_readings(
             own = cases.setdefault(row.cells["reader"], {})
             if not row.cells["label"]:
                 continue
-            if study in own:
-                raise CohortError(f"a reader labels study {study} twice")
+            place = (row.cells["condition"], row.cells["reader"], study)
+            # Of ids of a hospital only the place is told.
+            if (first := first_line.setdefault(place, row.line)) != row.line:
+                raise CohortError(
+                    f"expected one label of a reader for a study, line {first} has one"
+                )
             own[study] = Reading(classes.parse(row.cells["label"]), _score(row.cells["score"]))
         except CohortError as error:
             wrong.append(f"line {row.line}: {error}")
@@ -162,7 +167,10 @@ def _study(
     if given in keys:
         study = keys[given]
         if study is None:
-            raise CohortError(f"{given!r} stands for several studies, give the accession or study")
+            raise CohortError(
+                "expected an id of one study, got one that stands for several; give the accession "
+                "or study"
+            )
         return study
     if pseudonym and (digested := pseudonym(given)) in studies:
         return digested

@@ -30,6 +30,7 @@ class Supplement:
         tables: Who the patients are: by split, by class.
         external: The external test next to the internal one, which the assessment is; or None.
         is_external: Whether the assessment is of an external test itself.
+        is_checked: See `covidctnet.evaluation.external.ExternalTest`.
         notes: Sentences on how the figures came about.
         facts: What else JSON holds, by name.
     """
@@ -39,6 +40,7 @@ class Supplement:
     tables: tuple[Characteristics, ...] = ()
     external: ExternalTest | None = None
     is_external: bool = False
+    is_checked: bool = True
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 

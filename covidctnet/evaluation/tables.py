@@ -28,7 +28,7 @@ def comparison_table(result: Comparison) -> str:
     """The first set of answers against the second."""
     first, second = result.accuracy
     lines = [
-        f"{result.n} patients answered by both"
+        f"{_whom(result.n, result.patients)} answered by both"
         + (f"; {result.left_out} answered by one only, left out." if result.left_out else "."),
         "",
         "| figure | first | second | difference | p |",
@@ -43,7 +43,7 @@ def comparison_table(result: Comparison) -> str:
         "(bootstrap interval) |",
         "",
         "Differences are first minus second, with 95 % intervals. No correction for the number of "
-        "comparisons.",
+        "comparisons." + _by_patient(result.n, result.patients),
     ]
     return "\n".join(lines)
 
@@ -81,7 +81,7 @@ def readers_table(
     lines.append(f"| mean of {len(readers)} readers | {' | '.join(cells)} | | |")
     if classes == CHEST_CT:
         lines += _paper_rows()
-    lines += ["", "The mean's interval is over resampled cases, with the same readers."]
+    lines += ["", "The mean's interval is over resampled patients, with the same readers."]
     lines += [
         f"{one.name} labels {one.unknown} studies that were not evaluated: other "
         "cases, or ids misspelt."
@@ -93,7 +93,7 @@ def readers_table(
 
 def study_tables(study: ReaderStudy) -> str:
     """Readers of every condition, their agreement, and the comparisons."""
-    parts = []
+    parts = [f"{_whom(study.n, study.patients)}.{_by_patient(study.n, study.patients)}"]
     for one in study.conditions:
         if one.condition:
             parts.append(f"Condition: {one.condition}")
@@ -158,6 +158,19 @@ def _reader_row(name: str, one: ReaderScores, skipped: str, p_value: str) -> str
 def cell(text: str) -> str:
     """Text that does not end a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _whom(studies: int, patients: int) -> str:
+    if studies == patients:
+        return f"{studies} patients"
+    return f"{studies} studies of {patients} patients"
+
+
+def _by_patient(studies: int, patients: int) -> str:
+    """What became of patients with several studies, behind a blank; or nothing."""
+    if studies == patients:
+        return ""
+    return " Intervals and tests are by patient: all studies of a patient count together."
 
 
 def _p(value: float) -> str:

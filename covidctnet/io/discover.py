@@ -35,6 +35,7 @@ __all__ = ["Found", "Study", "content_id", "find_studies", "study_id"]
 
 _LOG = logging.getLogger(__name__)
 
+_MASKS = "masks of lungs or lesions"
 _PASSED_OVER = {"unreadable": "not readable", "link": "links"}
 # So many keys of series are named in a message.
 _SHOWN = 8
@@ -117,7 +118,8 @@ def find_studies(
     for those whose UIDs were changed); a NIfTI, MHA or NRRD file is a study, a header and the file
     that it names are one. A zip archive counts as a folder. One within another, and tar, 7z and
     RAR, are not opened: each is a study of its own, which is refused when it is read. Other
-    files are passed over and counted, and so are pipes and devices, which are never opened. Links
+    files are passed over and counted, so are masks of lungs and lesions that this package wrote
+    (known by their own mark), and so are pipes and devices, which are never opened. Links
     to files and folders are not followed. A DICOM file that cannot be parsed joins the study of its
     folder, which is refused when it is read; in a folder of no study or of several it becomes a
     study of its own, and that is refused.
@@ -161,6 +163,12 @@ def find_studies(
             others.append(((path,), "picture"))
         elif kind == "unknown" or kind == "unreadable" or kind == "junk" or kind == "link":
             unknown.append((path, kind))
+        elif kind == "mask":
+            # Reading one that somebody names says that it is no CT.
+            if path in walk.given:
+                others.append(((path,), "nifti"))
+            else:
+                skipped[_MASKS] += 1
         elif kind == "itk" and (file := others_of_study[path]) is not None:
             others.append(((path, file), kind))
         elif kind != "zip":

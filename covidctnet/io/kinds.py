@@ -20,12 +20,12 @@ from covidctnet.io.archive import (
 from covidctnet.io.dicom import looks_like_dicom
 from covidctnet.io.itk import looks_like_itk
 from covidctnet.io.names import DICOM_NAMES, packed_suffix
-from covidctnet.io.nifti import looks_like_nifti
+from covidctnet.io.nifti import is_our_mask, looks_like_nifti
 
 __all__ = ["Format", "Kind", "is_analyze", "is_picture", "is_volume", "kinds_of"]
 
 Format = Literal["dicom", "nifti", "itk", "picture", "archive", "closed", "packed", "other"]
-Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip", "link"]
+Kind = Format | Literal["damaged", "unknown", "unreadable", "junk", "zip", "link", "mask"]
 
 # So much of a file says what it is.
 _HEAD_BYTES = 1024
@@ -118,7 +118,7 @@ def kind_of(path: File) -> Kind:
         # Reading its study will say so.
         return _by_name(name) or "unreadable"
     if looks_like_nifti(head):
-        return "nifti"
+        return "mask" if is_our_mask(head) else "nifti"
     if looks_like_itk(head):
         return "itk"
     if looks_like_dicom(head):

@@ -21,6 +21,7 @@ from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.dicom import MIN_SLICES
 from covidctnet.io.filled import filler_of
 from covidctnet.volume import (
+    MASK_MARK,
     PAINTED_INTO,
     PAINTED_MARK,
     PAINTED_NOTE,
@@ -29,13 +30,15 @@ from covidctnet.volume import (
     Volume,
 )
 
-__all__ = ["looks_like_nifti", "ras_to_lps", "read_nifti"]
+__all__ = ["is_our_mask", "looks_like_nifti", "ras_to_lps", "read_nifti"]
 
 # Corners of the image may differ by this between qform and sform: float32 rounding, no more.
 FORMS_TOLERANCE_MM = 0.1
 SPACING_TOLERANCE = 1e-2
 # Extensions of the header are smaller.
 MAX_OFFSET = 2**24
+# The header's code of unsigned bytes.
+_UINT8 = 2
 # Less than this behind the voxels is no slice.
 LEAST_BEHIND = 512
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -237,6 +240,17 @@ def looks_like_nifti(head: bytes) -> bool:
             magic = head[344:347] if size == 348 else head[4:7]
             return magic in (b"n+1", b"ni1", b"n+2", b"ni2")
     return False
+
+
+def is_our_mask(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a mask that this package wrote, and no scan.
+
+    By its own mark in the description, and by voxels of one byte, in which no Hounsfield units fit.
+    """
+    mark = MASK_MARK.encode()
+    is_one_byte = int.from_bytes(head[70:72], "little") == _UINT8
+    is_nifti1 = looks_like_nifti(head) and int.from_bytes(head[:4], "little") == 348
+    return is_nifti1 and is_one_byte and head[148 : 148 + len(mark)] == mark
 
 
 def _affine(

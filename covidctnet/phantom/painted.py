@@ -18,7 +18,7 @@ from covidctnet.files import claim_folder, table_text, unwritable, write_whole
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.io.read import read_study
 from covidctnet.phantom.painter import Painted, paint_lesions
-from covidctnet.volume import PAINTED_MARK, Volume
+from covidctnet.volume import MASK_MARK, PAINTED_MARK, Volume
 
 __all__ = ["PaintPlan", "paint_cohort"]
 
@@ -131,17 +131,18 @@ def _paint_into(
             painted = paint_lesions(volume, label, seed + copy + 500 * again, lungs=lungs)
         # The truth first: a scan in its place says that both are whole.
         truth = output / "truth" / f"{name}.lesions.nii.gz"
-        _write(truth, painted.lesions, painted)
-        _write(_scan(output, label, name), painted.volume.array, painted)
+        _write(truth, painted.lesions, painted, f"{MASK_MARK} of lesions")
+        # By which the scan is known again, by anyone who divides a cohort of both.
+        mark = f"{PAINTED_MARK} {painted.volume.source.host}".strip()
+        _write(_scan(output, label, name), painted.volume.array, painted, mark)
 
 
-def _write(path: Path, array: np.ndarray, painted: Painted) -> None:
+def _write(path: Path, array: np.ndarray, painted: Painted, description: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = ras_to_lps(_columns_first(painted.volume))
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), affine)
     image.header.set_xyzt_units("mm")
-    # By which the scan is known again, by anyone who divides a cohort of both.
-    image.header["descrip"] = f"{PAINTED_MARK} {painted.volume.source.host}".strip()
+    image.header["descrip"] = description
     part = path.with_name(f".{path.name.replace('.nii.gz', '')}.part.nii.gz")
     try:
         nib.save(image, part)

@@ -13,6 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from covidctnet.io.dicom import PHANTOM_MANUFACTURER
 from covidctnet.io.nifti import ras_to_lps
 from covidctnet.phantom.patient import Phantom
+from covidctnet.volume import MASK_MARK
 
 __all__ = ["write_series", "write_truth"]
 
@@ -72,6 +73,8 @@ def write_truth(phantom: Phantom, folder: Path) -> None:
     affine = ras_to_lps(phantom.volume.affine)  # its own inverse: both turn x and y round
     for name, mask in (("lungs", phantom.lungs), ("lesions", phantom.lesions)):
         image = nib.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), _columns_first(affine))
+        # By which it is passed over where scans are looked for.
+        image.header["descrip"] = f"{MASK_MARK} of {name}"
         nib.save(image, folder / f"{name}.nii.gz")
     truth = {
         "synthetic": True,

@@ -18,7 +18,9 @@ def _classes(known: Known) -> tuple[str, str]:
     return f"Classes: {', '.join(known.plain['classes'])}.", f"{_EVALUATION}#classes"
 
 
-def _kind(known: Known) -> tuple[str, str]:
+def _kind(known: Known) -> tuple[str, str] | None:
+    if not known.is_ours:
+        return None
     answered = ", ".join(known.plain["classes"])
     return f"Deep learning that tells {answered} apart, evaluated.", _EVALUATION
 
@@ -104,9 +106,14 @@ def _recalibration(known: Known) -> tuple[str, str] | None:
     return "The model was not updated or recalibrated on these patients.", _CARD
 
 
-def _code(known: Known) -> tuple[str, str]:
+def _code(known: Known) -> tuple[str, str] | None:
+    # Of a model made elsewhere only its author knows.
+    return (_program(known), "README.md") if known.is_ours else None
+
+
+def _program(known: Known) -> str:
     version = known.plain.get("run", {}).get("version", "")
-    return f"Open source: covidctnet {version}, Apache-2.0.".replace("  ", " "), "README.md"
+    return f"Open source: covidctnet {version}, Apache-2.0.".replace("  ", " ")
 
 
 def _balance(known: Known) -> tuple[str, str]:
@@ -169,7 +176,9 @@ def _limits(known: Known) -> tuple[str, str]:
     return "Limits that hold for every evaluation of this kind.", f"{_EVALUATION}#limits"
 
 
-def _quality(known: Known) -> tuple[str, str]:
+def _quality(known: Known) -> tuple[str, str] | None:
+    if not known.is_ours:
+        return None
     codes = sorted({f["code"] for f in known.plain["failures"]})
     seen = f" Here: {', '.join(codes)}." if codes else " Here: none."
     words = f"Unfit scans are refused with a code instead of being answered.{seen}"
@@ -187,8 +196,10 @@ def _acquisition(known: Known) -> tuple[str, str] | None:
     return (f"Told by the scans: {', '.join(named)}.", "tables/strata.csv") if named else None
 
 
-def _software(known: Known) -> tuple[str, str]:
-    return _code(known)[0] + " Versions of all libraries stand on the page.", _EVALUATION
+def _software(known: Known) -> tuple[str, str] | None:
+    if not known.is_ours:
+        return None
+    return f"{_program(known)} Versions of all libraries stand on the page.", _EVALUATION
 
 
 def _training(known: Known) -> tuple[str, str] | None:

@@ -25,6 +25,11 @@ class Known:
     card: Facts
     files: frozenset[str]
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether weights of this package gave the answers."""
+        return not (self.plain.get("leakage") or {}).get("made_elsewhere", False)
+
     def stages(self, key: str) -> list[str]:
         """An entry of every stage of training that has it, in words."""
         told = []

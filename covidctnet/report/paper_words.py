@@ -7,7 +7,7 @@ from collections.abc import Mapping
 __all__ = ["EXTERNAL", "figure_caption", "table_caption"]
 
 EXTERNAL = "external-"
-"""In front of the names of figures of an external test."""
+"""In front of the names of figures and tables of an external test."""
 
 _FIGURES: Mapping[str, str] = {
     "roc": "ROC curves of each class against the rest. Bands: pointwise 95 % intervals.",
@@ -30,6 +30,12 @@ _FIGURES: Mapping[str, str] = {
 
 _TABLES: Mapping[str, str] = {
     "affected-lung": "Affected lung by true class, per cent of the lungs.",
+    "disparities": "Groups with the lowest and the highest figure of each trait.",
+    "external": "Internal and external test.",
+    "flow": "From all studies to those with an answer.",
+    "patients-by-class": "The patients, by true class.",
+    "patients-by-split": "The patients, by split.",
+    "precision": "Widths of the intervals, and patients that narrower ones take.",
     "calibration": "Calibration of each class against the rest.",
     "calibration-curve": "Points of the calibration curves.",
     "confusion": "True class and answer.",
@@ -55,4 +61,6 @@ def figure_caption(name: str) -> str:
 
 def table_caption(name: str) -> str:
     """What a table holds; one that is not known is called by its name."""
+    if name.startswith(EXTERNAL):
+        return f"External test. {table_caption(name.removeprefix(EXTERNAL))}"
     return _TABLES.get(name, f"{name.replace('-', ' ').capitalize()}.")

@@ -96,6 +96,7 @@ def render_readers(
         words=words,
         comparison=comparison,
         n=study.n,
+        patients=study.patients,
         tables=[
             (name, for_print([[str(cell) for cell in row] for row in rows]))
             for name, rows in tables.items()
@@ -131,7 +132,8 @@ tr { break-inside: avoid; } pre { white-space: pre-wrap; overflow-wrap: anywhere
 <body>
 <h1>Model and readers</h1>
 <p class="soft">{{ run }}</p>
-<p class="soft">{{ notice }} {{ n }} cases with an answer of the model.</p>
+<p class="soft">{{ notice }} {{ n }} cases of {{ patients }} patients with an
+answer of the model.</p>
 <div class="both">
 <div>{{ chart }}</div>
 <ol>{% for name in names %}<li>{{ name }}</li>{% endfor %}</ol>

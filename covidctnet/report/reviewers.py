@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from covidctnet.evaluation.external import external_words
 from covidctnet.report.evaluation_words import NOTICE
 from covidctnet.report.run_facts import RunFacts
 
@@ -97,9 +98,9 @@ def _external(plain: Mapping[str, Any]) -> Answer:
     gap, external = plain.get("generalisation_gap"), plain.get("external")
     if external:
         words = (
-            f"{sum(external['answered'].values())} studies of patients whom nothing was trained, "
-            f"chosen or calibrated on, apart from the internal test: accuracy "
-            f"{_figure(external['overall']['accuracy'])}, mean AUC "
+            f"{sum(external['answered'].values())} studies of patients "
+            f"{external_words(is_checked=external.get('is_checked', True))}, apart from the "
+            f"internal test: accuracy {_figure(external['overall']['accuracy'])}, mean AUC "
             f"{_figure(external['overall']['macro_auc'])}."
         )
         return Answer("External?", words, f"{_PAGE}#external", "external test")
@@ -120,10 +121,12 @@ def _external(plain: Mapping[str, Any]) -> Answer:
 
 
 def _refused(plain: Mapping[str, Any]) -> Answer:
+    external: Mapping[str, Any] = plain.get("external") or {}
     failures: Sequence[Mapping[str, Any]] = plain.get("failures", ())
     answered = sum(plain.get("answered", {}).values())
+    apart = _refused_apart(external, plain.get("test_without_answers") or {})
     if not failures:
-        words = f"None: all {answered} studies have an answer."
+        words = f"None: all {answered} studies have an answer.{apart}"
         return Answer("How many refused?", words, f"{_PAGE}#classes", "evaluation")
     by_label: dict[str, int] = {}
     for one in failures:
@@ -131,9 +134,20 @@ def _refused(plain: Mapping[str, Any]) -> Answer:
     classes = ", ".join(f"{n} {label}" for label, n in sorted(by_label.items()))
     words = (
         f"{len(failures)} of {answered + len(failures)} studies have no answer ({classes}). They "
-        "are listed with the reason and counted in no figure."
+        f"are listed with the reason and counted in the worst case alone.{apart}"
     )
     return Answer("How many refused?", words, f"{_PAGE}#failures", "studies without an answer")
+
+
+def _refused_apart(external: Mapping[str, Any], silent: Mapping[str, Any]) -> str:
+    """The same of the other test, behind a blank; or nothing."""
+    if silent:
+        return f" Besides, the {silent['test']} test has no answer to any of {silent['studies']}."
+    if not external:
+        return ""
+    failed = len(external.get("failures", ()))
+    whole = failed + sum(external.get("answered", {}).values())
+    return f" Of the external test, {failed or 'none'} of {whole} have no answer."
 
 
 def _threshold(plain: Mapping[str, Any]) -> Answer:

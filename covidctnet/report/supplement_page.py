@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from covidctnet.evaluation.characteristics import Characteristics, Line, shown
+from covidctnet.evaluation.external import external_words
 from covidctnet.evaluation.precision import WIDTHS
 from covidctnet.evaluation.supplement import Supplement
 from covidctnet.report.evaluation_words import trait_words
@@ -42,6 +43,7 @@ def render_supplement(found: Supplement | None, *, target: str) -> dict[str, Mar
                 words=trait_words,
                 grouped=_grouped,
                 gap=shown,
+                external_words=external_words,
             )
         )
         for part in ("head", "fairness")

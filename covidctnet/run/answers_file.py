@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,8 @@ MAX_BYTES = 2**28
 # Digits that were cut off; what is left is divided by its sum.
 SUM_TOLERANCE = 2e-3
 _SHORT_ID = re.compile(r"[sp]?[0-9a-f]{12}")
+# Each with its line in the file, from 1.
+_Rows = Iterator[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Answer:
         site: Where it was scanned, as the file says.
         split: Which split it is in, as the file says.
         traits: Of the columns ``trait_*``, by name.
+        line: In the file, from 1; 0 of what is in none.
     """
 
     study: str
@@ -49,6 +51,7 @@ class Answer:
     site: str = ""
     split: str = ""
     traits: Mapping[str, str] = field(default_factory=dict)
+    line: int = 0
 
 
 def read_answers(
@@ -77,7 +80,7 @@ def read_answers(
         UsageError: If the file is missing, too large, or of another kind.
         CohortError: If it is not as described, with the study that is wrong.
     """
-    readers: Mapping[str, Callable[[str, str, Classes], Iterator[dict[str, Any]]]] = {
+    readers: Mapping[str, Callable[[str, str, Classes], _Rows]] = {
         ".csv": _rows_of_table,
         ".jsonl": _rows_of_lines,
         ".ndjson": _rows_of_lines,
@@ -90,15 +93,18 @@ def read_answers(
         )
     rows = reader(file.name, _text(file), classes)
     made = _Ids(ids, given if given is not None else {})
-    answers = [_answer(file.name, row, classes, made) for row in rows]
+    answers = []
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        answer = _answer(file.name, line, row, classes, made)
+        if (first := lines.setdefault(answer.study, line)) != line:
+            raise CohortError(
+                f"{file.name}, line {line}, names study {answer.study} more than once, line "
+                f"{first} has it: every figure would count it several times. Give one row for each study."
+            )
+        answers.append(answer)
     if not answers:
         raise CohortError(f"{file.name} holds no study")
-    twice = [study for study, n in Counter(a.study for a in answers).items() if n > 1]
-    if twice:
-        raise CohortError(
-            f"{file.name} names study {twice[0]} more than once: every figure would count it "
-            "several times. Give one row for each study."
-        )
     return answers
 
 
@@ -120,8 +126,8 @@ def _text(file: Path) -> str:
         raise UsageError(f"{file.name} cannot be read ({error.strerror})") from None
 
 
-def _rows_of_table(name: str, text: str, classes: Classes) -> Iterator[dict[str, Any]]:
-    """Rows with their probabilities under one name, as JSON lines have them."""
+def _rows_of_table(name: str, text: str, classes: Classes) -> _Rows:
+    """Rows by line, with their probabilities under one name, as JSON lines have them."""
     reader = csv.DictReader(text.splitlines())
     columns = [column for column in reader.fieldnames or () if column]
     by_label: dict[str, str] = {}
@@ -144,12 +150,13 @@ def _rows_of_table(name: str, text: str, classes: Classes) -> Iterator[dict[str,
         for row in reader:
             cells = {k: (v or "").strip() for k, v in row.items() if k}
             probabilities = {key: cells[column] for key, column in by_label.items()}
-            yield {**cells, "probabilities": probabilities if any(probabilities.values()) else None}
+            told = probabilities if any(probabilities.values()) else None
+            yield reader.line_num, {**cells, "probabilities": told}
     except csv.Error:
         raise CohortError(f"{name} is no comma-separated table. Export it again.") from None
 
 
-def _rows_of_lines(name: str, text: str, classes: Classes) -> Iterator[dict[str, Any]]:
+def _rows_of_lines(name: str, text: str, classes: Classes) -> _Rows:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -159,19 +166,21 @@ def _rows_of_lines(name: str, text: str, classes: Classes) -> Iterator[dict[str,
             row = None
         if not isinstance(row, dict):
             raise CohortError(f"{name}, line {number}: expected a JSON object. Write one a line.")
-        yield row
+        yield number, row
 
 
-def _answer(name: str, row: Mapping[str, Any], classes: Classes, ids: _Ids) -> Answer:
+def _answer(name: str, line: int, row: Mapping[str, Any], classes: Classes, ids: _Ids) -> Answer:
     study = ids.study(row.get("study"))
     if not study:
-        raise CohortError(f"{name} has a row without a study. Give each study an id.")
+        raise CohortError(f"{name}, line {line}, is a row without a study. Give each study an id.")
+    # The id alone says nothing to who wrote another one into the file.
+    where = f"line {line}, study {study}"
     truth = row.get("truth")
     return Answer(
         study=study,
         patient=ids.patient(row.get("patient")),
-        truth=_label(name, truth, f"study {study}", classes) if truth not in (None, "") else None,
-        probabilities=_probabilities(name, study, row.get("probabilities"), classes),
+        truth=_label(name, truth, where, classes) if truth not in (None, "") else None,
+        probabilities=_probabilities(name, where, row.get("probabilities"), classes),
         code=_code(row.get("code")),
         site=str(row.get("site") or "").removeprefix("'"),
         split=split_named(str(row.get("split") or "")),
@@ -180,6 +189,7 @@ def _answer(name: str, row: Mapping[str, Any], classes: Classes, ids: _Ids) -> A
             for key, value in row.items()
             if key.startswith("trait_") and value not in (None, "")
         },
+        line=line,
     )
 
 
@@ -223,11 +233,10 @@ def _label(name: str, text: Any, where: str, classes: Classes) -> Label:
 
 
 def _probabilities(
-    name: str, study: str, entry: Any, classes: Classes
+    name: str, where: str, entry: Any, classes: Classes
 ) -> Mapping[Label, float] | None:
     if entry is None:
         return None
-    where = f"study {study}"
     try:
         by_label = {_label(name, key, where, classes): float(value) for key, value in entry.items()}
     except (AttributeError, TypeError, ValueError):

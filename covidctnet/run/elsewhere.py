@@ -85,13 +85,18 @@ def evaluate_predictions(
     answers = read_answers(file, classes, ids, given=given)
     for answer in answers:
         if answer.split and answer.split not in (split_named(split), EXTERNAL):
-            raise _LeakError(file.name, answer.study, answer.split, split)
+            raise _LeakError(_place(file.name, answer), answer.study, answer.split, split)
     if splits is None:
         cases, caveat = cases_of(file.name, answers, classes), UNCHECKED
         about = About(told_apart=_told_apart(cases))
     else:
         cases = _cases_of_split(file.name, answers, splits, split, classes)
-        about = About(steps_before(splits, split_named(split)), splits.told_apart, split)
+        about = About(
+            steps_before(splits, split_named(split)),
+            splits.told_apart,
+            split,
+            external_steps=steps_before(splits, EXTERNAL),
+        )
         caveat = HELD_BACK.format(split=split)
     if work is None:
         # Not before: a file that is refused leaves no folder.
@@ -127,13 +132,18 @@ class _LeakError(CohortError):
         )
 
 
+def _place(name: str, answer: Answer) -> str:
+    """Where an answer stands; its id says nothing to who wrote another one into the file."""
+    return f"{name}, line {answer.line}" if answer.line else name
+
+
 def cases_of(name: str, answers: list[Answer], classes: Classes) -> list[Case]:
     """Cases whose truth is the file's."""
     for answer in answers:
         if answer.truth is None:
             raise CohortError(
-                f"{name}, study {answer.study}: expected its true label in truth, got "
-                "nothing (label is what was answered). Add it, or give --work."
+                f"{_place(name, answer)}, study {answer.study}: expected its true label in truth, "
+                "got nothing (label is what was answered). Add it, or give --work."
             )
     traits = values_of(answer.traits for answer in answers)
     return [
@@ -174,7 +184,8 @@ def _cases_of_split(
 ) -> list[Case]:
     """Cases of everybody held back; the work folder says who that is, and what they have."""
     members = _members(splits, split)
-    refused = {case.study: case for case in refused_cases(splits, split_named(split))}
+    names = dict.fromkeys((split_named(split), EXTERNAL))
+    refused = {case.study: case for name in names for case in refused_cases(splits, name)}
     by_study = {answer.study: answer for answer in answers}
     for study, answer in by_study.items():
         member = members.get(study)
@@ -195,6 +206,7 @@ def _cases_of_split(
     missing = Answer("", "", None, None)
     # An external test that nobody has answered was not taken.
     answered = {split_named(split), *(str(members[s].split) for s in by_study if s in members)}
+    answered |= {case.split for study, case in refused.items() if study in by_study}
     traits = values_of(dict(m.traits) for m in members.values())
     traits_of = dict(zip(members, traits, strict=True))
     # Another program may answer what was refused here.
@@ -203,6 +215,7 @@ def _cases_of_split(
         if study in by_study
         else case
         for study, case in sorted(refused.items())
+        if case.split in answered
     ]
     return unused + [
         Case(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -34,7 +35,12 @@ from covidctnet.report.run_facts import RunFacts
 from covidctnet.results import Failure, Prediction
 from covidctnet.run.cohort_flow import refused_cases, steps_before
 from covidctnet.run.cohort_patients import COLUMNS, CohortTraits, patients_of
-from covidctnet.run.evaluation_files import About, ids_of_evaluation, write_evaluation
+from covidctnet.run.evaluation_files import (
+    About,
+    ids_of_evaluation,
+    remove_evaluation,
+    write_evaluation,
+)
 from covidctnet.run.kept_answers import KeptAnswers
 from covidctnet.run.radiographs import labelled_radiographs
 from covidctnet.run.runner import DEFAULT_LIMITS, Answers, Runner, runner_of
@@ -273,11 +279,18 @@ def report_tests(
         about: Whose answers they are.
 
     Raises:
-        CohortError: If no study of one of the tests got an answer.
+        CohortError: If no study got an answer. Where those of one test alone have none, the report
+            is of the other and says so.
     """
     about = about or About()
     known = known_sites(info.card)
     inside, outside = divided(cases)
+    silent = _without_answers(inside, outside)
+    if silent:
+        inside, outside = (own if own is not silent else [] for own in (inside, outside))
+        which = "external" if silent[0].split == EXTERNAL else "internal"
+        facts = {**facts, "test_without_answers": {"test": which, "studies": len(silent)}}
+        notes = (*notes, _silent_words(which, silent))
     found: list[tuple[Sequence[Case], Assessment, bool]] = [
         (
             own,
@@ -293,7 +306,10 @@ def report_tests(
         if own
     ]
     facts = {**facts, "normal": info.classes.normal, "recipe": recipe_of(info)}
-    external = ExternalTest(found[1][1], found[0][1]) if len(found) > 1 else None
+    is_checked = bool(info.system)
+    external = ExternalTest(found[1][1], found[0][1], is_checked) if len(found) > 1 else None
+    if external is None:
+        remove_evaluation(output / EXTERNAL)
     table = ""
     for own, assessment, is_external in found:
         is_second = is_external and external is not None
@@ -304,6 +320,7 @@ def report_tests(
             splits=COLUMNS,
             external=None if is_external else external,
             is_external=is_external,
+            is_checked=is_checked,
             notes=notes,
             facts=facts,
         )
@@ -314,9 +331,39 @@ def report_tests(
         )
         folder = output / EXTERNAL if is_second else output
         whose = about.of_external() if is_external else about
-        write_evaluation(folder, own, assessment, info, table, figures_supplement, whose, run=run)
+        kept = own if is_second or not silent else [*own, *silent]
+        write_evaluation(
+            folder,
+            own,
+            assessment,
+            info,
+            table,
+            figures_supplement,
+            whose,
+            run=run,
+            predictions=kept,
+        )
     answered = sum(assessment.n for _, assessment, _ in found)
     return Evaluation(table, answered, len(cases) - answered)
+
+
+def _without_answers(inside: list[Case], outside: list[Case]) -> list[Case]:
+    """The test of which no study got an answer while those of the other did; or nobody."""
+    if not inside or not outside:
+        return []
+    has = [any(isinstance(c.outcome, Prediction) for c in own) for own in (inside, outside)]
+    if all(has) or not any(has):
+        return []
+    return outside if has[0] else inside
+
+
+def _silent_words(which: str, cases: Sequence[Case]) -> str:
+    codes = Counter(case.outcome.code for case in cases if isinstance(case.outcome, Failure))
+    told = ", ".join(f"{n} {code}" for code, n in codes.most_common())
+    return (
+        f"The {which} test is not estimable: none of its {len(cases)} studies got an answer "
+        f"({told}). They stand in predictions.csv with their code, and count in no figure here."
+    )
 
 
 def _whose(info: PredictorInfo) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,17 @@ from covidctnet.report.reviewers import leakage_of, render_reviewers
 from covidctnet.report.run_facts import RunFacts
 from covidctnet.weights.card import taught_by
 
-__all__ = ["About", "ids_of_evaluation", "write_evaluation"]
+__all__ = ["About", "ids_of_evaluation", "remove_evaluation", "write_evaluation"]
+
+_FILES = (
+    "index.html",
+    "reviewers.html",
+    "evaluation.json",
+    "evaluation.md",
+    "predictions.csv",
+    "model-card.md",
+    "model-card.json",
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ def write_evaluation(
     about: About,
     *,
     run: RunFacts | None = None,
+    predictions: Sequence[Case] | None = None,
 ) -> None:
     """Write the page, the tables, the answers, and the model card where there is a card.
 
@@ -88,6 +100,7 @@ def write_evaluation(
         supplement: What stands next to the figures.
         about: Whose answers they are.
         run: What the run is called, and whose it is.
+        predictions: What is listed with or without an answer; by default `cases`.
     """
     run = run or RunFacts()
     flow = flow_of(cases, before=about.steps)
@@ -105,7 +118,8 @@ def write_evaluation(
     tables = {**sheets(assessment), **supplement.sheets(), "flow.csv": flow_rows(flow)}
     for name, rows in tables.items():
         write_whole(output / "tables" / name, table_text(rows))
-    write_whole(output / "predictions.csv", table_text(predictions_table(cases)))
+    _remove_tables(output, keep=tables)
+    write_whole(output / "predictions.csv", table_text(predictions_table(predictions or cases)))
     write_whole(output / "evaluation.json", json.dumps(plain, indent=1) + "\n")
     write_whole(output / "reviewers.html", render_reviewers(plain, run))
     write_whole(output / "evaluation.md", table + "\n")
@@ -133,3 +147,27 @@ def write_evaluation(
         told_apart=about.told_apart.words if about.told_apart else "",
     )
     write_whole(output / "index.html", page)
+
+
+def remove_evaluation(output: Path) -> None:
+    """Remove what `write_evaluation` wrote into a folder; anything else in it stays.
+
+    Args:
+        output: May not be there.
+    """
+    if not (output / "evaluation.json").is_file():
+        return
+    _remove_tables(output)
+    with suppress(OSError):
+        for name in _FILES:
+            (output / name).unlink(missing_ok=True)
+        (output / "tables").rmdir()
+        output.rmdir()
+
+
+def _remove_tables(output: Path, keep: Container[str] = ()) -> None:
+    """Remove tables of an earlier evaluation, which a paper would take for those of this one."""
+    for file in (output / "tables").glob("*.csv"):
+        if file.name not in keep:
+            with suppress(OSError):
+                file.unlink()

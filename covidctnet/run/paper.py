@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from covidctnet.cohort.pseudonyms import IDS_FILE
 from covidctnet.errors import UsageError
+from covidctnet.evaluation.external import EXTERNAL as _EXTERNAL_FOLDER
 from covidctnet.files import make_folder, write_whole
 from covidctnet.report.checklists import as_csv, as_html, as_markdown, fill, share_filled
 from covidctnet.report.evaluation_words import NOTICE
@@ -27,6 +29,62 @@ __all__ = ["Paper", "check_packages", "write_paper"]
 _MAX_BYTES = 2**28
 _NEEDED = ("matplotlib", "openpyxl")
 _COPIED = ("model-card.md", "model-card.json", "predictions.csv")
+# Pages link to one another and to the model card.
+_PAGES = (".html", ".json", ".svg", ".md")
+_FILES = "files.json"
+"""What the command wrote, so that a later run knows what is no longer of the evaluation."""
+
+
+class _Folder:
+    """The folder of a paper; files of an earlier run that are not written again are removed.
+
+    Args:
+        root: The folder; files in it that the command did not write stay.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._before = _names_in(root / _FILES)
+        self.files: set[str] = set()
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file, whole or not at all."""
+        make_folder((self._root / name).parent)
+        write_whole(self._root / name, content)
+        self.files.add(name)
+
+    def copy(self, source: Path, name: str) -> None:
+        """Copy a file."""
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"{source.name} cannot be read ({error.strerror}). Check its rights, or evaluate "
+                "again."
+            ) from None
+        self.write(name, content)
+
+    def finish(self) -> None:
+        """Remove what an earlier run wrote and this one did not, and keep the list."""
+        for name in sorted(self._before - self.files):
+            with contextlib.suppress(OSError):
+                (self._root / name).unlink()
+        files = sorted({*self.files, _FILES})
+        write_whole(self._root / _FILES, json.dumps({"files": files}, indent=1) + "\n")
+
+
+def _names_in(file: Path) -> set[str]:
+    """Names of an earlier run, none of them outside of the folder."""
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))["files"]
+        paths = [PurePosixPath(name) for name in names]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    return {
+        path.as_posix()
+        for path in paths
+        if not path.is_absolute() and ".." not in path.parts and path.name != _FILES
+    }
 
 
 class Paper(NamedTuple):
@@ -73,7 +131,8 @@ def write_paper(
     Args:
         evaluation: Folder that ``covidctnet evaluate`` or ``compare --readers -o`` filled.
         output: Receives ``figures/``, ``tables/``, ``checklists/``, the model card, a copy of the
-            evaluation's pages, and ``README.md`` with the captions.
+            evaluation's pages, those of an external test among them, and ``README.md`` with the
+            captions. What an earlier run wrote into it and this one does not is removed.
         name: Of the run; that of the evaluation by default.
         contact: Whom to ask; likewise.
         weights: Folder of the weights that were evaluated, to go into ``weights/`` with the model
@@ -97,42 +156,53 @@ def write_paper(
             "expected a folder of its own for the paper, got that of the evaluation. Give another "
             "name, such as paper."
         )
+    folder = _Folder(output)
     if weights is not None:
-        _copy_weights(weights, output / "weights", plain.get("weights_digest"))
-    for part in ("figures", "tables", "checklists", "evaluation"):
-        make_folder(output / part)
+        _copy_weights(weights, folder, plain.get("weights_digest"))
     figures = draw_all(plain, _affected(evaluation / "predictions.csv"))
-    if external := plain.get("external"):
-        drawn = draw_all(external).items()
+    # Without figures of an external test the folder is one of an earlier evaluation.
+    external, apart = plain.get("external"), evaluation / _EXTERNAL_FOLDER
+    if external:
+        drawn = draw_all(external, _affected(apart / "predictions.csv")).items()
         figures |= {f"{EXTERNAL}{figure}": picture for figure, picture in drawn}
     for figure, picture in figures.items():
         for kind, content in files_of(picture).items():
-            write_whole(output / "figures" / f"{figure}.{kind}", content)
-    tables = _write_tables(evaluation / "tables", output / "tables", run)
-    for file in sorted(evaluation.iterdir()):
-        if file.is_file() and file.name in _COPIED:
-            shutil.copyfile(file, output / file.name)
-        # The pages link to one another and to the model card.
-        if file.is_file() and file.suffix in (".html", ".json", ".svg", ".md"):
-            shutil.copyfile(file, output / "evaluation" / file.name)
-    there = [p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file()]
+            folder.write(f"figures/{figure}.{kind}", content)
+    tables = _tables_of(evaluation / "tables", "")
+    _copy_pages(evaluation, folder, "evaluation")
+    for name in _COPIED:
+        if (evaluation / name).is_file():
+            folder.copy(evaluation / name, name)
+    if external:
+        tables |= _tables_of(apart / "tables", EXTERNAL)
+        _copy_pages(apart, folder, f"evaluation/{_EXTERNAL_FOLDER}")
+        if (apart / "predictions.csv").is_file():
+            folder.copy(apart / "predictions.csv", f"{EXTERNAL}predictions.csv")
+    _write_tables(tables, folder, run)
     lists: Mapping[str, Any] = {}
     if "overall" in plain:
-        lists = fill(plain, card, there)
-        folder = output / "checklists"
+        # Its links are to the captions too, which are written last.
+        lists = fill(plain, card, {*folder.files, "README.md"})
         for title, filled in lists.items():
-            write_whole(folder / f"{_slug(title)}.md", as_markdown(title, filled, run))
-        write_whole(folder / "checklists.csv", as_csv(lists))
-        write_whole(output / "checklists.html", as_html(lists, run))
+            folder.write(f"checklists/{_slug(title)}.md", as_markdown(title, filled, run))
+        folder.write("checklists/checklists.csv", as_csv(lists))
+        folder.write("checklists.html", as_html(lists, run))
     if weights is not None and card:
-        shutil.copyfile(evaluation / MODEL_CARD, output / "weights" / MODEL_CARD)
+        folder.copy(evaluation / MODEL_CARD, f"weights/{MODEL_CARD}")
     shares = {title: share_filled(filled) for title, filled in lists.items()}
     made = Paper(tuple(figures), tuple(tables), shares)
-    write_whole(output / "README.md", _readme(made, plain, run, output))
+    folder.write("README.md", _readme(made, plain, run, has_weights=weights is not None))
+    folder.finish()
     return made
 
 
-def _copy_weights(weights: Path, output: Path, digest: object) -> None:
+def _copy_pages(evaluation: Path, folder: _Folder, name: str) -> None:
+    for file in sorted(evaluation.iterdir()) if evaluation.is_dir() else ():
+        if file.is_file() and file.suffix in _PAGES and file.name != IDS_FILE:
+            folder.copy(file, f"{name}/{file.name}")
+
+
+def _copy_weights(weights: Path, folder: _Folder, digest: object) -> None:
     """Weights with their card; those that were not evaluated are refused."""
     from covidctnet.weights import load_weights
 
@@ -142,11 +212,10 @@ def _copy_weights(weights: Path, output: Path, digest: object) -> None:
             f"expected the weights that were evaluated ({digest}), {weights.name!r} are others "
             f"({found.digest}). Give their folder."
         )
-    make_folder(output)
     names = [entry.get("file", file) for file, entry in found.card["files"].items()]
     for file in (*names, MODEL_CARD, CARD):
         if (weights / file).is_file():
-            shutil.copyfile(weights / file, output / file)
+            folder.copy(weights / file, f"weights/{file}")
 
 
 def _slug(title: str) -> str:
@@ -194,21 +263,22 @@ def _affected(file: Path) -> dict[str, list[float]]:
     return found if any(found.values()) else {}
 
 
-def _write_tables(source: Path, output: Path, run: RunFacts) -> list[str]:
-    tables: dict[str, list[list[str]]] = {}
-    for file in sorted(source.glob("*.csv")):
-        text = file.read_text(encoding="utf-8")
-        rows = read_rows(text)
-        name = file.stem
-        tables[name] = rows
-        write_whole(output / file.name, text)
+def _tables_of(source: Path, prefix: str) -> dict[str, str]:
+    """Text of the tables of an evaluation, by name."""
+    files = sorted(source.glob("*.csv"))
+    return {f"{prefix}{file.stem}": file.read_text(encoding="utf-8") for file in files}
+
+
+def _write_tables(tables: Mapping[str, str], folder: _Folder, run: RunFacts) -> None:
+    found = {name: read_rows(text) for name, text in tables.items()}
+    for name, rows in found.items():
+        folder.write(f"tables/{name}.csv", tables[name])
         made = latex(rows, caption=table_caption(name), label=_slug(name))
-        write_whole(output / f"{name}.tex", made)
-    write_whole(output / "tables.xlsx", workbook(tables, title=run.name or "covidctnet"))
-    return list(tables)
+        folder.write(f"tables/{name}.tex", made)
+    folder.write("tables/tables.xlsx", workbook(found, title=run.name or "covidctnet"))
 
 
-def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, output: Path) -> str:
+def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, *, has_weights: bool) -> str:
     title = " ".join((run.name or "Evaluation").split())
     lines = [
         f"# {title}",
@@ -227,7 +297,7 @@ def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, output: Path) 
             "In `checklists.html` and `checklists/`. Slots of the author are named there.",
             "\n".join(f"- {name}: {words}" for name, words in made.checklists.items()),
         ]
-    if (output / "weights").is_dir():
+    if has_weights:
         lines.append("The weights with their model card are in `weights/`.")
     lines.append(
         "The pages of the evaluation are in `evaluation/`; `evaluation/reviewers.html` answers "

@@ -36,5 +36,6 @@ def under_ids_of(first: Path, second: Path, own: Predicted, other: Predicted) ->
         studies=tuple(names[other.studies[k]] for k in order),
         truth=other.truth[order],
         probabilities=other.probabilities[order],
+        patients=tuple(other.patients[k] for k in order) if other.patients else (),
         unanswered=tuple(sorted(names[s] for s in other.unanswered)),
     )

@@ -183,6 +183,15 @@ def test_a_number_that_a_spreadsheet_rounded_is_no_key(archive, tmp_path):
     )
 
 
+def test_an_accession_that_looks_like_an_exponent_is_one(tmp_path):
+    """2020E1234 in a text file is no rounded number where the export has it."""
+    root = export(tmp_path / "export", 3, study0={"AccessionNumber": "2020E1234"})
+    rows = good_rows(3)
+    rows[1][0] = "2020E1234"
+    draft = drafted(root, write_csv(tmp_path / "labels.csv", rows))
+    assert draft.rows and not [one for one in draft.mistakes if one.kind == "mistake"]
+
+
 def test_words_are_mapped_and_a_map_that_is_never_used_is_told(archive, tmp_path):
     rows = good_rows()
     rows[3][1] = "  pneumonia "

@@ -83,3 +83,16 @@ def test_readers_who_share_no_case_or_use_one_label_have_no_kappa():
     assert math.isnan(apart.pairs[0].same)
     assert math.isnan(cohen(np.zeros(5, int), np.zeros(5, int), 2))
     assert math.isnan(agree(["a"], np.array([[0, 1]]), 2, rng=rng()).all_readers.value)
+
+
+def test_cases_seen_twice_of_the_same_patients_narrow_no_kappa():
+    """Each patient has four studies that are read alike: no more is known than of one study."""
+    labels = rng().integers(3, size=(2, 30))
+    labels[1, :15] = labels[0, :15]
+    once = agree(["a", "b"], labels, 3, rng=rng())
+    patients = np.repeat(np.arange(30), 4)
+    often = agree(["a", "b"], np.repeat(labels, 4, axis=1), 3, rng=rng(), patients=patients)
+    for one, four in ((once.pairs[0].kappa, often.pairs[0].kappa),
+                      (once.all_readers, often.all_readers)):  # fmt: skip
+        assert four.value == pytest.approx(one.value)
+        assert (four.low, four.high) == pytest.approx((one.low, one.high))

@@ -7,6 +7,7 @@ from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
 from covidctnet.errors import CohortError, UsageError
 from covidctnet.evaluation.compare import compare, holm, mcnemar, score_readers
+from covidctnet.evaluation.intervals import auc_difference, wilson
 from covidctnet.evaluation.predictions import Predicted, read_predictions
 from covidctnet.evaluation.reader_table import read_readings
 
@@ -137,7 +138,7 @@ def test_readers_are_scored_on_what_they_labelled_and_averaged(tmp_path):
     [
         ("", "expected a row for every study of a reader"),
         ("a,x,\n", "no label of any reader"),
-        ("a,x,CAP\na,x,CAP\n", "labels study a twice"),
+        ("a,x,CAP\na,x,CAP\n", "one label of a reader for a study, line 2 has one"),
         ("a,x,Flu\n", r"readers.csv: line 2: unknown label 'Flu'"),
     ],
 )
@@ -222,3 +223,95 @@ def test_a_test_that_says_nothing_counts_for_none():
     found = holm([math.nan, 0.04])
     assert math.isnan(found[0]) and found[1] == 0.04
     assert holm([]) == []
+
+
+def of_patients(truth, answers, patients, seed=0):
+    """Answers with probabilities that differ from study to study."""
+    generator = np.random.default_rng(seed)
+    p = generator.dirichlet([1, 1, 1], len(truth))
+    p[np.arange(len(truth)), answers] += 1
+    studies = tuple(f"{n:012d}" for n in range(len(truth)))
+    return Predicted(studies, np.array(truth), p / 2, (), CHEST_CT, tuple(patients))
+
+
+def repeated(one, times):
+    """Every study of every patient as often as this, answered alike."""
+    rows = np.repeat(np.arange(len(one.truth)), times)
+    return Predicted(
+        tuple(f"{n:012d}" for n in range(len(rows))),
+        one.truth[rows],
+        one.probabilities[rows],
+        (),
+        CHEST_CT,
+        tuple(one.patients[k] for k in rows),
+    )
+
+
+def test_a_comparison_is_no_surer_where_every_patient_has_four_studies():
+    truth = [0, 1, 2] * 10
+    names = [f"p{n}" for n in range(30)]
+    one = of_patients(truth, [0, 1, 2, 1, 2, 2] * 5, names)
+    two = of_patients(truth, [0, 1, 1, 0, 2, 1] * 5, names, seed=1)
+    once, often = (
+        compare(one, two, rng=rng()),
+        compare(repeated(one, 4), repeated(two, 4), rng=rng()),
+    )
+    assert (often.n, often.patients, once.patients) == (120, 30, 30)
+    assert often.p_accuracy == pytest.approx(once.p_accuracy)
+    for label, (gap, p_value) in once.auc.items():
+        assert often.auc[label][1] == pytest.approx(p_value)
+        assert often.auc[label][0].low == pytest.approx(gap.low)
+    assert often.macro_auc.low == pytest.approx(once.macro_auc.low)
+    assert often.accuracy[0].high - often.accuracy[0].low > 0.2
+
+
+def test_mcnemars_test_of_unequal_patients_counts_all_signs():
+    """Gains of 2, 1 and 1: of the eight ways of their signs two are as far out as all positive."""
+    truth, right, wrong = [0] * 4, [0] * 4, [1] * 4
+    names = ["a", "a", "b", "c"]
+    one, two = of_patients(truth, right, names), of_patients(truth, wrong, names)
+    assert compare(one, two, rng=rng()).p_accuracy == pytest.approx(2 / 8)
+
+
+def test_the_variance_of_delong_by_patient_is_that_of_patients_drawn_again():
+    generator = rng()
+    patients = np.repeat(np.arange(60), 3)
+    positive = np.repeat(generator.random(60) < 0.5, 3)
+    of_patient = np.repeat(generator.normal(0, 1, (2, 60)), 3, axis=1)
+    scores = positive + of_patient + generator.normal(0, 0.5, (2, 180))
+    gap, _ = auc_difference(positive, *scores, patients=patients)
+    drawn = []
+    for _ in range(1500):
+        kept = [generator.choice(np.flatnonzero(positive[::3] == k), (positive[::3] == k).sum())
+                for k in (False, True)]  # fmt: skip
+        rows = np.concatenate([3 * np.concatenate(kept) + k for k in range(3)])
+        drawn.append(auc_difference(positive[rows], *scores[:, rows])[0].value)
+    spread = (gap.high - gap.low) / (2 * 1.959964)
+    assert spread == pytest.approx(np.std(drawn), rel=0.12)
+    alone, _ = auc_difference(positive, *scores)
+    assert gap.high - gap.low > 1.2 * (alone.high - alone.low)
+
+
+def test_readers_of_several_studies_of_a_patient_are_no_surer():
+    truth = [0, 1, 2] * 8
+    one = repeated(of_patients(truth, truth, [f"p{n}" for n in range(24)]), 3)
+    # Wrong about every fourth patient, in all three studies.
+    said = [n % 3 if n % 4 else (n + 1) % 3 for n in range(24) for _ in range(3)]
+    labels = {s: CHEST_CT[label] for s, label in zip(one.studies, said, strict=True)}
+    (reader,), _, _ = score_readers(one, {"a": labels}, rng=rng())
+    assert reader.accuracy.n == 72
+    closed = wilson(round(reader.accuracy.value * 72), 72)
+    assert reader.accuracy.high - reader.accuracy.low > 1.2 * (closed.high - closed.low)
+
+
+def test_the_patients_of_predictions_are_read_and_told(tmp_path, capsys):
+    head = HEAD.replace("study,", "study,patient,")
+    rows = "".join(
+        f"s{k},p{k // 2},{truth},,{'0.8,0.1,0.1' if truth == 'Control' else '0.1,0.8,0.1'},,\n"
+        for k, truth in enumerate(["Control", "Control", "Covid-19", "Covid-19"] * 4)
+    )
+    path = a_table(tmp_path, head + rows)
+    assert main(["compare", str(path), str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "16 studies of 8 patients answered by both" in told
+    assert "Intervals and tests are by patient" in told

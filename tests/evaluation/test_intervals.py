@@ -7,6 +7,7 @@ from covidctnet.evaluation.intervals import (
     auc_difference,
     auc_interval,
     bootstrap,
+    interval_of_draws,
     redraw,
     wilson,
 )
@@ -204,3 +205,9 @@ def test_the_draws_are_those_that_the_seed_gives_and_hold_whole_patients():
     ):
         assert np.array_equal(index, other)
         assert np.array_equal(index[::2] + 1, index[1::2])
+
+
+def test_draws_that_differ_by_rounding_alone_give_no_interval():
+    drawn = np.array([1.0, 1 - 2**-53, 1.0] * 20)
+    estimate = interval_of_draws(1.0, drawn, 12)
+    assert estimate.value == 1 and np.isnan(estimate.low)

@@ -160,3 +160,44 @@ def test_one_reader_is_no_sample_of_readers():
     gap, p = against(truth, truth, [1 - truth])["accuracy"]
     assert gap.value == 1
     assert math.isnan(gap.low) and math.isnan(p)
+
+
+def test_cases_of_one_patient_are_left_out_together():
+    """Four copies of every case: the covariances are those of the patients, once each."""
+    positive, scores = readings(40, 2, effect=0.4, seed=5)
+    patients = np.repeat(np.arange(40), 4)
+    once = jackknife(positive, scores.reshape(-1, 40))
+    often = jackknife(
+        np.repeat(positive, 4), np.repeat(scores.reshape(-1, 40), 4, axis=1), patients
+    )
+    assert often == pytest.approx(once)
+
+
+def test_the_difference_to_readers_is_as_sure_as_there_are_patients():
+    truth = np.tile([0, 1, 2], 10)
+    generator = np.random.default_rng(4)
+    labels = np.where(generator.random((3, 30)) < 0.6, truth, (truth + 1) % 3)
+    answer = np.where(generator.random(30) < 0.8, truth, (truth + 1) % 3)
+    once = model_against_readers(truth, answer, labels, 1, rng=np.random.default_rng(0))
+    four = [np.repeat(part, 4, axis=-1) for part in (truth, answer, labels)]
+    owners = np.repeat(np.arange(30), 4)
+    often = model_against_readers(*four, 1, rng=np.random.default_rng(0), patients=owners)
+    for name, (gap, p) in once.items():
+        assert (often[name][0].low, often[name][0].high) == pytest.approx((gap.low, gap.high))
+        assert often[name][1] == pytest.approx(p)
+
+
+def test_a_class_of_one_patient_gives_no_interval():
+    truth = np.array([1, 0, 0, 0, 0, 0])
+    gap, p = against(truth, truth, [1 - truth, truth])["accuracy"]
+    assert gap.value == pytest.approx(0.5)
+    assert math.isnan(gap.low) and math.isnan(p)
+
+
+def test_readers_who_gain_alike_have_the_p_value_of_an_endless_denominator():
+    """Each reader gains 0.1: only cases vary, so F has no finite degrees of freedom below."""
+    areas = np.array([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6]])
+    found = obuchowski_rockette(areas, Components(0.002, 0.001, 0.001, 0.0005), (0.001,) * 2, 60)
+    assert found.df > 1e6
+    reach = (found.difference.high - found.difference.low) / 2 / 1.959964
+    assert found.p == pytest.approx(math.erfc(0.1 / reach / math.sqrt(2)), rel=1e-3)

@@ -4,11 +4,17 @@ import os
 import pickle
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from covidctnet.classes import CHEST_CT
 from covidctnet.errors import StudyError, UsageError
 from covidctnet.io import find_studies, read_study, read_volume
 from covidctnet.io.discover import study_id
+from covidctnet.phantom.patient import make_phantom
+from covidctnet.phantom.series import write_truth
+from covidctnet.volume import MASK_MARK
 from tests.io import series
 
 
@@ -248,3 +254,37 @@ def test_a_path_that_cannot_be_reached_is_told_in_one_line(tmp_path):
     with pytest.raises(UsageError, match="cannot be reached") as caught:
         find_studies(tmp_path / ("x" * 5000))
     assert len(str(caught.value)) < 400
+
+
+def our_mask(path, *, description=None, voxels=np.uint8):
+    image = nib.Nifti1Image(np.ones((12, 40, 40), voxels), np.eye(4))
+    image.header["descrip"] = description or f"{MASK_MARK} of lungs"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+    return path
+
+
+def test_masks_that_we_wrote_are_passed_over_and_never_a_scan(tmp_path):
+    series.write(tmp_path / "scan")
+    for name in ("truth/lungs.nii.gz", "truth/lesions.nii"):
+        our_mask(tmp_path / name)
+    found = find_studies(tmp_path)
+    assert [study.format for study in found] == ["dicom"]
+    assert dict(found.reasons) == {"masks of lungs or lesions": 2}
+    # What is no mask of ours stays a study: a scan, whatever its header says, and other masks.
+    our_mask(tmp_path / "ct.nii.gz", voxels=np.int16)
+    our_mask(tmp_path / "other.nii.gz", description="drawn by hand")
+    assert [study.format for study in find_studies(tmp_path)] == ["nifti", "nifti", "dicom"]
+
+
+def test_a_mask_that_somebody_names_is_refused_and_not_passed_over(tmp_path):
+    (study,) = find_studies(our_mask(tmp_path / "lungs.nii.gz"))
+    with pytest.raises(StudyError):
+        read_study(study)
+
+
+def test_masks_of_phantoms_are_known_as_ours(tmp_path):
+    phantom = make_phantom(CHEST_CT.COVID19, 3, matrix=32, spacing_mm=20)
+    write_truth(phantom, tmp_path)
+    assert find_studies(tmp_path).reasons == {"masks of lungs or lesions": 2, "not a scan": 1}
+    assert not find_studies(tmp_path)

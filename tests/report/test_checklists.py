@@ -113,3 +113,13 @@ def test_every_checklist_says_whose_words_its_items_are_and_where_it_is_publishe
         for text in (page, as_markdown(name, items, RUN)):
             assert "The wording of the items is ours" in text
             assert REFERENCES[name] in text
+
+
+def test_nothing_is_claimed_of_the_program_behind_answers_made_elsewhere():
+    """Its code, licence, kind and way with unfit scans are known to its author alone."""
+    plain, _ = told()
+    plain |= {"leakage": {"made_elsewhere": True, "scans_known_from_training": 0}}
+    filled = [one for items in fill(plain, {}, []).values() for one in items]
+    assert not [one.item.number for one in filled if "Apache" in one.answer]
+    for known in ("code", "software", "quality", "kind"):
+        assert {one.status for one in filled if one.item.known == known} == {"author"}

@@ -86,3 +86,17 @@ def test_an_external_test_is_told_apart():
     assert f"accuracy {accuracy:.2f}" in one.words
     assert one.words.startswith("12 studies")
     assert one.link == "index.html#external"
+
+
+def test_an_external_test_of_answers_made_elsewhere_is_the_word_of_their_file():
+    value = plain(simulated(24), elsewhere=True)
+    value["external"] = plain(simulated(12, seed=3)) | {"is_checked": False}
+    assert "has not been checked" in words(value)["External?"]
+    assert "nothing was trained" not in words(value)["External?"]
+
+
+def test_the_external_test_and_the_worst_case_are_told_beside_who_has_no_answer():
+    value = plain(simulated(24, failures=2)) | {"external": plain(simulated(12, failures=3))}
+    found = words(value)["How many refused?"]
+    assert "counted in the worst case alone" in found
+    assert "Of the external test, 3 of 15 have no answer" in found

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from covidctnet.classes import CHEST_CT, Classes, Label
 from covidctnet.cli import main
 from covidctnet.cohort.key_table import read_key_table
-from covidctnet.cohort.members import Member
+from covidctnet.cohort.members import Member, Refused
 from covidctnet.cohort.pseudonyms import FORMER, PRIVATE
 from covidctnet.cohort.splits import Splits
 from covidctnet.errors import CohortError, UsageError
@@ -380,3 +381,65 @@ def test_a_work_folder_names_the_classes_of_answers_to_its_patients(tmp_path):
     )
     with pytest.raises(UsageError, match="Leave --classes out"):
         evaluate_predictions(file, tmp_path / "other", work=work, classes=CHEST_CT)
+
+
+def external_table(folder, answered=True):
+    head = "study,patient,truth,split,p_control,p_covid19,p_cap"
+    rows = []
+    for k, truth in enumerate(["Control", "Covid-19", "CAP"] * 4):
+        split = "external" if k >= 9 else "test"
+        told = "0.2,0.3,0.5" if answered or split == "test" else ",,"
+        rows.append(f"s{k},p{k},{truth},{split},{told}")
+    return table(folder, *rows, head=head)
+
+
+def test_an_external_test_without_any_answer_costs_no_report_and_does_not_vanish(tmp_path):
+    out = tmp_path / "out"
+    done = evaluate_predictions(external_table(tmp_path, answered=False), out)
+    assert (done.answered, done.failed) == (9, 3)
+    assert "The external test is not estimable: none of its 3 studies" in done.table
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "external"]
+    assert [row["code"] for row in rows] == ["NO_ANSWER"] * 3
+    assert "external test has no answer to any of 3" in (out / "reviewers.html").read_text()
+
+
+def test_an_evaluation_without_an_external_test_leaves_none_of_before(tmp_path):
+    out = tmp_path / "out"
+    evaluate_predictions(external_table(tmp_path), out)
+    assert (out / "external" / "index.html").is_file()
+    assert "has not been checked" in (out / "index.html").read_text()
+    (out / "external" / "notes.txt").write_text("of the author")
+    evaluate_predictions(table(tmp_path, *ROWS), out)
+    assert [p.name for p in (out / "external").iterdir()] == ["notes.txt"]
+    assert not (out / "tables" / "external.csv").exists()
+    assert (out / "tables" / "figures.csv").is_file()
+
+
+def test_refused_studies_of_an_external_test_count_as_failed(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    members = (
+        Member("a" * 12, "1" * 12, CHEST_CT.CONTROL, "test", "amber"),
+        Member("b" * 12, "2" * 12, CHEST_CT.CAP, "external", "birch"),
+    )
+    refused = (Refused("e" * 12, "5" * 12, CHEST_CT.CAP, "TOO_FEW_SLICES", "external", "birch"),)
+    replace(Splits(members), refused=refused).save(work / "splits.json")
+    done = evaluate_predictions(held_back(tmp_path, "a", "b"), tmp_path / "out", work=work)
+    assert (done.answered, done.failed) == (2, 1)
+    failures = (tmp_path / "out" / "external" / "tables" / "failures.csv").read_text()
+    assert "TOO_FEW_SLICES" in failures
+
+
+def test_a_study_that_is_wrong_is_named_by_its_line(tmp_path):
+    """Its id is made with a key that nobody keeps when the file is refused."""
+    good = "first,ann,CAP,0.2,0.3,0.5"
+    for bad, told in (
+        ("second,bob,flu,0.2,0.3,0.5", "line 3, study"),
+        ("second,bob,CAP,7,2,1", "line 3, study"),
+        ("second,bob,,0.2,0.3,0.5", "line 3, study"),
+        ("first,ann,CAP,0.2,0.3,0.5", "line 3, names study .* more than once, line 2 has it"),
+        (",bob,CAP,0.2,0.3,0.5", "line 3, is a row without a study"),
+    ):
+        with pytest.raises(CohortError, match=rf"answers\.csv, {told}"):
+            evaluate_predictions(table(tmp_path, good, bad), tmp_path / "out")

@@ -111,13 +111,60 @@ def test_a_paper_is_made_again_under_another_name(evaluation, tmp_path, monkeypa
     assert "a@example.org" in (tmp_path / "again" / "README.md").read_text()
 
 
-def test_every_link_of_the_paper_folder_leads_somewhere(folder):
+def links_that_lead_nowhere(folder):
+    found = []
     for page in folder.rglob("*.html"):
         for link in re.findall(r'href="([^"#]+)(?:#([\w-]+))?"', page.read_text()):
             target = page.parent / link[0]
-            assert target.is_file(), (page.name, link)
-            if link[1]:
-                assert f'id="{link[1]}"' in target.read_text(), (page.name, link)
+            if not target.is_file() or (link[1] and f'id="{link[1]}"' not in target.read_text()):
+                found.append((page.relative_to(folder).as_posix(), link))
+    return found
+
+
+def test_an_external_test_goes_into_the_paper_and_out_of_it_again(
+    tmp_path, evaluation, monkeypatch
+):
+    """A folder that was made of another evaluation keeps none of its figures, tables and pages."""
+    monkeypatch.setattr(paper, "files_of", lambda _: {"svg": b"<svg/>"})
+    answers = table(tmp_path / "answers.csv", 36)
+    head, *rows = answers.read_text().splitlines()
+    split = [f"{row},{'external' if k >= 18 else 'test'}" for k, row in enumerate(rows)]
+    answers.write_text("\n".join([f"{head},split", *split]) + "\n")
+    out, folder = tmp_path / "evaluation", tmp_path / "paper"
+    assert main(["evaluate", "--predictions", str(answers), "-o", str(out)]) == 0
+    folder.mkdir()
+    (folder / "notes.txt").write_text("of the author")
+    write_paper(out, folder)
+    assert not links_that_lead_nowhere(folder)
+    made = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {
+        "evaluation/external/index.html",
+        "external-predictions.csv",
+        "figures/external-roc.svg",
+        "tables/external-figures.tex",
+    } <= made
+    assert "`tables/external-figures`: External test. Figures" in (folder / "README.md").read_text()
+    write_paper(evaluation, folder)
+    left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert not [name for name in left if "external" in name]
+    assert "notes.txt" in left and "tables/figures.tex" in left
+
+
+def test_no_file_outside_of_the_paper_folder_is_removed(evaluation, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "draw_all", lambda *_: {})
+    folder, other = tmp_path / "paper", tmp_path / "other.txt"
+    other.write_text("kept")
+    folder.mkdir()
+    names = ["../other.txt", str(other), "old.txt"]
+    (folder / "files.json").write_text(json.dumps({"files": names}))
+    (folder / "old.txt").write_text("of before")
+    write_paper(evaluation, folder)
+    assert other.read_text() == "kept"
+    assert not (folder / "old.txt").exists()
+
+
+def test_every_link_of_the_paper_folder_leads_somewhere(folder):
+    assert not links_that_lead_nowhere(folder)
 
 
 @pytest.mark.parametrize(("n", "classes"), [(12, ("Control", "CAP")), (1, ("CAP",))])
