@@ -100,7 +100,8 @@ def read_answers(
         if (first := lines.setdefault(answer.study, line)) != line:
             raise CohortError(
                 f"{file.name}, line {line}, names study {answer.study} more than once, line "
-                f"{first} has it: every figure would count it several times. Give one row for each study."
+                f"{first} has it: every figure would count it several times. Give one row for "
+                "each study."
             )
         answers.append(answer)
     if not answers:
