@@ -17,6 +17,7 @@ TORCH_HOMES = (
     *LIGHTNING_HOMES,
     "devices.py",
     "networks/*",
+    "run/onnx_export.py",
     "slice_systems/predictor.py",
     "systems/*/networks/*",
     "systems/*/predictor.py",

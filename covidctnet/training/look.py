@@ -56,7 +56,9 @@ def look_at_pictures(panels: Sequence[torch.Tensor], words: str, count: int) -> 
         count: Examples at most.
     """
     rows = [torch.cat([panel[n, 0] for panel in panels], 1) for n in range(len(panels[0][:count]))]
-    return Look((words,), torch.cat(rows).clamp(0, 1).float().cpu())
+    # Of a run that diverges, what is no number is black.
+    picture = torch.cat(rows).float().nan_to_num(0.0).clamp(0, 1)
+    return Look((words,), picture.cpu())
 
 
 class EarlyLook(pl.Callback):

@@ -42,7 +42,8 @@ def test_a_scan_is_uploaded_answered_seen_and_removed(page):
     assert "Not a medical device" in texts(browser, ".notice")[0]
     browser.find_element("id", "files").send_keys(archive)
     wait(lambda: texts(browser, "#jobs .state") == ["Answered"])
-    assert len(texts(browser, "article")) == 1
+    # The results are asked for once the state is there.
+    assert len(wait(lambda: texts(browser, "article"))) == 1
     values = [float(text) for text in texts(browser, ".bars .num")]
     assert sum(values) == pytest.approx(1, abs=0.002)
     assert texts(browser, ".bars dt") == ["Control", "Covid-19", "CAP"]

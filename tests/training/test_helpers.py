@@ -163,6 +163,11 @@ def test_a_look_at_pictures_has_an_example_a_row():
     assert look.picture[:, 5:].max() == 1.0
 
 
+def test_a_look_at_a_network_that_diverged_is_a_picture():
+    spoiled = torch.tensor([float("nan"), float("inf"), 0.5, 0.0]).reshape(1, 1, 2, 2)
+    assert look_at_pictures([spoiled], "spoiled", 1).picture.tolist() == [[0.0, 1.0], [0.5, 0.0]]
+
+
 def shipped(folder, preprocessing):
     """Weights as they travel, of networks that have learned nothing, with what they have seen."""
     tiny = load_weights(tiny_weights(folder))

@@ -99,17 +99,18 @@ class Flow:
         ray = self._cluster.ray
         try:
             result = ray.get(ref)
-        except ray.exceptions.RayTaskError as error:
-            self._ended(ref, error)
-            raise ClusterError(
-                f"a worker of the cluster failed: {in_one_line(error.cause)}"
-            ) from None
         except ray.exceptions.RayError as error:
             self._ended(ref, error)
+            # What was read on a node that died fails the task that waits for it.
+            cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+            if not isinstance(cause, ray.exceptions.RayError):
+                raise ClusterError(
+                    f"a worker of the cluster failed: {in_one_line(cause)}"
+                ) from None
             job.tries += 1
             _LOG.info(
                 "a worker of the cluster was lost (%s); its work is done again",
-                type(error).__name__,
+                type(cause).__name__,
             )
             return None if job.tries < TRIES else (self._give_up(job.item),)
         self._ended(ref, None)

@@ -107,7 +107,7 @@ class DRENet(nn.Module):
         offered = self.proposals(maps.detach())
         places, boxes = self._choose(offered)
         parts = self._maps(_cut(resized, boxes, self.size // 2)).mean((2, 3))
-        parts = self.dropout(parts).unflatten(0, (len(pictures), PARTS))
+        parts = self.dropout(parts).unflatten(0, (-1, PARTS))
         region = self._maps(self._region(fine, boxes)).mean((2, 3))
         region = self.dropout(region)
         return Details(
