@@ -1,4 +1,4 @@
-"""DICOM folders as sites and their programs leave them: other fields of view, images of one place."""
+"""DICOM folders as sites leave them: other fields of view, images of one place."""
 
 from __future__ import annotations
 
