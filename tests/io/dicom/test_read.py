@@ -24,7 +24,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_volume
 from covidctnet.io.dicom import values
 from covidctnet.volume import SYNTHETIC_NOTE
-from tests.catalogue.steps import compressed
+from tests.catalogue import steps
 from tests.io import series
 
 
@@ -796,7 +796,7 @@ def test_a_number_with_an_underscore_is_none(monkeypatch):
 def test_pixels_in_another_syntax_than_the_header_names_are_told_as_that(
     tmp_path, syntax, said, words
 ):
-    change = compressed(syntax) if syntax.endswith("5") else None
+    change = steps.compressed(syntax) if syntax.endswith("5") else None
     for path in series.write(tmp_path, change=change, syntax=syntax):
         path.write_bytes(path.read_bytes().replace(syntax.encode(), said.encode(), 1))
     with pytest.raises(StudyError, match=f"its pixels {words}, its TransferSyntaxUID") as caught:
