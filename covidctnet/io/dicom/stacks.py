@@ -268,11 +268,24 @@ def _stacks_of_cluster(
         fault = StudyError(
             "OVERLAPPING_ACQUISITIONS",
             f"expected one slice at each place, up to {most} different slices lie at one place and "
-            "no header tells them apart. Export each acquisition as a series of its own.",
+            f"no header tells them apart. {_advice_to_part(kept)}.",
         )
         return [Stack(key, key, placement.frames, placement, fault, notes)]
     others = [_of_one_place(part, key) for part in watched]
     return [*(stack(part, notes) for part in parts), *others]
+
+
+def _advice_to_part(frames: Sequence[Frame]) -> str:
+    """What to do about scans that no header tells apart."""
+    folders: dict[object, list[Frame]] = {}
+    for frame in frames:
+        folders.setdefault(frame.file.parent, []).append(frame)
+    if len(folders) > 1 and all(map(_is_unique, folders.values())):
+        return (
+            f"They are in {len(folders)} folders, each with one scan at most: read each folder by "
+            "itself, or give every scan a study UID and a series UID of its own"
+        )
+    return "Export each acquisition as a series of its own"
 
 
 def _of_one_place(frames: Sequence[Frame], key: str) -> Stack:
