@@ -362,7 +362,7 @@ def test_scans_in_folders_that_nothing_else_tells_apart_are_refused_naming_the_f
     for number in range(3):
         series.write(tmp_path / f"{number}", scan(number), name="{:04d}.dcm")
     (study,) = find_studies(tmp_path)
-    with pytest.raises(StudyError, match="in 3 folders.* read each folder by itself") as caught:
+    with pytest.raises(StudyError, match=r"in 3 folders.* read each folder by itself") as caught:
         read_study(study)
     assert caught.value.code == "OVERLAPPING_ACQUISITIONS"
     for number in range(3):
