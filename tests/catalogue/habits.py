@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from tests.catalogue.cases import Case, Refusal, Step, of, truth
 from tests.catalogue.steps import put, setting
 from tests.io import series
+from tests.io.series import Change
 
 BODY = series.a_body()
 RIGHT = truth(BODY)
@@ -105,4 +107,29 @@ WATCHED = (
     ),
 )
 
-CASES: Sequence[Case] = (*FIELDS, *WATCHED)
+# ---- words in other alphabets ----
+
+
+def _described(alphabet: str, words: bytes) -> Change:
+    def change(ds: Dataset, index: int) -> None:
+        ds.add_new("SpecificCharacterSet", "LO", alphabet)
+        ds.add_new("SeriesDescription", "UN", words)
+
+    return change
+
+
+ALPHABETS = tuple(
+    Case(
+        f"dicom-contrast-{name}",
+        "plain series",
+        f"contrast medium is told in {what}: flagged",
+        of(truth(None, None, "contrast"), put(change=_described(alphabet, words.encode(encoding)))),
+    )
+    for name, what, alphabet, encoding, words in (
+        ("gb18030", "GB18030", "GB18030", "gb18030", "胸部增强"),
+        ("cyrillic", "ISO_IR 144", "ISO_IR 144", "iso8859_5", "с контрастом"),
+        ("japanese", "ISO 2022 IR 87", "\\ISO 2022 IR 87", "iso2022_jp", "造影"),
+    )
+)
+
+CASES: Sequence[Case] = (*FIELDS, *WATCHED, *ALPHABETS)
