@@ -84,8 +84,14 @@ class Chest:
             )
         if self.gas_share > MAX_GAS_SHARE:
             return f"expected lungs, {self.gas_share:.0%} of what was found is nothing but gas"
-        if self.other_lung < MIN_OTHER_LUNG or self.apart_mm < MIN_LUNGS_APART_MM:
+        if self.other_lung < MIN_OTHER_LUNG:
             return "expected two lungs side by side, found one"
+        if self.apart_mm < MIN_LUNGS_APART_MM:
+            # As a program leaves it that writes an array with the affine of another order of axes.
+            return (
+                "expected two lungs side by side, found two parts above or behind each other: one "
+                "lung, or axes that the file names in another order than its voxels have"
+            )
         return None
 
     @property

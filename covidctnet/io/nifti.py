@@ -20,6 +20,7 @@ from covidctnet.io.archive import File
 from covidctnet.io.canonical import check_geometry, check_size, volume_of
 from covidctnet.io.dicom import MIN_SLICES
 from covidctnet.io.filled import filler_of
+from covidctnet.io.other_content import check_content
 from covidctnet.volume import (
     MASK_MARK,
     PAINTED_INTO,
@@ -171,6 +172,7 @@ def _header(head: bytes) -> Header:
         if len(head) < length or magic[:3] not in (b"n+1", b"n+2"):
             break
         return cls(head[:length], endianness="<" if order == "little" else ">", check=False)
+    check_content(head)
     raise StudyError(
         "CORRUPT_FILE", "expected a NIfTI file in one part, the header is none. Export it again."
     )

@@ -167,6 +167,7 @@ def every_case() -> tuple[Case, ...]:
         dicom,
         enhanced,
         files,
+        habits,
         joints,
         mixtures,
         parts,
@@ -190,5 +191,6 @@ def every_case() -> tuple[Case, ...]:
         damage,
         unfinished,
         mixtures,
+        habits,
     )
     return tuple(case for module in modules for case in module.CASES)

@@ -1092,6 +1092,12 @@ ONLY_NRRD = (
                 MEMBERS,
             ),
             (
+                "gzip-line-end",
+                "voxels compressed by gzip, the end of a line behind them",
+                nrrd_head(encoding="gzip"),
+                gzip.compress(SCAN.tobytes()) + b"\n",
+            ),
+            (
                 "bzip2",
                 "voxels compressed by bzip2",
                 nrrd_head(encoding="bzip2"),

@@ -86,6 +86,13 @@ def test_one_lung_is_no_chest():
     assert "found one" in refused(scan(BODY, (lung, -850)))
 
 
+@pytest.mark.parametrize("axes", [(2, 1, 0), (0, 2, 1)])
+def test_a_chest_whose_axes_are_exchanged_is_refused_as_that(axes):
+    chest, _ = a_chest((60, 60, 60), 5.0)
+    turned = a_volume(array=chest.array.transpose(axes).copy(), spacing=(5.0, 5.0, 5.0))
+    assert "axes that the file names in another order" in refused(turned)
+
+
 def test_two_legs_and_the_air_between_them_are_no_chest():
     legs = ellipsoid((0, 0, -0.45), (9, 0.4, 0.4)) | ellipsoid((0, 0, 0.45), (9, 0.4, 0.4))
     assert refused(scan((legs, 40)))
@@ -110,7 +117,7 @@ def test_every_reason_has_words():
         ({"length_mm": 70}, "over 70 mm"),
         ({"gas_share": 0.9}, "90%"),
         ({"other_lung": 0.0}, "two lungs"),
-        ({"apart_mm": 10}, "two lungs"),
+        ({"apart_mm": 10}, "axes that the file names in another order"),
     ):
         assert words in (Chest(**{**good, **bad}, cut_share=0.0).fault or "")
     assert Chest(**good, cut_share=0.0).fault is None

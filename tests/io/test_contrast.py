@@ -271,6 +271,29 @@ def test_a_code_for_no_agent_is_none_and_an_item_without_words_is_one():
     assert not has_contrast(reread(ds))
 
 
+@pytest.mark.parametrize(
+    "alphabet, encoding, words, is_contrast",
+    [
+        ("GB18030", "gb18030", "胸部增强", True),
+        ("GB18030", "gb18030", "胸部平扫", False),
+        ("GBK", "gbk", "胸部增强", True),
+        ("\\ISO 2022 IR 87", "iso2022_jp", "造影", True),
+        ("\\ISO 2022 IR 149", "euc_kr", "조영", True),
+        ("ISO_IR 144", "iso8859_5", "с контрастом", True),
+        ("ISO_IR 192", "utf-8", "胸部增强", True),
+        ("ISO_IR 100", "utf-8", "胸部增强", True),
+        ("ISO_IR 100", "latin-1", "injecté", True),
+    ],
+)
+def test_words_are_read_in_the_alphabet_that_the_header_names(
+    alphabet, encoding, words, is_contrast
+):
+    ds = Dataset()
+    ds.add_new("SpecificCharacterSet", "LO", alphabet)
+    ds.add_new("SeriesDescription", "UN", words.encode(encoding))
+    assert has_contrast(reread(ds)) == is_contrast
+
+
 def reread(ds):
     """A data set as it comes from a file: values in bytes."""
     held = io.BytesIO()

@@ -356,3 +356,14 @@ def test_a_loose_image_goes_with_the_scan_of_its_own_patient(tmp_path):
 
     series.write(tmp_path, LONG[:1], series="key image", name="key{:04d}.dcm", change=change)
     assert [len(array) for array in arrays_below(tmp_path)] == [20, 17]
+
+
+def test_scans_in_folders_that_nothing_else_tells_apart_are_refused_naming_the_folders(tmp_path):
+    for number in range(3):
+        series.write(tmp_path / f"{number}", scan(number), name="{:04d}.dcm")
+    (study,) = find_studies(tmp_path)
+    with pytest.raises(StudyError, match=r"in 3 folders.* read each folder by itself") as caught:
+        read_study(study)
+    assert caught.value.code == "OVERLAPPING_ACQUISITIONS"
+    for number in range(3):
+        np.testing.assert_array_equal(read_volume(tmp_path / f"{number}").array, scan(number))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 
 from covidctnet.io.dicom.contrast_words import names_agent, says_contrast
-from covidctnet.io.dicom.values import items, raw, text
+from covidctnet.io.dicom.values import items, raw, tag_of, text
 
 __all__ = ["CONTRAST_KEYWORDS", "has_contrast"]
 
@@ -29,7 +30,14 @@ _AMOUNTS = (
     "ContrastBolusIngredientConcentration",
 )
 _SEQUENCES = ("ContrastBolusAgentSequence", "ContrastBolusAdministrationRouteSequence")
-CONTRAST_KEYWORDS = (*_OF_SERIES, *_OF_STUDY, *_AGENT, *_AMOUNTS, *_SEQUENCES)
+CONTRAST_KEYWORDS = (
+    "SpecificCharacterSet",
+    *_OF_SERIES,
+    *_OF_STUDY,
+    *_AGENT,
+    *_AMOUNTS,
+    *_SEQUENCES,
+)
 
 
 def has_contrast(data: Dataset) -> bool:
@@ -60,12 +68,27 @@ def _is_agent(item: Dataset) -> bool:
 
 
 def _words(data: Dataset, keyword: str) -> str:
-    """Words in any alphabet: in UTF-8, or in that of the west of Europe."""
+    """Words in any alphabet: in UTF-8, in what the header names, or in that of western Europe."""
     found = raw(data, keyword)
-    try:
-        return found.decode()
-    except UnicodeDecodeError:
-        return found.decode("latin-1")
+    encodings = ["utf-8", python_encoding.get(_alphabet(data), "latin-1")]
+    # Alphabets that are named by escape sequences consist of ASCII.
+    for encoding in encodings[::-1] if b"\x1b" in found else encodings:
+        try:
+            return found.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return found.decode("latin-1")
+
+
+def _alphabet(data: Dataset) -> str:
+    """What SpecificCharacterSet names; the last of several is the one beyond ASCII."""
+    item = data.get_item(tag_of("SpecificCharacterSet"))
+    value = "" if item is None else item.value
+    if isinstance(value, bytes):
+        value = value.decode("ascii", errors="replace")
+    # The parser converts this element alone.
+    names = value.split("\\") if isinstance(value, str) else list(value or [""])
+    return str(names[-1]).strip(" \0")
 
 
 def _is_amount(words: str) -> bool:

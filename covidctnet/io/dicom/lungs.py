@@ -10,7 +10,7 @@ import numpy as np
 
 from covidctnet.errors import StudyError
 from covidctnet.io.dicom.frame import Frame
-from covidctnet.io.dicom.geometry import MIN_SLICES
+from covidctnet.io.dicom.geometry import MIN_SLICES, Placement
 from covidctnet.io.dicom.series import Stack
 from covidctnet.io.dicom.stored import OpenFile
 from covidctnet.io.dicom.voxels import read_hu
@@ -143,12 +143,21 @@ def _show_the_same(one: Stack, other: Stack) -> bool:
     assert one.placement is not None and other.placement is not None
     if one.frames[0].frame_of_reference != other.frames[0].frame_of_reference:
         return False
-    axis = one.placement.axes[:, 0]
-    spans = [
-        sorted(float(np.array(s.frames[k].position) @ axis) for k in (0, -1)) for s in (one, other)
-    ]
-    shared = min(span[1] for span in spans) - max(span[0] for span in spans)
-    return shared >= SAME_PART * max(span[1] - span[0] for span in spans)
+    axes = one.placement.axes
+    low, high = _span(one.placement, axes)
+    its_low, its_high = _span(other.placement, axes)
+    shared = np.minimum(high, its_high) - np.maximum(low, its_low)
+    # Also within the slices: a field of one lung, or of the heart, shows less than the whole chest.
+    return bool((shared >= SAME_PART * np.maximum(high - low, its_high - its_low)).all())
+
+
+def _span(placement: Placement, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the voxels of a stack begin and end along three axes, mm."""
+    pixels = placement.frames[0].pixels
+    last = np.array([len(placement.frames), pixels.rows, pixels.columns]) - 1
+    corners = placement.affine @ np.array([[*last * where, 1] for where in np.ndindex(2, 2, 2)]).T
+    places = axes.T @ corners[:3]
+    return places.min(axis=1), places.max(axis=1)
 
 
 def _lung_ml(stack: Stack) -> float | None:

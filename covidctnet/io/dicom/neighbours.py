@@ -371,7 +371,9 @@ def _lost(stack: Stack, ends: _Ends, loose: _Loose) -> tuple[set[int], int]:
 
 
 def _is_single(other: Stack, first: Frame) -> bool:
-    return len(other.frames) == 1 and _is_alone(other.frames[0], first)
+    """Whether a stack is a single image that scanners make, or several of one place."""
+    is_one_place = other.placement is not None and other.placement.step_mm == 0
+    return is_one_place and all(_is_alone(frame, first) for frame in other.frames)
 
 
 def _is_alone(frame: Frame, first: Frame) -> bool:

@@ -19,6 +19,7 @@ from covidctnet.io.dicom.concatenation import with_missing_parts
 from covidctnet.io.dicom.continuity import LARGEST_PERIOD, is_one_scan, shrunk
 from covidctnet.io.dicom.frame import Frame
 from covidctnet.io.dicom.geometry import (
+    MIN_SLICES,
     STEP_TOLERANCE,
     STEP_TOLERANCE_MM,
     Placement,
@@ -64,6 +65,8 @@ _TIMES = (
 _VARYING = (*_COUNTS, *_TIMES, "exposure")
 # What headers give wrongly too often to divide slices that no place divides.
 _DOUBTFUL = ("SliceThickness",)
+# So many images of one place are a series that waits for contrast medium.
+MIN_WATCHED = 2
 # Fewer slices than this in turn are no acquisition; so many are asked whether they go on.
 MIN_WOVEN = 4
 ASKED = 40
@@ -247,14 +250,10 @@ def _stacks_of_cluster(
     if len(frames) > 1 and placement.step_mm == 0:
         alike = _without_copies(placement)[0]
         if len(alike) > 1:
-            fault = StudyError(
-                "NO_GEOMETRY",
-                f"expected a position for each slice, {len(alike)} different slices claim one "
-                "position. Export the original series.",
-            )
-            return [Stack(key, key, tuple(alike), placement, fault)]
+            return [_of_one_place(alike, key)]
     kept, copies = _without_copies(placement)
     notes: tuple[str, ...] = (f"{copies} copies of slices dropped",) if copies else ()
+    kept, watched = _without_watched(kept)
     parts = _by_acquisition(place(kept))
     if parts is not None and len(parts) > 1 and (joined := _joined(parts)) is not None:
         whole, twice = joined
@@ -269,10 +268,52 @@ def _stacks_of_cluster(
         fault = StudyError(
             "OVERLAPPING_ACQUISITIONS",
             f"expected one slice at each place, up to {most} different slices lie at one place and "
-            "no header tells them apart. Export each acquisition as a series of its own.",
+            f"no header tells them apart. {_advice_to_part(kept)}.",
         )
         return [Stack(key, key, placement.frames, placement, fault, notes)]
-    return [stack(part, notes) for part in parts]
+    others = [_of_one_place(part, key) for part in watched]
+    return [*(stack(part, notes) for part in parts), *others]
+
+
+def _advice_to_part(frames: Sequence[Frame]) -> str:
+    """What to do about scans that no header tells apart."""
+    folders: dict[object, list[Frame]] = {}
+    for frame in frames:
+        folders.setdefault(frame.file.parent, []).append(frame)
+    if len(folders) > 1 and all(map(_is_unique, folders.values())):
+        return (
+            f"They are in {len(folders)} folders, each with one scan at most: read each folder by "
+            "itself, or give every scan a study UID and a series UID of its own"
+        )
+    return "Export each acquisition as a series of its own"
+
+
+def _of_one_place(frames: Sequence[Frame], key: str) -> Stack:
+    """A stack of different slices that say one position: no scan."""
+    fault = StudyError(
+        "NO_GEOMETRY",
+        f"expected a position for each slice, {len(frames)} different slices claim one "
+        "position. Export the original series.",
+    )
+    return Stack(key, key, tuple(frames), place(frames), fault)
+
+
+def _without_watched(frames: list[Frame]) -> tuple[list[Frame], list[list[Frame]]]:
+    """Frames without the images that wait for contrast medium, and these.
+
+    A scanner takes them again and again at one place, as a series of its own; anonymisers that
+    write one series UID into all files bring them into the scan. A mark must tell them apart, and
+    what is left must have one slice at each place; the steps of it are asked later.
+    """
+    placement = place(frames)
+    if max(map(len, placement.groups())) > MIN_WATCHED:
+        for _, parts in _partitions(placement):
+            watched = [p for p in parts if len(p) >= MIN_WATCHED and place(p).step_mm == 0]
+            taken = {id(f) for part in watched for f in part}
+            rest = [f for f in frames if id(f) not in taken]
+            if watched and len(rest) >= MIN_SLICES and _is_unique(rest):
+                return rest, watched
+    return frames, []
 
 
 def _without_copies(placement: Placement) -> tuple[list[Frame], int]:

@@ -99,10 +99,16 @@ class _Content:
         if pixels.tag == 0:
             raise DamagedFileError("it has no pixels")
         if pixels.length == ENCAPSULATED_LENGTH:
+            if pixels.syntax in _NATIVE:
+                raise DamagedFileError(
+                    "its pixels are compressed, its TransferSyntaxUID says that they are not"
+                )
             self._encoded = _encapsulated_frames(file, pixels)
             return
         if pixels.syntax not in _NATIVE:
-            raise DamagedFileError("its pixels are not in the syntax that the header names")
+            raise DamagedFileError(
+                "its pixels are not compressed, its TransferSyntaxUID says that they are"
+            )
         if pixels.syntax == DEFLATED:
             self._file = inflated(file)
         self._size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)

@@ -22,6 +22,7 @@ from covidctnet.io.itk.layout import KEEP_TOGETHER, corrupt
 from covidctnet.io.itk.meta import meta_layout
 from covidctnet.io.itk.nrrd import nrrd_layout
 from covidctnet.io.itk.voxels import inflating, read_voxels
+from covidctnet.io.other_content import check_content
 from covidctnet.volume import Volume
 
 # A MetaImage header begins with a field, and has fields that no other text has.
@@ -54,6 +55,8 @@ def read_itk(files: Sequence[File], study: str) -> Volume:
     try:
         with files[0].open("rb") as raw, inflating(cast(BinaryIO, raw)) as file:
             head = file.read(MAX_HEADER_BYTES)
+            if not looks_like_itk(head):
+                check_content(head)
             layout, end = (nrrd_layout if head.startswith(b"NRRD") else meta_layout)(head)
             if layout.data is None:
                 file.seek(end)

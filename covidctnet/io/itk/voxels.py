@@ -19,6 +19,8 @@ FRONT_UNLIKE = 4.0
 # So many bytes stand behind the voxels of whole files: the end of a line, or zeros that fill up
 # and are no voxels.
 MAX_BEHIND = 3
+# How compressed members begin: gzip, bzip2, zlib.
+_MEMBERS = (b"\x1f\x8b", b"BZh", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _LINE_END = b"\r\n\x1a"
 
 
@@ -98,12 +100,14 @@ def _inflated(file: BinaryIO, encoding: str, expected: int) -> bytes:
     rest = file.read()
     content = b""
     while rest and len(content) <= expected:
+        if len(content) == expected and not rest.startswith(_MEMBERS):
+            break  # what stands behind the last member is no matter
         room = expected + 1 - len(content)
         try:
             part, is_whole, behind = _member(rest, encoding, room)
         except (zlib.error, OSError, EOFError):
-            if content and not rest.startswith((b"\x1f\x8b", b"BZh")):
-                break  # what stands behind the last member is no matter
+            if content and not rest.startswith(_MEMBERS):
+                break
             raise corrupt("its compressed voxels are broken") from None
         content += part
         if not is_whole and len(content) <= expected:

@@ -24,6 +24,7 @@ from covidctnet.errors import StudyError
 from covidctnet.io import find_studies, read_volume
 from covidctnet.io.dicom import values
 from covidctnet.volume import SYNTHETIC_NOTE
+from tests.catalogue import steps
 from tests.io import series
 
 
@@ -783,3 +784,21 @@ def test_a_number_with_an_underscore_is_none(monkeypatch):
     monkeypatch.setattr(values, "text", lambda data, keyword: "3_5\\4.0")
     with pytest.raises(values.DamagedFileError, match="PixelSpacing is no number"):
         values.numbers({}, "PixelSpacing", 2)
+
+
+@pytest.mark.parametrize(
+    "syntax, said, words",
+    [
+        ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", "are not compressed"),
+        ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1", "are compressed"),
+    ],
+)
+def test_pixels_in_another_syntax_than_the_header_names_are_told_as_that(
+    tmp_path, syntax, said, words
+):
+    change = steps.compressed(syntax) if syntax.endswith("5") else None
+    for path in series.write(tmp_path, change=change, syntax=syntax):
+        path.write_bytes(path.read_bytes().replace(syntax.encode(), said.encode(), 1))
+    with pytest.raises(StudyError, match=f"its pixels {words}, its TransferSyntaxUID") as caught:
+        read_volume(tmp_path)
+    assert caught.value.code == "CORRUPT_SLICE"
