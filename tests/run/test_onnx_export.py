@@ -117,7 +117,7 @@ def test_the_command_names_the_largest_difference(tmp_path, capsys):
 
 def test_networks_that_the_weights_lack_are_refused_by_name(tmp_path):
     with pytest.raises(
-        UsageError, match="expected networks of these weights, .*denoiser.*, got segmenter"
+        UsageError, match=r"expected networks of these weights, .*denoiser.*, got segmenter"
     ):
         export_weights(tiny_weights(tmp_path), tmp_path / "onnx", kinds=["segmenter"])
 
