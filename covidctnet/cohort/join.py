@@ -88,7 +88,7 @@ def join_labels(
     for row in sheet.rows:
         joining.add(row)
     joining.check_whole(root)
-    return joining.found, joining.mistakes
+    return joining.found, sorted(joining.mistakes)
 
 
 def _columns_of_dates(sheet: Sheet) -> frozenset[int]:
@@ -97,6 +97,11 @@ def _columns_of_dates(sheet: Sheet) -> frozenset[int]:
         n for row in sheet.rows for n, cell in enumerate(row.cells) if cell.kind == "date"
     )
     return frozenset(n for n, dates in count.items() if 2 * dates > len(sheet.rows))
+
+
+def _lines(lines: Sequence[int]) -> str:
+    """The first lines, as words."""
+    return f"lines {', '.join(map(str, lines[:8]))}" + (" and others" if len(lines) > 8 else "")
 
 
 class _Joining:
@@ -122,6 +127,8 @@ class _Joining:
         self._rows_of: dict[str, Row] = {}
         self._without_zeros: list[int] = []
         self._unlabelled: set[str] = set()
+        # Labels that nobody knows: the lines and spellings of each.
+        self._unknown: dict[str, list[tuple[int, str]]] = {}
         self._used: set[str] = set()
         self._dated = _columns_of_dates(sheet)
         for ref in sheet.merged:
@@ -155,12 +162,12 @@ class _Joining:
             if one.study.id not in self.found and one.study.id not in self._unlabelled:
                 text = f"no line of {self._sheet.where()} names this study. Add one"
                 self.mistakes.append(Mistake(0, shown(one.path, root), text, "gap"))
+        self._tell_unknown_labels()
         lines = self._without_zeros
         if lines:
-            some = ", ".join(map(str, lines[:8])) + (" and others" if len(lines) > 8 else "")
             text = (
-                f"{len(lines)} cells have lost their leading zeros (lines {some}). Each was taken "
-                "for the only study that differs from it by zeros alone"
+                f"{len(lines)} cells have lost their leading zeros ({_lines(lines)}). Each was "
+                "taken for the only study that differs from it by zeros alone"
             )
             where = self._sheet.where(None, self._columns.key)
             self.mistakes.append(Mistake(lines[0], where, text, "doubt"))
@@ -181,6 +188,20 @@ class _Joining:
             self.mistakes.append(Mistake(0, "--map", what))
         for note in self._sheet.notes:
             self.mistakes.append(Mistake(0, self._sheet.where(), note, "doubt"))
+
+    def _tell_unknown_labels(self) -> None:
+        """A word that many lines have is told once."""
+        known = ", ".join(self._classes.titles)
+        for places in self._unknown.values():
+            lines = [line for line, _ in places]
+            word = places[0][1]
+            also = f" in {len(lines)} lines ({_lines(lines)})" if len(lines) > 1 else ""
+            text = (
+                f"expected one of {known}, got {word!r:.40}{also}. Correct it, or add --map "
+                f'"{word:.40}={self._classes.titles[-1]}" or what it stands for'
+            )
+            where = self._sheet.where(lines[0], self._columns.label)
+            self.mistakes.append(Mistake(lines[0], where, text))
 
     def _say(self, row: Row, column: int | None, text: str, kind: str = "mistake") -> None:
         where = self._sheet.where(row.line, column)
@@ -257,12 +278,7 @@ class _Joining:
         else:
             label = self._parsed(cell)
             if label is None:
-                self._say(
-                    row,
-                    column,
-                    f"expected one of {known}, got {cell.text!r:.40}. Correct it, or add --map "
-                    f'"{cell.text:.40}={self._classes.titles[-1]}" or what it stands for',
-                )
+                self._unknown.setdefault(plain(cell.text), []).append((row.line, cell.text))
         if label is None:
             self._unlabelled |= {one.study.id for one in studies}
         return label
