@@ -321,7 +321,8 @@ def compare(
         readers: Table with reader, label and one of study, accession, id: human readers of the same
             studies; score (how sure of the first positive class) and condition may be there.
         keys: Table with the column study and columns of own ids, such as accession; by default the
-            key table in do-not-share/ beside the first predictions.csv, where there is one.
+            key table in do-not-share/ beside the first predictions.csv, or of the work folder
+            around it.
         classes: Of the answers, the normal one first.
         seed: Of the bootstrap.
         output: Folder for a page and tables of the comparison with readers.
@@ -360,7 +361,7 @@ def compare(
         )
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
-        own_ids = existing(keys) if keys else own_keys(Path(first))
+        own_ids = existing(keys) if keys else own_keys(Path(first), own.studies)
         ids = ids_of_work(Path(first).parent)
         study = study_of(
             own,
