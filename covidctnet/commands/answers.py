@@ -294,7 +294,7 @@ def evaluate(
                     run=run,
                     key=existing(key) if key else None,
                 )
-    sys.stdout.write(f"{done.table}\n")
+    sys.stdout.write(f"{done.table}\n\nThe page is {target / 'index.html'}.\n")
     if paper:
         sys.stdout.write(f"\n{write_paper(target, Path(paper))}\n")
     sys.stdout.write(f"{NOTICE}\n")
@@ -374,4 +374,6 @@ def compare(
         if output is not None:
             write_study(Path(output), study, Path(first).stem, run, comparison="\n\n".join(tables))
         tables.append(study_tables(study))
+        if output is not None:
+            tables.append(f"The page is {Path(output) / 'index.html'}.")
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")

@@ -41,12 +41,12 @@ class Known:
     @property
     def sites(self) -> list[str]:
         """Sites of the patients evaluated."""
-        return _sites(self.plain)
+        return _sites(self.plain, "test")
 
     @property
     def external_sites(self) -> list[str]:
         """Sites of the external test."""
-        return _sites(self.plain.get("external") or {})
+        return _sites(self.plain, "external") if self.plain.get("external") else []
 
     def first_of(self, *names: str) -> str:
         """The first of these files that is there; empty where none is."""
@@ -58,8 +58,16 @@ class Known:
         return ", ".join(f"{n} {label}" for label, n in self.plain["answered"].items())
 
 
-def _sites(plain: Facts) -> list[str]:
-    return [s["value"] for s in plain.get("strata", ()) if s["trait"] == "site"]
+def _sites(plain: Facts, split: str) -> list[str]:
+    """Sites of a split: of the table of patients, which names a single one too, else of strata."""
+    parts = (plain.get("patients_described") or {}).get("split") or {}
+    if split in (groups := list(parts.get("groups", ()))):
+        place = groups.index(split)
+        lines = [line for line in parts.get("lines", ()) if line["trait"] == "site"]
+        if found := [line["value"] for line in lines if line["cells"][place]["n"]]:
+            return found
+    strata = plain if split == "test" else plain[split]
+    return [s["value"] for s in strata.get("strata", ()) if s["trait"] == "site"]
 
 
 def _words(value: Any) -> str:

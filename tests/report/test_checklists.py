@@ -105,10 +105,13 @@ def test_flow_and_comparison_with_the_training_data_are_where_they_are_shown():
         assert "train (60), test (24)" in one.answer
 
 
-def test_hospitals_of_the_external_test_are_named_apart():
+def test_hospitals_of_the_external_test_are_named_apart_also_where_it_is_one():
     plain, card = told()
-    external = plain | {"strata": [{"trait": "site", "value": "Hospital C"}]}
-    items = {o.item.number: o for o in fill(plain | {"external": external}, card, [])["TRIPOD+AI"]}
+    line = {"trait": "site", "value": "Hospital C", "cells": [{"n": 0}, {"n": 5}]}
+    split = {"groups": ["test", "external"], "patients": [24, 5], "lines": [line]}
+    plain |= {"external": dict(plain), "patients_described": {"split": split}}
+    items = {one.item.number: one for one in fill(plain, card, [])["TRIPOD+AI"]}
+    assert items["6a"].answer.count("Hospital C") == 1
     assert "External test: Hospital C." in items["6a"].answer
 
 

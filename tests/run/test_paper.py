@@ -75,6 +75,7 @@ def folder(evaluated):
 def test_one_command_makes_figures_tables_and_checklists(evaluated):
     out, folder, told = evaluated
     assert re.search(r"TRIPOD\+AI: \d+ of 52 items filled", told)
+    assert f"The page is {out / 'index.html'}." in told
     figures = {p.name for p in (folder / "figures").iterdir()}
     for name in ("roc", "precision-recall", "calibration", "decision", "confusion"):
         assert {f"{name}.svg", f"{name}.pdf", f"{name}.png"} <= figures
