@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from covidctnet.classes import Classes, Label
-from covidctnet.cohort.export import ExportedStudy, shown
+from covidctnet.cohort.export import ExportedStudy
 from covidctnet.cohort.labels import Columns, find_columns, index_of, key_text, plain
 from covidctnet.cohort.members import SPLITS, split_named
 from covidctnet.cohort.mistakes import Mistake
@@ -52,7 +51,6 @@ class Labelled:
 def join_labels(
     sheet: Sheet,
     studies: Sequence[ExportedStudy],
-    root: Path,
     *,
     classes: Classes,
     labels: Mapping[str, Label],
@@ -64,7 +62,6 @@ def join_labels(
     Args:
         sheet: The table.
         studies: Of the export.
-        root: The export; paths are shown relative to it.
         classes: Of the labels.
         labels: What other words stand for, see `covidctnet.cohort.labels.read_map`.
         join: See `covidctnet.cohort.labels.find_columns`.
@@ -87,7 +84,7 @@ def join_labels(
     joining = _Joining(sheet, studies, columns, classes, labels)
     for row in sheet.rows:
         joining.add(row)
-    joining.check_whole(root)
+    joining.check_whole()
     return joining.found, sorted(joining.mistakes)
 
 
@@ -156,12 +153,12 @@ class _Joining:
         for one in studies:
             self.found[one.study.id] = Labelled(label, row.line, site, split, extra)
 
-    def check_whole(self, root: Path) -> None:
+    def check_whole(self) -> None:
         """What can be said when all rows are known."""
         for one in self._studies:
             if one.study.id not in self.found and one.study.id not in self._unlabelled:
                 text = f"no line of {self._sheet.where()} names this study. Add one"
-                self.mistakes.append(Mistake(0, shown(one.path, root), text, "gap"))
+                self.mistakes.append(Mistake(0, one.where, text, "gap"))
         self._tell_unknown_labels()
         lines = self._without_zeros
         if lines:
