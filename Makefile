@@ -26,7 +26,7 @@ PAGE = $(wildcard runs/demo/results-compact/index.html)
 # Further flags for the command, such as ARGS="--trainer.devices 4 --ckpt_path last"
 ARGS ?=
 
-.PHONY: help install lint format test quick docs demo preprocess train-lungs train-denoiser train-classifier \
+.PHONY: help install lint format test quick docs demo road preprocess train-lungs train-denoiser train-classifier \
         classify evaluate split robustness rewritten fuzz benchmark compact reproduce coverage ablation \
         strangers strangers-folds outside real-scans pictures trials out-of-distribution slices radiographs benchmark-systems exactness one-scan resilience dicom-results loaded pacs-trial web-load wheelhouse wheel clean
 
@@ -74,6 +74,9 @@ docs: install ## Build the documentation into docs/_build/html
 
 demo: install ## A page by the shipped weights, then the whole chain on phantoms: runs/demo
 	bash pipelines/demo/run.sh $(RUN) runs/demo
+
+road: install ## From an export and a spreadsheet to a paper, on phantoms: runs/road (minutes)
+	bash pipelines/road/run.sh $(RUN) $(BIN)/python runs/road
 
 preprocess: install ## DATA -> WORK: network input and splits (PRESET)
 	$(RUN) preprocess "$(DATA)" -o "$(WORK)" --preset $(PRESET) $(ARGS) || test $$? -eq 3

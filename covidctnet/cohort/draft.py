@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covidctnet.classes import CHEST_CT, Classes
-from covidctnet.cohort.export import ExportedStudy, read_export, shown
+from covidctnet.cohort.export import ExportedStudy, read_export
 from covidctnet.cohort.join import Labelled, join_labels
 from covidctnet.cohort.label_table import read_sheet
 from covidctnet.cohort.labels import read_map
@@ -92,7 +92,6 @@ def draft_cohort(
         found, more = join_labels(
             asked,
             studies,
-            export.resolve(),
             classes=classes,
             labels=labels,
             join=join,
@@ -105,7 +104,7 @@ def draft_cohort(
     rows = [_row(one, (found or {}).get(one.study.id), folder, columns, n)
             for n, one in enumerate(chosen)]  # fmt: skip
     more += [
-        Mistake(0, shown(one.path, export.resolve()), "expected a path that a table can hold, got "
+        Mistake(0, one.where, "expected a path that a table can hold, got "
                 "one with control characters. Rename it")
         for one, row in zip(chosen, rows, strict=True)
         if harmless(row[0]) != row[0]

@@ -21,7 +21,7 @@ from covidctnet.io.dicom.headers import read_frames
 from covidctnet.io.dicom.study_header import StudyHeader, read_study_header
 from covidctnet.io.discover import Study, find_studies
 
-__all__ = ["ExportedStudy", "read_export", "shown"]
+__all__ = ["ExportedStudy", "read_export"]
 
 # What programs write in place of a patient's id, without blanks and marks.
 _NO_IDS = frozenset(
@@ -55,6 +55,8 @@ class ExportedStudy:
     Attributes:
         study: Its files.
         path: Its folder or file on the disk.
+        where: The same as it is told to its owner; its first file where several studies lie in one
+            folder.
         patient: PatientID; where it says nothing, a name made of the study's id.
         accession: AccessionNumber, or empty.
         uid: StudyInstanceUID, or empty.
@@ -68,6 +70,7 @@ class ExportedStudy:
 
     study: Study
     path: Path
+    where: str
     patient: str = field(repr=False)
     accession: str = field(default="", repr=False)
     uid: str = ""
@@ -100,17 +103,18 @@ def read_export(
     studies: list[ExportedStudy] = []
     headers: dict[str, StudyHeader] = {}
     doubts: list[Mistake] = []
-    for done, study in enumerate(found, start=1):
-        path = _place(study.files)
-        where = shown(path, root)
+    places = [_place(study.files) for study in found]
+    shared = Counter(places)
+    for done, (study, path) in enumerate(zip(found, places, strict=True), start=1):
+        where = _shown(path, root) if shared[path] == 1 else _by_files(study, root)
         if study.format == "dicom":
             header, doubt = _header(study, where)
             doubts += doubt
             if header is not None:
-                studies.append(_of_header(study, path, header))
+                studies.append(_of_header(study, path, where, header))
                 headers[study.id] = header[0]
         elif study.format in ("nifti", "itk"):
-            studies.append(ExportedStudy(study, path, patient_name(path)))
+            studies.append(ExportedStudy(study, path, where, patient_name(path)))
         else:
             text = "expected a scan, got a file or an archive that is not opened; it is left out"
             doubts.append(Mistake(0, where, text, "doubt"))
@@ -120,13 +124,19 @@ def read_export(
         raise UsageError(
             f"expected CT studies in the export {folder.name!r}, got none. Check the path."
         )
-    return _in_order(studies, headers), doubts + _persons(studies, headers, root)
+    return _in_order(studies, headers), doubts + _persons(studies, headers)
 
 
-def shown(path: Path, root: Path) -> str:
+def _shown(path: Path, root: Path) -> str:
     """A path for the terminal of the export's owner, as short as it can be."""
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return "".join(c if c.isprintable() else "?" for c in inside.as_posix())
+
+
+def _by_files(study: Study, root: Path) -> str:
+    """A study that lies among others, by its first file."""
+    more = f" and {len(study.files) - 1} more files" if len(study.files) > 1 else ""
+    return f"{_shown(Path(str(study.files[0])), root)}{more}"
 
 
 def _place(files: Sequence[File]) -> Path:
@@ -180,12 +190,13 @@ def _is_ct(identity: Identity) -> bool:
     return identity.is_slice or identity.sop_class == CT_IMAGE or identity.sop_class in ENHANCED_CT
 
 
-def _of_header(study: Study, path: Path, header: _Header) -> ExportedStudy:
+def _of_header(study: Study, path: Path, where: str, header: _Header) -> ExportedStudy:
     own, scanner, kernel = header
     named = own.patient if _names_somebody(own.patient) else f"study-{study.id}"
     return ExportedStudy(
         study,
         path,
+        where,
         named,
         own.accession,
         own.study_uid,
@@ -219,9 +230,7 @@ def _in_order(
     ]
 
 
-def _persons(
-    studies: Sequence[ExportedStudy], headers: Mapping[str, StudyHeader], root: Path
-) -> list[Mistake]:
+def _persons(studies: Sequence[ExportedStudy], headers: Mapping[str, StudyHeader]) -> list[Mistake]:
     """Where PatientIDs may not tell persons apart."""
     doubts: list[Mistake] = []
     nameless = [one for one in studies if one.patient == f"study-{one.study.id}"]
@@ -256,12 +265,12 @@ def _persons(
                 "path is that of the first). They count as one patient; if they are several, give "
                 "them names of their own in the column patient"
             )
-            doubts.append(Mistake(0, shown(own[0].path, root), text, "doubt"))
+            doubts.append(Mistake(0, own[0].where, text, "doubt"))
     # A name that so many share is a constant that an anonymiser wrote.
     constant = max(_CONSTANT, len(by_patient) / _CONSTANT)
     for alike in by_person.values():
         if 1 < len(alike) < constant:
-            places = " and ".join(shown(one.path, root) for one in _few(alike.values()))
+            places = " and ".join(one.where for one in _few(alike.values()))
             text = (
                 f"{len(alike)} PatientIDs have one name and date of birth. If they are one person, "
                 "give them one name in the column patient: else they may be in two splits"

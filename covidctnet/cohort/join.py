@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from covidctnet.classes import Classes, Label
-from covidctnet.cohort.export import ExportedStudy, shown
+from covidctnet.cohort.export import ExportedStudy
 from covidctnet.cohort.labels import Columns, find_columns, index_of, key_text, plain
 from covidctnet.cohort.members import SPLITS, split_named
 from covidctnet.cohort.mistakes import Mistake
@@ -52,7 +51,6 @@ class Labelled:
 def join_labels(
     sheet: Sheet,
     studies: Sequence[ExportedStudy],
-    root: Path,
     *,
     classes: Classes,
     labels: Mapping[str, Label],
@@ -64,7 +62,6 @@ def join_labels(
     Args:
         sheet: The table.
         studies: Of the export.
-        root: The export; paths are shown relative to it.
         classes: Of the labels.
         labels: What other words stand for, see `covidctnet.cohort.labels.read_map`.
         join: See `covidctnet.cohort.labels.find_columns`.
@@ -87,8 +84,8 @@ def join_labels(
     joining = _Joining(sheet, studies, columns, classes, labels)
     for row in sheet.rows:
         joining.add(row)
-    joining.check_whole(root)
-    return joining.found, joining.mistakes
+    joining.check_whole()
+    return joining.found, sorted(joining.mistakes)
 
 
 def _columns_of_dates(sheet: Sheet) -> frozenset[int]:
@@ -97,6 +94,11 @@ def _columns_of_dates(sheet: Sheet) -> frozenset[int]:
         n for row in sheet.rows for n, cell in enumerate(row.cells) if cell.kind == "date"
     )
     return frozenset(n for n, dates in count.items() if 2 * dates > len(sheet.rows))
+
+
+def _lines(lines: Sequence[int]) -> str:
+    """The first lines, as words."""
+    return f"lines {', '.join(map(str, lines[:8]))}" + (" and others" if len(lines) > 8 else "")
 
 
 class _Joining:
@@ -122,6 +124,8 @@ class _Joining:
         self._rows_of: dict[str, Row] = {}
         self._without_zeros: list[int] = []
         self._unlabelled: set[str] = set()
+        # Labels that nobody knows: the lines and spellings of each.
+        self._unknown: dict[str, list[tuple[int, str]]] = {}
         self._used: set[str] = set()
         self._dated = _columns_of_dates(sheet)
         for ref in sheet.merged:
@@ -149,18 +153,18 @@ class _Joining:
         for one in studies:
             self.found[one.study.id] = Labelled(label, row.line, site, split, extra)
 
-    def check_whole(self, root: Path) -> None:
+    def check_whole(self) -> None:
         """What can be said when all rows are known."""
         for one in self._studies:
             if one.study.id not in self.found and one.study.id not in self._unlabelled:
                 text = f"no line of {self._sheet.where()} names this study. Add one"
-                self.mistakes.append(Mistake(0, shown(one.path, root), text, "gap"))
+                self.mistakes.append(Mistake(0, one.where, text, "gap"))
+        self._tell_unknown_labels()
         lines = self._without_zeros
         if lines:
-            some = ", ".join(map(str, lines[:8])) + (" and others" if len(lines) > 8 else "")
             text = (
-                f"{len(lines)} cells have lost their leading zeros (lines {some}). Each was taken "
-                "for the only study that differs from it by zeros alone"
+                f"{len(lines)} cells have lost their leading zeros ({_lines(lines)}). Each was "
+                "taken for the only study that differs from it by zeros alone"
             )
             where = self._sheet.where(None, self._columns.key)
             self.mistakes.append(Mistake(lines[0], where, text, "doubt"))
@@ -181,6 +185,20 @@ class _Joining:
             self.mistakes.append(Mistake(0, "--map", what))
         for note in self._sheet.notes:
             self.mistakes.append(Mistake(0, self._sheet.where(), note, "doubt"))
+
+    def _tell_unknown_labels(self) -> None:
+        """A word that many lines have is told once."""
+        known = ", ".join(self._classes.titles)
+        for places in self._unknown.values():
+            lines = [line for line, _ in places]
+            word = places[0][1]
+            also = f" in {len(lines)} lines ({_lines(lines)})" if len(lines) > 1 else ""
+            text = (
+                f"expected one of {known}, got {word!r:.40}{also}. Correct it, or add --map "
+                f'"{word:.40}={self._classes.titles[-1]}" or what it stands for'
+            )
+            where = self._sheet.where(lines[0], self._columns.label)
+            self.mistakes.append(Mistake(lines[0], where, text))
 
     def _say(self, row: Row, column: int | None, text: str, kind: str = "mistake") -> None:
         where = self._sheet.where(row.line, column)
@@ -257,12 +275,7 @@ class _Joining:
         else:
             label = self._parsed(cell)
             if label is None:
-                self._say(
-                    row,
-                    column,
-                    f"expected one of {known}, got {cell.text!r:.40}. Correct it, or add --map "
-                    f'"{cell.text:.40}={self._classes.titles[-1]}" or what it stands for',
-                )
+                self._unknown.setdefault(plain(cell.text), []).append((row.line, cell.text))
         if label is None:
             self._unlabelled |= {one.study.id for one in studies}
         return label

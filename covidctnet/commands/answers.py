@@ -294,7 +294,7 @@ def evaluate(
                     run=run,
                     key=existing(key) if key else None,
                 )
-    sys.stdout.write(f"{done.table}\n")
+    sys.stdout.write(f"{done.table}\n\nThe page is {target / 'index.html'}.\n")
     if paper:
         sys.stdout.write(f"\n{write_paper(target, Path(paper))}\n")
     sys.stdout.write(f"{NOTICE}\n")
@@ -321,7 +321,8 @@ def compare(
         readers: Table with reader, label and one of study, accession, id: human readers of the same
             studies; score (how sure of the first positive class) and condition may be there.
         keys: Table with the column study and columns of own ids, such as accession; by default the
-            key table in do-not-share/ beside the first predictions.csv, where there is one.
+            key table in do-not-share/ beside the first predictions.csv, or of the work folder
+            around it.
         classes: Of the answers, the normal one first.
         seed: Of the bootstrap.
         output: Folder for a page and tables of the comparison with readers.
@@ -360,7 +361,7 @@ def compare(
         )
         tables.append(comparison_table(against(own, other, rng=rng)))
     if readers:
-        own_ids = existing(keys) if keys else own_keys(Path(first))
+        own_ids = existing(keys) if keys else own_keys(Path(first), own.studies)
         ids = ids_of_work(Path(first).parent)
         study = study_of(
             own,
@@ -373,4 +374,6 @@ def compare(
         if output is not None:
             write_study(Path(output), study, Path(first).stem, run, comparison="\n\n".join(tables))
         tables.append(study_tables(study))
+        if output is not None:
+            tables.append(f"The page is {Path(output) / 'index.html'}.")
     sys.stdout.write("\n\n".join(tables) + f"\n\n{NOTICE}\n")

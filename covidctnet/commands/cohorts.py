@@ -38,8 +38,8 @@ def phantom(
         patients: Patients of each class.
         controls: Control patients, if another number.
         seed: 0 or more; the same seed draws the same patients.
-        scanners: Names, as amber dune; an unknown one lists all; the training scanners by
-            default.
+        scanners: Of amber, birch, cobalt, dune, ember, fjord, granite (these seven by default),
+            harbour, ivory, unseen-a, unseen-b.
         matrix: Rows and columns, 16 to 2048; the scanner's 512 or 768 by default.
         spacing_mm: Slice distance in mm, 0.3 to 20; the scanner's by default.
         radiographs: Write a chest radiograph of every patient too, by the X-ray unit of the same

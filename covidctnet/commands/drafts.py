@@ -76,7 +76,7 @@ def cohort(
         wrong = gaps + sum(one.kind == "mistake" for one in draft.mistakes)
         hint = "; --partial leaves out what is missing on one side" if gaps and not partial else ""
         raise CohortError(
-            f"{target.name} was not written: {wrong} things in the list above are to be corrected"
+            f"{target.name} was not written: {_things(wrong)} to be corrected, see the list above"
             f"{hint}"
         )
     draft.write(target)
@@ -87,3 +87,7 @@ def cohort(
         + "\nIt names patients as the headers do: keep it on this machine.\n"
     )
     return Exit.SOME_FAILED if gaps else Exit.OK
+
+
+def _things(count: int) -> str:
+    return "1 thing is" if count == 1 else f"{count} things are"

@@ -263,7 +263,7 @@ def score_readers(
             raise CohortError(
                 f"reader {name!r} labels none of the studies that were evaluated. Expected ids as "
                 "predictions.csv has them, or own ids with --keys TABLE that names the study of "
-                "each."
+                "each, such as the one in do-not-share/ of the work folder."
             )
         truth, readings, answer, owners = (
             values[there]

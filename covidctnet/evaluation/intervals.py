@@ -54,7 +54,9 @@ class Estimate:
             return f"not estimable (n={self.n})"
         if math.isnan(self.low):
             return f"{self.value:.3f} (interval not estimable, n={self.n})"
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f}, n={self.n})"
+        # A hyphen before a minus is hard to read.
+        between = " to " if self.low < 0 else "-"
+        return f"{self.value:.3f} ({self.low:.3f}{between}{self.high:.3f}, n={self.n})"
 
 
 def wilson(successes: int, n: int) -> Estimate:

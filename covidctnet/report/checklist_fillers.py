@@ -37,6 +37,8 @@ def _data(known: Known) -> tuple[str, str] | None:
 
 def _sites(known: Known) -> tuple[str, str] | None:
     told = [f"Evaluated: {', '.join(known.sites)}."] if known.sites else []
+    if known.external_sites:
+        told.append(f"External test: {', '.join(known.external_sites)}.")
     told += [f"Training, {one}." for one in known.stages("sites")]
     return (" ".join(told), f"{_EVALUATION}#robustness") if told else None
 
@@ -65,6 +67,12 @@ def _counts(known: Known) -> tuple[str, str]:
     return f"{known.counts}; {patients} patients.", "tables/figures.csv"
 
 
+def _sample_size(known: Known) -> tuple[str, str] | None:
+    where = known.first_of("tables/precision.csv")
+    words = "Widths of the main intervals, and how many patients narrower ones would take."
+    return (f"{_counts(known)[0]} {words}", where) if where else None
+
+
 def _missing(known: Known) -> tuple[str, str]:
     count = len(known.plain["failures"])
     words = f"No value is imputed. {count} studies without an answer are listed with the reason."
@@ -75,21 +83,25 @@ def _partition(known: Known) -> tuple[str, str] | None:
     told = known.stages("patients")
     if not told:
         return None
-    return f"Divided by patient, never by scan. {'; '.join(told)}.", _CARD
+    return f"Divided by patient, never by scan. Patients of {'. Of '.join(told)}.", _CARD
 
 
 def _model(known: Known) -> tuple[str, str] | None:
     networks = known.card.get("architecture")
     if not networks:
         return None
-    told = "; ".join(f"{name} {dict(entry)}" for name, entry in sorted(networks.items()))
+    told = "; ".join(
+        f"{name} ({', '.join(f'{key} {value}' for key, value in entry.items())})"
+        for name, entry in sorted(networks.items())
+    )
     return f"Networks: {told}.", _CARD
 
 
 def _by_site(known: Known) -> tuple[str, str] | None:
     if not known.sites:
         return None
-    return f"Figures of each of {len(known.sites)} sites.", "tables/strata.csv"
+    apart = " The external test stands apart." if known.plain.get("external") else ""
+    return f"Figures of each of {len(known.sites)} sites.{apart}", "tables/strata.csv"
 
 
 def _metrics(known: Known) -> tuple[str, str]:
@@ -139,18 +151,34 @@ def _thresholds(known: Known) -> tuple[str, str]:
 def _differences(known: Known) -> tuple[str, str] | None:
     if known.plain.get("generalisation_gap"):
         return "Known sites against unseen ones.", f"{_EVALUATION}#robustness"
-    shares = known.plain.get("out_of_distribution")
-    if not shares:
+    if known.plain.get("out_of_distribution"):
+        return (
+            "Share of scans unlike the training data, by class.",
+            f"{_EVALUATION}#out-of-distribution",
+        )
+    return _by_split(known)
+
+
+def _by_split(known: Known) -> tuple[str, str] | None:
+    where = known.first_of("tables/patients-by-split.csv")
+    if not where:
         return None
-    return (
-        "Share of scans unlike the training data, by class.",
-        f"{_EVALUATION}#out-of-distribution",
+    parts = (known.plain.get("patients_described") or {}).get("split", {})
+    named = ", ".join(
+        f"{name} ({n})"
+        for name, n in zip(parts.get("groups", ()), parts.get("patients", ()), strict=True)
     )
+    words = "with standardised differences"
+    return f"Patients of {named or 'every split'} side by side, {words}.", where
 
 
 def _flow(known: Known) -> tuple[str, str]:
     count, failed = sum(known.plain["answered"].values()), len(known.plain["failures"])
-    return f"{count + failed} studies, {count} answered, {failed} not.", "tables/failures.csv"
+    steps = known.plain.get("flow") or ()
+    of = f"{steps[0]['studies']} studies in the cohort; " if len(steps) > 2 else ""
+    words = f"{of}{count + failed} studies to be answered, {count} answered, {failed} not."
+    where = known.first_of("figures/flow.svg", "tables/flow.csv") or "tables/failures.csv"
+    return words, where
 
 
 def _table_one(known: Known) -> tuple[str, str] | None:
@@ -159,11 +187,16 @@ def _table_one(known: Known) -> tuple[str, str] | None:
     return ("Characteristics of the patients evaluated.", name) if name else None
 
 
+def _parts(known: Known) -> tuple[str, str] | None:
+    return _by_split(known) or _table_one(known)
+
+
 def _weights(known: Known) -> tuple[str, str] | None:
     if not known.card:
         return None
-    plain = known.plain
-    return f"Weights {plain['weights']} ({plain['weights_digest']}) with their card.", _CARD
+    digest = known.plain["weights_digest"]
+    beside = " They lie in weights/." if any(n.startswith("weights/") for n in known.files) else ""
+    return f"The weights with the digest {digest}, and their card.{beside}", _CARD
 
 
 def _performance(known: Known) -> tuple[str, str]:
@@ -314,10 +347,12 @@ FILLERS: Mapping[str, Filler] = {
     "missing": _missing,
     "model": _model,
     "partition": _partition,
+    "parts": _parts,
     "performance": _performance,
     "preprocessing": _preprocessing,
     "quality": _quality,
     "recalibration": _recalibration,
+    "sample_size": _sample_size,
     "selection": _selection,
     "shift": _shift,
     "sites": _sites,

@@ -57,7 +57,7 @@ _TRIPOD_AI = """
 9a | Choice of predictors | input
 9b | Predictors: definition and measurement | input
 9c | Who judged the predictors | input
-10 | Sample size and why | counts*
+10 | Sample size and why | sample_size*
 11 | Missing data | missing
 12a | How data were divided and used | partition
 12b | Handling of predictors | preprocessing
@@ -113,7 +113,7 @@ _CLAIM = """
 18 | Agreement of the annotators |
 19 | How data were divided | partition
 20 | Level at which the parts are disjoint | partition
-21 | Intended sample size |
+21 | Intended sample size | sample_size*
 22 | Model: inputs, outputs, layers | model
 23 | Software and versions | software
 24 | Initial weights | start*
@@ -128,7 +128,7 @@ _CLAIM = """
 33 | Test on external data | external
 34 | Registration of a trial |
 35 | Patients included and excluded | flow
-36 | Characteristics of patients by part | table_one*
+36 | Characteristics of patients by part | parts*
 37 | Performance with uncertainty | performance
 38 | Diagnostic performance with precision | performance
 39 | Analysis of failures | errors

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from covidctnet.report.colours import LIGHT
+from covidctnet.report.paper_flow import draw_flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,6 +81,7 @@ def draw_all(
     curves = plain.get("curves", {})
     ordered = {label: affected[label] for label in classes if affected and label in affected}
     makers: dict[str, tuple[Any, Callable[[Any, Sequence[str]], Figure]]] = {
+        "flow": (plain.get("flow"), draw_flow),
         "roc": (_drawable(plain, "roc", "auc"), _roc),
         "precision-recall": (
             _drawable(plain, "precision_recall", "average_precision"),

@@ -10,6 +10,8 @@ EXTERNAL = "external-"
 """In front of the names of figures and tables of an external test."""
 
 _FIGURES: Mapping[str, str] = {
+    "flow": "Flow of studies, as STARD and CLAIM ask for it: who was there at each step, and who "
+    "was left out and why.",
     "roc": "ROC curves of each class against the rest. Bands: pointwise 95 % intervals.",
     "precision-recall": "Precision-recall curves of each class against the rest. Dotted: share of "
     "the class. Bands: pointwise 95 % intervals.",

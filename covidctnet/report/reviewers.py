@@ -147,7 +147,9 @@ def _refused_apart(external: Mapping[str, Any], silent: Mapping[str, Any]) -> st
         return ""
     failed = len(external.get("failures", ()))
     whole = failed + sum(external.get("answered", {}).values())
-    return f" Of the external test, {failed or 'none'} of {whole} have no answer."
+    if not failed:
+        return f" All {whole} of the external test have one."
+    return f" Of the external test, {failed} of {whole} have no answer."
 
 
 def _threshold(plain: Mapping[str, Any]) -> Answer:

@@ -41,6 +41,7 @@ def render_supplement(found: Supplement | None, *, target: str) -> dict[str, Mar
                 target=target,
                 widths=[f"{width:g}" for width in WIDTHS],
                 words=trait_words,
+                breakable=_breakable,
                 grouped=_grouped,
                 gap=shown,
                 external_words=external_words,
@@ -52,3 +53,8 @@ def render_supplement(found: Supplement | None, *, target: str) -> dict[str, Mar
 
 def _grouped(table: Characteristics) -> list[tuple[str, list[Line]]]:
     return [(trait, list(lines)) for trait, lines in groupby(table.lines, key=lambda x: x.trait)]
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))

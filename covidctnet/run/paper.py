@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from covidctnet.cohort.pseudonyms import IDS_FILE
 from covidctnet.errors import UsageError
 from covidctnet.evaluation.external import EXTERNAL as _EXTERNAL_FOLDER
-from covidctnet.files import make_folder, write_whole
+from covidctnet.files import make_folder, table_text, write_whole
 from covidctnet.report.checklists import as_csv, as_html, as_markdown, fill, share_filled
 from covidctnet.report.evaluation_words import NOTICE
 from covidctnet.report.paper_figures import FORMATS, draw_all, files_of
@@ -28,7 +28,10 @@ __all__ = ["Paper", "check_packages", "write_paper"]
 
 _MAX_BYTES = 2**28
 _NEEDED = ("matplotlib", "openpyxl")
-_COPIED = ("model-card.md", "model-card.json", "predictions.csv")
+_COPIED = ("model-card.md", "model-card.json")
+_ANSWERS = "predictions.csv"
+# What tells most of a single patient, such as age and sex, stays with the evaluation.
+_TRAIT = "trait_"
 # Pages link to one another and to the model card.
 _PAGES = (".html", ".json", ".svg", ".md")
 _FILES = "files.json"
@@ -64,6 +67,12 @@ class _Folder:
             ) from None
         self.write(name, content)
 
+    def copy_answers(self, source: Path, name: str) -> None:
+        """Copy a table of answers without the traits of single patients."""
+        names, *rows = read_rows(source.read_text(encoding="utf-8")) or [[]]
+        kept = [place for place, title in enumerate(names) if not title.startswith(_TRAIT)]
+        self.write(name, table_text([[row[k] for k in kept] for row in (names, *rows)]))
+
     def finish(self) -> None:
         """Remove what an earlier run wrote and this one did not, and keep the list."""
         for name in sorted(self._before - self.files):
@@ -94,11 +103,13 @@ class Paper(NamedTuple):
         figures: Names of the figures.
         tables: Names of the tables.
         checklists: How much of each is filled, in words.
+        has_answers: Whether there is a table of every answer.
     """
 
     figures: tuple[str, ...]
     tables: tuple[str, ...]
     checklists: Mapping[str, str]
+    has_answers: bool = False
 
     def __str__(self) -> str:
         lines = [
@@ -131,8 +142,9 @@ def write_paper(
     Args:
         evaluation: Folder that ``covidctnet evaluate`` or ``compare --readers -o`` filled.
         output: Receives ``figures/``, ``tables/``, ``checklists/``, the model card, a copy of the
-            evaluation's pages, those of an external test among them, and ``README.md`` with the
-            captions. What an earlier run wrote into it and this one does not is removed.
+            evaluation's pages, those of an external test among them, its answers without traits of
+            single patients, and ``README.md`` with the captions. What an earlier run wrote into it
+            and this one does not is removed.
         name: Of the run; that of the evaluation by default.
         contact: Whom to ask; likewise.
         weights: Folder of the weights that were evaluated, to go into ``weights/`` with the model
@@ -159,11 +171,11 @@ def write_paper(
     folder = _Folder(output)
     if weights is not None:
         _copy_weights(weights, folder, plain.get("weights_digest"))
-    figures = draw_all(plain, _affected(evaluation / "predictions.csv"))
+    figures = draw_all(plain, _affected(evaluation / _ANSWERS))
     # Without figures of an external test the folder is one of an earlier evaluation.
     external, apart = plain.get("external"), evaluation / _EXTERNAL_FOLDER
     if external:
-        drawn = draw_all(external, _affected(apart / "predictions.csv")).items()
+        drawn = draw_all(external, _affected(apart / _ANSWERS)).items()
         figures |= {f"{EXTERNAL}{figure}": picture for figure, picture in drawn}
     for figure, picture in figures.items():
         for kind, content in files_of(picture).items():
@@ -173,11 +185,13 @@ def write_paper(
     for name in _COPIED:
         if (evaluation / name).is_file():
             folder.copy(evaluation / name, name)
+    if (evaluation / _ANSWERS).is_file():
+        folder.copy_answers(evaluation / _ANSWERS, _ANSWERS)
     if external:
         tables |= _tables_of(apart / "tables", EXTERNAL)
         _copy_pages(apart, folder, f"evaluation/{_EXTERNAL_FOLDER}")
-        if (apart / "predictions.csv").is_file():
-            folder.copy(apart / "predictions.csv", f"{EXTERNAL}predictions.csv")
+        if (apart / _ANSWERS).is_file():
+            folder.copy_answers(apart / _ANSWERS, f"{EXTERNAL}{_ANSWERS}")
     _write_tables(tables, folder, run)
     lists: Mapping[str, Any] = {}
     if "overall" in plain:
@@ -190,7 +204,7 @@ def write_paper(
     if weights is not None and card:
         folder.copy(evaluation / MODEL_CARD, f"weights/{MODEL_CARD}")
     shares = {title: share_filled(filled) for title, filled in lists.items()}
-    made = Paper(tuple(figures), tuple(tables), shares)
+    made = Paper(tuple(figures), tuple(tables), shares, _ANSWERS in folder.files)
     folder.write("README.md", _readme(made, plain, run, has_weights=weights is not None))
     folder.finish()
     return made
@@ -278,12 +292,18 @@ def _write_tables(tables: Mapping[str, str], folder: _Folder, run: RunFacts) -> 
     folder.write("tables/tables.xlsx", workbook(found, title=run.name or "covidctnet"))
 
 
+def _whose(plain: Mapping[str, Any]) -> str:
+    """Whose answers they are."""
+    name, digest = plain.get("weights", ""), plain.get("weights_digest", "")
+    return f"Weights: `{name}`, digest {digest}." if digest else f"Answers: `{name}`."
+
+
 def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, *, has_weights: bool) -> str:
     title = " ".join((run.name or "Evaluation").split())
     lines = [
         f"# {title}",
         f"{run.in_words}. {NOTICE}",
-        f"Weights or answers: {plain.get('weights', '')} ({plain.get('weights_digest', '')}).",
+        _whose(plain),
         "## Figures",
         "\n".join(f"- `figures/{name}`: {figure_caption(name)}" for name in made.figures),
         "## Tables",
@@ -297,6 +317,11 @@ def _readme(made: Paper, plain: Mapping[str, Any], run: RunFacts, *, has_weights
             "In `checklists.html` and `checklists/`. Slots of the author are named there.",
             "\n".join(f"- {name}: {words}" for name, words in made.checklists.items()),
         ]
+    if made.has_answers:
+        lines.append(
+            "`predictions.csv` has every answer by pseudonym, without age, sex and the other "
+            "traits of single patients, which stay with the evaluation."
+        )
     if has_weights:
         lines.append("The weights with their model card are in `weights/`.")
     lines.append(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 
 from covidctnet.classes import Classes
+from covidctnet.cohort.key_table import read_key_table
 from covidctnet.evaluation.predictions import Predicted
 from covidctnet.evaluation.reader_study import (
     ReaderStudy,
@@ -24,10 +25,23 @@ from covidctnet.report.run_facts import RunFacts
 __all__ = ["own_keys", "study_of", "write_study"]
 
 
-def own_keys(predictions: Path) -> Path | None:
-    """The key table that lies beside answers, in a folder that must not be shared; or none."""
-    found = sorted(predictions.parent.glob("do-not-share/*key-table*.csv"))
-    return found[0] if found else None
+# An evaluation lies within the work folder that made its ids, its external test one deeper.
+_LEVELS = 3
+
+
+def own_keys(predictions: Path, studies: Collection[str]) -> Path | None:
+    """The key table of answers: in the folder beside them that must not be shared, or further up.
+
+    Args:
+        predictions: The answers.
+        studies: Their ids; a table further up that knows none of them is of other scans.
+    """
+    folder = predictions.absolute().parent
+    for level, place in enumerate((folder, *folder.parents)[:_LEVELS]):
+        for table in sorted(place.glob("do-not-share/*key-table*.csv")):
+            if level == 0 or not read_key_table(place).keys().isdisjoint(studies):
+                return table
+    return None
 
 
 def study_of(

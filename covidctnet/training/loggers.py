@@ -30,8 +30,9 @@ def more_loggers(name: LoggerName, folder: Path, run: str) -> list[Any]:
     """Loggers besides those that write CSV and TensorBoard files.
 
     Nothing leaves this machine unless the environment says so: W&B writes into the folder, as with
-    ``WANDB_MODE=offline``, unless that variable says ``online``; MLflow writes into the folder
-    unless ``MLFLOW_TRACKING_URI`` names a server.
+    ``WANDB_MODE=offline``, unless that variable says ``online``; MLflow writes a SQLite file into
+    the folder (its plain files are no longer supported) unless ``MLFLOW_TRACKING_URI`` names a
+    server.
 
     Args:
         name: Of the flag.
@@ -48,12 +49,16 @@ def more_loggers(name: LoggerName, folder: Path, run: str) -> list[Any]:
             )
         ]
     if name == "mlflow":
-        place = (folder / "mlflow").absolute().as_uri()
+        server = os.environ.get("MLFLOW_TRACKING_URI")
+        target = (folder / "mlflow").absolute()
+        if not server:
+            target.mkdir(parents=True, exist_ok=True)
         return [
             loggers.MLFlowLogger(
                 experiment_name=PROJECT,
                 run_name=f"{folder.name} {run}",
-                tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or place,
+                tracking_uri=server or f"sqlite:///{target.as_posix()}/mlflow.db",
+                artifact_location=None if server else (target / "artifacts").as_uri(),
             )
         ]
     return []

@@ -128,6 +128,24 @@ def test_all_mistakes_are_in_one_list_with_line_and_column(archive, tmp_path):
     assert any("line 5, column A (Accession): no study of the export" in text for text in gaps)
 
 
+def test_a_word_that_many_lines_have_is_told_once_with_its_lines(archive, tmp_path):
+    rows = good_rows()
+    rows[2][1], rows[4][1], rows[5][1] = "Pneumonie", "pneumonie", "flu"
+    draft = drafted(archive, write_csv(tmp_path / "labels.csv", rows))
+    first, second = said(draft)
+    assert first.startswith("labels.csv, line 3")
+    assert "got 'Pneumonie' in 2 lines (lines 3, 5). Correct it, or add --map" in first
+    assert "line 6" in second and "got 'flu'. Correct it" in second
+
+
+def test_a_study_without_a_label_in_a_flat_export_is_told_by_its_first_file(tmp_path):
+    flat = export(tmp_path / "export", flat=True)
+    draft = drafted(flat, write_csv(tmp_path / "labels.csv", good_rows(5)))
+    (gap,) = said(draft, "gap")
+    name = gap.partition(" and ")[0].partition(":")[0]
+    assert (flat / name).is_file()
+
+
 def test_what_is_missing_on_one_side_can_be_left_out_and_what_is_wrong_not(archive, tmp_path):
     rows = good_rows()
     rows[4][0] = "0999"
@@ -404,8 +422,9 @@ def test_the_command_prints_the_list_and_writes_nothing_that_is_wrong(archive, t
     arguments = ["cohort", str(archive), "--table", str(table), "-o", str(target)]
     assert main(arguments) == 2
     out, err = capsys.readouterr()
-    assert out.startswith("1 missing on one side:\n  .: no line of labels.csv")
-    assert "cohort.csv was not written: 1 things in the list above" in err
+    assert out.startswith("1 missing on one side:\n  ")
+    assert " and 2 more files: no line of labels.csv" in out
+    assert "cohort.csv was not written: 1 thing is to be corrected, see the list above" in err
     assert not target.exists()
     assert main([*arguments, "--partial"]) == 3
     assert "5 of 6 studies in cohort.csv; patients: 2 Control, 2 Covid-19, 1 CAP" in (

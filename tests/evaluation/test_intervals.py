@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from covidctnet.evaluation.intervals import (
+    Estimate,
     auc,
     auc_difference,
     auc_interval,
@@ -211,3 +212,8 @@ def test_draws_that_differ_by_rounding_alone_give_no_interval():
     drawn = np.array([1.0, 1 - 2**-53, 1.0] * 20)
     estimate = interval_of_draws(1.0, drawn, 12)
     assert estimate.value == 1 and np.isnan(estimate.low)
+
+
+def test_an_interval_with_a_negative_end_is_written_with_a_word():
+    assert str(Estimate(-0.018, -1.029, -0.014, 8)) == "-0.018 (-1.029 to -0.014, n=8)"
+    assert str(Estimate(0.7, 0.4, 0.9, 8)) == "0.700 (0.400-0.900, n=8)"

@@ -70,6 +70,51 @@ def test_training_data_and_commands_are_those_of_the_card():
     assert "best epoch" in items["26"].answer
 
 
+def test_parts_and_networks_are_told_in_words_and_what_two_stages_share_once():
+    plain, card = told()
+    patients = {"train": {"CAP": 2, "Control": 3}, "external": {"CAP": 0, "Control": 5}}
+    card = card | {
+        "training": [
+            {"stage": stage, "patients": patients} for stage in ("denoiser", "classifier")
+        ],
+        "architecture": {"denoiser": {"base": 6, "gates": "sigmoid"}},
+    }
+    items = {one.item.number: one for one in fill(plain, card, [])["TRIPOD+AI"]}
+    assert items["12a"].answer.endswith(
+        "Patients of denoiser, classifier: train 2 CAP, 3 Control; external 5 Control."
+    )
+    assert items["12c"].answer == "Networks: denoiser (base 6, gates sigmoid)."
+    assert not any("{" in one.answer for one in items.values())
+
+
+def test_flow_and_comparison_with_the_training_data_are_where_they_are_shown():
+    plain, card = told()
+    flow = [{"studies": 90}, {"studies": 24}, {"studies": 24}]
+    described = {"split": {"groups": ["train", "test"], "patients": [60, 24]}}
+    plain |= {"flow": flow, "patients_described": described, "out_of_distribution": None}
+    plain |= {"generalisation_gap": None}
+    before = {one.item.number: one for one in fill(plain, card, [])["TRIPOD+AI"]}
+    assert [before[n].status for n in ("16", "20c", "10")] == ["author"] * 3
+    files = ["figures/flow.svg", "tables/patients-by-split.csv", "tables/precision.csv"]
+    lists = fill(plain, card, files)
+    items = {one.item.number: one for one in lists["TRIPOD+AI"]}
+    assert (items["20a"].where, items["10"].where) == (files[0], files[2])
+    assert items["20a"].answer.startswith("90 studies in the cohort; ")
+    for one in (items["16"], items["20c"], lists["CLAIM 2024"][35]):
+        assert (one.status, one.where) == ("partly", files[1])
+        assert "train (60), test (24)" in one.answer
+
+
+def test_hospitals_of_the_external_test_are_named_apart_also_where_it_is_one():
+    plain, card = told()
+    line = {"trait": "site", "value": "Hospital C", "cells": [{"n": 0}, {"n": 5}]}
+    split = {"groups": ["test", "external"], "patients": [24, 5], "lines": [line]}
+    plain |= {"external": dict(plain), "patients_described": {"split": split}}
+    items = {one.item.number: one for one in fill(plain, card, [])["TRIPOD+AI"]}
+    assert items["6a"].answer.count("Hospital C") == 1
+    assert "External test: Hospital C." in items["6a"].answer
+
+
 def test_the_share_counts_what_is_filled_in_part_apart():
     plain, card = told()
     items = fill(plain, card, [])["MI-CLAIM"]

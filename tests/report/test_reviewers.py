@@ -100,3 +100,6 @@ def test_the_external_test_and_the_worst_case_are_told_beside_who_has_no_answer(
     found = words(value)["How many refused?"]
     assert "counted in the worst case alone" in found
     assert "Of the external test, 3 of 15 have no answer" in found
+    value = plain(simulated(24, failures=0)) | {"external": plain(simulated(12, failures=0))}
+    found = words(value)["How many refused?"]
+    assert found.endswith("studies have an answer. All 12 of the external test have one.")

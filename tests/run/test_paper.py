@@ -75,6 +75,7 @@ def folder(evaluated):
 def test_one_command_makes_figures_tables_and_checklists(evaluated):
     out, folder, told = evaluated
     assert re.search(r"TRIPOD\+AI: \d+ of 52 items filled", told)
+    assert f"The page is {out / 'index.html'}." in told
     figures = {p.name for p in (folder / "figures").iterdir()}
     for name in ("roc", "precision-recall", "calibration", "decision", "confusion"):
         assert {f"{name}.svg", f"{name}.pdf", f"{name}.png"} <= figures
@@ -148,6 +149,22 @@ def test_an_external_test_goes_into_the_paper_and_out_of_it_again(
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert not [name for name in left if "external" in name]
     assert "notes.txt" in left and "tables/figures.tex" in left
+
+
+def test_answers_in_the_paper_tell_no_traits_of_single_patients(evaluation, tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "draw_all", lambda *_: {})
+    own = tmp_path / "evaluation"
+    shutil.copytree(evaluation, own)
+    head, *rows = (own / "predictions.csv").read_text().splitlines()
+    rows = [f"{row},{20 + k},F" for k, row in enumerate(rows)]
+    (own / "predictions.csv").write_text("\n".join([f"{head},trait_age,trait_sex", *rows]) + "\n")
+    write_paper(own, tmp_path / "paper")
+    before, made = ((f / "predictions.csv").read_text() for f in (evaluation, tmp_path / "paper"))
+    assert "trait_" not in made
+    kept = [n for n in before.splitlines()[0].split(",") if not n.startswith("trait_")]
+    assert made.splitlines()[0].split(",") == kept
+    assert len(made.splitlines()) == len(before.splitlines())
+    assert "without age, sex" in (tmp_path / "paper" / "README.md").read_text()
 
 
 def test_no_file_outside_of_the_paper_folder_is_removed(evaluation, tmp_path, monkeypatch):
@@ -262,3 +279,27 @@ def test_classes_stand_in_their_order_whoever_came_first():
         "Control\n(n = 1)",
         "CAP\n(n = 2)",
     ]
+
+
+def test_the_flow_of_studies_is_a_figure_in_which_no_word_leaves_its_box():
+    step = {"studies": 36, "patients": 35, "by_label": {"Control": 16, "Covid-19": 10, "CAP": 10}}
+    why = "refused: the images are not what is wanted, as those of another part of the body are"
+    flow = [
+        {"step": "Cohort", **step, "left_out": {"to train": 7, why: 1}},
+        {"step": "With an answer", **step, "left_out": {}},
+    ]
+    figure = draw_all({"flow": flow})["flow"]
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    words = [text for text in axes.texts if text.get_text()]
+    assert {"Cohort", "36 studies of 35 patients", "8 studies left out", "7 to train"} <= {
+        text.get_text() for text in words
+    }
+    boxes = [box.get_window_extent() for box in axes.patches if box.get_width() > 1]
+    assert len(boxes) == 3
+    for text in words:
+        own = text.get_window_extent()
+        assert any(b.x0 <= own.x0 and own.x1 <= b.x1 and b.y0 <= own.y0 and own.y1 <= b.y1
+                   for b in boxes), text.get_text()  # fmt: skip
+    assert all(a.y0 >= b.y1 or b.y0 >= a.y1 or a.x0 >= b.x1 or b.x0 >= a.x1
+               for a in boxes for b in boxes if a is not b)  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from covidctnet.classes import CHEST_CT
 from covidctnet.cli import main
+from covidctnet.cohort.key_table import KeyRow, add_to_key_table
 from covidctnet.errors import CohortError
 from covidctnet.evaluation import intervals
 from covidctnet.evaluation.reader_table import read_keys, read_readings
@@ -43,6 +44,25 @@ def readers(folder, columns="study,reader,label", names=("Dr. A", "Dr. B"), ids=
     path = folder / "readers.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@pytest.mark.parametrize("place", ["report", "report/external"])
+def test_the_key_table_of_the_work_folder_around_an_evaluation_is_found(
+    predictions, tmp_path, place, capsys
+):
+    table = readers(tmp_path, columns="accession,reader,label", ids=[f"A{k}" for k in range(24)])
+    folder = tmp_path / "work" / place
+    folder.mkdir(parents=True)
+    predictions = predictions.rename(folder / "predictions.csv")
+    flags = ["compare", str(predictions), "--readers", str(table)]
+    foreign = [KeyRow(f"s{k}", "", "", "", "", "", "", f"A{k}", "") for k in range(24)]
+    add_to_key_table(tmp_path / "work", foreign)
+    assert main(flags) == 2
+    assert "do-not-share/ of the work folder" in capsys.readouterr().err
+    own = [KeyRow(s, "", "", "", "", "", "", f"A{k}", "") for k, s in enumerate(STUDIES)]
+    add_to_key_table(tmp_path / "work", [row._replace(accession="") for row in foreign] + own)
+    assert main(flags) == 0
+    assert "| Dr. B |" in capsys.readouterr().out
 
 
 def test_a_folder_has_page_tables_and_names_as_given(predictions, tmp_path, capsys):

@@ -144,7 +144,10 @@ def test_curves_go_to_another_logger_and_stay_in_the_work_folder(
         assert Kept.made["offline"] is True
         assert Kept.made["save_dir"] == str(folder / "wandb")
     else:
-        assert Kept.made["tracking_uri"] == (folder / "mlflow").absolute().as_uri()
+        place = (folder / "mlflow").absolute()
+        assert Kept.made["tracking_uri"] == f"sqlite:///{place}/mlflow.db"
+        assert Kept.made["artifact_location"] == (place / "artifacts").as_uri()
+        assert place.is_dir()
     assert (folder / "log" / "run1" / "metrics.csv").is_file()
 
 
