@@ -174,7 +174,7 @@ def _by_split(known: Known) -> tuple[str, str] | None:
 
 def _flow(known: Known) -> tuple[str, str]:
     count, failed = sum(known.plain["answered"].values()), len(known.plain["failures"])
-    steps = known.plain.get("flow") or ()
+    steps = known.plain.get("flow") or []
     of = f"{steps[0]['studies']} studies in the cohort; " if len(steps) > 2 else ""
     words = f"{of}{count + failed} studies to be answered, {count} answered, {failed} not."
     where = known.first_of("figures/flow.svg", "tables/flow.csv") or "tables/failures.csv"
