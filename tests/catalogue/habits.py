@@ -50,7 +50,7 @@ FIELDS = tuple(
 # ---- images that wait for contrast medium, all of one place ----
 
 
-def _watched(place: int, **values: Any) -> Step:
+def _tracking(place: int, **values: Any) -> Step:
     """Five noisy images of one place of the body, as a scanner takes them before a scan."""
 
     def step(folder: Any) -> None:
@@ -62,22 +62,22 @@ def _watched(place: int, **values: Any) -> Step:
         put(
             "",
             scan,
-            series_name="watched",
+            series_name="tracking",
             change=setting(**usual, **values),
-            name="watched{:04d}.dcm",
+            name="tracking{:04d}.dcm",
         )(folder)
 
     return step
 
 
 ONE_UID = {"SeriesInstanceUID": series.uid("study/series")}
-WATCHED = (
+TRACKING = (
     *(
         Case(
-            f"dicom-watched-{name}",
+            f"dicom-bolus-tracking-{name}",
             "UIDs of anonymisers",
             f"five images of one place under the series UID of the scan, told apart by {what}",
-            of(RIGHT, put("", BODY, change=setting(**mine)), _watched(15, **ONE_UID, **its)),
+            of(RIGHT, put("", BODY, change=setting(**mine)), _tracking(15, **ONE_UID, **its)),
         )
         for name, what, mine, its in (
             ("number", "series number", {"SeriesNumber": 3}, {"SeriesNumber": 2}),
@@ -86,23 +86,23 @@ WATCHED = (
         )
     ),
     Case(
-        "dicom-watched-behind",
+        "dicom-bolus-tracking-behind",
         "bystanders",
         "five images of one place where the scan would go on, of a series of their own",
         of(
             truth(BODY[:20]),
             put("", BODY[:20], change=setting(SeriesNumber=3)),
-            _watched(20, SeriesNumber=2),
+            _tracking(20, SeriesNumber=2),
         ),
     ),
     Case(
-        "dicom-watched-hole",
+        "dicom-bolus-tracking-hole",
         "UIDs of anonymisers",
         "five images of one place under the series UID of the scan, which has no slice there",
         of(
             Refusal("SLICE_GAP"),
             put("", BODY, skip=[15], change=setting(SeriesNumber=3)),
-            _watched(15, SeriesNumber=2, **ONE_UID),
+            _tracking(15, SeriesNumber=2, **ONE_UID),
         ),
     ),
 )
@@ -132,4 +132,4 @@ ALPHABETS = tuple(
     )
 )
 
-CASES: Sequence[Case] = (*FIELDS, *WATCHED, *ALPHABETS)
+CASES: Sequence[Case] = (*FIELDS, *TRACKING, *ALPHABETS)

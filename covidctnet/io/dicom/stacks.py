@@ -65,8 +65,8 @@ _TIMES = (
 _VARYING = (*_COUNTS, *_TIMES, "exposure")
 # What headers give wrongly too often to divide slices that no place divides.
 _DOUBTFUL = ("SliceThickness",)
-# So many images of one place are a series that waits for contrast medium.
-MIN_WATCHED = 2
+# So many images of one place are bolus tracking: they wait for contrast medium.
+MIN_TRACKING = 2
 # Fewer slices than this in turn are no acquisition; so many are asked whether they go on.
 MIN_WOVEN = 4
 ASKED = 40
@@ -253,7 +253,7 @@ def _stacks_of_cluster(
             return [_of_one_place(alike, key)]
     kept, copies = _without_copies(placement)
     notes: tuple[str, ...] = (f"{copies} copies of slices dropped",) if copies else ()
-    kept, watched = _without_watched(kept)
+    kept, tracking = _without_bolus_tracking(kept)
     parts = _by_acquisition(place(kept))
     if parts is not None and len(parts) > 1 and (joined := _joined(parts)) is not None:
         whole, twice = joined
@@ -271,7 +271,7 @@ def _stacks_of_cluster(
             f"no header tells them apart. {_advice_to_part(kept)}.",
         )
         return [Stack(key, key, placement.frames, placement, fault, notes)]
-    others = [_of_one_place(part, key) for part in watched]
+    others = [_of_one_place(part, key) for part in tracking]
     return [*(stack(part, notes) for part in parts), *others]
 
 
@@ -298,21 +298,21 @@ def _of_one_place(frames: Sequence[Frame], key: str) -> Stack:
     return Stack(key, key, tuple(frames), place(frames), fault)
 
 
-def _without_watched(frames: list[Frame]) -> tuple[list[Frame], list[list[Frame]]]:
-    """Frames without the images that wait for contrast medium, and these.
+def _without_bolus_tracking(frames: list[Frame]) -> tuple[list[Frame], list[list[Frame]]]:
+    """Frames without those of bolus tracking, which wait for contrast medium, and these.
 
     A scanner takes them again and again at one place, as a series of its own; anonymisers that
     write one series UID into all files bring them into the scan. A mark must tell them apart, and
     what is left must have one slice at each place; the steps of it are asked later.
     """
     placement = place(frames)
-    if max(map(len, placement.groups())) > MIN_WATCHED:
+    if max(map(len, placement.groups())) > MIN_TRACKING:
         for _, parts in _partitions(placement):
-            watched = [p for p in parts if len(p) >= MIN_WATCHED and place(p).step_mm == 0]
-            taken = {id(f) for part in watched for f in part}
+            tracking = [p for p in parts if len(p) >= MIN_TRACKING and place(p).step_mm == 0]
+            taken = {id(f) for part in tracking for f in part}
             rest = [f for f in frames if id(f) not in taken]
-            if watched and len(rest) >= MIN_SLICES and _is_unique(rest):
-                return rest, watched
+            if tracking and len(rest) >= MIN_SLICES and _is_unique(rest):
+                return rest, tracking
     return frames, []
 
 
