@@ -163,10 +163,10 @@ def _by_split(known: Known) -> tuple[str, str] | None:
     where = known.first_of("tables/patients-by-split.csv")
     if not where:
         return None
-    parts = (known.plain.get("patients_described") or {}).get("split", {})
+    parts: Mapping[str, Any] = (known.plain.get("patients_described") or {}).get("split", {})
     named = ", ".join(
         f"{name} ({n})"
-        for name, n in zip(parts.get("groups", ()), parts.get("patients", ()), strict=True)
+        for name, n in zip(parts.get("groups", []), parts.get("patients", []), strict=True)
     )
     words = "with standardised differences"
     return f"Patients of {named or 'every split'} side by side, {words}.", where
