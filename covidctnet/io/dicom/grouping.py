@@ -17,6 +17,7 @@ import numpy as np
 
 from covidctnet.io.archive import DamagedFileError, File
 from covidctnet.io.dicom.blocks import Extent, blocks_of
+from covidctnet.io.dicom.divided import parts_of_one_scan
 from covidctnet.io.dicom.frame import Entry, Identity
 from covidctnet.io.dicom.geometry import MIN_SLICES, STEP_TOLERANCE_MM
 from covidctnet.io.dicom.nameless import folders_of_one_visit
@@ -107,7 +108,7 @@ def group(entries: Sequence[Entry]) -> tuple[list[Group], list[File]]:
     for i, key_of in enumerate(keys):
         if key_of is not None:
             studies.setdefault(unions.root(key_of), []).append(i)
-    studies = _with_lost(studies, entries)
+    studies = _joined(_with_lost(studies, entries), entries)
     groups = []
     for places in studies.values():
         groups += _groups_of_study([entries[i] for i in places], [nameless[i] for i in places])
@@ -168,6 +169,20 @@ def _with_lost(
             if any(_goes_on_with(extent, found) for extent in ends[path.parent, home]):
                 out[home] = [*out[home], *out.pop(key)]
                 break
+    return out
+
+
+def _joined(
+    studies: dict[Hashable, list[int]], entries: Sequence[Entry]
+) -> dict[Hashable, list[int]]:
+    """Studies, with those that hold parts of one scan as one."""
+    unions = Unions()
+    named = {key: [entries[i] for i in places] for key, places in studies.items()}
+    for one, other in parts_of_one_scan(named):
+        unions.join(one, other)
+    out: dict[Hashable, list[int]] = {}
+    for key, places in studies.items():
+        out.setdefault(unions.root(key), []).extend(places)
     return out
 
 
