@@ -163,10 +163,10 @@ def _by_split(known: Known) -> tuple[str, str] | None:
     where = known.first_of("tables/patients-by-split.csv")
     if not where:
         return None
-    parts: Mapping[str, Any] = (known.plain.get("patients_described") or {}).get("split", {})
+    parts = (known.plain.get("patients_described") or {}).get("split", {})
     named = ", ".join(
         f"{name} ({n})"
-        for name, n in zip(parts.get("groups", []), parts.get("patients", []), strict=True)
+        for name, n in zip(parts.get("groups", ()), parts.get("patients", ()), strict=True)
     )
     words = "with standardised differences"
     return f"Patients of {named or 'every split'} side by side, {words}.", where
@@ -174,7 +174,7 @@ def _by_split(known: Known) -> tuple[str, str] | None:
 
 def _flow(known: Known) -> tuple[str, str]:
     count, failed = sum(known.plain["answered"].values()), len(known.plain["failures"])
-    steps = known.plain.get("flow") or []
+    steps: list[Mapping[str, Any]] = known.plain.get("flow") or []
     of = f"{steps[0]['studies']} studies in the cohort; " if len(steps) > 2 else ""
     words = f"{of}{count + failed} studies to be answered, {count} answered, {failed} not."
     where = known.first_of("figures/flow.svg", "tables/flow.csv") or "tables/failures.csv"
