@@ -28,6 +28,7 @@ __all__ = [
     "Block",
     "Extent",
     "are_copies",
+    "are_in_line",
     "blocks_of",
     "images_of_block",
     "is_one_scan",
@@ -176,13 +177,18 @@ def extent_of(slices: Sequence[Identity]) -> Extent | None:
     return Extent(axes, heights, np.median(places[:, 1:], axis=0), usual_step(heights))
 
 
+def are_in_line(one: Extent, other: Extent) -> bool:
+    """Whether the slices of two blocks lie in one direction, above one another."""
+    return bool(
+        np.abs(one.axes - other.axes).max() <= COSINE_TOLERANCE
+        and np.abs(one.beside - other.beside).max() <= STEP_TOLERANCE_MM
+    )
+
+
 def is_one_scan(one: Extent, other: Extent) -> bool:
     """Whether two blocks lie on one grid, one where the other goes on or woven into it."""
     tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
-    if (
-        np.abs(one.axes - other.axes).max() > COSINE_TOLERANCE
-        or np.abs(one.beside - other.beside).max() > STEP_TOLERANCE_MM
-    ):
+    if not are_in_line(one, other):
         return False
     shared = len(np.intersect1d(one.heights, other.heights))
     if shared > max(1, JOINT_SHARE * min(len(one.heights), len(other.heights))):

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
-
-from covidctnet.io.dicom.blocks import COSINE_TOLERANCE, Block, Extent, blocks_of, is_one_scan
+from covidctnet.io.dicom.blocks import Block, Extent, are_in_line, blocks_of, is_one_scan
 from covidctnet.io.dicom.frame import Entry
 from covidctnet.io.dicom.geometry import STEP_TOLERANCE, STEP_TOLERANCE_MM
 from covidctnet.io.dicom.visit_marks import differing_facts
@@ -64,11 +62,8 @@ def _go_on(one: Block, other: Block) -> bool:
 
 def _meet(one: Extent, other: Extent) -> bool:
     """Whether one begins where the other ends, also where a slice between them is missing."""
-    if (
-        np.abs(one.axes - other.axes).max() > COSINE_TOLERANCE
-        or np.abs(one.beside - other.beside).max() > STEP_TOLERANCE_MM
-        or abs(one.step - other.step) > max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
-    ):
+    tolerance = max(STEP_TOLERANCE_MM, STEP_TOLERANCE * one.step)
+    if not are_in_line(one, other) or abs(one.step - other.step) > tolerance:
         return False
     between = max(other.heights[0] - one.heights[-1], one.heights[0] - other.heights[-1])
     return bool(0 < between <= MAX_STEPS * one.step)
