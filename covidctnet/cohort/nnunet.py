@@ -149,7 +149,7 @@ def _read_dataset(file: Path, classes: Sequence[Classes]) -> _Dataset:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise CohortError(f"expected {DATASET} of at most {_MAX_BYTES} bytes, got more.")
-        told = json.loads(file.read_text(encoding="utf-8-sig"))
+        description = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CohortError(
             f"expected {DATASET} next to {_FOLDERS[0][0]}/, as nnU-Net has it, got none. Add "
@@ -157,7 +157,7 @@ def _read_dataset(file: Path, classes: Sequence[Classes]) -> _Dataset:
         ) from None
     except OSError as error:
         raise CohortError(
-            f"{DATASET} cannot be read ({error.strerror}). Check its rights"
+            f"{DATASET} cannot be read ({error.strerror}). Check its rights."
         ) from None
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
@@ -165,21 +165,21 @@ def _read_dataset(file: Path, classes: Sequence[Classes]) -> _Dataset:
         raise CohortError(
             f"expected JSON in {DATASET}, got a mistake{place}. Correct it."
         ) from None
-    if not isinstance(told, dict):
-        raise CohortError(f"expected an object in {DATASET}, got {type(told).__name__}.")
-    channels = _numbered(told, ("channel_names", "modality"), "the channels, as {'0': 'CT'}")
+    if not isinstance(description, dict):
+        raise CohortError(f"expected an object in {DATASET}, got {type(description).__name__}.")
+    channels = _numbered(description, ("channel_names", "modality"), "the channels, as {'0': 'CT'}")
     ct = [number for number, name in channels.items() if name.strip().casefold() == "ct"]
     if len(ct) != 1:
         raise CohortError(
             f"expected one channel named CT in {DATASET}, got "
             f"{', '.join(channels.values())!r:.80}. Other images than CT are not read."
         )
-    ending = told.get("file_ending", _DEFAULT_ENDING)
+    ending = description.get("file_ending", _DEFAULT_ENDING)
     if ending not in _ENDINGS:
         raise CohortError(
             f"expected a file_ending out of {', '.join(_ENDINGS)} in {DATASET}, got {ending!r:.40}."
         )
-    labels = _numbered(told, ("labels",), "the labels, as {'background': 0, 'Covid-19': 1}")
+    labels = _numbered(description, ("labels",), "the labels, as {'background': 0, 'Covid-19': 1}")
     by_class, lesions = _meaning(labels, classes)
     return _Dataset(ending, ct[0], len(channels), by_class, lesions)
 
@@ -230,14 +230,14 @@ def _class_named(name: str, classes: Sequence[Classes]) -> Label | None:
     return None
 
 
-def _numbered(told: Mapping[str, Any], keys: Sequence[str], what: str) -> dict[int, str]:
+def _numbered(description: Mapping[str, Any], keys: Sequence[str], what: str) -> dict[int, str]:
     """Names by number of an entry that has them as number: name, or as name: number."""
-    entry = next((told[key] for key in keys if key in told), None)
+    entry = next((description[key] for key in keys if key in description), None)
     out: dict[int, str] = {}
     if isinstance(entry, dict):
         for key, value in entry.items():
-            number, name = (key, value) if str(key).isdigit() else (value, key)
-            if not str(number).isdigit() or not isinstance(name, str) or int(number) in out:
+            number, name = (key, value) if _is_number(key) else (value, key)
+            if not _is_number(number) or not isinstance(name, str) or int(number) in out:
                 out = {}
                 break
             out[int(number)] = name
@@ -245,3 +245,8 @@ def _numbered(told: Mapping[str, Any], keys: Sequence[str], what: str) -> dict[i
         got = "nothing" if entry is None else f"{entry!r:.60}"
         raise CohortError(f"expected {keys[0]} in {DATASET} with {what}, got {got}.")
     return out
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is the number of a channel or label, also as text; ``int`` takes no more."""
+    return re.fullmatch("[0-9]{1,9}", str(value)) is not None

@@ -110,6 +110,8 @@ def test_a_cohort_csv_wins_over_the_layout(tmp_path):
         ({"labels": LABELS}, "expected channel_names in dataset.json with the channels"),
         ({**DATASET, "channel_names": {"0": "T1"}}, "expected one channel named CT .* got 'T1'"),
         ({**DATASET, "labels": [0, 1]}, "expected labels in dataset.json"),
+        ({**DATASET, "labels": {"²": "Covid-19"}}, "expected labels in dataset.json"),
+        ({**DATASET, "labels": {"9" * 5000: "Covid-19"}}, "expected labels in dataset.json"),
         ({**DATASET, "labels": {"lung": 1, "lesion": 2}}, "named after their class .*got 'lesion'"),
         ({**DATASET, "labels": {"background": 0, "lung": 1}}, "Name the class there, or add a coh"),
         ({**DATASET, "labels": {"Covid-19": 1, "spleen": 2}}, "got 'spleen'"),
