@@ -187,7 +187,7 @@ class _Joining:
             self.mistakes.append(Mistake(0, self._sheet.where(), note, "doubt"))
 
     def _tell_unknown_labels(self) -> None:
-        """A word that many lines have is told once."""
+        """Name a word that many lines have once."""
         known = ", ".join(self._classes.titles)
         for places in self._unknown.values():
             lines = [line for line, _ in places]
@@ -291,7 +291,7 @@ class _Joining:
             return None
 
     def _extra(self, row: Row, column: int) -> str:
-        """Text of a cell that may become a stratum; single dates and errors are told."""
+        """Text of a cell that may become a stratum; single dates and errors are reported."""
         cell = row.cells[column]
         if cell.kind not in ("date", "error"):
             return cell.text

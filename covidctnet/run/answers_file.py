@@ -151,8 +151,8 @@ def _rows_of_table(name: str, text: str, classes: Classes) -> _Rows:
         for row in reader:
             cells = {k: (v or "").strip() for k, v in row.items() if k}
             probabilities = {key: cells[column] for key, column in by_label.items()}
-            told = probabilities if any(probabilities.values()) else None
-            yield reader.line_num, {**cells, "probabilities": told}
+            given = probabilities if any(probabilities.values()) else None
+            yield reader.line_num, {**cells, "probabilities": given}
     except csv.Error:
         raise CohortError(f"{name} is no comma-separated table. Export it again.") from None
 

@@ -359,10 +359,10 @@ def _without_answers(inside: list[Case], outside: list[Case]) -> list[Case]:
 
 def _silent_words(which: str, cases: Sequence[Case]) -> str:
     codes = Counter(case.outcome.code for case in cases if isinstance(case.outcome, Failure))
-    told = ", ".join(f"{n} {code}" for code, n in codes.most_common())
+    counts = ", ".join(f"{n} {code}" for code, n in codes.most_common())
     return (
         f"The {which} test is not estimable: none of its {len(cases)} studies got an answer "
-        f"({told}). They stand in predictions.csv with their code, and count in no figure here."
+        f"({counts}). They stand in predictions.csv with their code, and count in no figure here."
     )
 
 
