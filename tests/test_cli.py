@@ -9,6 +9,7 @@ import pytest
 
 from covidctnet.cli import main
 from covidctnet.commands.complaints import in_plain_words
+from covidctnet.phantom.scanner import SCANNERS, TRAINING_SCANNERS
 from covidctnet.weights import list_weights
 from covidctnet.writer import WRITER_FILES
 from tests.io.series import a_slice, save, write
@@ -586,3 +587,12 @@ def test_help_is_a_word_too(capsys):
 def test_missing_options_are_named_as_they_are_written(arguments, missing, capsys):
     assert main(arguments) == 2
     assert missing in capsys.readouterr().err
+
+
+def test_the_help_of_phantom_names_every_scanner(capsys):
+    assert main(["phantom", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert not [name for name in SCANNERS if name not in printed]
+    described = printed.split("--scanners")[-1].split("these seven by default")[0]
+    assert len(TRAINING_SCANNERS) == 7
+    assert not [name for name in TRAINING_SCANNERS if name not in described]
